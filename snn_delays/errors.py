@@ -1,0 +1,29 @@
+"""The errors a user can meet. Each message names the thing, what was expected, and the remedy."""
+
+
+class SnnDelaysError(Exception):
+    """Base of every error raised on purpose by this package; the command line prints it as one line."""
+
+
+class ConfigError(SnnDelaysError, ValueError):
+    """A recipe or an argument asks for something that does not exist or cannot be."""
+
+
+class ShapeError(SnnDelaysError, ValueError):
+    """A tensor does not have the shape its place requires."""
+
+
+class BackendUnavailableError(SnnDelaysError, RuntimeError):
+    """A backend was asked for by name and cannot serve the call."""
+
+
+class DataError(SnnDelaysError, ValueError):
+    """A data file or an array of events is missing, damaged or impossible."""
+
+
+class CheckpointError(SnnDelaysError, RuntimeError):
+    """A run folder or a checkpoint cannot be read or written."""
+
+
+class ExportError(SnnDelaysError, ValueError):
+    """A network cannot be made discrete or written in the format asked for."""

@@ -1,0 +1,52 @@
+"""Milliseconds, steps and decay factors. The only place where time is rounded."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from snn_delays.errors import ConfigError
+
+
+def steps_from_ms(duration_ms: float, dt_ms: float) -> int:
+    """Number of whole steps in a duration: ``floor(duration_ms / dt_ms)``, exact multiples kept whole.
+
+    Raises ConfigError if either is not finite, ``dt_ms <= 0`` or ``duration_ms < 0``.
+    """
+    if not (math.isfinite(dt_ms) and dt_ms > 0):
+        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
+    if not (math.isfinite(duration_ms) and duration_ms >= 0):
+        raise ConfigError(f"a duration must be a number of milliseconds >= 0, got {duration_ms}")
+    return math.floor(duration_ms / dt_ms + 1e-9)
+
+
+def tau_steps_from_ms(tau_ms: float, dt_ms: float) -> float:
+    """Time constant in steps (dimensionless, not rounded). Raises ConfigError below one step."""
+    if not (math.isfinite(dt_ms) and dt_ms > 0):
+        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
+    tau_steps = tau_ms / dt_ms
+    if not tau_steps >= 1:
+        raise ConfigError(
+            f"tau of {tau_ms} ms is {tau_steps:g} steps of {dt_ms} ms; the forward-Euler neuron needs at least "
+            "one step: raise tau or lower dt_ms"
+        )
+    return tau_steps
+
+
+def decay_from_tau(tau_steps: float) -> float:
+    """Factor by which a membrane shrinks in one forward-Euler step: ``1 - 1/tau_steps``, in [0, 1]."""
+    if not tau_steps >= 1:
+        raise ConfigError(f"tau must be at least one step, got {tau_steps} steps")
+    return 1.0 - 1.0 / tau_steps
+
+
+def tau_from_decay(decay: float) -> float:
+    """Inverse of :func:`decay_from_tau`, in steps."""
+    if not 0 <= decay < 1:
+        raise ConfigError(f"decay must lie in [0, 1), got {decay}")
+    return 1.0 / (1.0 - decay)
+
+
+def round_delays(delay_steps: Tensor) -> Tensor:
+    """Delays rounded to whole steps, halves to even (as DCLS evaluates them)."""
+    return torch.round(delay_steps)
