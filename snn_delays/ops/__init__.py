@@ -1,0 +1,21 @@
+"""Floor 1: pure functions on tensors ``[time, batch, neuron]``. State goes in, state comes out."""
+
+from snn_delays.ops.backends import Backend, Operation, use_backend
+from snn_delays.ops.delay import delayed_linear
+from snn_delays.ops.leaky_integrator import leaky_integrator
+from snn_delays.ops.lif import lif
+from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
+
+__all__ = [
+    "ATan",
+    "Backend",
+    "FastSigmoid",
+    "Operation",
+    "Sigmoid",
+    "Surrogate",
+    "Triangle",
+    "delayed_linear",
+    "leaky_integrator",
+    "lif",
+    "use_backend",
+]

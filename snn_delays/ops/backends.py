@@ -1,0 +1,119 @@
+"""What a backend is, how one is chosen, and why one refused.
+
+An operation is a folder; every file in it that implements the operation is a backend: a name, a module that is
+imported when first needed, and a function ``refuses`` that says in a sentence why it cannot serve a call.
+
+Choice, first that applies: the ``backend=`` argument, ``with use_backend(...)``, the environment variable
+``SNN_DELAYS_BACKEND``, the fastest backend that does not refuse. A backend asked for by name never falls back.
+"""
+
+import contextlib
+import contextvars
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snn_delays.errors import BackendUnavailableError, ConfigError
+
+ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
+_OPERATIONS: dict[str, "Operation"] = {}
+_forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn_delays_backend")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of an operation.
+
+    ``module`` holds ``run(**call)`` and ``refuses(**call) -> str | None``; it is imported when first needed, and only
+    if every package in ``requires`` can be found.
+    """
+
+    name: str
+    module: str
+    requires: tuple[str, ...] = ()
+
+    def refuses(self, call: Mapping[str, Any]) -> str | None:
+        """Sentence saying why this backend cannot serve the call, or None if it can."""
+        for package in self.requires:
+            if importlib.util.find_spec(package) is None:
+                return f"the package {package} is not installed (pip install {package})"
+        return importlib.import_module(self.module).refuses(**call)
+
+    def run(self, call: Mapping[str, Any]) -> Any:
+        """Compute the operation."""
+        return importlib.import_module(self.module).run(**call)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A named operation and its backends, fastest first, the reference among them."""
+
+    name: str
+    backends: tuple[Backend, ...]
+
+    def __post_init__(self) -> None:
+        _OPERATIONS[self.name] = self
+
+    def choose(self, call: Mapping[str, Any], backend: str | None = None) -> Backend:
+        """Backend that serves this call. Raises BackendUnavailableError if the one asked for cannot."""
+        wanted = backend or _wanted(self.name)
+        if wanted is None:
+            return next(candidate for candidate in self.backends if candidate.refuses(call) is None)
+        for candidate in self.backends:
+            if candidate.name == wanted:
+                reason = candidate.refuses(call)
+                if reason is not None:
+                    raise BackendUnavailableError(f"backend {wanted!r} cannot run {self.name}: {reason}")
+                return candidate
+        names = ", ".join(candidate.name for candidate in self.backends)
+        raise BackendUnavailableError(f"{self.name} has no backend {wanted!r}; it has {names}")
+
+    def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
+        """Choose and run."""
+        return self.choose(call, backend).run(call)
+
+
+def operations() -> tuple[Operation, ...]:
+    """Every operation known, by name."""
+    return tuple(_OPERATIONS[name] for name in sorted(_OPERATIONS))
+
+
+@contextlib.contextmanager
+def use_backend(name: str | None = None, **by_operation: str) -> Iterator[None]:
+    """Force a backend inside a ``with`` block.
+
+    ``use_backend("reference")`` speaks for every operation, ``use_backend(lif="numba_cpu")`` for one.
+    Raises ConfigError for an unknown operation; an unknown or refusing backend raises when the operation is called.
+    """
+    token = _forced.set({**_forced.get({}), **_parse(name, by_operation, "use_backend")})
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def _wanted(operation: str) -> str | None:
+    forced = _forced.get({})
+    if operation in forced:
+        return forced[operation]
+    return _from_environment(os.environ.get(ENVIRONMENT_VARIABLE, "")).get(operation)
+
+
+def _from_environment(text: str) -> dict[str, str]:
+    """Read ``reference`` or ``lif=numba_cpu,delay=dense``."""
+    if not text:
+        return {}
+    if "=" not in text:
+        return _parse(text, {}, ENVIRONMENT_VARIABLE)
+    pairs = [item.partition("=") for item in text.split(",")]
+    return _parse(None, {key.strip(): value.strip() for key, _, value in pairs}, ENVIRONMENT_VARIABLE)
+
+
+def _parse(name: str | None, by_operation: Mapping[str, str], where: str) -> dict[str, str]:
+    unknown = set(by_operation) - set(_OPERATIONS)
+    if unknown:
+        raise ConfigError(f"{where}: no operation {sorted(unknown)[0]!r}; there are {', '.join(sorted(_OPERATIONS))}")
+    return {**({operation: name for operation in _OPERATIONS} if name else {}), **by_operation}

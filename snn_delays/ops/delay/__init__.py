@@ -1,0 +1,121 @@
+"""A linear layer with a delay on every synapse, learnable through taps spread around the delay."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.delay.taps import TAPS
+
+OPERATION = Operation(
+    "delay",
+    (
+        Backend("dense", "snn_delays.ops.delay.dense"),
+        Backend("reference", "snn_delays.ops.delay.reference"),
+    ),
+)
+
+
+def delayed_linear(
+    x: Float[Tensor, "time batch in_features"],
+    weight: Float[Tensor, "out_features in_features count"],
+    delay: Float[Tensor, "#out_features #in_features count"],
+    sigma: Float[Tensor, "..."] | None = None,
+    history: Float[Tensor, "max_delay batch in_features"] | None = None,
+    *,
+    max_delay_steps: int,
+    taps: str = "gaussian",
+    backend: str | None = None,
+) -> tuple[Float[Tensor, "time batch out_features"], Float[Tensor, "max_delay batch in_features"]]:
+    r"""Sum over synapses of the weighted, delayed input.
+
+    .. math::
+        y_t[o] = \sum_{i,c} w[o,i,c] \sum_{k=0}^{D} \text{taps}(d[o,i,c], \sigma)[k]\; x_{t-k}[i]
+
+    With whole delays and narrow taps this is ``y_t[o] = sum w[o,i,c] x_{t - d[o,i,c]}[i]``. Causal; as many steps out
+    as in; a larger delay is later.
+
+    Args:
+        x: input spikes or counts, ``[time, batch, in]``.
+        weight: ``[out, in, count]``, ``count`` synapses for each pair of neurons.
+        delay: in steps, within ``0..max_delay_steps``; ``[out, in, count]``, or with 1 in place of ``out`` (a delay per
+            axon) or ``in`` (a delay per dendrite).
+        sigma: width of the taps in steps, broadcast against ``weight`` (see :mod:`snn_delays.ops.delay.taps`).
+        history: the ``max_delay_steps`` inputs before ``x``, ``[max_delay_steps, batch, in]``; None means silence.
+        max_delay_steps: longest delay ``D``; the window has ``D + 1`` taps.
+        taps: ``"gaussian"``, ``"triangle"``, ``"linear"`` or ``"linear_normalized"``.
+        backend: name of the implementation; None lets the fastest serve.
+
+    Returns:
+        Current ``[time, batch, out]`` and the last ``max_delay_steps`` inputs, to pass on as ``history``.
+
+    Raises:
+        ShapeError: shapes that do not fit each other.
+        ConfigError: unknown taps, sigma missing, or a delay that is NaN or outside the window. On an accelerator the
+            delays are not read back here, since that would stall it: ``DelayedLinear.check_delays`` does it on demand.
+        BackendUnavailableError: the backend named cannot serve this call.
+
+    Source: Khalfaoui-Hassani et al., TMLR 2023 (DCLS, interpolations); Hammouamri et al., ICLR 2024, section 3.2.
+    """
+    _check_shapes(x, weight, delay, history, max_delay_steps)
+    if taps not in TAPS:
+        raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
+    if TAPS[taps].needs_sigma and sigma is None:
+        raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
+    if delay.device.type == "cpu":
+        check_delays(delay, max_delay_steps)
+    if history is None:
+        history = x.new_zeros(max_delay_steps, *x.shape[1:])
+    extended = torch.cat([history, x]) if max_delay_steps else x
+    call = {
+        "extended": extended, "weight": weight, "delay": delay, "sigma": sigma,
+        "max_delay_steps": max_delay_steps, "taps": taps,
+    }  # fmt: skip
+    current: Tensor = OPERATION(call, backend)
+    return current, extended[extended.shape[0] - max_delay_steps :]
+
+
+def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> None:
+    """Raise ConfigError unless every delay lies in ``0..max_delay_steps``."""
+    if not delay.numel():
+        return
+    low, high = (float(bound) for bound in torch.aminmax(delay.detach()))
+    if low >= 0 and high <= max_delay_steps:
+        return
+    outside = int(((delay < 0) | (delay > max_delay_steps)).sum())
+    if outside:
+        raise ConfigError(
+            f"{name}: {outside} of {delay.numel()} delays lie outside 0..{max_delay_steps} steps (from {low:g} to {high:g}); "
+            "call clamp_delays_() after every optimiser step, or raise max_delay_steps"
+        )
+    raise ConfigError(f"{name}: {int(delay.isnan().sum())} of {delay.numel()} delays are NaN; lower the learning rate of the delays")
+
+
+def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
+    if max_delay_steps < 0:
+        raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
+    if weight.shape[1] != x.shape[-1]:
+        raise ShapeError(f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {weight.shape[1]}")
+    out_features, in_features, count = weight.shape
+    if delay.ndim != 3 or any(d not in (1, w) for d, w in zip(delay.shape[:2], weight.shape[:2])) or delay.shape[2] != count:
+        raise ShapeError(
+            f"delay has shape {tuple(delay.shape)}; the weight {tuple(weight.shape)} needs "
+            f"({out_features} or 1, {in_features} or 1, {count})"
+        )
+    expected = (max_delay_steps, *x.shape[1:])
+    if history is not None and tuple(history.shape) != expected:
+        raise ShapeError(
+            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} (max_delay_steps, batch, "
+            "in_features); pass state=None to start in silence"
+        )
+
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    return {
+        "extended": torch.zeros(2, 1, 1), "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
+        "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
+    }  # fmt: skip

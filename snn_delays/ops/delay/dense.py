@@ -1,0 +1,30 @@
+"""The delay layer as one dense convolution along time.
+
+The convolution is two-dimensional with a height of one and channels last: the layout in which the CPU library reads
+``[batch, time, feature]`` as it lies, a good deal faster than ``conv1d``, and which cuDNN likes too.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from snn_delays.ops.delay.taps import delay_kernel
+
+
+def refuses(**call: Any) -> None:
+    """Serves everything."""
+
+
+def run(extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> Tensor:
+    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
+    if max_delay_steps == 0:
+        return F.linear(extended, kernel[0])
+    if extended.shape[0] == max_delay_steps:
+        return extended.new_zeros(0, extended.shape[1], weight.shape[0])
+    # The convolution slides the kernel forward in time, so the longest delay comes first.
+    filters = kernel.flip(0).permute(1, 0, 2).contiguous()  # [out, tap, in]: channels last in memory
+    signal = extended.transpose(0, 1).contiguous()  # [batch, time, in]
+    current = F.conv2d(signal.unsqueeze(1).permute(0, 3, 1, 2), filters.unsqueeze(1).permute(0, 3, 1, 2))
+    return current.squeeze(2).permute(2, 0, 1)

@@ -1,0 +1,20 @@
+"""The delay layer as its definition: one matrix product for every step of the window."""
+
+from typing import Any
+
+from torch import Tensor
+
+from snn_delays.ops.delay.taps import delay_kernel
+
+
+def refuses(**call: Any) -> None:
+    """Serves everything."""
+
+
+def run(extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> Tensor:
+    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
+    steps = extended.shape[0] - max_delay_steps
+    return sum(
+        extended[max_delay_steps - k : max_delay_steps - k + steps] @ kernel[k].T for k in range(1, max_delay_steps + 1)
+    ) + (extended[max_delay_steps:] @ kernel[0].T)

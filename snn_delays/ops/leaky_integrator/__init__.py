@@ -1,0 +1,67 @@
+"""Leaky integrators: neurons that never fire, used as readout."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from snn_delays.errors import ShapeError
+from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.lif import per_neuron
+
+OPERATION = Operation(
+    "leaky_integrator",
+    (
+        Backend("numba_cpu", "snn_delays.ops.leaky_integrator.numba_cpu", requires=("numba",)),
+        Backend("reference", "snn_delays.ops.leaky_integrator.reference"),
+    ),
+)
+
+
+def leaky_integrator(
+    current: Float[Tensor, "time batch neuron"],
+    v0: Float[Tensor, "batch neuron"] | None = None,
+    *,
+    decay: float | Tensor,
+    decay_input: bool = False,
+    backend: str | None = None,
+) -> tuple[Float[Tensor, "time batch neuron"], Float[Tensor, "batch neuron"]]:
+    r"""Leaky integrators: the membrane at every step and at the last.
+
+    .. math:: v_t = d\,v_{t-1} + g\,x_t \qquad g = 1 - d \text{ if decay\_input else } 1
+
+    Args:
+        current: input current ``x``, ``[time, batch, neuron]``, float32 or float64.
+        v0: membrane before the first step, ``[batch, neuron]``; None means at rest, 0.
+        decay: ``d = 1 - 1/tau`` with tau in steps; a number or a tensor ``[neuron]``.
+        decay_input: scale the input by ``1 - d``.
+        backend: name of the implementation; None lets the fastest serve.
+
+    Returns:
+        Membranes ``[time, batch, neuron]`` and the membrane after the last step ``[batch, neuron]``.
+
+    Raises:
+        ShapeError: ``v0`` or ``decay`` does not fit ``current``.
+        BackendUnavailableError: the backend named cannot serve this call.
+
+    Source: the LIF of :func:`snn_delays.ops.lif.lif` with an unreachable threshold, as Hammouamri et al., ICLR 2024,
+    read out their networks.
+    """
+    batch_shape = current.shape[1:]
+    if v0 is None:
+        v0 = current.new_zeros(batch_shape)
+    elif v0.shape != batch_shape:
+        raise ShapeError(
+            f"the integrator's state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} (batch, neuron); "
+            "pass state=None to start at rest"
+        )
+    call = {"current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"), "decay_input": decay_input}
+    result: tuple[Tensor, Tensor] = OPERATION(call, backend)
+    return result
+
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    zero = torch.zeros(2, 1, 1)
+    return {"current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "decay_input": False}

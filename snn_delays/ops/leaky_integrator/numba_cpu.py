@@ -1,0 +1,85 @@
+"""Leaky integrator in Numba, with a hand-written backward pass."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows
+
+
+def refuses(current: Tensor, **_: Any) -> str | None:
+    """Serves float32 and float64 on the CPU."""
+    if current.device.type != "cpu":
+        return f"it runs on the CPU and the current is on {current.device}"
+    if current.dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64 and the current is {current.dtype}"
+    return None
+
+
+def run(current: Tensor, v0: Tensor, decay: Tensor, decay_input: bool) -> tuple[Tensor, Tensor]:
+    """See :func:`snn_delays.ops.leaky_integrator.leaky_integrator`."""
+    scaled = (1 - decay) * current if decay_input else current
+    trace: Tensor = _Integrate.apply(scaled, v0, decay.expand(v0.shape))
+    return trace, (trace[-1] if len(trace) else v0)
+
+
+class _Integrate(torch.autograd.Function):
+    """v_t = d v_{t-1} + x_t; the backward pass is the same recursion run backwards in time."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, v0: Tensor, decay: Tensor) -> Tensor:
+        x = as_rows(current)
+        trace = np.empty_like(x)
+        _integrate(x, as_row(v0), as_row(decay), trace)
+        result = torch.from_numpy(trace).view(current.shape)
+        ctx.save_for_backward(result, v0, decay)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        trace, v0, decay = ctx.saved_tensors
+        grad = as_rows(grads[0])
+        grad_x = np.empty_like(grad)
+        grad_v0, grad_decay = np.empty(grad.shape[1], grad.dtype), np.empty(grad.shape[1], grad.dtype)
+        _integrate_backward(grad, as_rows(trace), as_row(v0), as_row(decay), grad_x, grad_v0, grad_decay)
+        shape = v0.shape
+        return (
+            torch.from_numpy(grad_x).view(trace.shape),
+            torch.from_numpy(grad_v0).view(shape),
+            torch.from_numpy(grad_decay).view(shape),
+        )
+
+
+@njit(parallel=True, cache=True)
+def _integrate(x, v0, decay, trace):  # type: ignore[no-untyped-def]
+    steps, lanes = x.shape
+    for block in prange((lanes + BLOCK - 1) // BLOCK):
+        a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
+        d, v = decay[a:b], v0[a:b]
+        for t in range(steps):
+            x_t, v_t = x[t, a:b], trace[t, a:b]
+            for j in range(b - a):
+                v_t[j] = d[j] * v[j] + x_t[j]
+            v = v_t
+
+
+@njit(parallel=True, cache=True)
+def _integrate_backward(grad, trace, v0, decay, grad_x, grad_v0, grad_decay):  # type: ignore[no-untyped-def]
+    steps, lanes = trace.shape
+    for block in prange((lanes + BLOCK - 1) // BLOCK):
+        a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
+        d, gv, gd = decay[a:b], grad_v0[a:b], grad_decay[a:b]
+        gv[:] = 0
+        gd[:] = 0
+        for t in range(steps - 1, -1, -1):
+            g_t, gx_t = grad[t, a:b], grad_x[t, a:b]
+            v = trace[t - 1, a:b] if t > 0 else v0[a:b]
+            for j in range(b - a):
+                total = g_t[j] + gv[j]
+                gx_t[j] = total
+                gd[j] += total * v[j]
+                gv[j] = total * d[j]

@@ -1,0 +1,197 @@
+"""LIF in Numba: one pass over time per block of lanes, with a hand-written backward pass.
+
+A lane is one (batch, neuron) pair. Work is cut into blocks of lanes that stay in cache; within a block every row
+``[t, block]`` is one vectorised loop. Saved for the backward pass: the membrane before reset, ``h``; spikes and the
+previous membrane follow from it.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows
+from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
+
+
+def surrogate_numbers(surrogate: Surrogate) -> tuple[int, float, float] | None:
+    """Kind and up to two constants that the kernels know a surrogate by; None for one they do not know."""
+    match surrogate:
+        case ATan(alpha=alpha):
+            return 0, alpha, 0.0
+        case FastSigmoid(slope=slope):
+            return 1, slope, 0.0
+        case Triangle(width=width, height=height):
+            return 2, width, height
+        case Sigmoid(alpha=alpha):
+            return 3, alpha, 0.0
+    return None
+
+
+def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
+    """Serves float32 and float64 on the CPU with the surrogates of this package."""
+    if current.device.type != "cpu":
+        return f"it runs on the CPU and the current is on {current.device}"
+    if current.dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64 and the current is {current.dtype}"
+    if surrogate_numbers(surrogate) is None:
+        return f"it has no kernel for the surrogate {type(surrogate).__name__}"
+    return None
+
+
+def run(
+    current: Tensor,
+    v0: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    v_reset: float,
+    soft_reset: bool,
+    detach_reset: bool,
+    decay_input: bool,
+    strict: bool,
+    surrogate: Surrogate,
+) -> tuple[Tensor, Tensor]:
+    """See :func:`snn_delays.ops.lif.lif`."""
+    gain = 1 - decay if decay_input else torch.ones_like(decay)
+    options = (v_reset, soft_reset, detach_reset, strict, surrogate_numbers(surrogate))
+    lanes = v0.shape
+    result: tuple[Tensor, Tensor] = _LIF.apply(
+        current, v0, decay.expand(lanes), threshold.expand(lanes), gain.expand(lanes), options
+    )
+    return result
+
+
+class _LIF(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor, gain: Tensor, options: Any) -> Any:
+        v_reset, soft_reset, _, strict, _ = options
+        shape = current.shape
+        x = as_rows(current)
+        h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
+        _forward(
+            x, as_row(v0), as_row(decay), as_row(threshold), as_row(gain), x.dtype.type(v_reset), soft_reset, strict, h, spikes, v
+        )
+        keep_input = ctx.needs_input_grad[4]
+        ctx.options = options
+        ctx.save_for_backward(torch.from_numpy(h), v0, decay, threshold, gain, current if keep_input else v0)
+        return torch.from_numpy(spikes).view(shape), torch.from_numpy(v).view(shape[1:])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_spikes: Tensor, grad_v: Tensor) -> Any:
+        h, v0, decay, threshold, gain, current = ctx.saved_tensors
+        v_reset, soft_reset, detach_reset, strict, (kind, a, b) = ctx.options
+        h = h.numpy()
+        steps, lanes = h.shape
+        number = h.dtype.type
+        keep_input = ctx.needs_input_grad[4]
+        # Without a gradient to the gain the input was not kept; the kernel then reads none.
+        x = as_rows(current) if keep_input else np.empty((0, lanes), h.dtype)
+        grad_x = np.empty_like(h)
+        grad_v0, grad_decay, grad_threshold, grad_gain = (np.empty(lanes, h.dtype) for _ in range(4))
+        _backward(
+            as_rows(grad_spikes), as_row(grad_v), h, x, as_row(v0), as_row(decay), as_row(threshold), as_row(gain),
+            number(v_reset), soft_reset, detach_reset, strict, kind, number(a), number(b),
+            grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
+        )  # fmt: skip
+        shape = v0.shape
+        grads = [torch.from_numpy(g).view(shape) for g in (grad_v0, grad_decay, grad_threshold, grad_gain)]
+        return torch.from_numpy(grad_x).view(steps, *shape), *grads, None
+
+
+@njit(parallel=True, cache=True)
+def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
+    steps, lanes = x.shape
+    for block in prange((lanes + BLOCK - 1) // BLOCK):
+        a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
+        v, d, th, g = v_out[a:b], decay[a:b], threshold[a:b], gain[a:b]
+        v[:] = v0[a:b]
+        for t in range(steps):
+            x_t, h_t, s_t = x[t, a:b], h[t, a:b], spikes[t, a:b]
+            for j in range(b - a):
+                m = d[j] * (v[j] - v_reset) + v_reset + g[j] * x_t[j]
+                # h - theta is compared with 0, as the reference does, so both round alike.
+                u = m - th[j]
+                fired = u > 0 or (u == 0 and not strict)
+                h_t[j] = m
+                s_t[j] = 1 if fired else 0
+                if soft_reset:
+                    v[j] = m - th[j] * s_t[j]
+                else:
+                    v[j] = v_reset if fired else m
+
+
+@njit(parallel=True, cache=True)
+def _backward(  # type: ignore[no-untyped-def]
+    grad_spikes, grad_v, h, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
+    grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
+):  # fmt: skip
+    steps, lanes = h.shape
+    with_input = x.shape[0] > 0
+    # Constants in the arrays' own type: a Python number would turn float32 loops into float64 ones.
+    one, zero = h.dtype.type(1), h.dtype.type(0)
+    steepness, peak = h.dtype.type(np.pi / 2) * p, h.dtype.type(0.5) * p
+    for block in prange((lanes + BLOCK - 1) // BLOCK):
+        a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
+        size = b - a
+        d, th, g = decay[a:b], threshold[a:b], gain[a:b]
+        gv, gd, gth, gg = grad_v0[a:b], grad_decay[a:b], grad_threshold[a:b], grad_gain[a:b]
+        slope, fired = np.empty(size, h.dtype), np.empty(size, h.dtype)
+        gv[:] = grad_v[a:b]
+        gd[:] = 0
+        gth[:] = 0
+        gg[:] = 0
+        for t in range(steps - 1, -1, -1):
+            h_t, gs_t, gx_t = h[t, a:b], grad_spikes[t, a:b], grad_x[t, a:b]
+            for j in range(size):
+                u = h_t[j] - th[j]
+                fired[j] = one if (u > 0 or (u == 0 and not strict)) else zero
+                slope[j] = u
+            if kind == 0:
+                for j in range(size):
+                    z = steepness * slope[j]
+                    slope[j] = peak / (one + z * z)
+            elif kind == 1:
+                for j in range(size):
+                    z = one + p * abs(slope[j])
+                    slope[j] = one / (z * z)
+            elif kind == 2:
+                for j in range(size):
+                    slope[j] = q * max(one - abs(slope[j]) / p, zero)
+            else:
+                for j in range(size):
+                    # From the negative side, so that the exponential cannot overflow; the slope is even.
+                    e = np.exp(-p * abs(slope[j]))
+                    slope[j] = p * e / ((one + e) * (one + e))
+            for j in range(size):
+                gs = gs_t[j]
+                if soft_reset:
+                    through = gv[j]
+                    gth[j] -= gv[j] * fired[j]
+                    if not detach_reset:
+                        gs -= gv[j] * th[j]
+                else:
+                    through = gv[j] * (one - fired[j])
+                    if not detach_reset:
+                        gs += gv[j] * (v_reset - h_t[j])
+                gth[j] -= gs * slope[j]
+                gh = through + gs * slope[j]
+                gx_t[j] = gh * g[j]
+                gv[j] = gh * d[j]
+                slope[j] = gh
+            if t > 0:
+                h_p = h[t - 1, a:b]
+                for j in range(size):
+                    u = h_p[j] - th[j]
+                    s = one if (u > 0 or (u == 0 and not strict)) else zero
+                    v = h_p[j] - th[j] * s if soft_reset else (v_reset if s > 0 else h_p[j])
+                    gd[j] += slope[j] * (v - v_reset)
+            else:
+                for j in range(size):
+                    gd[j] += slope[j] * (v0[a + j] - v_reset)
+            if with_input:
+                x_t = x[t, a:b]
+                for j in range(size):
+                    gg[j] += slope[j] * x_t[j]

@@ -1,0 +1,141 @@
+"""Surrogate gradients: the derivative used in place of that of the Heaviside step.
+
+With u = h - threshold, the forward pass is Θ(u) and the backward pass multiplies by ``derivative(u)``, which is the
+exact derivative of the smooth ``primitive(u)``. A surrogate is a frozen value: two with equal numbers are equal.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from snn_delays.errors import ConfigError
+
+
+class Surrogate(Protocol):
+    """A smooth primitive and its derivative, both elementwise."""
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """Smooth stand-in for the step, up to a constant."""
+        ...
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Derivative of the primitive."""
+        ...
+
+
+def _require_positive(surrogate: Any) -> None:
+    for field in fields(surrogate):
+        value = getattr(surrogate, field.name)
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{type(surrogate).__name__}.{field.name} must be a positive number, got {value}")
+
+
+@dataclass(frozen=True)
+class ATan:
+    """Arctangent: ``alpha / 2 / (1 + (pi/2 alpha u)^2)``; height ``alpha / 2`` at the threshold.
+
+    Source: Fang et al., ICCV 2021 (PLIF), section 3.4, there with alpha = 2; Hammouamri et al., ICLR 2024 use 5.
+    """
+
+    alpha: float = 5.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``atan(pi/2 alpha u) / pi``."""
+        return torch.atan(math.pi / 2 * self.alpha * u) / math.pi
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``alpha / 2 / (1 + (pi/2 alpha u)^2)``."""
+        return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * u) ** 2)
+
+
+@dataclass(frozen=True)
+class FastSigmoid:
+    """SuperSpike: ``1 / (1 + slope |u|)^2``; height 1 at the threshold.
+
+    Source: Zenke & Ganguli, Neural Computation 2018 (SuperSpike), section 3.3.2.
+    """
+
+    slope: float = 25.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``u / (1 + slope |u|)``."""
+        return u / (1 + self.slope * u.abs())
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``1 / (1 + slope |u|)^2``."""
+        return 1 / (1 + self.slope * u.abs()) ** 2
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """Piecewise linear: ``height max(0, 1 - |u| / width)``.
+
+    Source: Esser et al., PNAS 2016 (height 1); Bellec et al., NeurIPS 2018 (LSNN) dampen it with height 0.3.
+    """
+
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``height (u - sign(u) u^2 / (2 width))`` inside the triangle, constant outside."""
+        inside = u.clamp(-self.width, self.width)
+        return self.height * (inside - inside.abs() * inside / (2 * self.width))
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``height max(0, 1 - |u| / width)``."""
+        return self.height * (1 - u.abs() / self.width).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Logistic: ``alpha sigma(alpha u) (1 - sigma(alpha u))``; height ``alpha / 4`` at the threshold.
+
+    Source: Zenke & Vogels, Neural Computation 2021, table 1; SpikingJelly's default alpha is 4.
+    """
+
+    alpha: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``sigma(alpha u)``."""
+        return torch.sigmoid(self.alpha * u)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``alpha sigma(alpha u) (1 - sigma(alpha u))``."""
+        probability = torch.sigmoid(self.alpha * u)
+        return self.alpha * probability * (1 - probability)
+
+
+class _Spike(torch.autograd.Function):
+    """Θ(u) forward, the surrogate's derivative backward. At u = 0 a ``>=`` threshold fires, a strict one does not."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.surrogate = surrogate
+        return (u > 0 if strict else u >= 0).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (u,) = ctx.saved_tensors
+        return grads[0] * ctx.surrogate.derivative(u), None, None
+
+
+def spike(u: Tensor, surrogate: Surrogate, strict: bool = False) -> Tensor:
+    """Heaviside step of ``u`` (any shape) with a surrogate gradient; ``strict`` means Θ(0) = 0."""
+    result: Tensor = _Spike.apply(u, surrogate, strict)
+    return result
