@@ -27,3 +27,7 @@ class CheckpointError(SnnDelaysError, RuntimeError):
 
 class ExportError(SnnDelaysError, ValueError):
     """A network cannot be made discrete or written in the format asked for."""
+
+
+class TrainingError(SnnDelaysError, RuntimeError):
+    """Training cannot go on: the loss is no longer a finite number."""

@@ -1,0 +1,1 @@
+"""Events, binning, data sets on disk and in memory. Knows nothing of networks."""

@@ -1,0 +1,120 @@
+"""Folders of the package on the user's disk, whole-or-nothing writing, and checksums that are not taken twice."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snn_delays.errors import DataError
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)``, with ``done == total`` at the end."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
+    if own := os.environ.get("SNN_DELAYS_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "snn_delays"
+
+
+def data_folder() -> Path:
+    """Where the user's data files are looked for: ``SNN_DELAYS_DATA``, else ``data`` in the cache folder."""
+    own = os.environ.get("SNN_DELAYS_DATA")
+    return Path(own) if own else cache_folder() / "data"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed otherwise.
+
+    Readers see the old file or the new one, never a part; two processes may write at once, the last one stays.
+    A process killed outright leaves a ``.tmp`` file behind, which nothing ever reads.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as f:
+            os.fsync(f.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; ours may be shared
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """md5 and sha256 of a whole file, as hexadecimal text."""
+
+    md5: str
+    sha256: str
+
+
+def checksums(path: Path, *, remember: bool = True) -> Checksums:
+    """Checksums of a file. With ``remember`` they are taken once per (path, size, time of change).
+
+    Raises DataError if the file cannot be read.
+    """
+    memory = None
+    if remember:
+        known, memory = _recall(path, "file")
+        if known is not None:
+            return Checksums(**known)
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    try:
+        with path.open("rb") as f:
+            while block := f.read(1 << 20):
+                md5.update(block)
+                sha256.update(block)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    result = Checksums(md5.hexdigest(), sha256.hexdigest())
+    if memory is not None:
+        memory(asdict(result))
+    return result
+
+
+def remembered(path: Path, what: str, compute: Callable[[], str]) -> str:
+    """``compute()``, taken once per (path, size, time of change) of the file; ``what`` names the value."""
+    known, memory = _recall(path, what)
+    if known is not None:
+        return known["value"]
+    value = compute()
+    memory({"value": value})
+    return value
+
+
+def _recall(path: Path, what: str) -> tuple[dict[str, str] | None, Callable[[dict[str, str]], None]]:
+    path = path.resolve()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    state = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "what": what}
+    name = hashlib.sha256(f"{what}:{path}".encode()).hexdigest()[:32]
+    note = cache_folder() / "checksums" / f"{name}.json"
+    try:
+        saved = json.loads(note.read_text())
+        if saved["state"] == state:
+            return dict(saved["values"]), lambda values: None
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no note, or a damaged one: the checksum is simply taken again
+
+    def remember(values: dict[str, str]) -> None:
+        try:
+            with atomic_path(note) as temporary:
+                temporary.write_text(json.dumps({"state": state, "values": values}))
+        except OSError:
+            pass  # a cache that cannot be written costs time, not correctness
+
+    return None, remember

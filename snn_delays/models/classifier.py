@@ -1,0 +1,112 @@
+"""The feed-forward classifier with learned delays, in all its published sizes."""
+
+from typing import Any
+
+from torch import nn
+
+from snn_delays.errors import ConfigError
+from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Sequential
+from snn_delays.ops.surrogate import ATan, Surrogate
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    # Hammouamri et al., ICLR 2024: the configurations of the paper at 10 ms a step (delays of 25 and 31 steps).
+    "hammouamri_2024_shd_2x256": {
+        "in_features": 140, "hidden": (256, 256), "classes": 20, "max_delay_steps": 24, "tau_steps": 1.005, "dropout": 0.4,
+    },
+    "hammouamri_2024_ssc_2x512_2kc": {
+        "in_features": 140, "hidden": (512, 512), "classes": 35, "max_delay_steps": 30, "tau_steps": 1.5, "dropout": 0.25,
+        "delay_count": 2,
+    },
+    "hammouamri_2024_ssc_3x512": {
+        "in_features": 140, "hidden": (512, 512, 512), "classes": 35, "max_delay_steps": 30, "tau_steps": 1.5, "dropout": 0.25,
+    },
+    "hammouamri_2024_ssc_3x512_2kc": {
+        "in_features": 140, "hidden": (512, 512, 512), "classes": 35, "max_delay_steps": 30, "tau_steps": 1.5, "dropout": 0.25,
+        "delay_count": 2,
+    },
+}  # fmt: skip
+
+
+class DelayClassifier(Sequential):
+    """Spikes in, readout membranes out: hidden layers of delayed synapses, norm, LIF, dropout; then leaky integrators.
+
+    Args:
+        in_features: input channels.
+        hidden: neurons of each hidden layer.
+        classes: readout neurons.
+        max_delay_steps: longest delay of every layer; 0 gives the network without delays.
+        delay_count: synapses for each pair of neurons.
+        sharing: delays per ``"synapse"``, ``"axon"`` or ``"dendrite"``.
+        taps: how delays are spread; with ``learn_delay=False`` delays are whole steps and are not spread.
+        sigma_steps: initial width of the taps; None takes half the window.
+        learn_delay: train the delays; False keeps random whole ones.
+        delay_init: see :class:`snn_delays.nn.DelayedLinear`.
+        tau_steps: membrane time constant of all neurons, in steps.
+        threshold, reset, detach_reset, surrogate: of the hidden neurons (:class:`snn_delays.nn.LIF`).
+        dropout: probability of silencing a hidden neuron for a whole sample.
+
+    Children: ``hidden1``, ``hidden2``, ... each with ``synapse``, ``norm``, ``neuron``, ``dropout``; ``readout`` with
+    ``synapse``, ``integrator``. Shapes: ``[time, batch, in_features]`` to ``[time, batch, classes]``.
+
+    Source: Hammouamri et al., ICLR 2024, section 3. There each layer adds ``(K - 1) // 2`` steps to the sequence; here
+    none does, and the recipe's ``tail_steps`` runs the network on after a sample's end instead.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: tuple[int, ...],
+        classes: int,
+        *,
+        max_delay_steps: int,
+        delay_count: int = 1,
+        sharing: str = "synapse",
+        taps: str = "gaussian",
+        sigma_steps: float | None = None,
+        learn_delay: bool = True,
+        delay_init: str = "uniform",
+        tau_steps: float = 2.0,
+        threshold: float = 1.0,
+        reset: str = "hard",
+        detach_reset: bool = True,
+        surrogate: Surrogate | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        if not hidden:
+            raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
+        if not learn_delay:
+            taps, delay_init = "linear", "uniform_rounded"
+
+        def synapse(inputs: int, outputs: int) -> DelayedLinear:
+            return DelayedLinear(
+                inputs, outputs, max_delay_steps=max_delay_steps, sharing=sharing, delay_count=delay_count, taps=taps,
+                sigma_steps=sigma_steps, learn_delay=learn_delay, delay_init=delay_init,
+            )  # fmt: skip
+
+        widths = (in_features, *hidden)
+        layers = {
+            f"hidden{i}": Sequential(
+                synapse=synapse(inputs, outputs),
+                norm=BatchNorm(outputs),
+                neuron=LIF(
+                    tau_steps, threshold=threshold, reset=reset, detach_reset=detach_reset,
+                    surrogate=ATan() if surrogate is None else surrogate,
+                ),
+                dropout=Dropout(dropout),
+            )
+            for i, (inputs, outputs) in enumerate(zip(widths, widths[1:]), 1)
+        }  # fmt: skip
+        layers["readout"] = Sequential(synapse=synapse(widths[-1], classes), integrator=LeakyIntegrator(tau_steps))
+        super().__init__(**layers)
+
+    @classmethod
+    def published(cls, name: str, **changes: Any) -> "DelayClassifier":
+        """A published network by name (see ``PUBLISHED``), with any argument changed."""
+        if name not in PUBLISHED:
+            raise ConfigError(f"no published network {name!r}; there are {', '.join(PUBLISHED)}")
+        return cls(**{"delay_init": "hammouamri_2024", **PUBLISHED[name], **changes})
+
+
+def delayed_layers(network: nn.Module) -> dict[str, DelayedLinear]:
+    """Every delayed synapse of a network by its dotted name."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, DelayedLinear)}

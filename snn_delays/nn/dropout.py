@@ -1,0 +1,50 @@
+"""Dropout that silences a neuron for the whole recording."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.module import SpikingModule
+
+
+class DropoutState(NamedTuple):
+    """The mask in force, scaled, ``[batch, ...]`` in the shape of one step; the same for every step."""
+
+    mask: Tensor
+
+
+class Dropout(SpikingModule):
+    """Silence each neuron with probability ``p`` for all steps of a sample, scale the others by ``1 / (1 - p)``.
+
+    The mask is the state, so a sequence cut into chunks keeps it. In evaluation the layer does nothing and has no state.
+
+    Raises ConfigError unless ``0 <= p < 1``, ShapeError if the state is of another batch.
+
+    Source: Hammouamri et al., ICLR 2024 (dropout on spikes, one mask per forward pass).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ConfigError(f"the dropout probability must lie in [0, 1), got {p}")
+        self.p = p
+
+    def forward(
+        self, x: Tensor, state: DropoutState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, DropoutState | None]:
+        """Masked spikes and the mask."""
+        del valid
+        if not self.training or self.p == 0:
+            return x, None
+        if state is None:
+            keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
+            state = DropoutState(keep.to(x.dtype) / (1 - self.p))
+        elif state.mask.shape != x.shape[1:]:
+            raise ShapeError(f"the dropout mask has shape {tuple(state.mask.shape)}, the input needs {tuple(x.shape[1:])}")
+        return x * state.mask, state
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        return f"p={self.p}"

@@ -1,0 +1,79 @@
+"""The chunk law as a base class, and layers in a row."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from snn_delays.errors import ShapeError
+
+
+class SpikingModule(nn.Module):
+    r"""A layer that obeys the chunk law: ``y, state = layer(x, state=None, valid=None)``.
+
+    ``x`` is ``[time, batch, ...]``; ``y`` has as many steps. Cutting ``x`` anywhere in time and passing ``state`` on
+    gives the same ``y``: training is one big chunk, streaming is chunks of any size, a step is a chunk of one. There is
+    nothing to reset: ``state=None`` is the resting state. A state is a NamedTuple of tensors, None for a layer that
+    has none, and for a network the tuple of its layers' states.
+
+    ``valid``, a bool ``[time, batch]``, marks the steps that belong to a sample where others are padding. Only layers
+    that mix samples look at it (batch norm in training); the rest ignore it, being causal.
+    """
+
+    def forward(self, x: Tensor, state: Any = None, valid: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Output ``[time, batch, ...]`` and the state after the last step."""
+        raise TypeError(f"{type(self).__name__} has to define forward(x, state=None, valid=None)")
+
+
+class Sequential(SpikingModule):
+    """Layers in a row, each fed with the output of the one before; the state is the tuple of their states.
+
+    ``Sequential(synapse, neuron)`` numbers its layers, ``Sequential(synapse=..., neuron=...)`` names them.
+    """
+
+    def __init__(self, *layers: SpikingModule, **named: SpikingModule) -> None:
+        super().__init__()
+        for name, layer in [*((str(i), layer) for i, layer in enumerate(layers)), *named.items()]:
+            if not isinstance(layer, SpikingModule):
+                raise TypeError(
+                    f"layer {name!r} is a {type(layer).__name__}, not a SpikingModule: it has no y, state = layer(x, state)"
+                )
+            self.add_module(name, layer)
+
+    def __iter__(self) -> Iterator[SpikingModule]:
+        return iter(self._modules.values())  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
+        """Run the layers; ``state`` is the tuple that an earlier call returned, or None."""
+        if state is None:
+            state = (None,) * len(self)
+        elif len(state) != len(self):
+            raise ShapeError(f"the state has {len(state)} parts, this network has {len(self)} layers; pass its own state back")
+        states = []
+        for layer, layer_state in zip(self, state):
+            x, layer_state = layer(x, layer_state, valid)
+            states.append(layer_state)
+        return x, tuple(states)
+
+
+def layers_of(network: SpikingModule, prefix: str = "") -> list[tuple[str, SpikingModule]]:
+    """The layers of a chain in the order they run, nested chains flattened, each with its dotted name."""
+    if not isinstance(network, Sequential):
+        return [(prefix or "0", network)]
+    found = []
+    for name, layer in network._modules.items():
+        assert isinstance(layer, SpikingModule)
+        found += layers_of(layer, f"{prefix}.{name}" if prefix else name)
+    return found
+
+
+def record(network: SpikingModule, x: Tensor) -> dict[str, Tensor]:
+    """What every layer of a chain puts out for ``x``, from rest, by dotted name in the order they run."""
+    outputs = {}
+    for name, layer in layers_of(network):
+        x, _ = layer(x)
+        outputs[name] = x
+    return outputs

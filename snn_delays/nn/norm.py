@@ -1,0 +1,62 @@
+"""Batch norm over time and batch, made to be folded into the synapse before it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snn_delays.errors import ShapeError
+from snn_delays.nn.module import SpikingModule
+
+
+class BatchNorm(SpikingModule):
+    r"""Normalise each neuron's current over all steps of all samples.
+
+    .. math:: y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta
+
+    In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
+    only valid steps count and the others come out as zero, so that padding does not matter; in evaluation the running ones are used, the layer is a scale and a
+    shift, and only then does it obey the chunk law. :meth:`scale_and_shift` is what folding needs.
+
+    Args:
+        features: neurons.
+        eps: added to the variance.
+        momentum: weight of a new batch in the running statistics.
+
+    Shapes: ``[time, batch, features]``; no state. Raises ShapeError for another last axis.
+
+    Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.features, self.eps, self.momentum = features, eps, momentum
+        self.gamma, self.beta = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+        """Normalised current; there is no state."""
+        del state
+        if x.shape[-1] != self.features:
+            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
+        if not self.training:
+            scale, shift = self.scale_and_shift()
+            return x * scale + shift, None
+        rows = x.flatten(0, -2) if valid is None else x[valid]
+        if len(rows) < 2:
+            raise ShapeError(f"batch norm needs at least two valid steps to normalise in training, got {len(rows)}")
+        y = F.batch_norm(
+            rows, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps
+        )
+        return (y.view(x.shape) if valid is None else x.new_zeros(x.shape).index_put((valid,), y)), None
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The affine map of evaluation, ``y = scale x + shift``, each ``[features]``."""
+        scale = self.gamma * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.beta - self.running_mean * scale
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        return f"{self.features}, eps={self.eps:g}, momentum={self.momentum:g}"

@@ -1,0 +1,43 @@
+"""From a recipe to a network."""
+
+from snn_delays.data.binned import BinnedDataset
+from snn_delays.models import DelayClassifier
+from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
+from snn_delays.training.config import Recipe, SurrogateConfig
+from snn_delays.training.schedule import sigma_at
+from snn_delays.units import tau_steps_from_ms
+
+
+def build_network(recipe: Recipe, in_features: int, classes: int) -> DelayClassifier:
+    """The network of a recipe, freshly drawn from torch's global generator."""
+    config = recipe.model
+    return DelayClassifier(
+        in_features,
+        config.hidden,
+        classes,
+        max_delay_steps=recipe.max_delay_steps,
+        delay_count=config.delay_count,
+        sharing=config.sharing,
+        taps=config.taps,
+        sigma_steps=sigma_at(recipe, 0),
+        learn_delay=config.delays == "learned",
+        delay_init=config.delay_init,
+        tau_steps=tau_steps_from_ms(config.tau_mem_ms, recipe.data.dt_ms),
+        threshold=config.threshold,
+        reset=config.reset,
+        detach_reset=config.detach_reset,
+        surrogate=build_surrogate(config.surrogate),
+        dropout=config.dropout,
+    )
+
+
+def network_for(recipe: Recipe, dataset: BinnedDataset) -> DelayClassifier:
+    """The network of a recipe, sized for a data set."""
+    return build_network(recipe, dataset.n_channels, dataset.n_classes)
+
+
+def build_surrogate(config: SurrogateConfig) -> Surrogate:
+    """The surrogate a recipe names."""
+    kinds = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
+    surrogate: Surrogate = kinds[config.kind](config.scale)
+    return surrogate

@@ -1,0 +1,124 @@
+"""Checkpoints: one folder an epoch, written whole or not at all, no pickles.
+
+``epoch-0007/model.safetensors`` holds parameters and buffers with the recipe inside, ``optimiser.pt`` the states of
+optimisers and schedules (read with ``weights_only=True``), ``progress.json`` the history up to that epoch. ``epoch-0000``
+is the network before training. The folder appears under its name by one rename, so a run killed at any moment has its
+last finished epoch intact.
+"""
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from snn_delays.errors import CheckpointError
+from snn_delays.files import sync
+from snn_delays.training.schedule import Optimisation
+
+MODEL, OPTIMISER, PROGRESS = "model.safetensors", "optimiser.pt", "progress.json"
+_PREFIX = "epoch-"
+
+
+def save_checkpoint(
+    folder: Path, epoch: int, network: nn.Module, optimisation: Optimisation, progress: dict[str, Any], recipe: str
+) -> Path:
+    """Write the checkpoint of an epoch. Raises CheckpointError if the disk refuses; older checkpoints stay as they were."""
+    states = {
+        kind: {name: part.state_dict() for name, part in getattr(optimisation, kind).items()}
+        for kind in ("optimisers", "schedules")
+    }
+    buffer = io.BytesIO()
+    torch.save(states, buffer)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    contents = {
+        MODEL: save(tensors, {"format": "1", "epoch": str(epoch), "recipe": recipe}),
+        OPTIMISER: buffer.getvalue(),
+        PROGRESS: json.dumps(progress, indent=1).encode(),
+    }
+    target = folder / f"{_PREFIX}{epoch:04d}"
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        for name, data in contents.items():
+            (temporary / name).write_bytes(data)
+            sync(temporary / name)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.chmod(0o755)
+        os.rename(temporary, target)
+        sync(folder)
+    except OSError as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        last = latest_epoch(folder)
+        kept = f"the checkpoint of epoch {last} is intact" if last is not None else "there is no earlier checkpoint"
+        raise CheckpointError(
+            f"cannot write the checkpoint {target}: {error.strerror}; {kept}: make room and continue with --resume"
+        ) from error
+    return target
+
+
+def epochs_saved(folder: Path) -> list[int]:
+    """Epochs that have a checkpoint, ascending."""
+    names = [p.name.removeprefix(_PREFIX) for p in folder.glob(f"{_PREFIX}*")] if folder.is_dir() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def latest_epoch(folder: Path) -> int | None:
+    """The last epoch that has a checkpoint, or None."""
+    epochs = epochs_saved(folder)
+    return epochs[-1] if epochs else None
+
+
+def prune(folder: Path, keep: set[int]) -> None:
+    """Remove the checkpoints of all other epochs, and what a killed process left half-written."""
+    for epoch in epochs_saved(folder):
+        if epoch not in keep:
+            shutil.rmtree(folder / f"{_PREFIX}{epoch:04d}")
+    for leftover in folder.glob(".writing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
+    """History stored with the checkpoint of an epoch."""
+    path = folder / f"{_PREFIX}{epoch:04d}" / PROGRESS
+    try:
+        progress: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error
+    return progress
+
+
+def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
+    """Read parameters and buffers into a network of the same recipe.
+
+    Raises CheckpointError if the file is missing, damaged or of another network.
+    """
+    path = folder / f"{_PREFIX}{epoch:04d}" / MODEL
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} is of another network: {error}") from error
+
+
+def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> None:
+    """Read the states of optimisers and schedules. Raises CheckpointError if the file is missing or damaged."""
+    path = folder / f"{_PREFIX}{epoch:04d}" / OPTIMISER
+    try:
+        states = torch.load(path, map_location="cpu", weights_only=True)
+        for kind in ("optimisers", "schedules"):
+            for name, part in getattr(optimisation, kind).items():
+                part.load_state_dict(states[kind][name])
+    except Exception as error:  # torch.load names a damaged file by a dozen exception types
+        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error

@@ -1,0 +1,227 @@
+"""Recipes: TOML files, read into models that refuse what they do not know."""
+
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from snn_delays.errors import ConfigError
+from snn_delays.units import steps_from_ms
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Strict):
+    """Which samples, how binned, how split for model selection, how padded."""
+
+    dataset: Literal["shd", "shd-regenerated", "shd-regenerated-subset"]
+    binning: Literal["fixed", "event_anchored_v2023"] = "fixed"
+    dt_ms: float = Field(10.0, gt=0)
+    channel_group: int = Field(5, ge=1, description="neighbouring channels summed, 700 -> 140 with 5")
+    validation: Literal["speakers", "fraction"] = "fraction"
+    validation_speakers: tuple[int, ...] = ()
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    tail_steps: int = Field(0, ge=0, description="silent steps after each sample, for spikes still under way")
+    padding: Literal["masked", "published"] = "masked"
+
+    @model_validator(mode="after")
+    def _speakers_named(self) -> "DataConfig":
+        if (self.validation == "speakers") != bool(self.validation_speakers):
+            raise ValueError("validation = 'speakers' and validation_speakers = [...] belong together")
+        return self
+
+
+class AugmentConfig(_Strict):
+    """Augmentations of the training samples; all off by default (see ``snn_delays.data.augment``)."""
+
+    channel_shift: int = Field(0, ge=0, description="largest shift, in channels after grouping")
+    time_shift_steps: int = Field(0, ge=0)
+    neuron_mask_probability: float = Field(0.0, ge=0, le=1)
+    neuron_mask_max: int = Field(0, ge=0, description="channels masked at most")
+    time_mask_probability: float = Field(0.0, ge=0, le=1)
+    time_mask_max_steps: int = Field(0, ge=0)
+    cutmix_probability: float = Field(0.0, ge=0, le=1)
+
+
+class SurrogateConfig(_Strict):
+    """Surrogate gradient by name; ``scale`` is alpha (atan, sigmoid), slope (fast_sigmoid) or width (triangle)."""
+
+    kind: Literal["atan", "fast_sigmoid", "triangle", "sigmoid"] = "atan"
+    scale: float = Field(5.0, gt=0)
+
+
+class ModelConfig(_Strict):
+    """The network: see :class:`snn_delays.models.DelayClassifier`."""
+
+    hidden: tuple[int, ...] = Field(min_length=1)
+    delays: Literal["learned", "fixed", "none"] = "learned"
+    max_delay_ms: float = Field(240.0, ge=0)
+    delay_count: int = Field(1, ge=1)
+    sharing: Literal["synapse", "axon", "dendrite"] = "synapse"
+    taps: Literal["gaussian", "triangle", "linear", "linear_normalized"] = "gaussian"
+    delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
+    tau_mem_ms: float = Field(gt=0)
+    threshold: float = Field(1.0, gt=0)
+    reset: Literal["hard", "soft"] = "hard"
+    detach_reset: bool = True
+    surrogate: SurrogateConfig = SurrogateConfig()
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainingConfig(_Strict):
+    """Two Adam optimisers, their schedules, the narrowing of the taps, and the loss."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    max_lr_weight: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule of weights and norms")
+    weight_decay: float = Field(1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays")
+    lr_delay: float = Field(0.1, gt=0, description="steps; cosine schedule to 0")
+    schedule_every: Literal["epoch", "step"] = "epoch"
+    sigma_start_steps: float | None = Field(None, gt=0, description="default: half the window + sigma_offset_steps")
+    sigma_end_steps: float = Field(0.5, gt=0)
+    sigma_offset_steps: float = Field(0.27, ge=0, description="sigma - offset shrinks by the same factor every epoch")
+    sigma_epochs: int | None = Field(None, ge=0, description="epochs of narrowing; default: a quarter of all")
+    readout: Literal["softmax_sum", "membrane_mean", "membrane_max"] = "softmax_sum"
+    select_by: Literal["accuracy", "loss"] = "accuracy"
+    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+
+    @model_validator(mode="after")
+    def _sigma_shrinks(self) -> "TrainingConfig":
+        if self.sigma_end_steps <= self.sigma_offset_steps:
+            raise ValueError(
+                f"sigma_end_steps ({self.sigma_end_steps}) must be above sigma_offset_steps ({self.sigma_offset_steps})"
+            )
+        return self
+
+
+class Recipe(_Strict):
+    """Everything that shapes a training run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    source: str = ""
+    seed: int = Field(0, ge=0)
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig
+    training: TrainingConfig
+
+    @property
+    def max_delay_steps(self) -> int:
+        """Longest delay in steps; 0 for the network without delays."""
+        return 0 if self.model.delays == "none" else steps_from_ms(self.model.max_delay_ms, self.data.dt_ms)
+
+
+def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+
+    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text.
+
+    Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
+    """
+    path = Path(path)
+    table = _read(path)
+    for change in changes:
+        _apply(table, change)
+    return parse_recipe(table, str(path))
+
+
+def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
+    """Validate a recipe given as a table; ``where`` is named in errors."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_explain(issue) for issue in error.errors())) from None
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: the recipe is its own base")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError(f"no recipe at {path}{hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    base = table.pop("base", None)
+    return table if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), table)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if nested else value
+    return merged
+
+
+def _apply(table: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
+        raise ConfigError(f"--set takes section.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {change}: {section!r} is a value, not a section")
+    table[last] = value
+
+
+def _explain(issue: Any) -> str:
+    location = issue["loc"]
+    key = ".".join(str(part) for part in location)
+    if issue["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        return f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}")
+    if issue["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = issue["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" + (f", got {issue['input']!r}" if not isinstance(issue["input"], dict) else "")
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Recipe
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe in full, every default written out, as TOML."""
+    return _table(recipe.model_dump(mode="json"), ())
+
+
+def _table(table: dict[str, Any], path: tuple[str, ...]) -> str:
+    lines = [f"\n[{'.'.join(path)}]"] if path else []
+    lines += [f"{key} = {_value(v)}" for key, v in table.items() if v is not None and not isinstance(v, dict)]
+    text = "\n".join(lines) + "\n"
+    return text + "".join(_table(v, (*path, key)) for key, v in table.items() if isinstance(v, dict))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return repr(value)

@@ -1,0 +1,228 @@
+"""Training: one engine for laptop, GPU and several processes."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from snn_delays.data.binned import Batch, BinnedDataset
+from snn_delays.data.binning import Binning
+from snn_delays.data.loaders import load_binned
+from snn_delays.data.splits import validation_split
+from snn_delays.errors import TrainingError
+from snn_delays.export.discretize import discretize
+from snn_delays.models import DelayClassifier
+from snn_delays.models.classifier import delayed_layers
+from snn_delays.training import checkpoint
+from snn_delays.training.augmentation import augmented
+from snn_delays.training.build import network_for
+from snn_delays.training.config import Recipe, to_toml
+from snn_delays.training.measure import measure
+from snn_delays.training.objective import class_scores, loss, valid_steps
+from snn_delays.training.runlog import Run, write_metrics
+from snn_delays.training.schedule import Optimisation, build_optimisation, sigma_at
+
+
+class Watcher(Protocol):
+    """Is told how training goes; the command line draws a progress bar."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Reading and binning the data."""
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+        """An epoch of so many optimiser steps begins."""
+
+    def step_done(self, training_loss: float) -> None:
+        """An optimiser step was made."""
+
+    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+        """An epoch was validated and its checkpoint written."""
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+        """Say nothing."""
+
+    def step_done(self, training_loss: float) -> None:
+        """Say nothing."""
+
+    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+        """Say nothing."""
+
+
+def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher: Watcher | None = None) -> None:
+    """Train a run to the end of its recipe, from its last checkpoint if it has one.
+
+    Every epoch draws its numbers from the recipe's seed and its own number, so a run that was killed and resumed ends
+    with the numbers of one that was not. Each epoch is validated on the discrete network; ``best_epoch`` in the
+    checkpoint's progress names the best. Only training data are read.
+
+    Raises DataError, CheckpointError, or TrainingError if the loss stops being finite.
+    """
+    watcher = watcher or Silent()
+    recipe = run.recipe
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.training.precision)
+    fabric.launch()
+    dataset = training_data(recipe, watcher)
+    train, valid = split(recipe, dataset)
+    steps = math.ceil(len(train) // fabric.world_size / _share(recipe, fabric))
+
+    torch.manual_seed(recipe.seed)
+    network = network_for(recipe, dataset)
+    optimisation = build_optimisation(recipe, network, steps)
+    progress: dict[str, Any] = {"history": [], "best_epoch": 0, "source": dataset.source, "checksum": dataset.checksum}
+    last = checkpoint.latest_epoch(run.checkpoints)
+    if last is not None:
+        checkpoint.load_network(run.checkpoints, last, network)
+        checkpoint.load_optimisation(run.checkpoints, last, optimisation)
+        progress = checkpoint.read_progress(run.checkpoints, last)
+    elif fabric.is_global_zero:
+        checkpoint.save_checkpoint(run.checkpoints, 0, network, optimisation, progress, to_toml(recipe))
+    module, *_ = fabric.setup(network, *optimisation.optimisers.values())
+
+    for epoch in range((last or 0) + 1, recipe.training.epochs + 1):
+        began = time.perf_counter()
+        watcher.epoch_begins(epoch, recipe.training.epochs, steps)
+        row: dict[str, Any] = {"epoch": epoch, **_settings(recipe, epoch, network, optimisation)}
+        row["train_loss"], row["train_accuracy"] = _train_epoch(
+            fabric, module, network, optimisation, dataset, train, recipe, epoch, watcher
+        )
+        result = measure(discretize(network), dataset, valid, recipe, fabric.device)
+        row |= {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
+        row |= {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
+        row["seconds"] = time.perf_counter() - began
+        progress["history"].append(row)
+        progress["best_epoch"] = _best(progress["history"], recipe.training.select_by)
+        if fabric.is_global_zero:
+            checkpoint.save_checkpoint(run.checkpoints, epoch, network, optimisation, progress, to_toml(recipe))
+            checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
+            write_metrics(run, progress["history"])
+        fabric.barrier()
+        watcher.epoch_ends(row, progress["best_epoch"])
+
+
+def training_data(recipe: Recipe, watcher: Watcher | None = None) -> BinnedDataset:
+    """The training part of a recipe's data set, binned."""
+    binning = Binning(recipe.data.binning, recipe.data.dt_ms, recipe.data.channel_group)
+    return load_binned(recipe.data.dataset, "train", binning, progress=watcher.loading if watcher else None)
+
+
+def split(recipe: Recipe, dataset: BinnedDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices for training and for model selection, by the recipe's rule."""
+    data = recipe.data
+    return validation_split(
+        dataset, data.validation, speakers=data.validation_speakers, fraction=data.validation_fraction, seed=recipe.seed
+    )
+
+
+def _share(recipe: Recipe, fabric: Fabric) -> int:
+    """Samples of a batch that fall to this process."""
+    return max(recipe.training.batch_size // fabric.world_size, 1)
+
+
+def _settings(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
+    """Set what changes by epoch, and name it for the record."""
+    sigma = sigma_at(recipe, epoch - 1)
+    if sigma is not None:
+        for layer in delayed_layers(network).values():
+            layer.set_sigma(sigma)
+    rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
+    return {"sigma": sigma, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
+
+
+def _batches(
+    dataset: BinnedDataset, train: NDArray[np.int64], recipe: Recipe, epoch: int, fabric: Fabric
+) -> Iterator[Batch]:
+    """This process's share of an epoch's batches, in an order drawn from seed and epoch, augmented, on the device."""
+    generator = torch.Generator().manual_seed(_seed(recipe, epoch, 0))
+    order = train[torch.randperm(len(train), generator=generator).numpy()]
+    share = _share(recipe, fabric)
+    # Every process makes as many steps: a remainder smaller than their number waits for another epoch.
+    mine = order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
+    augmenting = torch.Generator().manual_seed(_seed(recipe, epoch, 1 + fabric.global_rank))
+    for start in range(0, len(mine), share):
+        batch = dataset.batch(mine[start : start + share], recipe.data.tail_steps, recipe.data.padding)
+        batch = augmented(batch, recipe.augment, dataset.n_classes, augmenting)
+        yield Batch(*(fabric.to_device(part) for part in batch))
+
+
+def _train_epoch(
+    fabric: Fabric,
+    module: nn.Module,
+    network: DelayClassifier,
+    optimisation: Optimisation,
+    dataset: BinnedDataset,
+    train: NDArray[np.int64],
+    recipe: Recipe,
+    epoch: int,
+    watcher: Watcher,
+) -> tuple[float, float]:
+    torch.manual_seed(_seed(recipe, epoch, 1001 + fabric.global_rank))  # dropout
+    module.train()
+    total_loss, correct, seen = 0.0, 0, 0
+    dtype = torch.float64 if recipe.training.precision == "64-true" else torch.float32
+    for batch in _batches(dataset, train, recipe, epoch, fabric):
+        x = batch.counts.to(dtype)
+        valid = valid_steps(batch.lengths, x.shape[0])
+        v, _ = module(x, None, valid)
+        scores = class_scores(v, valid, recipe.training.readout)
+        value = loss(scores, batch.labels)
+        number = float(value.detach())
+        if not np.isfinite(number):
+            raise TrainingError(_diagnosis(number, epoch, network, x))
+        for optimiser in optimisation.optimisers.values():
+            optimiser.zero_grad()
+        fabric.backward(value)
+        for optimiser in optimisation.optimisers.values():
+            optimiser.step()
+        for layer in delayed_layers(network).values():
+            layer.clamp_delays_()
+        if recipe.training.schedule_every == "step":
+            _advance(optimisation)
+        total_loss += number * len(scores)
+        correct += int((scores.argmax(1) == _class_of(batch.labels)).sum())
+        seen += len(scores)
+        watcher.step_done(number)
+    if recipe.training.schedule_every == "epoch":
+        _advance(optimisation)
+    return total_loss / seen, correct / seen
+
+
+def _advance(optimisation: Optimisation) -> None:
+    for schedule in optimisation.schedules.values():
+        schedule.step()
+
+
+def _class_of(labels: Tensor) -> Tensor:
+    return labels.argmax(1) if labels.ndim == 2 else labels
+
+
+def _seed(recipe: Recipe, epoch: int, stream: int) -> int:
+    """A seed of its own for every recipe seed, epoch and use."""
+    return int(np.random.SeedSequence((recipe.seed, epoch, stream)).generate_state(1)[0])
+
+
+def _best(history: list[dict[str, Any]], select_by: str) -> int:
+    """Epoch with the best validation; the earliest of equals."""
+    if select_by == "loss":
+        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
+    return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])
+
+
+def _diagnosis(number: float, epoch: int, network: nn.Module, x: Tensor) -> str:
+    broken = [name for name, p in network.named_parameters() if not bool(torch.isfinite(p).all())]
+    where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
+    if not bool(torch.isfinite(x).all()):
+        where = "the input holds values that are not finite"
+    return f"the loss is {number} in epoch {epoch}: {where}; lower max_lr_weight or lr_delay, then continue with --resume"

@@ -1,0 +1,124 @@
+"""The run folder: recipe, metrics, environment, checkpoints, figures, evaluation."""
+
+import csv
+import io
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import snn_delays
+from snn_delays.errors import CheckpointError, ConfigError
+from snn_delays.files import write_text
+from snn_delays.training.checkpoint import latest_epoch, read_progress
+from snn_delays.training.config import Recipe, load_recipe, to_toml
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that holds one training run, and the recipe it was made with."""
+
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the pictures."""
+        return self.folder / "figures"
+
+    @property
+    def evaluation(self) -> Path:
+        """What ``evaluate`` found."""
+        return self.folder / "evaluation.json"
+
+    def progress(self) -> dict[str, Any]:
+        """History, best epoch and data source up to the last checkpoint."""
+        epoch = latest_epoch(self.checkpoints)
+        if epoch is None:
+            raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again with --resume")
+        return read_progress(self.checkpoints, epoch)
+
+    def best_epoch(self) -> int:
+        """Epoch that did best on validation; 0, the untrained network, if none was finished."""
+        return int(self.progress()["best_epoch"])
+
+
+def create_run(folder: Path, recipe: Recipe) -> Run:
+    """Make a run folder. Raises CheckpointError if it holds a run already."""
+    if (folder / "recipe.toml").exists():
+        raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
+    try:
+        write_text(folder / "recipe.toml", to_toml(recipe))
+        write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+    except OSError as error:
+        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; choose another place with --out") from error
+    return Run(folder, recipe)
+
+
+def open_run(folder: Path | str) -> Run:
+    """Open a run folder. Raises CheckpointError if there is none."""
+    folder = Path(folder)
+    if not (folder / "recipe.toml").exists():
+        raise CheckpointError(f"{folder} is no run folder: it has no recipe.toml; `snn-delays train RECIPE` makes one")
+    return Run(folder, load_recipe(folder / "recipe.toml"))
+
+
+def resume_run(folder: Path, recipe: Recipe) -> Run:
+    """Open a run folder to continue it. Raises ConfigError if the recipe is not the one it was started with."""
+    run = open_run(folder)
+    if run.recipe != recipe:
+        old, new = (_flat(r.model_dump(mode="json")) for r in (run.recipe, recipe))
+        key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+        raise ConfigError(
+            f"{folder} was started with {key} = {old.get(key)!r}, the recipe now says {new.get(key)!r}; "
+            "resume with the same recipe, or choose another folder with --out"
+        )
+    return run
+
+
+def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
+    """Write ``metrics.csv``, a row an epoch."""
+    if not history:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(run.folder / "metrics.csv", text.getvalue())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    packages = ("torch", "numpy", "numba", "lightning-fabric", "tonic", "h5py", "nir")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "snn_delays": snn_delays.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": versions,
+    }
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in table.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
