@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.files import atomic_path
 from snn_delays.errors import DataError
+from snn_delays.files import atomic_path
 
 _KEYS = ("n_spikes", "label", "speaker", "trial", "tick_us", "n_units", "d0", "d1", "d2")
 

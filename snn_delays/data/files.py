@@ -1,15 +1,14 @@
-"""Folders of the package on the user's disk, whole-or-nothing writing, and checksums that are not taken twice."""
+"""Folders of the package on the user's disk, and checksums that are not taken twice."""
 
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snn_delays.errors import DataError
+from snn_delays.files import atomic_path
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``, with ``done == total`` at the end."""
@@ -27,29 +26,6 @@ def data_folder() -> Path:
     """Where the user's data files are looked for: ``SNN_DELAYS_DATA``, else ``data`` in the cache folder."""
     own = os.environ.get("SNN_DELAYS_DATA")
     return Path(own) if own else cache_folder() / "data"
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and is removed otherwise.
-
-    Readers see the old file or the new one, never a part; two processes may write at once, the last one stays.
-    A process killed outright leaves a ``.tmp`` file behind, which nothing ever reads.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as f:
-            os.fsync(f.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; ours may be shared
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

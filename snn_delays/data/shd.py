@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.files import Progress, atomic_path
+from snn_delays.data.files import Progress
 from snn_delays.errors import BackendUnavailableError, DataError
+from snn_delays.files import atomic_path
 
 if TYPE_CHECKING:
     import h5py

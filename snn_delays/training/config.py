@@ -129,11 +129,24 @@ def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Recipe:
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
-    path = Path(path)
-    table = _read(path)
+    table = _read(find_recipe(path))
     for change in changes:
         _apply(table, change)
     return parse_recipe(table, str(path))
+
+
+def find_recipe(path: Path | str) -> Path:
+    """Path of a recipe given as a file, or by the name of one that comes with the package."""
+    path = Path(path)
+    bundled = recipes_folder() / f"{path.name}.toml"
+    return bundled if not path.exists() and path.suffix != ".toml" and bundled.exists() else path
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes: inside an installed package, else at the root of the repository."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_bundled" / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
 
 
 def parse_recipe(table: dict[str, Any], where: str) -> Recipe:

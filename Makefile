@@ -1,0 +1,54 @@
+# Everything a user or a machine does here. Nothing needed beforehand but Python >= 3.10 and make.
+PYTHON ?= python3
+# Another build of PyTorch, for a certain GPU or for none: make demo TORCH="torch --index-url URL", URL from pytorch.org.
+TORCH ?= torch
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-all check docs bench env clean
+
+help:
+	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
+	@echo "make test      lint, types, layers, tests, docs"
+	@echo "make test-all  the same with the long tests"
+	@echo "make check     linters and types alone      make docs   the documentation, into site/"
+	@echo "make clean     remove the environment and what was built (runs/ stays)"
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "creating the environment in .venv"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and \"snn_delays needs Python 3.10 or newer\")"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade pip
+	@$(PIP) install -c constraints.txt $(TORCH)
+	@$(PIP) install -c constraints.txt --editable .
+	@touch $@
+
+# The peers of the tests ask for torchvision, which they do not use here and which not every torch has a build for.
+.venv/.tested: .venv/.installed
+	@echo "adding what the tests need"
+	@$(PIP) install -c constraints.txt --editable ".[tonic,test,lint,docs]"
+	@$(PIP) install -c constraints.txt --no-deps "spikingjelly; python_version >= '3.11'" norse
+	@touch $@
+
+env: .venv/.tested
+
+demo: .venv/.installed
+	@$(BIN)/snn-delays demo
+
+check: .venv/.tested
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: .venv/.tested
+	@$(BIN)/mkdocs build --strict --quiet
+
+test: check docs
+	@$(BIN)/pytest -m "not slow"
+
+test-all: check docs
+	@$(BIN)/pytest
+
+clean:
+	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis

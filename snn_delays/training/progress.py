@@ -1,0 +1,70 @@
+"""A progress bar for training."""
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar:
+    """A watcher that draws a bar for the epoch under way and prints a line for each one done."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"), console=console, transient=True,
+        )  # fmt: skip
+        self._task: TaskID | None = None
+        self._losses: list[float] = []
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def loading(self, done: int, total: int) -> None:
+        """Reading and binning the data."""
+        self._show("reading the data", total)
+        self._update(done, "")
+        if done >= total:
+            self._drop()
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+        """Start the bar of an epoch."""
+        self._losses = []
+        self._drop()
+        self._show(f"epoch {epoch}/{epochs}", steps)
+
+    def step_done(self, training_loss: float) -> None:
+        """Move the bar by a step."""
+        self._losses.append(training_loss)
+        self._update(len(self._losses), f"loss {sum(self._losses) / len(self._losses):.3f}")
+
+    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+        """Print the epoch's line."""
+        self._drop()
+        sigma = f"  sigma {row['sigma']:.2f}" if row["sigma"] is not None else ""
+        best = "  best" if best_epoch == row["epoch"] else ""
+        self._bar.console.print(
+            f"epoch {row['epoch']:3d}  loss {row['train_loss']:.3f}  train {row['train_accuracy']:6.1%}  "
+            f"valid {row['valid_accuracy']:6.1%}{sigma}  {row['seconds']:.0f} s{best}",
+            highlight=False,
+        )
+
+    def _show(self, description: str, total: int) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(description, total=total, note="")
+
+    def _update(self, done: int, note: str) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, note=note)
+
+    def _drop(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None

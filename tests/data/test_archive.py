@@ -1,0 +1,93 @@
+import io
+import lzma
+
+import numpy as np
+import pytest
+
+from snn_delays.data.archive import pack, read_archive, write_archive
+from snn_delays.data.events import Events, Sample
+from snn_delays.errors import DataError
+
+
+def distinct(samples):
+    """The samples without double (time, channel), in the order of the archive's keys."""
+    made = []
+    for sample in samples:
+        key = np.unique(sample.events.t_us * 700 + sample.events.channel)
+        made.append(Sample(Events(key // 700, key % 700, 700), sample.label, sample.speaker))
+    return made
+
+
+def rewritten(path, target, **changes):
+    with np.load(io.BytesIO(lzma.decompress(path.read_bytes()))) as z:
+        arrays = dict(z) | changes
+    buffer = io.BytesIO()
+    np.savez(buffer, **{key: value for key, value in arrays.items() if value is not None})
+    target.write_bytes(lzma.compress(buffer.getvalue()))
+    return target
+
+
+@pytest.fixture
+def written(samples, tmp_path):
+    samples = distinct(samples)
+    path = tmp_path / "a.npz.xz"
+    write_archive(path, pack(samples, list(range(len(samples))), tick_us=500))
+    return path, samples
+
+
+def test_what_is_written_is_read_and_bytes_repeat(written, tmp_path):
+    path, samples = written
+    archive = read_archive(path)
+    assert list(archive) == samples
+    assert archive.trial.tolist() == list(range(len(samples)))
+    write_archive(tmp_path / "b.npz.xz", archive)
+    assert (tmp_path / "b.npz.xz").read_bytes() == path.read_bytes()
+    assert list(archive.subset(np.array([4, 1]))) == [samples[4], samples[1]]
+
+
+def test_a_key_beyond_two_bytes_survives(tmp_path):
+    sample = Sample(Events([0, 10_000_000], [3, 699], 700), 0, 0)  # a difference of 14,000,696 needs the third plane
+    write_archive(tmp_path / "a.npz.xz", pack([sample], [0], tick_us=500))
+    assert list(read_archive(tmp_path / "a.npz.xz")) == [sample]
+    late = Sample(Events([0, 50_000_000], [3, 699], 700), 0, 0)
+    with pytest.raises(DataError, match="step must lie in 0 to 16777215"):
+        write_archive(tmp_path / "b.npz.xz", pack([late], [0], tick_us=500))
+
+
+def test_packing_refuses_what_it_cannot_hold():
+    with pytest.raises(DataError, match="multiples of 500 us"):
+        pack([Sample(Events([501], [0], 700), 0, 0)], [0], tick_us=500)
+    with pytest.raises(DataError, match="two spikes of one channel"):
+        pack([Sample(Events([500, 500], [4, 4], 700), 0, 0)], [0], tick_us=500)
+
+
+def test_damaged_archives_are_refused(written, tmp_path):
+    path, _ = written
+    content = path.read_bytes()
+    cases = {
+        "truncated": content[: len(content) // 2],
+        "flipped": content[:200] + bytes([content[200] ^ 255]) + content[201:],
+        "empty": b"",
+        "text": b"not an archive",
+        "not_npz": lzma.compress(b"not an npz"),
+    }
+    for name, damaged in cases.items():
+        bad = tmp_path / f"{name}.npz.xz"
+        bad.write_bytes(damaged)
+        with pytest.raises(DataError, match=f"{name}.npz.xz is damaged"):
+            read_archive(bad)
+    with pytest.raises(DataError, match="does not exist"):
+        read_archive(tmp_path / "absent.npz.xz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trial": None}, "no array 'trial'"),
+        ({"label": np.zeros(3, np.uint8)}, r"label has shape \(3,\), expected \(6,\)"),
+        ({"d1": np.zeros(9, np.uint8)}, r"d1 has shape \(9,\)"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(written, tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_archive(rewritten(written[0], tmp_path / "bad.npz.xz", **changes))

@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.binning import Binning
+from snn_delays.data.splits import validation_split
+from snn_delays.errors import ConfigError, DataError
+
+
+def dataset(n=60, n_classes=4, n_speakers=5, channels=3) -> BinnedDataset:
+    random = np.random.default_rng(1)
+    lengths = random.integers(1, 9, n)
+    return BinnedDataset(
+        counts=random.integers(1, 200, (lengths.sum(), channels)).astype(np.uint8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        labels=np.arange(n) % n_classes,
+        speakers=np.arange(n) // n_classes % n_speakers,
+        source="made up",
+        checksum="0" * 64,
+        binning=Binning(),
+        n_classes=n_classes,
+        class_names=tuple("abcd"[:n_classes]),
+    )
+
+
+def test_a_batch_holds_each_sample_then_zeros():
+    data = dataset()
+    chosen = [7, 3, 50]
+    batch = data.batch(chosen, tail_steps=4)
+    own = data.lengths()[chosen]
+    assert batch.counts.dtype == torch.uint8
+    assert batch.lengths.dtype == batch.labels.dtype == torch.int64
+    assert batch.counts.shape == (own.max() + 4, 3, 3)
+    assert batch.lengths.tolist() == (own + 4).tolist()
+    assert batch.labels.tolist() == data.labels[chosen].tolist()
+    for j, i in enumerate(chosen):
+        assert np.array_equal(batch.counts[: own[j], j], data.sample(i))
+        assert not batch.counts[own[j] :, j].any()
+
+
+def test_a_masked_sample_does_not_depend_on_its_neighbours_and_a_published_one_does():
+    data = dataset()
+    longest, shortest = int(data.lengths().argmax()), int(data.lengths().argmin())
+    alone = data.batch([shortest], tail_steps=2)
+    together = data.batch([shortest, longest], tail_steps=2)
+    assert together.lengths[0] == alone.lengths[0]
+    steps = int(alone.lengths[0])
+    assert torch.equal(together.counts[:steps, 0], alone.counts[:, 0])
+    published = data.batch([shortest, longest], tail_steps=2, padding="published")
+    assert torch.equal(published.counts, together.counts)
+    assert published.lengths.tolist() == [published.counts.shape[0]] * 2 != together.lengths.tolist()
+
+
+def test_a_subset_is_the_samples_named():
+    data = dataset()
+    chosen = np.array([9, 2, 2, 59])
+    part = data.subset(chosen)
+    assert len(part) == 4
+    for j, i in enumerate(chosen):
+        assert np.array_equal(part.sample(j), data.sample(i))
+    assert part.speakers.tolist() == data.speakers[chosen].tolist()
+    assert (part.source, part.binning) == (data.source, data.binning)
+    assert len(data.subset([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": np.zeros((4, 3), np.float32)}, "counts must be uint8"),
+        ({"offsets": np.arange(3)}, "60 labels need 61 offsets"),
+        ({"offsets": np.arange(61)}, "offsets must rise from 0 to the"),
+        ({"labels": np.full(60, 4)}, "labels must lie in 0 to 3"),
+        ({"labels": np.full(60, -1)}, "labels must lie in 0 to 3"),
+        ({"class_names": ("a",)}, "4 classes need as many names"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        replace(dataset(), **change)
+
+
+def test_a_sample_without_steps_has_no_place():
+    offsets = dataset().offsets.copy()
+    offsets[5] = offsets[4]
+    with pytest.raises(DataError, match="at least one"):
+        replace(dataset(), offsets=offsets)
+
+
+def test_impossible_batches_are_refused():
+    data = dataset()
+    for wrong in ([60], [-1]):
+        with pytest.raises(DataError, match="indices must lie in 0 to 59"):
+            data.batch(wrong)
+    with pytest.raises(DataError, match="indices"):
+        data.sample(-1)
+    with pytest.raises(DataError, match="at least one sample"):
+        data.batch([])
+    with pytest.raises(ConfigError, match="tail_steps"):
+        data.batch([0], tail_steps=-1)
+    with pytest.raises(ConfigError, match="unknown padding 'zeros'"):
+        data.batch([0], padding="zeros")
+
+
+def test_speakers_held_out_are_in_no_training_sample():
+    data = dataset()
+    train, validation = validation_split(data, "speakers", speakers=(1, 3))
+    assert not set(train) & set(validation)
+    assert sorted([*train, *validation]) == list(range(60))
+    assert set(data.speakers[validation]) == {1, 3}
+    assert not set(data.speakers[train]) & {1, 3}
+
+
+def test_a_fraction_is_stratified_disjoint_and_repeatable():
+    data = dataset()
+    train, validation = validation_split(data, "fraction", fraction=0.2, seed=3)
+    assert not set(train) & set(validation)
+    assert sorted([*train, *validation]) == list(range(60))
+    assert np.bincount(data.labels[validation]).tolist() == [3] * 4  # a fifth of 15
+    again = validation_split(data, "fraction", fraction=0.2, seed=3)
+    assert np.array_equal(validation, again[1])
+    assert not np.array_equal(validation, validation_split(data, "fraction", fraction=0.2, seed=4)[1])
+    assert set(data.speakers[train]) & set(data.speakers[validation])  # this rule does not keep speakers apart
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "message"),
+    [
+        ("speakers", {}, "at least one speaker"),
+        ("speakers", {"speakers": (1, 12)}, "speaker 12 is not in the training set"),
+        ("speakers", {"speakers": range(5)}, "leaves 0 training"),
+        ("fraction", {"fraction": 0.0}, "fraction must lie between"),
+        ("fraction", {"fraction": 1.0}, "fraction must lie between"),
+        ("published_test_selected", {}, "opened by evaluate only"),
+        ("speaker", {}, "unknown validation rule 'speaker'; choose speakers or fraction"),
+    ],
+)
+def test_impossible_splits_are_refused(rule, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        validation_split(dataset(), rule, **arguments)

@@ -1,0 +1,91 @@
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from snn_delays.data import files
+from snn_delays.data.files import cache_folder, checksums, data_folder
+from snn_delays.errors import DataError
+from snn_delays.files import atomic_path
+
+
+def test_folders_follow_the_environment(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    assert data_folder() == tmp_path / "cache" / "data"
+    monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path / "mine"))
+    assert data_folder() == tmp_path / "mine"
+    monkeypatch.delenv("SNN_DELAYS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "snn_delays"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "snn_delays"
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "file"
+    with atomic_path(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    assert path.read_text() == "first"
+
+    def broken():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("the writer broke")
+
+    with pytest.raises(RuntimeError, match="the writer broke"):
+        broken()
+
+    def full(fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"), atomic_path(path) as temporary:
+        temporary.write_text("second")
+    assert path.read_text() == "first"
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_new_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    with atomic_path(tmp_path / "ours") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_checksums_are_right_remembered_and_taken_again_when_the_file_changes(tmp_path, monkeypatch):
+    path = tmp_path / "data"
+    path.write_bytes(b"abc")
+    assert checksums(path).sha256 == hashlib.sha256(b"abc").hexdigest()
+    assert checksums(path).md5 == hashlib.md5(b"abc").hexdigest()
+
+    monkeypatch.setattr(files.hashlib, "md5", None)  # a second taking would fail
+    assert checksums(path).sha256 == hashlib.sha256(b"abc").hexdigest()
+    monkeypatch.undo()
+    monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
+
+    path.write_bytes(b"abcd")
+    assert checksums(path).sha256 == hashlib.sha256(b"abcd").hexdigest()
+    stat = path.stat()
+    path.write_bytes(b"dcba")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size, same time: only a fresh look sees it
+    assert checksums(path, remember=False).sha256 == hashlib.sha256(b"dcba").hexdigest()
+
+
+def test_a_damaged_note_is_ignored_and_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
+    path = tmp_path / "data"
+    path.write_bytes(b"abc")
+    checksums(path)
+    for note in (tmp_path / "cache" / "checksums").iterdir():
+        note.write_text("{")
+    assert checksums(path).sha256 == hashlib.sha256(b"abc").hexdigest()
+    (tmp_path / "blocked").write_text("a file where a folder should be")
+    monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "blocked"))
+    assert checksums(path).sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="absent"):
+        checksums(tmp_path / "absent")

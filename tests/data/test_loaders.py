@@ -1,0 +1,196 @@
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snn_delays.data import loaders
+from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.catalogue import card
+from snn_delays.data.convert import find_hdf5, hdf5_path
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.loaders import bin_file, load_binned
+from snn_delays.data.shd import read_shd_hdf5, write_shd_hdf5
+from snn_delays.errors import ConfigError, DataError
+
+SUBSET = "shd-regenerated-subset"
+ROOT = Path(loaders.__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def path(samples) -> Path:
+    """A small file in the place of the published SHD."""
+    target = hdf5_path(card("shd"), card("shd").split("train"))
+    write_shd_hdf5(target, samples, len(samples))
+    return target
+
+
+def cached_files(own_folders):
+    return sorted((own_folders / "cache" / "binned").glob("*"))
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("counts", "offsets", "labels", "speakers"))
+
+
+@pytest.mark.parametrize("rule", ["fixed", "event_anchored_v2023"])
+def test_the_bundled_subset_binned(rule):
+    binning = Binning(rule)
+    test = load_binned(SUBSET, "test", binning)
+    samples = read_shd_hdf5(find_hdf5(SUBSET, "test"), "own")
+    assert test.counts.shape[1] == 140
+    assert test.counts.sum() == sum(len(s.events) for s in samples)
+    for i in (0, 123, 299):
+        assert np.array_equal(test.sample(i), bin_events(samples[i].events, binning))
+        assert (test.labels[i], test.speakers[i]) == (samples[i].label, samples[i].speaker)
+    assert (test.source, test.n_classes, test.class_names[13]) == ("SHD-regenerated (bundled subset)", 20, "drei")
+    assert test.checksum == card(SUBSET).split("test").sha256
+    assert 0.02 < (test.counts > 0).mean() < 0.6  # real data: neither silent nor full
+
+
+def test_the_cache_gives_the_same_and_is_used(path, own_folders, monkeypatch):
+    calls = []
+    first = load_binned("shd", "train", Binning(), progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (6, 6)
+    assert len(cached_files(own_folders)) == 1
+    monkeypatch.setattr(loaders, "bin_file", None)  # a second binning would fail
+    second = load_binned("shd", "train", Binning())
+    assert same(first, second)
+    for key in ("source", "checksum", "binning", "n_classes", "class_names"):
+        assert getattr(first, key) == getattr(second, key)
+    assert first.source == "unidentified"  # it lies where SHD should, and is not SHD
+    with pytest.raises(TypeError):
+        load_binned("shd", "train", Binning(), cache=False)
+
+
+def test_everything_that_shapes_the_result_is_in_the_key(path, own_folders, samples):
+    load_binned("shd", "train", Binning())
+    for binning in (Binning("event_anchored_v2023"), Binning(dt_ms=5.0), Binning(channel_group=10)):
+        assert same(load_binned("shd", "train", binning), bin_file(path, binning))
+    assert len(cached_files(own_folders)) == 4
+    write_shd_hdf5(path, samples[:4], 4)  # another file in the same place
+    assert len(load_binned("shd", "train", Binning())) == 4
+    assert len(cached_files(own_folders)) == 5
+
+
+def test_a_stale_format_is_not_read(path, own_folders, monkeypatch):
+    load_binned("shd", "train", Binning())
+    monkeypatch.setattr(loaders, "_FORMAT", loaders._FORMAT + 1)
+    load_binned("shd", "train", Binning())
+    assert len(cached_files(own_folders)) == 2
+
+
+def test_a_file_under_the_wrong_name_is_not_believed(path, own_folders):
+    fine, coarse = (load_binned("shd", "train", Binning(dt_ms=dt)) for dt in (5.0, 10.0))
+    a, b = cached_files(own_folders)
+    content = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(content)
+    assert same(load_binned("shd", "train", Binning(dt_ms=5.0)), fine)
+    assert same(load_binned("shd", "train", Binning(dt_ms=10.0)), coarse)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "flipped", "text"])
+def test_a_damaged_cache_is_built_anew(path, own_folders, how):
+    right = load_binned("shd", "train", Binning())
+    (cached,) = cached_files(own_folders)
+    content = cached.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    cached.write_bytes({"truncated": content[:middle], "empty": b"", "flipped": flipped, "text": b"text"}[how])
+    assert same(load_binned("shd", "train", Binning()), right)
+    assert cached.read_bytes() == content
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from snn_delays.data import loaders
+from snn_delays.data.binning import Binning
+
+def half(file, **arrays):
+    file.write(b"PK half a cache")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+loaders.np.savez = half
+loaders.load_binned("shd", "train", Binning())
+"""
+
+
+def test_killed_while_writing_leaves_no_broken_cache(path, own_folders):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(ROOT)], timeout=120, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    left = cached_files(own_folders)
+    assert len(left) == 1  # the half-written file is there, under a name that nothing reads
+    assert left[0].suffix == ".tmp"
+    assert same(load_binned("shd", "train", Binning()), bin_file(path, Binning()))
+    assert len([f for f in cached_files(own_folders) if f.suffix == ".npz"]) == 1
+
+
+def test_a_failing_replace_warns_and_still_gives_the_data(path, own_folders, monkeypatch):
+    load_binned("shd", "train", Binning(dt_ms=5.0))  # checksums are remembered by now
+    real = os.replace
+
+    def fail(source, target):
+        if str(target).endswith(".npz"):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.warns(UserWarning, match=r"could not be written .*No space left"):
+        dataset = load_binned("shd", "train", Binning())
+    assert len(dataset) == 6
+    assert len(cached_files(own_folders)) == 1
+
+
+def test_without_cache_nothing_is_kept(path, own_folders):
+    load_binned("shd", "train", Binning(), cache=False)
+    assert not (own_folders / "cache" / "binned").exists()
+
+
+def test_concurrent_first_uses_agree(own_folders):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from snn_delays.data.binning import Binning\n"
+        "from snn_delays.data.loaders import load_binned\n"
+        f"print(load_binned({SUBSET!r}, 'test', Binning(), reader='own').counts.sum())\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", code, str(ROOT)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    out = [run.communicate(timeout=120) for run in runs]
+    assert [o for o, _ in out] == [b"2395023\n"] * 2, out
+
+
+def test_bins_finer_than_the_stored_times_warn(path):
+    with pytest.warns(UserWarning, match=r"dt_ms = 0.5 is finer than 1 ms: SHD stores times as float16 seconds"):
+        load_binned("shd", "train", Binning(dt_ms=0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_binned("shd", "train", Binning(dt_ms=1.0))
+
+
+def test_readers_agree_and_errors_are_named(path, samples):
+    pytest.importorskip("tonic")
+    assert same(*(load_binned("shd", "train", Binning(), reader=r, cache=False) for r in ("own", "tonic")))
+    silent = [*samples[:2], Sample(Events([], [], 700), 0, 0)]
+    write_shd_hdf5(path, silent, 3)
+    with pytest.raises(DataError, match="sample 2 has no events"):
+        load_binned("shd", "train", Binning())
+    write_shd_hdf5(path, [], 0)
+    with pytest.raises(DataError, match="holds no samples"):
+        load_binned("shd", "train", Binning())
+    with pytest.raises(DataError, match="is missing"):
+        load_binned("shd", "test", Binning())
+    with pytest.raises(ConfigError, match="no split"):
+        load_binned("shd", "valid", Binning())
+    path.write_bytes(b"cut off")
+    with pytest.raises(DataError, match="truncated"):
+        load_binned("shd", "train", Binning())

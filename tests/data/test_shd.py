@@ -1,0 +1,199 @@
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from snn_delays.data import shd
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.shd import content_sha256, iterate_shd_hdf5, read_header, read_shd_hdf5, write_shd_hdf5
+from snn_delays.errors import BackendUnavailableError, DataError
+
+needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
+
+
+@pytest.fixture
+def path(samples, tmp_path) -> Path:
+    target = tmp_path / "SHD" / "shd_train.h5"
+    write_shd_hdf5(target, samples, len(samples))
+    return target
+
+
+def test_the_layout_is_that_of_shd(path):
+    with h5py.File(path) as file:
+        assert h5py.check_vlen_dtype(file["spikes/times"].dtype) == np.float16
+        assert h5py.check_vlen_dtype(file["spikes/units"].dtype) == np.uint16
+        assert file["labels"].dtype == file["extra/speaker"].dtype == np.uint16
+        assert file["extra/keys"][10] == b"null"
+    assert read_header(path) == (shd.CLASS_NAMES, 6)
+
+
+def test_samples_come_back_with_times_rounded_to_float16(path, samples):
+    read = read_shd_hdf5(path, "own")
+    assert [(s.label, s.speaker) for s in read] == [(s.label, s.speaker) for s in samples]
+    for got, given in zip(read, samples):
+        assert np.array_equal(got.events.channel, given.events.channel)
+        rounded = (given.events.t_us / 1e6).astype(np.float16).astype(np.float64)
+        assert np.array_equal(got.events.t_us, np.floor(rounded * 1e6))
+        assert np.abs(got.events.t_us - given.events.t_us).max() < 500
+
+
+@needs_tonic
+def test_our_reader_equals_tonic(path):
+    from tonic.datasets import SHD
+
+    (path.parent / "shd_train.h5.zip").touch()
+    theirs = SHD(str(path.parent.parent), train=True)
+    ours = read_shd_hdf5(path, "own")
+    assert len(theirs) == len(ours) == 6
+    for i, sample in enumerate(ours):
+        events, label = theirs[i]
+        assert np.array_equal(events["t"], sample.events.t_us)
+        assert np.array_equal(events["x"], sample.events.channel)
+        assert (label, theirs.speaker[i]) == (sample.label, sample.speaker)
+    assert read_shd_hdf5(path, "tonic") == ours == read_shd_hdf5(path)
+    # the comparison can fail: rounding instead of cutting the microseconds off gives other times
+    with h5py.File(path) as file:
+        seconds = file["spikes/times"][0].astype(np.float64)
+    assert not np.array_equal(np.rint(seconds * 1e6), ours[0].events.t_us)
+
+
+def test_tonic_asked_for_and_absent_is_refused_and_auto_reads_on(path, monkeypatch):
+    def absent(name):
+        raise shd.PackageNotFoundError(name)
+
+    monkeypatch.setattr(shd, "version", absent)
+    with pytest.raises(BackendUnavailableError, match="tonic is not installed"):
+        read_shd_hdf5(path, "tonic")
+    assert len(read_shd_hdf5(path)) == 6
+    monkeypatch.setattr(shd, "version", lambda name: "1.6.0")
+    with pytest.raises(BackendUnavailableError, match="overflows"):
+        read_shd_hdf5(path, "tonic")
+    with pytest.raises(DataError, match="unknown reader"):
+        read_shd_hdf5(path, "quick")
+
+
+def test_equal_samples_give_equal_bytes_in_another_process(path, samples, tmp_path):
+    code = (
+        "import pickle, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from snn_delays.data.shd import write_shd_hdf5\n"
+        "samples = pickle.loads(Path(sys.argv[2]).read_bytes())\n"
+        "write_shd_hdf5(Path(sys.argv[3]), samples, len(samples))\n"
+    )
+    (tmp_path / "samples").write_bytes(pickle.dumps(samples))
+    root = str(Path(shd.__file__).resolve().parents[2])
+    arguments = [root, str(tmp_path / "samples"), str(tmp_path / "again.h5")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60)
+    assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
+
+
+def test_content_checksum_holds_for_another_layout_and_notices_one_spike(path, samples, tmp_path):
+    with h5py.File(path) as old, h5py.File(tmp_path / "new.h5", "w", libver="latest") as new:
+        for key in ("labels", "extra/speaker", "extra/keys", "spikes/units", "spikes/times"):
+            new.create_dataset(key, data=old[key][()], dtype=old[key].dtype)
+    assert (tmp_path / "new.h5").read_bytes() != path.read_bytes()
+    assert content_sha256(tmp_path / "new.h5") == content_sha256(path)
+    channel = samples[2].events.channel.copy()
+    channel[5] = (channel[5] + 1) % 700
+    changed = [*samples]
+    changed[2] = Sample(Events(samples[2].events.t_us, channel, 700), samples[2].label, samples[2].speaker)
+    write_shd_hdf5(tmp_path / "changed.h5", changed, 6)
+    assert content_sha256(tmp_path / "changed.h5") != content_sha256(path)
+
+
+def test_unsorted_events_in_a_file_are_sorted_stably(path):
+    with h5py.File(path, "r+") as file:
+        file["spikes/times"][0] = np.array([0.5, 0.25, 0.5, 0.25], dtype=np.float16)
+        file["spikes/units"][0] = np.array([1, 2, 3, 4], dtype=np.uint16)
+    assert read_shd_hdf5(path, "own")[0].events == Events([250_000, 250_000, 500_000, 500_000], [2, 4, 1, 3], 700)
+
+
+def _set(key, i, values, dtype):
+    def damage(file):
+        file[key][i] = np.array(values, dtype=dtype) if isinstance(values, list) else values
+
+    return damage
+
+
+def _drop(key):
+    def damage(file):
+        del file[key]
+
+    return damage
+
+
+def _shorten(key):
+    def damage(file):
+        values = file[key][:-1]
+        dtype = file[key].dtype
+        del file[key]
+        file.create_dataset(key, data=values, dtype=dtype)
+
+    return damage
+
+
+def _plain(file):
+    del file["spikes/times"]
+    file.create_dataset("spikes/times", data=np.zeros(6))
+
+
+@pytest.mark.parametrize("reader", ["own", pytest.param("tonic", marks=needs_tonic)])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_drop("spikes"), "no dataset 'spikes/times'"),
+        (_drop("extra/speaker"), "no dataset 'extra/speaker'"),
+        (_shorten("labels"), r"spikes/times has shape \(6,\), expected \(5,\)"),
+        (_shorten("extra/speaker"), r"extra/speaker has shape \(5,\)"),
+        (_plain, "spikes/times holds float64, expected arrays of variable length"),
+        (_set("spikes/times", 2, [0.5, np.nan], np.float16), r"spikes/times\[2\]\[1\] is nan"),
+        (_set("spikes/times", 2, [np.inf], np.float16), r"spikes/times\[2\]\[0\] is inf"),
+        (_set("spikes/times", 1, [-0.5], np.float16), r"spikes/times\[1\]\[0\] is -0.5"),
+        (_set("spikes/units", 3, [1, 2], np.uint16), "sample 3 has 260 spikes/times and 2 spikes/units"),
+        (_set("spikes/units", 0, [5] * 199 + [700], np.uint16), r"spikes/units\[0\]\[199\] is 700"),
+        (_set("labels", 4, 20, None), r"labels\[4\] is 20, but extra/keys names 20 classes"),
+    ],
+)
+def test_damaged_content_is_refused_with_file_and_key(path, damage, message, reader):
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(DataError, match=f"shd_train.h5.*{message}"):
+        read_shd_hdf5(path, reader)
+
+
+def test_truncated_and_missing_files_are_refused(path, tmp_path):
+    content = path.read_bytes()
+    for size in (0, 100, len(content) // 2, len(content) - 1):
+        bad = tmp_path / "bad.h5"
+        bad.write_bytes(content[:size])
+        with pytest.raises(DataError, match=r"bad.h5 is truncated or not an HDF5 file .*fetch or convert it again"):
+            read_shd_hdf5(bad)
+    with pytest.raises(DataError, match=r"absent\.h5 does not exist"):
+        next(iterate_shd_hdf5(tmp_path / "absent.h5", "own"))
+
+
+def test_a_write_that_fails_leaves_nothing_and_keeps_the_old_file(path, samples, tmp_path):
+    before = path.read_bytes()
+
+    def failing():
+        yield samples[0]
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        write_shd_hdf5(path, failing(), 2)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["shd_train.h5"]
+    for announced in (5, 7):
+        with pytest.raises(DataError, match="announced"):
+            write_shd_hdf5(tmp_path / "new.h5", samples, announced)
+    with pytest.raises(DataError, match="label 20"):
+        write_shd_hdf5(tmp_path / "new.h5", [Sample(samples[0].events, 20, 0)], 1)
+    with pytest.raises(DataError, match="ends after 65504 s"):
+        write_shd_hdf5(tmp_path / "new.h5", [Sample(Events([70_000_000_000], [0], 700), 0, 0)], 1)
+    assert not (tmp_path / "new.h5").exists()
