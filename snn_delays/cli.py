@@ -240,7 +240,12 @@ def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> l
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
     table = Table("run", "delays", "parameters", "valid", "test, real delays", "test, whole delays", "unseen speakers")
     for r in results:
-        accuracies = (r["valid_accuracy"], r["test_accuracy_real_delays"], r["test_accuracy"], r["test_accuracy_unseen_speakers"])
+        accuracies = (
+            r["valid_accuracy"],
+            r["test_accuracy_real_delays"],
+            r["test_accuracy"],
+            r["test_accuracy_unseen_speakers"],
+        )
         table.add_row(
             r["run"], r["delays"], f"{r['parameters']:,}", *("-" if a is None else f"{a:.1%}" for a in accuracies)
         )

@@ -1,4 +1,4 @@
-"""The discrete network: whole delays, folded norms, weights on a grid if asked. What is evaluated is what is exported."""
+"""The discrete network: whole delays, folded norms, weights on a grid if asked. What is evaluated is exported."""
 
 import copy
 import math
@@ -57,8 +57,8 @@ class LayerReport:
             parts.append("norm folded")
         if self.weight_bits is not None:
             parts.append(
-                f"weights on {self.weight_bits} bits with step {self.weight_step:g}: error {self.max_weight_error:.3g} at "
-                f"most, {self.weights_zeroed} became zero"
+                f"weights on {self.weight_bits} bits with step {self.weight_step:g}: error {self.max_weight_error:.3g} "
+                f"at most, {self.weights_zeroed} became zero"
             )
         return f"{self.name} ({self.synapses} synapses): " + "; ".join(parts if not self.lossless else ["nothing lost"])
 
@@ -95,10 +95,11 @@ class DiscreteNetwork(Sequential):
 def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> DiscreteNetwork:
     r"""A new network with whole delays, the one on which evaluation, streaming and export run.
 
-    Each delay becomes the nearest step (halves to even) within the window and acts through a single tap; each batch norm
-    is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped. With
+    Each delay becomes the nearest step (halves to even) within the window and acts through a single tap; each batch
+    norm is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped. With
     ``weight_bits`` each synapse's weights are rounded to ``q s`` with whole ``|q| <= 2^(bits-1) - 1`` and the smallest
-    power of two ``s`` that fits them; sums of such weights are exact in any order. Idempotent; ``network`` is not changed.
+    power of two ``s`` that fits them; sums of such weights are exact in any order. Idempotent; ``network`` stays as it
+    was.
 
     Args:
         network: a chain of delayed synapses, norms, neurons and dropout, or a discrete network.
@@ -124,7 +125,9 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
         elif isinstance(layer, LIF | LeakyIntegrator):
             kept[name] = copy.deepcopy(layer)
         elif not isinstance(layer, Dropout):
-            reason = "follows no synapse it could be folded into" if isinstance(layer, BatchNorm) else "has no discrete form"
+            reason = (
+                "follows no synapse it could be folded into" if isinstance(layer, BatchNorm) else "has no discrete form"
+            )
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
     return DiscreteNetwork(DiscretizationReport(tuple(reports)), **_nested(kept))
 
@@ -132,7 +135,8 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
 def _synapse(
     name: str, layer: DelayedLinear, norm: BatchNorm | None, weight_bits: int | None
 ) -> tuple[DelayedLinear, LayerReport]:
-    weight, bias = layer.weight.detach(), layer.bias
+    weight = layer.weight.detach()
+    bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
     delay = layer.delay.detach()
     for what, tensor in (("weight", weight), ("delay", delay), ("bias", bias)):
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
@@ -145,7 +149,7 @@ def _synapse(
         if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
             raise ExportError(f"the norm after {name} has values that are not finite; training diverged")
         weight = weight * scale.view(-1, 1, 1)
-        bias = shift if bias is None else shift + scale * bias.detach()
+        bias = shift if bias is None else shift + scale * bias
     rounded = round_delays(delay)
     whole = rounded.clamp(0, layer.max_delay_steps)
     step = None
@@ -154,7 +158,7 @@ def _synapse(
         quantised, step = _on_grid(weight, weight_bits)
     made = DelayedLinear(
         layer.in_features, layer.out_features, max_delay_steps=layer.max_delay_steps, sharing=layer.sharing,
-        delay_count=layer.delay_count, taps="linear", sigma_steps=float(layer.sigma), learn_delay=False, bias=bias is not None,
+        delay_count=layer.delay_count, taps="linear", learn_delay=False, bias=bias is not None,
     ).to(weight)  # fmt: skip
     with torch.no_grad():
         made.weight.copy_(quantised)
@@ -194,6 +198,4 @@ def _nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:
     for name, layer in layers.items():
         head, _, rest = name.partition(".")
         groups.setdefault(head, {})[rest] = layer
-    return {
-        head: inside[""] if "" in inside else Sequential(**_nested(inside)) for head, inside in groups.items()
-    }
+    return {head: inside[""] if "" in inside else Sequential(**_nested(inside)) for head, inside in groups.items()}

@@ -18,7 +18,7 @@ class DropoutState(NamedTuple):
 class Dropout(SpikingModule):
     """Silence each neuron with probability ``p`` for all steps of a sample, scale the others by ``1 / (1 - p)``.
 
-    The mask is the state, so a sequence cut into chunks keeps it. In evaluation the layer does nothing and has no state.
+    The mask is the state, so a sequence cut into chunks keeps it. In evaluation the layer does nothing, without state.
 
     Raises ConfigError unless ``0 <= p < 1``, ShapeError if the state is of another batch.
 
@@ -42,7 +42,9 @@ class Dropout(SpikingModule):
             keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
             state = DropoutState(keep.to(x.dtype) / (1 - self.p))
         elif state.mask.shape != x.shape[1:]:
-            raise ShapeError(f"the dropout mask has shape {tuple(state.mask.shape)}, the input needs {tuple(x.shape[1:])}")
+            raise ShapeError(
+                f"the dropout mask has shape {tuple(state.mask.shape)}, the input needs {tuple(x.shape[1:])}"
+            )
         return x * state.mask, state
 
     def extra_repr(self) -> str:

@@ -36,7 +36,7 @@ class Sequential(SpikingModule):
         for name, layer in [*((str(i), layer) for i, layer in enumerate(layers)), *named.items()]:
             if not isinstance(layer, SpikingModule):
                 raise TypeError(
-                    f"layer {name!r} is a {type(layer).__name__}, not a SpikingModule: it has no y, state = layer(x, state)"
+                    f"layer {name!r} is a {type(layer).__name__}, not a SpikingModule with y, state = layer(x, state)"
                 )
             self.add_module(name, layer)
 
@@ -51,7 +51,9 @@ class Sequential(SpikingModule):
         if state is None:
             state = (None,) * len(self)
         elif len(state) != len(self):
-            raise ShapeError(f"the state has {len(state)} parts, this network has {len(self)} layers; pass its own state back")
+            raise ShapeError(
+                f"the state has {len(state)} parts, this network {len(self)} layers; pass its own state back"
+            )
         states = []
         for layer, layer_state in zip(self, state):
             x, layer_state = layer(x, layer_state, valid)

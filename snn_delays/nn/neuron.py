@@ -81,9 +81,9 @@ class LIF(SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return (
-            f"tau_steps={self.tau_steps:g}, threshold={self.threshold:g}, v_reset={self.v_reset:g}, reset={self.reset!r}, "
-            f"detach_reset={self.detach_reset}, decay_input={self.decay_input}, strict={self.strict}, "
-            f"surrogate={self.surrogate}"
+            f"tau_steps={self.tau_steps:g}, threshold={self.threshold:g}, v_reset={self.v_reset:g}, "
+            f"reset={self.reset!r}, detach_reset={self.detach_reset}, decay_input={self.decay_input}, "
+            f"strict={self.strict}, surrogate={self.surrogate}"
         )
 
 

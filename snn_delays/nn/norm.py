@@ -14,7 +14,8 @@ class BatchNorm(SpikingModule):
     .. math:: y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta
 
     In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
-    only valid steps count and the others come out as zero, so that padding does not matter; in evaluation the running ones are used, the layer is a scale and a
+    only valid steps count and the others come out as zero, so that padding does not matter. In evaluation the running
+    statistics are used, the layer is a scale and a
     shift, and only then does it obey the chunk law. :meth:`scale_and_shift` is what folding needs.
 
     Args:

@@ -40,10 +40,10 @@ class DelayedLinear(SpikingModule):
             output neuron.
         delay_count: synapses for each pair of neurons, each with a weight and a delay.
         taps: ``"gaussian"``, ``"triangle"``, ``"linear"``, ``"linear_normalized"``.
-        sigma_steps: initial width of the taps; None takes half the window, ``(max_delay_steps + 1) // 2``, as published.
+        sigma_steps: initial width of the taps; None: half the window, ``(max_delay_steps + 1) // 2``.
         learn_delay: whether ``delay`` is trained.
         bias: add a constant to each output neuron.
-        delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, the same in whole steps; ``"hammouamri_2024"``,
+        delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, so in whole steps; ``"hammouamri_2024"``,
             uniform on 0..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay.
 
     Attributes:
@@ -75,7 +75,11 @@ class DelayedLinear(SpikingModule):
         delay_init: str = "uniform",
     ) -> None:
         super().__init__()
-        for name, value, choices in (("sharing", sharing, SHARING), ("taps", taps, TAPS), ("delay_init", delay_init, DELAY_INIT)):
+        for name, value, choices in (
+            ("sharing", sharing, SHARING),
+            ("taps", taps, TAPS),
+            ("delay_init", delay_init, DELAY_INIT),
+        ):
             if value not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
         for name, number, least in (
@@ -88,7 +92,11 @@ class DelayedLinear(SpikingModule):
         self.max_delay_steps, self.delay_count = max_delay_steps, delay_count
         self.sharing, self.taps, self.delay_init = sharing, taps, delay_init
         self.weight = nn.Parameter(torch.empty(out_features, in_features, delay_count))
-        delay_shape = (out_features if sharing != "axon" else 1, in_features if sharing != "dendrite" else 1, delay_count)
+        delay_shape = (
+            out_features if sharing != "axon" else 1,
+            in_features if sharing != "dendrite" else 1,
+            delay_count,
+        )
         # A window of one step leaves nothing to learn.
         self.delay = nn.Parameter(torch.empty(delay_shape), requires_grad=learn_delay and max_delay_steps > 0)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
@@ -149,7 +157,7 @@ class DelayedLinear(SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return (
-            f"{self.in_features}, {self.out_features}, max_delay_steps={self.max_delay_steps}, sharing={self.sharing!r}, "
-            f"delay_count={self.delay_count}, taps={self.taps!r}, sigma_steps={self.sigma.item():g}, "
-            f"learn_delay={self.delay.requires_grad}, bias={self.bias is not None}"
+            f"{self.in_features}, {self.out_features}, max_delay_steps={self.max_delay_steps}, "
+            f"sharing={self.sharing!r}, delay_count={self.delay_count}, taps={self.taps!r}, "
+            f"sigma_steps={self.sigma.item():g}, learn_delay={self.delay.requires_grad}, bias={self.bias is not None}"
         )

@@ -116,4 +116,4 @@ def _parse(name: str | None, by_operation: Mapping[str, str], where: str) -> dic
     unknown = set(by_operation) - set(_OPERATIONS)
     if unknown:
         raise ConfigError(f"{where}: no operation {sorted(unknown)[0]!r}; there are {', '.join(sorted(_OPERATIONS))}")
-    return {**({operation: name for operation in _OPERATIONS} if name else {}), **by_operation}
+    return {**(dict.fromkeys(_OPERATIONS, name) if name else {}), **by_operation}

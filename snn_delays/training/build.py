@@ -38,6 +38,12 @@ def network_for(recipe: Recipe, dataset: BinnedDataset) -> DelayClassifier:
 
 def build_surrogate(config: SurrogateConfig) -> Surrogate:
     """The surrogate a recipe names."""
-    kinds = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
-    surrogate: Surrogate = kinds[config.kind](config.scale)
-    return surrogate
+    match config.kind:
+        case "atan":
+            return ATan(config.scale)
+        case "fast_sigmoid":
+            return FastSigmoid(config.scale)
+        case "triangle":
+            return Triangle(config.scale)
+        case "sigmoid":
+            return Sigmoid(config.scale)

@@ -1,9 +1,9 @@
 """Checkpoints: one folder an epoch, written whole or not at all, no pickles.
 
 ``epoch-0007/model.safetensors`` holds parameters and buffers with the recipe inside, ``optimiser.pt`` the states of
-optimisers and schedules (read with ``weights_only=True``), ``progress.json`` the history up to that epoch. ``epoch-0000``
-is the network before training. The folder appears under its name by one rename, so a run killed at any moment has its
-last finished epoch intact.
+optimisers and schedules (read with ``weights_only=True``), ``progress.json`` the history up to that epoch.
+``epoch-0000`` is the network before training. The folder appears under its name by one rename, so a
+run killed at any moment has its last finished epoch intact.
 """
 
 import io
@@ -30,7 +30,7 @@ _PREFIX = "epoch-"
 def save_checkpoint(
     folder: Path, epoch: int, network: nn.Module, optimisation: Optimisation, progress: dict[str, Any], recipe: str
 ) -> Path:
-    """Write the checkpoint of an epoch. Raises CheckpointError if the disk refuses; older checkpoints stay as they were."""
+    """Write the checkpoint of an epoch. Raises CheckpointError if the disk refuses; older ones stay as they were."""
     states = {
         kind: {name: part.state_dict() for name, part in getattr(optimisation, kind).items()}
         for kind in ("optimisers", "schedules")
@@ -94,7 +94,9 @@ def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
     try:
         progress: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
+        ) from error
     return progress
 
 
@@ -107,7 +109,9 @@ def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
     try:
         network.load_state_dict(load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
+        ) from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} is of another network: {error}") from error
 
@@ -121,4 +125,6 @@ def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> N
             for name, part in getattr(optimisation, kind).items():
                 part.load_state_dict(states[kind][name])
     except Exception as error:  # torch.load names a damaged file by a dozen exception types
-        raise CheckpointError(f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
+        ) from error

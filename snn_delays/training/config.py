@@ -84,7 +84,9 @@ class TrainingConfig(_Strict):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     max_lr_weight: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule of weights and norms")
-    weight_decay: float = Field(1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays")
+    weight_decay: float = Field(
+        1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays"
+    )
     lr_delay: float = Field(0.1, gt=0, description="steps; cosine schedule to 0")
     schedule_every: Literal["epoch", "step"] = "epoch"
     sigma_start_steps: float | None = Field(None, gt=0, description="default: half the window + sigma_offset_steps")
@@ -204,7 +206,9 @@ def _explain(issue: Any) -> str:
     if issue["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}")
+        return f"unknown key {key!r}" + (
+            f", did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+        )
     if issue["type"] == "missing":
         return f"key {key!r} is missing"
     message = issue["msg"].removeprefix("Value error, ")

@@ -225,4 +225,6 @@ def _diagnosis(number: float, epoch: int, network: nn.Module, x: Tensor) -> str:
     where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
     if not bool(torch.isfinite(x).all()):
         where = "the input holds values that are not finite"
-    return f"the loss is {number} in epoch {epoch}: {where}; lower max_lr_weight or lr_delay, then continue with --resume"
+    return (
+        f"the loss is {number} in epoch {epoch}: {where}; lower max_lr_weight or lr_delay, then continue with --resume"
+    )

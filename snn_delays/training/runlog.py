@@ -61,7 +61,9 @@ def create_run(folder: Path, recipe: Recipe) -> Run:
         write_text(folder / "recipe.toml", to_toml(recipe))
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
     except OSError as error:
-        raise CheckpointError(f"cannot write into {folder}: {error.strerror}; choose another place with --out") from error
+        raise CheckpointError(
+            f"cannot write into {folder}: {error.strerror}; choose another place with --out"
+        ) from error
     return Run(folder, recipe)
 
 
@@ -100,7 +102,7 @@ def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     packages = ("torch", "numpy", "numba", "lightning-fabric", "tonic", "h5py", "nir")
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in packages:
         try:
             versions[package] = metadata.version(package)

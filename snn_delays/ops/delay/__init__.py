@@ -88,19 +88,27 @@ def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> No
     outside = int(((delay < 0) | (delay > max_delay_steps)).sum())
     if outside:
         raise ConfigError(
-            f"{name}: {outside} of {delay.numel()} delays lie outside 0..{max_delay_steps} steps (from {low:g} to {high:g}); "
-            "call clamp_delays_() after every optimiser step, or raise max_delay_steps"
+            f"{name}: {outside} of {delay.numel()} delays lie outside 0..{max_delay_steps} steps "
+            f"(from {low:g} to {high:g}); call clamp_delays_() after every optimiser step, or raise max_delay_steps"
         )
-    raise ConfigError(f"{name}: {int(delay.isnan().sum())} of {delay.numel()} delays are NaN; lower the learning rate of the delays")
+    raise ConfigError(
+        f"{name}: {int(delay.isnan().sum())} of {delay.numel()} delays are NaN; lower the learning rate of the delays"
+    )
 
 
 def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
     if max_delay_steps < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
     if weight.shape[1] != x.shape[-1]:
-        raise ShapeError(f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {weight.shape[1]}")
+        raise ShapeError(
+            f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {weight.shape[1]}"
+        )
     out_features, in_features, count = weight.shape
-    if delay.ndim != 3 or any(d not in (1, w) for d, w in zip(delay.shape[:2], weight.shape[:2])) or delay.shape[2] != count:
+    if (
+        delay.ndim != 3
+        or any(d not in (1, w) for d, w in zip(delay.shape[:2], weight.shape[:2]))
+        or delay.shape[2] != count
+    ):
         raise ShapeError(
             f"delay has shape {tuple(delay.shape)}; the weight {tuple(weight.shape)} needs "
             f"({out_features} or 1, {in_features} or 1, {count})"
@@ -108,8 +116,8 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
     expected = (max_delay_steps, *x.shape[1:])
     if history is not None and tuple(history.shape) != expected:
         raise ShapeError(
-            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} (max_delay_steps, batch, "
-            "in_features); pass state=None to start in silence"
+            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
+            "(max_delay_steps, batch, in_features); pass state=None to start in silence"
         )
 
 

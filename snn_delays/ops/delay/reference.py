@@ -11,7 +11,9 @@ def refuses(**call: Any) -> None:
     """Serves everything."""
 
 
-def run(extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> Tensor:
+def run(
+    extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
+) -> Tensor:
     """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
     kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
     steps = extended.shape[0] - max_delay_steps

@@ -3,15 +3,15 @@
 For a delay d in 0..D the taps are the weights of the steps k = 0..D, most of them near d. They are what gives a delay
 a gradient: moving d moves weight from one step to the next.
 
-====================  ============================================  ==============================  ===========
-name                  before normalisation                          ``sigma`` (steps)               in DCLS
-====================  ============================================  ==============================  ===========
-gaussian              ``exp(-(k - d)^2 / (2 sigma^2))``             standard deviation, > 0         "gauss", there ``sigma = abs(SIG) + 0.27``
-triangle              ``max(0, 1 + sigma - |k - d|)``               width beyond one step, >= 0     "max", ``sigma = abs(SIG)``
-linear_normalized     ``max(0, 1 - |k - d|)``                       none                            "v1"
-linear                ``1 - (u - d)`` at ``u = ceil(d)``,           none                            "v0"
-                      ``u - d`` at ``u - 1``; not normalised
-====================  ============================================  ==============================  ===========
+=================  =======================================  ===========================  =========================
+name               before normalisation                     ``sigma`` (steps)            in DCLS
+=================  =======================================  ===========================  =========================
+gaussian           ``exp(-(k - d)^2 / (2 sigma^2))``        standard deviation, > 0      "gauss", |SIG| + 0.27
+triangle           ``max(0, 1 + sigma - |k - d|)``          width beyond a step, >= 0    "max", |SIG|
+linear_normalized  ``max(0, 1 - |k - d|)``                  none                         "v1"
+linear             ``1 - (u - d)`` at ``u = ceil(d)``,      none                         "v0"
+                   ``u - d`` at ``u - 1``; not normalised
+=================  =======================================  ===========================  =========================
 
 All but "linear" are divided by their sum over the window plus 1e-7, so the weight of a synapse is kept near the ends of
 the window. DCLS counts positions from the far end, ``d = D - p``; its taps are ours mirrored.
@@ -38,6 +38,7 @@ class Taps:
 
 
 def _gaussian(offset: Tensor, sigma: Tensor | None) -> Tensor:
+    assert sigma is not None
     return torch.exp(-0.5 * (offset / sigma) ** 2)
 
 

@@ -53,8 +53,8 @@ def leaky_integrator(
         v0 = current.new_zeros(batch_shape)
     elif v0.shape != batch_shape:
         raise ShapeError(
-            f"the integrator's state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} (batch, neuron); "
-            "pass state=None to start at rest"
+            f"the integrator's state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} "
+            "(batch, neuron); pass state=None to start at rest"
         )
     call = {"current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"), "decay_input": decay_input}
     result: tuple[Tensor, Tensor] = OPERATION(call, backend)

@@ -38,7 +38,8 @@ def lif(
     .. math::
         h_t &= v_{reset} + d\,(v_{t-1} - v_{reset}) + g\,x_t \qquad g = 1 - d \text{ if decay\_input else } 1 \\
         s_t &= \Theta(h_t - \theta) \\
-        v_t &= v_{reset} \text{ where } s_t \text{, else } h_t \;\text{(hard)} \qquad v_t = h_t - \theta s_t \;\text{(soft)}
+        v_t &= v_{reset} \text{ where } s_t \text{, else } h_t \;\text{(hard)} \qquad
+        v_t = h_t - \theta s_t \;\text{(soft)}
 
     Args:
         current: input current ``x``, ``[time, batch, neuron]``, float32 or float64.
@@ -95,7 +96,9 @@ def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
     """A number or a tensor ``[neuron]`` as a tensor that broadcasts over the current's last axis."""
     tensor = torch.as_tensor(value, dtype=current.dtype, device=current.device)
     if tensor.ndim > 1 or (tensor.ndim == 1 and tensor.shape[0] not in (1, current.shape[-1])):
-        raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})")
+        raise ShapeError(
+            f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"
+        )
     return tensor
 
 

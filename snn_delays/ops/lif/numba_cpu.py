@@ -65,13 +65,25 @@ def run(
 
 class _LIF(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor, gain: Tensor, options: Any) -> Any:
+    def forward(
+        ctx: Any, current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor, gain: Tensor, options: Any
+    ) -> Any:
         v_reset, soft_reset, _, strict, _ = options
         shape = current.shape
         x = as_rows(current)
         h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
         _forward(
-            x, as_row(v0), as_row(decay), as_row(threshold), as_row(gain), x.dtype.type(v_reset), soft_reset, strict, h, spikes, v
+            x,
+            as_row(v0),
+            as_row(decay),
+            as_row(threshold),
+            as_row(gain),
+            x.dtype.type(v_reset),
+            soft_reset,
+            strict,
+            h,
+            spikes,
+            v,
         )
         keep_input = ctx.needs_input_grad[4]
         ctx.options = options
