@@ -12,6 +12,7 @@ help:
 	@echo "make test      lint, types, layers, tests, docs"
 	@echo "make test-all  the same with the long tests"
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
+	@echo "make bench     our layers against the packages they replace, timed side by side"
 	@echo "make clean     remove the environment and what was built (runs/ stays)"
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -49,6 +50,9 @@ test: check docs
 
 test-all: check docs
 	@$(BIN)/pytest
+
+bench: .venv/.tested
+	@$(BIN)/snn-delays bench
 
 clean:
 	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis

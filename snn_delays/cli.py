@@ -45,6 +45,7 @@ console = Console(soft_wrap=True)
 
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
 RUNS = Path("runs")
+RESULTS = Path("experiments/results.csv")
 DEMO_RECIPES = ("demo_no_delays", "demo_fixed_delays", "demo")
 
 
@@ -71,7 +72,7 @@ def train(
 def evaluate(
     run: RunFolder,
     append: Annotated[bool, typer.Option("--append", help="add the result to a table")] = False,
-    table: Annotated[Path, typer.Option(help="the table that --append adds to")] = Path("experiments/results.csv"),
+    table: Annotated[Path, typer.Option(help="the table that --append adds to")] = RESULTS,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Measure a run's best network on the test data, with real-valued and with whole delays."""
@@ -94,6 +95,23 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="run folders that we
     from snn_delays.training.runlog import open_run
 
     _print_results([read_evaluation(open_run(run)) for run in runs])
+
+
+@app.command()
+def results(
+    table: Annotated[Path, typer.Argument(help="the table that evaluate --append writes")] = Path(
+        "experiments/results.csv"
+    ),
+    write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
+) -> None:
+    """Print the table of results as Markdown, or write it into a document."""
+    from snn_delays.training.results import markdown, read_results, write_between_markers
+
+    text = markdown(read_results(table))
+    if write is None:
+        print(text, end="")
+    else:
+        write_between_markers(write, text)
 
 
 @app.command()
@@ -159,6 +177,41 @@ def backends() -> None:
             reason = backend.refuses(call)
             table.add_row(operation.name, backend.name, reason or ("yes, chosen" if backend is chosen else "yes"))
     console.print(table)
+
+
+@app.command()
+def bench(
+    repeats: Annotated[int, typer.Option(help="rounds of every case")] = 7,
+    out: Annotated[Path, typer.Option(help="where the numbers go, as JSON")] = RUNS / "bench.json",
+) -> None:
+    """Time our layers against the packages they replace, side by side, each checked before it is timed."""
+    import json
+
+    import torch
+
+    from snn_delays.bench import CASES, run_case
+    from snn_delays.files import write_text
+    from snn_delays.training.runlog import environment
+
+    table = Table("case", "side", "median", "spread", "ours is", "peak memory")
+    measured = []
+    for make in CASES:
+        timings = run_case(make(), repeats)
+        measured += timings
+        for t in timings:
+            times = f"{t.median / timings[0].median:.2f} x faster" if t is not timings[0] else ""
+            peak = f"{t.peak_mib:.0f} MiB" if t.peak_mib is not None else "-"
+            spread = f"{min(t.seconds) * 1e3:.1f}-{max(t.seconds) * 1e3:.1f}"
+            table.add_row(t.case, t.side, f"{t.median * 1e3:.1f} ms", spread, times, peak)
+        table.add_section()
+    console.print(table)
+    for t in measured:
+        console.print(f"{t.side}: {t.configuration}")
+    console.print(
+        f"threads {torch.get_num_threads()}, {repeats} interleaved rounds each; take the ratios, not the times"
+    )
+    write_text(out, json.dumps({"environment": environment(), "timings": [vars(t) for t in measured]}, indent=1))
+    console.print(f"written: {out}")
 
 
 @data_app.command("list")

@@ -38,3 +38,38 @@ def append_result(path: Path, evaluation: dict[str, Any], hidden: tuple[int, ...
         write_text(path, before + ("" if before.endswith("\n") else "\n") + text.getvalue())
     except OSError as error:
         raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of results. Raises CheckpointError if there is none."""
+    try:
+        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; `evaluate --append` makes one") from error
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """The table as the documents show it."""
+    heads = ("delays", "network", "trainable", "epochs", "test, whole delays", "real delays", "unseen speakers", "data")
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    for row in rows:
+        keys = ("test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers")
+        shares = [f"{float(row[key]):.1%}" if row[key] else "-" for key in keys]
+        cells = [row["delays"], row["hidden"], f"{int(row['parameters']):,}", row["epochs"], *shares, row["data"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_between_markers(document: Path, table: str) -> None:
+    """Put a table between ``<!-- results -->`` and ``<!-- /results -->`` of a document.
+
+    Raises CheckpointError if the document cannot be read or has no such place.
+    """
+    try:
+        before, start, rest = document.read_text(encoding="utf-8").partition("<!-- results -->\n")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {document}: {error.strerror}") from error
+    _, end, after = rest.partition("<!-- /results -->")
+    if not (start and end):
+        raise CheckpointError(f"{document} has no lines <!-- results --> and <!-- /results --> to write between")
+    write_text(document, before + start + table + end + after)
