@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,9 @@ def lif_layer() -> Case:
             return layer(current)[0]
 
     shape = f"T={STEPS}, B={BATCH}, N=256, float32, tau 2, hard detached reset, ATan(5)"
-    runs = {f"snn_delays {name}": (lambda name=name: with_backend(name)) for name in ("numba_cpu", "reference")}
+    runs: dict[str, Callable[[], Tensor]] = {
+        f"snn_delays {name}": partial(with_backend, name) for name in ("numba_cpu", "reference")
+    }
     if _has("spikingjelly"):
         from spikingjelly.activation_based import functional
 
@@ -91,8 +94,9 @@ def delay_layer(sigma_steps: float) -> Case:
     def check() -> None:
         if peer is not None:
             with torch.no_grad():
-                expected = peer(F.pad(x.permute(1, 2, 0), (24, 0))).permute(2, 0, 1)
-                torch.testing.assert_close(layer(x)[0], expected, rtol=1e-4, atol=1e-4)
+                few = x[:, :8]
+                expected = peer(F.pad(few.permute(1, 2, 0), (24, 0))).permute(2, 0, 1)
+                torch.testing.assert_close(layer(few)[0], expected, rtol=1e-4, atol=1e-4)
 
     return Case(f"delay layer, sigma {sigma_steps:g}, forward + backward", tuple(sides), check)
 

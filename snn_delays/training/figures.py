@@ -31,9 +31,10 @@ def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
 
 
 def _rasters(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
-    counts, layers, length, _ = _response(run, dataset, sample)
+    counts, layers, length, index = _response(run, dataset, sample)
     spikes = {"input": counts, **{name: out for name, out in layers.items() if name != "readout"}}
-    figure = plot.raster_figure(spikes, dt_ms=run.recipe.data.dt_ms, length=length)
+    title = f"{dataset.class_names[int(dataset.labels[index])]}, speaker {dataset.speakers[index]}"
+    figure = plot.raster_figure(spikes, dt_ms=run.recipe.data.dt_ms, length=length, title=title)
     return [plot.save_figure(figure, run.figures / "rasters.png")]
 
 

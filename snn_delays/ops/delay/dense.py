@@ -6,6 +6,7 @@ The convolution is two-dimensional with a height of one and channels last: the l
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,7 +27,9 @@ def run(
     if extended.shape[0] == max_delay_steps:
         return extended.new_zeros(0, extended.shape[1], weight.shape[0])
     # The convolution slides the kernel forward in time, so the longest delay comes first.
-    filters = kernel.flip(0).permute(1, 0, 2).contiguous()  # [out, tap, in]: channels last in memory
+    # [out, tap, in]: channels last in memory. A clone, since contiguous() keeps odd strides of a lone output neuron,
+    # on which the float64 convolution's backward pass stumbles.
+    filters = kernel.flip(0).permute(1, 0, 2).clone(memory_format=torch.contiguous_format)
     signal = extended.transpose(0, 1).contiguous()  # [batch, time, in]
     current = F.conv2d(signal.unsqueeze(1).permute(0, 3, 1, 2), filters.unsqueeze(1).permute(0, 3, 1, 2))
     return current.squeeze(2).permute(2, 0, 1)

@@ -1,0 +1,23 @@
+"""Pictures: spike rasters, membranes, delays, learning curves, confusion. Each takes arrays and an Axes and returns it.
+
+Nothing here touches pyplot or global settings; figures are made and saved without a display.
+"""
+
+from snn_delays.plot.confusion import confusion_matrix
+from snn_delays.plot.curves import learning_curves
+from snn_delays.plot.delays import delay_histogram, delay_movement, delays_figure
+from snn_delays.plot.membranes import membrane_traces
+from snn_delays.plot.rasters import raster, raster_figure
+from snn_delays.plot.style import save_figure
+
+__all__ = [
+    "confusion_matrix",
+    "delay_histogram",
+    "delay_movement",
+    "delays_figure",
+    "learning_curves",
+    "membrane_traces",
+    "raster",
+    "raster_figure",
+    "save_figure",
+]

@@ -1,0 +1,58 @@
+"""Learning curves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from snn_delays.errors import ShapeError
+from snn_delays.plot.style import BLUE, GREY, INK, ORANGE, array, axes_or_new, new_figure
+
+
+def learning_curves(history: Mapping[str, Any]) -> Figure:
+    """Loss, accuracy, and the width of the taps by epoch.
+
+    ``history``: ``epoch`` and any of ``train_loss``, ``valid_loss``, ``train_accuracy``, ``valid_accuracy`` (0 to 1),
+    ``sigma`` (steps), ``lr_delay``, as sequences of one length; ``best_epoch``, a number, is marked. Raises ShapeError
+    if the lengths differ.
+    """
+    epochs = array(history["epoch"], 1, "epochs")
+    panels: list[tuple[str, tuple[str, ...]]] = [
+        ("loss", ("train_loss", "valid_loss")),
+        ("accuracy", ("train_accuracy", "valid_accuracy")),
+    ]
+    if "sigma" in history:
+        panels.append(("width of the taps, sigma (steps)", ("sigma",)))
+    figure = new_figure(3.3 * len(panels), 2.8)
+    for ax, (name, keys) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        axes_or_new(ax)
+        _panel(ax, epochs, {key: history[key] for key in keys if key in history}, name)
+        best = history.get("best_epoch")
+        if best:
+            ax.axvline(best, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+            ax.annotate(
+                f"best: {best}", (best, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                textcoords="offset points", ha="center", fontsize=7, color=INK,
+            )  # fmt: skip
+    return figure
+
+
+def _panel(ax: Axes, epochs: Any, curves: Mapping[str, Any], name: str) -> None:
+    styles = {"train": ("training", ORANGE), "valid": ("validation", BLUE)}
+    for key, values in curves.items():
+        points = array(values, 1, key)
+        if points.shape != epochs.shape:
+            raise ShapeError(f"{key} has {points.size} values for {epochs.size} epochs")
+        label, color = styles.get(key.partition("_")[0], (key, INK))
+        ax.plot(epochs, points, color=color, linewidth=1.4, marker=".", markersize=3, label=label)
+    ax.set(xlabel="epoch", ylabel=name)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if name == "accuracy":
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.set_ylim(0, 1)
+    else:
+        ax.set_ylim(bottom=0)
+    if len(curves) > 1:
+        ax.legend(frameon=False, fontsize=8)

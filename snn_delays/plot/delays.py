@@ -1,0 +1,99 @@
+"""Learned delays: where they lie, and how they moved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.plot.style import BLUE, GREY, ORANGE, array, axes_or_new, new_figure
+
+
+def delay_histogram(
+    delay_steps: ArrayLike,
+    *,
+    max_delay_steps: int,
+    dt_ms: float,
+    initial: ArrayLike | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """How many delays round to each step, and where they began (outline); steps below, milliseconds above.
+
+    Raises ConfigError for delays outside ``0..max_delay_steps``.
+    """
+    ax = axes_or_new(ax)
+    edges = np.arange(max_delay_steps + 2) - 0.5
+    ax.hist(_delays(delay_steps, max_delay_steps, "delays"), edges.tolist(), color=BLUE, rwidth=0.85, label="learned")
+    if initial is not None:
+        counts, _ = np.histogram(_delays(initial, max_delay_steps, "initial delays"), edges)
+        ax.stairs(counts, edges, color=ORANGE, linewidth=1.4, label="initial")
+        ax.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
+        ax.margins(y=0.15)
+    ax.set(xlim=(edges[0], edges[-1]), xlabel="delay (steps)", ylabel="synapses")
+
+    def to_ms(steps: Any) -> Any:
+        return steps * dt_ms
+
+    def to_steps(ms: Any) -> Any:
+        return ms / dt_ms
+
+    above = ax.secondary_xaxis("top", functions=(to_ms, to_steps))
+    above.set_xlabel("delay (ms)", fontsize=9)
+    above.tick_params(labelsize=8)
+    return ax
+
+
+def delay_movement(
+    initial: ArrayLike, final: ArrayLike, *, dt_ms: float, max_delay_steps: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Where each delay began against where it ended, as a density; on the diagonal nothing moved.
+
+    Raises ShapeError if there are not as many of both.
+    """
+    before, after = array(initial, 1, "initial delays"), array(final, 1, "delays")
+    if before.shape != after.shape:
+        raise ShapeError(f"{before.size} initial delays but {after.size} in the end")
+    longest = max(before.max(), after.max()) if max_delay_steps is None else max_delay_steps
+    ax = axes_or_new(ax, 4.0, 3.5)
+    bins = np.linspace(0, longest, 49)
+    drawn = ax.hist2d(before, after, bins=[bins, bins], norm=LogNorm(), cmap="viridis")[3]
+    ax.plot([0, longest], [0, longest], color=GREY, linewidth=0.8, linestyle="--")
+    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02)
+    bar.set_label("synapses", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    moved = np.abs(after - before)
+    at_ends = np.mean((after <= 0) | (after >= longest))
+    ax.set_title(
+        f"moved {moved.mean():.2f} steps ({moved.mean() * dt_ms:.0f} ms) on average;\n"
+        f"{np.mean(moved > 1):.0%} by more than a step; {at_ends:.0%} at the ends",
+        fontsize=8,
+        loc="left",
+    )
+    ax.set(xlabel="initial delay (steps)", ylabel="learned delay (steps)", aspect="equal")
+    return ax
+
+
+def delays_figure(layers: Mapping[str, tuple[ArrayLike, ArrayLike, int]], *, dt_ms: float) -> Figure:
+    """For every layer ``(initial, final, max_delay_steps)`` a histogram and the movement. Raises ShapeError if none."""
+    if not layers:
+        raise ShapeError("there is no layer with delays to draw")
+    figure = new_figure(9.0, 3.3 * len(layers))
+    rows = figure.subplots(len(layers), 2, squeeze=False, width_ratios=[1.5, 1])
+    for (left, right), (name, (initial, final, longest)) in zip(rows, layers.items()):
+        for ax in (left, right):
+            axes_or_new(ax)
+        delay_histogram(final, max_delay_steps=longest, dt_ms=dt_ms, initial=initial, ax=left)
+        left.set_title(name, loc="left", fontsize=10)
+        delay_movement(initial, final, dt_ms=dt_ms, max_delay_steps=longest, ax=right)
+    return figure
+
+
+def _delays(values: ArrayLike, longest: int, what: str) -> np.ndarray:
+    delays = array(values, 1, what)
+    if delays.min() < 0 or delays.max() > longest:
+        raise ConfigError(f"{what} must lie in 0..{longest} steps, got {delays.min():g}..{delays.max():g}")
+    return delays

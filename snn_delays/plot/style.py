@@ -1,0 +1,53 @@
+"""What all pictures share: colours, bare axes, arrays from whatever is given, saving."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from snn_delays.errors import ShapeError
+from snn_delays.files import atomic_path
+
+# Okabe & Ito's palette, told apart by colour-blind readers.
+INK, BLUE, ORANGE, GREEN, RED, GREY = "#222222", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#B3B3B3"
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """A figure of so many inches, laid out tightly, independent of pyplot."""
+    return Figure(figsize=(width, height), layout="constrained", **options)
+
+
+def axes_or_new(ax: Axes | None, width: float = 6.0, height: float = 3.5) -> Axes:
+    """The axes given, or those of a new figure."""
+    ax = new_figure(width, height).add_subplot() if ax is None else ax
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+    ax.xaxis.label.set_fontsize(9)
+    ax.yaxis.label.set_fontsize(9)
+    ax.title.set_fontsize(10)
+    return ax
+
+
+def array(values: ArrayLike, ndim: int, what: str) -> NDArray[np.float64]:
+    """Values as a finite float array of so many axes. Raises ShapeError otherwise."""
+    made = np.asarray(values, dtype=np.float64)
+    if made.ndim != ndim:
+        raise ShapeError(f"{what} must have {ndim} axes, got shape {made.shape}")
+    if made.size == 0:
+        raise ShapeError(f"{what} is empty, shape {made.shape}")
+    if not np.isfinite(made).all():
+        raise ShapeError(
+            f"{what} holds {int((~np.isfinite(made)).sum())} values that are not finite; there is nothing to draw"
+        )
+    return made
+
+
+def save_figure(figure: Any, path: Path | str, dpi: int = 150) -> Path:
+    """Write a PNG, whole or not at all; the same figure gives the same bytes. Returns the path."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    return path

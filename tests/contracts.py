@@ -1,0 +1,356 @@
+"""The contracts: what every implementation of an operation is held to, and the cases it is held to it on.
+
+A contract runs an implementation (a function with the operation's public signature) and the reference on the same
+case and raises AssertionError unless outputs, final state and every gradient agree. In float64 spikes must be equal;
+in float32 a spike may differ only where the reference's ``|h - threshold|`` is below ``FLOAT32_MARGIN``, and from then
+on that neuron is left out, gradients included.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle, delayed_linear, leaky_integrator, lif
+from snn_delays.ops.backends import Operation
+
+FLOAT32_MARGIN = 1e-5
+RELATIVE = {torch.float64: 1e-11, torch.float32: 2e-4}
+SURROGATES = (ATan(5.0), FastSigmoid(10.0), Triangle(0.7, 0.3), Sigmoid(4.0))
+
+Implementation = Callable[..., tuple[Tensor, Tensor]]
+Inputs = dict[str, Tensor | None]
+
+
+def _strided(value: Tensor) -> Tensor:
+    """The same numbers, not contiguous in memory."""
+    if value.ndim == 0:
+        return value
+    if value.ndim == 1:
+        return value.repeat_interleave(2)[::2]
+    return value.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def _evaluate(run: Implementation, inputs: Inputs, options: dict[str, Any], learns: tuple[str, ...], strided: bool):
+    """Run on copies of the inputs; returns the outputs and the tensors to differentiate by."""
+    given: Inputs = {}
+    for name, value in inputs.items():
+        given[name] = None if value is None else value.clone().requires_grad_(name in learns)
+        if strided and value is not None:
+            given[name] = _strided(given[name])
+    before = {name: None if value is None else value.detach().clone() for name, value in given.items()}
+    outputs = run(**given, **options)
+    for name, value in given.items():
+        assert value is None or torch.equal(value.detach(), before[name]), f"{name} was written in place"
+    return outputs, {name: given[name] for name in learns if given[name] is not None}
+
+
+def _gradients(outputs, cotangents, leaves: dict[str, Tensor], strided: bool) -> dict[str, Tensor]:
+    chosen = [(y, g) for y, g in zip(outputs, cotangents) if g is not None and y.requires_grad]
+    if not chosen or not leaves:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    ys, gs = zip(*chosen)
+    grads = torch.autograd.grad(
+        ys, list(leaves.values()), [_strided(g) if strided else g for g in gs], allow_unused=True
+    )
+    return {
+        name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads)
+    }
+
+
+def assert_same(got: Tensor, want: Tensor, what: str) -> None:
+    """Equal shape, dtype and, relative to the largest number, value."""
+    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, the reference has {tuple(want.shape)}"
+    assert got.dtype == want.dtype, f"{what}: {got.dtype}, the reference has {want.dtype}"
+    if want.numel():
+        bound = RELATIVE[want.dtype] * max(1.0, float(want.abs().max()))
+        worst = float((got - want).abs().max())
+        assert worst <= bound, f"{what}: off by {worst:.3g}, {bound:.3g} is allowed"  # also fails on NaN
+
+
+def _compare(run, reference, inputs: Inputs, options, learns, uses, strided, seed, margins=None) -> None:
+    (want_y, want_state), want_leaves = _evaluate(reference, inputs, options, learns, False)
+    (got_y, got_state), got_leaves = _evaluate(run, inputs, options, learns, strided)
+    counted = torch.ones(1, *want_y.shape[1:], dtype=torch.bool)
+    if margins is not None and got_y.shape == want_y.shape:
+        differs = got_y.detach() != want_y.detach()
+        if want_y.dtype == torch.float64:
+            assert not differs.any(), f"{int(differs.sum())} spikes differ from the reference"
+        elif differs.any():
+            first = differs & (differs.cumsum(0) == 1)
+            worst = float(margins()[first].max())
+            assert worst < FLOAT32_MARGIN, f"a spike differs where |h - threshold| = {worst:.3g}"
+            counted = ~differs.any(0, keepdim=True)
+            assert counted.float().mean() > 0.98, "too many neurons differ from the reference"
+    assert_same(got_y.detach() * counted, want_y.detach() * counted, "output")
+    same_lanes = counted[0] if want_state.shape == counted.shape[1:] else torch.ones_like(want_state, dtype=torch.bool)
+    assert_same(got_state.detach() * same_lanes, want_state.detach() * same_lanes, "final state")
+    generator = torch.Generator().manual_seed(seed + 1)
+    draw = partial(torch.randn, generator=generator, dtype=want_y.dtype)
+    cotangents = [
+        draw(want_y.shape) * counted if "output" in uses else None,
+        draw(want_state.shape) * same_lanes if "state" in uses else None,
+    ]
+    want = _gradients((want_y, want_state), cotangents, want_leaves, False)
+    got = _gradients((got_y, got_state), cotangents, got_leaves, strided)
+    for name in want:
+        assert_same(got[name], want[name], f"gradient of {name}")
+
+
+@dataclass(frozen=True)
+class LIFCase:
+    """One setting of every option and size. ``exact`` draws dyadic numbers, so that membranes meet thresholds."""
+
+    steps: int = 20
+    batch: int = 2
+    neurons: int = 21
+    dtype: torch.dtype = torch.float64
+    reset: str = "hard"
+    detach_reset: bool = True
+    decay_input: bool = False
+    strict: bool = False
+    surrogate: Surrogate = ATan(5.0)
+    v_reset: float = -0.25
+    per_neuron: bool = True
+    start: bool = True
+    exact: bool = True
+    strided: bool = False
+    learns: tuple[str, ...] = ("current", "v0", "decay", "threshold")
+    uses: tuple[str, ...] = ("output", "state")
+    seed: int = 0
+
+    def inputs(self) -> Inputs:
+        """Current, initial membrane, decay and threshold."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = (self.neurons,) if self.per_neuron else ()
+
+        def whole(low: int, high: int, size: tuple[int, ...]) -> Tensor:
+            return torch.randint(low, high, size, generator=generator).to(self.dtype)
+
+        scale = 1.6 if self.decay_input else 1.0
+        if self.exact:
+            # Decays of 0 and 1/2 keep the membranes on the grid long enough.
+            current = whole(-1, 5, (self.steps, self.batch, self.neurons)) / 4 * (1.5 if self.decay_input else 1)
+            decay, threshold = whole(0, 2, shape) / 2, whole(2, 5, shape) / 4
+            v0 = whole(-4, 6, (self.batch, self.neurons)) / 8
+        else:
+            draw = partial(torch.rand, generator=generator, dtype=self.dtype)
+            current = (draw(self.steps, self.batch, self.neurons) * 1.8 - 0.5) * scale
+            decay, threshold = draw(shape) * 0.6 + 0.3, draw(shape) * 0.8 + 0.6
+            v0 = draw(self.batch, self.neurons) - 0.3
+        return {"current": current, "v0": v0 if self.start else None, "decay": decay, "threshold": threshold}
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`lif` that are not tensors."""
+        names = ("v_reset", "reset", "detach_reset", "decay_input", "strict", "surrogate")
+        return {name: getattr(self, name) for name in names}
+
+
+def lif_margins(case: LIFCase, inputs: Inputs) -> Tensor:
+    """The reference's ``|h - threshold|`` at every step, by running it a step at a time."""
+    v, margins = inputs["v0"], []
+    for x in inputs["current"].unbind(0):
+        before = torch.full_like(x, case.v_reset) if v is None else v
+        gain = 1 - inputs["decay"] if case.decay_input else 1
+        h = inputs["decay"] * (before - case.v_reset) + case.v_reset + gain * x
+        margins.append((h - inputs["threshold"]).abs())
+        options = case.options()
+        _, v = lif(
+            x[None], v, decay=inputs["decay"], threshold=inputs["threshold"], backend="reference", **options
+        )
+    return torch.stack(margins)
+
+
+def lif_contract(run: Implementation, case: LIFCase) -> None:
+    """Hold an implementation of :func:`lif` to the reference."""
+    inputs = case.inputs()
+    reference = partial(lif, backend="reference")
+    _compare(
+        run, reference, inputs, case.options(), case.learns, case.uses, case.strided, case.seed,
+        margins=lambda: lif_margins(case, inputs),
+    )  # fmt: skip
+
+
+def lif_option_cases() -> Iterator[LIFCase]:
+    """Every combination of options, in float64 on exact numbers and in float32 on others."""
+    booleans = (False, True)
+    for reset, detach, decay_input, strict, surrogate in product(
+        ("hard", "soft"), booleans, booleans, booleans, SURROGATES
+    ):
+        case = LIFCase(
+            reset=reset, detach_reset=detach, decay_input=decay_input, strict=strict, surrogate=surrogate
+        )
+        yield case
+        yield replace(case, dtype=torch.float32, exact=False, seed=3)
+
+
+def lif_edge_cases() -> Iterator[LIFCase]:
+    """Awkward sizes, no steps, numbers instead of tensors, no initial state, strides, partial gradients."""
+    for reset in ("hard", "soft"):
+        base = LIFCase(reset=reset, detach_reset=False, decay_input=reset == "hard", exact=False, seed=7)
+        yield replace(base, steps=0)
+        yield replace(base, steps=1)
+        for batch, neurons in ((1, 1), (1, 63), (1, 513), (3, 341), (2, 512)):
+            yield replace(base, batch=batch, neurons=neurons, steps=9)
+        yield replace(base, per_neuron=False)
+        yield replace(base, start=False)
+        yield replace(base, v_reset=0.0)
+        yield replace(base, v_reset=0.3, detach_reset=True)
+        yield replace(base, strided=True)
+        yield replace(base, strided=True, batch=5, neurons=130, dtype=torch.float32)
+        for name in ("current", "v0", "decay", "threshold"):
+            yield replace(base, learns=(name,))
+        yield replace(base, learns=())
+        yield replace(base, uses=("state",))
+        yield replace(base, uses=("output",))
+        yield replace(base, steps=60, batch=1, neurons=8, surrogate=Sigmoid(2.0))
+
+
+@dataclass(frozen=True)
+class IntegratorCase:
+    """A setting of the leaky integrator."""
+
+    steps: int = 20
+    batch: int = 2
+    neurons: int = 21
+    dtype: torch.dtype = torch.float64
+    decay_input: bool = False
+    per_neuron: bool = True
+    start: bool = True
+    strided: bool = False
+    learns: tuple[str, ...] = ("current", "v0", "decay")
+    uses: tuple[str, ...] = ("output", "state")
+    seed: int = 0
+
+    def inputs(self) -> Inputs:
+        """Current, initial membrane and decay."""
+        draw = partial(torch.randn, generator=torch.Generator().manual_seed(self.seed), dtype=self.dtype)
+        decay = draw((self.neurons,) if self.per_neuron else ()).sigmoid()
+        v0 = draw(self.batch, self.neurons) if self.start else None
+        return {"current": draw(self.steps, self.batch, self.neurons), "v0": v0, "decay": decay}
+
+
+def integrator_contract(run: Implementation, case: IntegratorCase) -> None:
+    """Hold an implementation of :func:`leaky_integrator` to the reference."""
+    reference = partial(leaky_integrator, backend="reference")
+    options = {"decay_input": case.decay_input}
+    _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+
+
+def integrator_cases() -> Iterator[IntegratorCase]:
+    """Options, sizes, strides and partial gradients."""
+    for dtype, decay_input, per_neuron, start in product(
+        (torch.float64, torch.float32), (False, True), (False, True), (False, True)
+    ):
+        yield IntegratorCase(dtype=dtype, decay_input=decay_input, per_neuron=per_neuron, start=start)
+    for steps, batch, neurons in ((0, 2, 3), (1, 1, 1), (9, 1, 63), (9, 1, 513), (9, 3, 341), (5, 2, 512)):
+        yield IntegratorCase(steps=steps, batch=batch, neurons=neurons)
+    yield IntegratorCase(strided=True, batch=5, neurons=130)
+    for name in ("current", "v0", "decay"):
+        yield IntegratorCase(learns=(name,), decay_input=True)
+    for used in ("output", "state"):
+        yield IntegratorCase(uses=(used,))
+
+
+@dataclass(frozen=True)
+class DelayCase:
+    """A setting of the delay layer. ``whole`` puts every delay on a step, both ends of the window included."""
+
+    steps: int = 17
+    batch: int = 2
+    inputs_: int = 5
+    outputs: int = 4
+    count: int = 1
+    max_delay_steps: int = 7
+    taps: str = "gaussian"
+    sharing: str = "synapse"
+    sigma_each: bool = False
+    whole: bool = False
+    start: bool = True
+    strided: bool = False
+    dtype: torch.dtype = torch.float64
+    learns: tuple[str, ...] = ("x", "weight", "delay", "sigma", "history")
+    uses: tuple[str, ...] = ("output", "state")
+    seed: int = 0
+
+    def inputs(self) -> Inputs:
+        """Input, weights, delays, width and history."""
+        generator = torch.Generator().manual_seed(self.seed)
+        draw = partial(torch.rand, generator=generator, dtype=self.dtype)
+        shape = (self.outputs, self.inputs_, self.count)
+        delay_shape = (
+            1 if self.sharing == "axon" else self.outputs, 1 if self.sharing == "dendrite" else self.inputs_, self.count
+        )  # fmt: skip
+        delay = draw(delay_shape) * self.max_delay_steps
+        return {
+            "x": (draw(self.steps, self.batch, self.inputs_) < 0.4).to(self.dtype) * 2,
+            "weight": draw(shape) * 2 - 1,
+            "delay": delay.round() if self.whole else delay,
+            "sigma": draw(shape if self.sigma_each else ()) + 0.4,
+            "history": draw(self.max_delay_steps, self.batch, self.inputs_) if self.start else None,
+        }
+
+
+def delay_contract(run: Implementation, case: DelayCase) -> None:
+    """Hold an implementation of :func:`delayed_linear` to the reference."""
+    options = {"max_delay_steps": case.max_delay_steps, "taps": case.taps}
+    reference = partial(delayed_linear, backend="reference")
+    _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+
+
+def delay_cases() -> Iterator[DelayCase]:
+    """Taps, sharing, counts, whole delays, sizes, strides and partial gradients."""
+    for taps, sharing, whole in product(
+        ("gaussian", "triangle", "linear", "linear_normalized"), ("synapse", "axon", "dendrite"), (False, True)
+    ):
+        case = DelayCase(taps=taps, sharing=sharing, whole=whole)
+        yield case
+        yield replace(case, count=2, sigma_each=True, seed=1)
+        yield replace(case, dtype=torch.float32, start=False)
+    for steps, max_delay_steps in ((0, 7), (0, 0), (1, 7), (1, 0), (5, 0), (3, 24), (40, 1), (7, 7)):
+        yield DelayCase(steps=steps, max_delay_steps=max_delay_steps)
+        yield DelayCase(steps=steps, max_delay_steps=max_delay_steps, start=False, taps="linear")
+    for batch, inputs, outputs in ((1, 1, 1), (3, 63, 1), (1, 2, 65)):
+        yield DelayCase(batch=batch, inputs_=inputs, outputs=outputs, count=2)
+    yield DelayCase(strided=True, count=2, sigma_each=True)
+    for name in ("x", "weight", "delay", "sigma", "history"):
+        yield DelayCase(learns=(name,))
+    for used in ("output", "state"):
+        yield DelayCase(uses=(used,))
+
+
+def implementation(public: Implementation, example: dict[str, Any], name: str) -> Implementation:
+    """The public function with a backend named, on the device which that backend serves; skips where it serves none."""
+    module = sys.modules[public.__module__]
+    backend = next(b for b in module.OPERATION.backends if b.name == name)
+    reason = "no device"
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        reason = backend.refuses({k: v.to(device) if isinstance(v, Tensor) else v for k, v in example.items()})
+        if reason is None:
+            return partial(_on_device, public, name, device)
+    pytest.skip(f"{name}: {reason}")
+
+
+def _on_device(public: Implementation, name: str, device: str, **arguments: Any) -> tuple[Tensor, Tensor]:
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in arguments.items()}
+    y, state = public(**moved, backend=name)
+    return y.cpu(), state.cpu()
+
+
+def fast_backends(operation: Operation) -> list[str]:
+    """Every backend but the reference."""
+    return [backend.name for backend in operation.backends if backend.name != "reference"]
+
+
+def case_name(case: Any) -> str:
+    """What makes a case differ from the plain one, for the test's name."""
+    plain = type(case)()
+    changed = [(name, value) for name, value in vars(case).items() if value != getattr(plain, name)]
+    words = (f"{name}={'+'.join(value) if isinstance(value, tuple) else value}" for name, value in changed)
+    return ",".join(words).replace("torch.", "").replace(" ", "") or "plain"

@@ -1,0 +1,124 @@
+"""Delay layer: fast backends against the reference, the contract against wrong versions, finite differences, laws."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from contracts import DelayCase, assert_same, case_name, delay_cases, delay_contract, fast_backends, implementation
+from hypothesis import given
+from hypothesis import strategies as st
+from mutants import DELAY_MUTATIONS, mutant_delay
+
+from snn_delays.ops import delayed_linear
+from snn_delays.ops.delay import OPERATION, example_call
+from snn_delays.ops.delay.taps import TAPS
+
+CASES = list(delay_cases())
+BACKENDS = fast_backends(OPERATION)
+ALL = ["reference", *BACKENDS]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", CASES, ids=case_name)
+def test_backend_equals_reference(backend: str, case: DelayCase) -> None:
+    delay_contract(implementation(delayed_linear, example_call(), backend), case)
+
+
+def test_contract_accepts_a_right_version() -> None:
+    for case in CASES:
+        delay_contract(mutant_delay(), case)
+
+
+@pytest.mark.parametrize("mutation", DELAY_MUTATIONS)
+def test_contract_rejects(mutation: str) -> None:
+    with pytest.raises(AssertionError):
+        for case in CASES:
+            delay_contract(mutant_delay(mutation), case)
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("sharing", ["synapse", "axon", "dendrite"])
+def test_gradcheck(backend: str, taps: str, sharing: str) -> None:
+    longest, outputs, inputs, count = 4, 3, 2, 2
+    draw = torch.Generator().manual_seed(5)
+    shape = (1 if sharing == "axon" else outputs, 1 if sharing == "dendrite" else inputs, count)
+    # Away from the kinks of the triangles: every fraction of a step lies in 0.15..0.4, and sigma puts the triangle's
+    # own kinks, a fraction of sigma away from the delay's, elsewhere too.
+    whole = torch.randint(0, longest, shape, generator=draw)
+    delay = whole + 0.15 + 0.25 * torch.rand(shape, generator=draw, dtype=torch.float64)
+    tensors = (
+        torch.randn(3, 2, inputs, generator=draw, dtype=torch.float64),
+        torch.randn(outputs, inputs, count, generator=draw, dtype=torch.float64),
+        delay,
+        torch.tensor(0.5, dtype=torch.float64),
+        torch.randn(longest, 2, inputs, generator=draw, dtype=torch.float64),
+    )
+    for tensor in tensors:
+        tensor.requires_grad_()
+
+    def run(*arguments):
+        return delayed_linear(*arguments, max_delay_steps=longest, taps=taps, backend=backend)
+
+    assert torch.autograd.gradcheck(run, tensors, eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ALL)
+@given(seed=st.integers(0, 10**6), longest=st.integers(0, 9), steps=st.integers(1, 14))
+def test_whole_delay_is_the_input_shifted_exactly(backend: str, seed: int, longest: int, steps: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(steps, 2, 3, generator=draw, dtype=torch.float64)
+    delay = torch.randint(0, longest + 1, (3, 3, 1), generator=draw).double()
+    weight = torch.eye(3, dtype=torch.float64).unsqueeze(-1)
+    history = torch.randn(longest, 2, 3, generator=draw, dtype=torch.float64)
+    y, _ = delayed_linear(x, weight, delay, None, history, max_delay_steps=longest, taps="linear", backend=backend)
+    line = torch.cat([history, x])
+    for i in range(3):
+        start = longest - int(delay[i, i, 0])
+        assert torch.equal(y[:, :, i], line[start : start + steps, :, i])
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("longest", [0, 6])
+def test_zero_delay_is_a_plain_linear_layer(backend: str, taps: str, longest: int) -> None:
+    x = torch.randn(9, 2, 5, dtype=torch.float64)
+    weight = torch.randn(4, 5, 1, dtype=torch.float64)
+    sigma = torch.tensor(0.05 if taps == "gaussian" else 0.0, dtype=torch.float64)
+    delay = torch.zeros(4, 5, 1, dtype=torch.float64)
+    y, _ = delayed_linear(x, weight, delay, sigma, max_delay_steps=longest, taps=taps, backend=backend)
+    # The normalised taps of DCLS are divided by their sum plus 1e-7.
+    torch.testing.assert_close(y, F.linear(x, weight[..., 0]), rtol=2e-7 if TAPS[taps].normalised else 0, atol=1e-13)
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_a_longer_delay_is_later(backend: str) -> None:
+    impulse = torch.zeros(12, 1, 1, dtype=torch.float64)
+    impulse[2] = 1
+    arrivals = []
+    for delay in (0.0, 1.0, 4.3, 9.0):
+        tensors = (torch.ones(1, 1, 1).double(), torch.full((1, 1, 1), delay).double(), torch.tensor(0.5).double())
+        y, _ = delayed_linear(impulse, *tensors, max_delay_steps=9, taps="linear", backend=backend)
+        arrivals.append(float((y.flatten() * torch.arange(12)).sum() / y.sum()) - 2)
+    assert arrivals == pytest.approx([0, 1, 4.3, 9])
+
+
+def test_history_returned_is_the_end_of_the_input() -> None:
+    x = torch.randn(3, 2, 4)
+    history = torch.randn(5, 2, 4)
+    _, after = delayed_linear(
+        x, torch.randn(1, 4, 1), torch.zeros(1, 4, 1), None, history, max_delay_steps=5, taps="linear"
+    )
+    assert torch.equal(after, torch.cat([history, x])[-5:])
+
+
+def test_axonal_and_dendritic_gradients_are_sums_over_the_synapses() -> None:
+    x = torch.randn(10, 2, 3, dtype=torch.float64)
+    weight = torch.randn(4, 3, 1, dtype=torch.float64)
+    for shape, shared_axis in (((1, 3, 1), 0), ((4, 1, 1), 1)):
+        shared = (torch.rand(shape, dtype=torch.float64) * 5).requires_grad_()
+        full = shared.detach().expand(4, 3, 1).clone().requires_grad_()
+        sigma = torch.tensor(1.0, dtype=torch.float64)
+        ys = [delayed_linear(x, weight, delay, sigma, max_delay_steps=5)[0] for delay in (shared, full)]
+        assert_same(*ys, "output")
+        grads = [torch.autograd.grad((y**2).sum(), delay)[0] for y, delay in zip(ys, (shared, full))]
+        assert_same(grads[0], grads[1].sum(shared_axis, keepdim=True), "gradient of delay")

@@ -1,0 +1,152 @@
+"""LIF: every fast backend against the reference, the contract against wrong versions, the reference against itself."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from contracts import (
+    LIFCase,
+    assert_same,
+    case_name,
+    fast_backends,
+    implementation,
+    lif_contract,
+    lif_edge_cases,
+    lif_margins,
+    lif_option_cases,
+)
+from mutants import LIF_MUTATIONS, mutant_lif
+
+from snn_delays.ops import ATan, FastSigmoid, Triangle, lif
+from snn_delays.ops.lif import OPERATION, example_call
+
+OPTIONS, EDGES = list(lif_option_cases()), list(lif_edge_cases())
+BACKENDS = fast_backends(OPERATION)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", OPTIONS, ids=case_name)
+def test_backend_equals_reference_for_every_option(backend: str, case: LIFCase) -> None:
+    lif_contract(implementation(lif, example_call(), backend), case)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", EDGES, ids=case_name)
+def test_backend_equals_reference_at_the_edges(backend: str, case: LIFCase) -> None:
+    lif_contract(implementation(lif, example_call(), backend), case)
+
+
+def test_contract_accepts_a_right_version() -> None:
+    for case in OPTIONS + EDGES:
+        lif_contract(mutant_lif(), case)
+
+
+@pytest.mark.parametrize("mutation", LIF_MUTATIONS)
+def test_contract_rejects(mutation: str) -> None:
+    run = mutant_lif(mutation)
+    with pytest.raises(AssertionError):
+        for case in EDGES + OPTIONS:
+            lif_contract(run, case)
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=case_name)
+def test_cases_are_worth_their_name(case: LIFCase) -> None:
+    inputs = case.inputs()
+    spikes, _ = lif(**inputs, **case.options(), backend="reference")
+    assert 0.02 < spikes.mean() < 0.6
+    if case.exact:
+        assert (lif_margins(case, inputs) == 0).float().mean() > 0.01, "no membrane meets its threshold exactly"
+
+
+def test_float32_contract_forgives_only_near_the_threshold() -> None:
+    case = LIFCase(dtype=torch.float32, exact=False, batch=8, neurons=128, seed=2)
+    inputs = case.inputs()
+    margins = lif_margins(case, inputs)
+    right = mutant_lif()
+
+    def flip(at_margin: float):
+        t, b, n = ((margins - at_margin).abs() == (margins - at_margin).abs().min()).nonzero()[0].tolist()
+
+        def run(**arguments):
+            moved = arguments["current"].clone()
+            u = right_of_threshold(moved, t, b, n)
+            return right(**{**arguments, "current": moved + u})
+
+        def right_of_threshold(current, t, b, n):
+            nudge = torch.zeros_like(current)
+            nudge[t, b, n] = 3 * margins[t, b, n] * (1 if spike_free[t, b, n] else -1)
+            return nudge
+
+        return run
+
+    spike_free = lif(**inputs, **case.options(), backend="reference")[0] == 0
+    assert margins.min() < 1e-5, "the draw has no membrane near its threshold"
+    lif_contract(flip(0.0), replace(case, learns=()))
+    with pytest.raises(AssertionError, match="threshold"):
+        lif_contract(flip(3e-3), replace(case, learns=()))
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_number_and_tensor_options_mean_the_same(backend: str) -> None:
+    current = torch.randn(30, 2, 7, dtype=torch.float64) + 0.3
+    number = lif(current, decay=0.75, threshold=0.9, backend=backend)
+    tensor = lif(
+        current, decay=torch.full((7,), 0.75, dtype=torch.float64), threshold=torch.tensor(0.9), backend=backend
+    )
+    one = lif(current, decay=torch.tensor([0.75]), threshold=torch.tensor([0.9], dtype=torch.float64), backend=backend)
+    assert 0.02 < number[0].mean() < 0.6
+    for other in (one,):
+        assert torch.equal(number[0], other[0])
+        assert torch.equal(number[1], other[1])
+    assert_same(tensor[0].sum((0, 1)), number[0].sum((0, 1)), "spikes per neuron")
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_below_threshold_the_gradients_are_those_of_finite_differences(backend: str) -> None:
+    # A triangle is flat away from the threshold, so here the surrogate adds nothing to the true derivative.
+    run = partial(lif, threshold=50.0, surrogate=Triangle(1.0), v_reset=0.2, decay_input=True, backend=backend)
+    current = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
+    v0 = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    decay = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, v, d: run(x, v, decay=d)[1], (current, v0, decay))
+
+
+def test_silent_and_saturated_by_hand() -> None:
+    current = torch.tensor([0.6, 0.6, 0.6, 0.0]).view(4, 1, 1)
+    spikes, v = lif(current, decay=0.5, threshold=1.0)
+    assert spikes.flatten().tolist() == [0, 0, 1, 0]  # 0.6, 0.9, 1.05 -> fires, rests at 0, 0
+    assert v.item() == 0
+    spikes, v = lif(current, decay=0.5, threshold=1.0, reset="soft")
+    assert spikes.flatten().tolist() == [0, 0, 1, 0]
+    assert v.item() == pytest.approx(0.025)
+    equal = torch.ones(1, 1, 1)
+    assert lif(equal, decay=0.5)[0].item() == 1
+    assert lif(equal, decay=0.5, strict=True)[0].item() == 0
+
+
+def test_constant_input_settles_where_the_equation_says() -> None:
+    current = torch.full((200, 1, 1), 0.3, dtype=torch.float64)
+    _, v = lif(current, decay=0.8, threshold=9.0, v_reset=-0.5, decay_input=True)
+    assert v.item() == pytest.approx(-0.5 + 0.3)
+    _, v = lif(current, decay=0.8, threshold=9.0, v_reset=-0.5)
+    assert v.item() == pytest.approx(-0.5 + 0.3 / 0.2)
+
+
+@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
+def test_gradient_of_a_sum_and_of_an_expanded_input(backend: str) -> None:
+    """``sum()`` hands the backward pass a tensor with strides of zero, and so may the forward pass get one."""
+    current = (torch.randn(1, 2, 9, dtype=torch.float64) + 0.5).requires_grad_()
+    grads = []
+    for name in (backend, "reference"):
+        spikes, v = lif(current.expand(15, 2, 9), decay=0.6, surrogate=FastSigmoid(2.0), backend=name)
+        grads += torch.autograd.grad(spikes.sum() + v.sum(), current)
+    assert_same(*grads, "gradient of current")
+    assert grads[0].abs().min() > 0
+
+
+def test_default_surrogate_is_the_papers() -> None:
+    current = torch.randn(10, 1, 5, dtype=torch.float64, requires_grad=True)
+    default = torch.autograd.grad(lif(current, decay=0.5)[0].sum(), current)[0]
+    named = torch.autograd.grad(lif(current, decay=0.5, surrogate=ATan(5.0))[0].sum(), current)[0]
+    assert torch.equal(default, named)

@@ -1,0 +1,98 @@
+"""Memory that a kernel forgets to write: all fresh memory is filled with NaN, and the contract has to stay content."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from contracts import (
+    DelayCase,
+    IntegratorCase,
+    LIFCase,
+    delay_contract,
+    fast_backends,
+    implementation,
+    integrator_contract,
+    lif_contract,
+)
+
+from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops.delay import OPERATION as DELAY
+from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
+from snn_delays.ops.leaky_integrator import example_call as integrator_example
+from snn_delays.ops.lif import OPERATION as LIF
+from snn_delays.ops.lif import example_call as lif_example
+
+LIF_CASES = [
+    LIFCase(batch=1, neurons=n, reset=reset, decay_input=reset == "hard", steps=steps, exact=False)
+    for n in (1, 513) for reset in ("hard", "soft") for steps in (0, 1, 7)
+]  # fmt: skip
+INTEGRATOR_CASES = [
+    IntegratorCase(batch=1, neurons=n, steps=steps, decay_input=True) for n in (1, 513) for steps in (0, 1, 7)
+]
+DELAY_CASES = [DelayCase(steps=steps, max_delay_steps=longest) for steps in (0, 1, 7) for longest in (0, 3)]
+OPERATIONS = {
+    "lif": (LIF, lif, lif_example, lif_contract, LIF_CASES),
+    "leaky_integrator": (INTEGRATOR, leaky_integrator, integrator_example, integrator_contract, INTEGRATOR_CASES),
+    "delay": (DELAY, delayed_linear, delay_example, delay_contract, DELAY_CASES),
+}
+
+
+def _poisoned(make: Callable) -> Callable:
+    def made(*args, **kwargs):
+        result = make(*args, **kwargs)
+        fill = result.fill_ if isinstance(result, torch.Tensor) else result.fill
+        fill(float("nan") if "float" in str(result.dtype) else 1)
+        return result
+
+    return made
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    def apply(module_name: str) -> None:
+        module = importlib.import_module(module_name)
+        if hasattr(module, "np"):
+            own = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
+            own.empty, own.empty_like = _poisoned(np.empty), _poisoned(np.empty_like)
+            monkeypatch.setattr(module, "np", own)
+        for name in ("empty", "empty_like"):
+            monkeypatch.setattr(torch, name, _poisoned(getattr(torch, name)))
+
+    yield apply
+
+
+@pytest.mark.parametrize(
+    ("operation", "backend"), [(name, b) for name, (op, *_) in OPERATIONS.items() for b in fast_backends(op)]
+)
+def test_every_byte_is_written(operation: str, backend: str, poison: Callable[[str], None]) -> None:
+    op, public, example, contract, cases = OPERATIONS[operation]
+    run = implementation(public, example(), backend)
+    for case in cases:  # compiled before numpy is exchanged under the kernels
+        contract(run, case)
+    poison(next(b.module for b in op.backends if b.name == backend))
+    for case in cases:
+        contract(run, case)
+
+
+def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.MonkeyPatch) -> None:
+    from snn_delays.ops.leaky_integrator import numba_cpu
+
+    right = numba_cpu._integrate
+
+    def forgetful(x, v0, decay, trace):
+        keep = x.shape[1] - 1
+        part = np.zeros((x.shape[0], keep))
+        right(np.ascontiguousarray(x[:, :keep]), v0[:keep].copy(), decay[:keep].copy(), part)
+        trace[:, :keep] = part
+
+    run = implementation(leaky_integrator, integrator_example(), "numba_cpu")
+    case = IntegratorCase(batch=1, neurons=9)
+    integrator_contract(run, case)
+    monkeypatch.setattr(numba_cpu, "_integrate", forgetful)
+    poison("snn_delays.ops.leaky_integrator.numba_cpu")
+    with pytest.raises(AssertionError):
+        integrator_contract(run, case)
