@@ -28,7 +28,7 @@ help:
 .venv/.tested: .venv/.installed
 	@echo "adding what the tests need"
 	@$(PIP) install -c constraints.txt --editable ".[tonic,test,lint,docs]"
-	@$(PIP) install -c constraints.txt --no-deps "spikingjelly; python_version >= '3.11'" norse
+	@$(PIP) install -c constraints.txt --no-deps "spikingjelly; python_version >= '3.11'" norse nirtorch
 	@touch $@
 
 env: .venv/.tested
