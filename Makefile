@@ -43,7 +43,7 @@ check: .venv/.tested
 	@$(BIN)/lint-imports
 
 docs: .venv/.tested
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: check docs
 	@$(BIN)/pytest -m "not slow"

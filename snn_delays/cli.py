@@ -31,7 +31,7 @@ class _Commands(TyperGroup):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # torch's own messages have several lines
     raise SystemExit(code)
 
 
@@ -45,6 +45,7 @@ console = Console(soft_wrap=True)
 
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
 RUNS = Path("runs")
+TRACED_SAMPLES = 3
 RESULTS = Path("experiments/results.csv")
 DEMO_RECIPES = ("demo_no_delays", "demo_fixed_delays", "demo")
 
@@ -255,16 +256,25 @@ def data_convert(
 def _train(
     recipe: str, changes: Sequence[str], resume: bool, out: Path | None, accelerator: str, devices: int
 ) -> "Run":
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     from snn_delays.training.config import load_recipe
     from snn_delays.training.loop import fit
     from snn_delays.training.progress import ProgressBar
-    from snn_delays.training.runlog import create_run, resume_run
+    from snn_delays.training.runlog import Run, create_run, resume_run
 
     loaded = load_recipe(recipe, tuple(changes))
     folder = out or RUNS / loaded.name
-    run = resume_run(folder, loaded) if resume and (folder / "recipe.toml").exists() else create_run(folder, loaded)
+    if getattr(rank_zero_only, "rank", 0):
+        run = Run(folder, loaded)  # the first of several processes makes the folder
+    elif resume and (folder / "recipe.toml").exists():
+        run = resume_run(folder, loaded)
+    else:
+        run = create_run(folder, loaded)
     with ProgressBar(console) as bar:
         fit(run, accelerator=accelerator, devices=devices, watcher=bar)
+    if getattr(rank_zero_only, "rank", 0):
+        raise typer.Exit  # the first process reports
     return run
 
 
@@ -279,19 +289,22 @@ def _evaluate(run: "Run", device: str) -> dict[str, Any]:
 def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> list[str]:
     from snn_delays.errors import ConfigError
     from snn_delays.export.discretize import discretize
-    from snn_delays.export.nir import write_nir
+    from snn_delays.export.nir import write_nir, write_trace
     from snn_delays.training.evaluate import trained_network
-    from snn_delays.training.loop import training_data
+    from snn_delays.training.loop import split, training_data
 
     if to != "nir":
         raise ConfigError(f"unknown format {to!r}; this version writes nir")
-    network = discretize(trained_network(run, training_data(run.recipe)), weight_bits=weight_bits)
+    dataset = training_data(run.recipe)
+    network = discretize(trained_network(run, dataset), weight_bits=weight_bits)
     path = write_nir(network, out or run.folder / "network.nir", dt_ms=run.recipe.data.dt_ms)
-    return [f"{to:<8} {path}", *(f"         {line}" for line in str(network.report).splitlines())]
+    samples = dataset.batch(split(run.recipe, dataset)[1][:TRACED_SAMPLES], run.recipe.data.tail_steps)
+    trace = write_trace(network, samples.counts.to(next(network.parameters()).dtype), path.with_suffix(".trace.npz"))
+    return [f"{to:<8} {path}", f"trace    {trace}", *(f"         {line}" for line in str(network.report).splitlines())]
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
-    table = Table("run", "delays", "parameters", "valid", "test, real delays", "test, whole delays", "unseen speakers")
+    table = Table("run", "trained", "valid", "test,\nreal delays", "test,\nwhole delays", "of unseen\nspeakers")
     for r in results:
         accuracies = (
             r["valid_accuracy"],
@@ -299,9 +312,7 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
             r["test_accuracy"],
             r["test_accuracy_unseen_speakers"],
         )
-        table.add_row(
-            r["run"], r["delays"], f"{r['parameters']:,}", *("-" if a is None else f"{a:.1%}" for a in accuracies)
-        )
+        table.add_row(r["run"], f"{r['parameters']:,}", *("-" if a is None else f"{a:.1%}" for a in accuracies))
     console.print(table)
     kinds = {f"{r['data']}, {r['test_samples']:,} test samples" for r in results}
     console.print(f"data: {'; '.join(sorted(kinds))}; epochs chosen on validation samples held out of the training set")

@@ -5,14 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import numba
 import pytest
 import torch
+from jaxtyping import config, install_import_hook
+
+# Shapes and types of the operations are checked at every call of the tests. The hook is gone before the backends are
+# imported, which happens when they are first needed: it would wrap the functions that Numba compiles.
+with install_import_hook("snn_delays.ops", "beartype.beartype"):
+    import snn_delays.ops  # noqa: F401
 
 # The helpers beside this file (contracts, mutants, networks, oracles) are imported by the tests by name.
 sys.path.insert(0, str(Path(__file__).parent))
 
-# The tensors of the tests are tiny: starting a second thread costs more than it saves.
+# The tensors of the tests are tiny: waking a second thread costs more than it saves, on a busy machine many times more.
+# test_lif and test_leaky_integrator run some cases on all threads.
 torch.set_num_threads(1)
+numba.set_num_threads(1)
 
 hypothesis.settings.register_profile(
     "repeatable", max_examples=10, deadline=None, derandomize=True, database=None, print_blob=False,
@@ -32,10 +41,16 @@ def no_backend_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own_shape_errors() -> Iterator[None]:
-    """Turn the runtime check of shapes off (where pytest switched it on): the test is about our own errors."""
-    from jaxtyping import config
+def all_threads() -> Iterator[None]:
+    """Let Numba's kernels run on every core."""
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    yield
+    numba.set_num_threads(1)
 
+
+@pytest.fixture
+def own_shape_errors() -> Iterator[None]:
+    """Turn the runtime check of shapes off: the test is about our own errors."""
     before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     yield

@@ -62,8 +62,9 @@ def mutant_lif(mutation: str | None = None):
             acting, late = (late, acting) if wrong("reset one step late") else (acting, late)
             step = theta.detach() if wrong("threshold gradient missing in the soft reset") else theta
             step = 1.0 if wrong("soft reset to one") else step
-            before, v = (h if wrong("final state before reset") else v), (
-                h - step * acting if soft else h + acting * (reset_to - h)
+            before, v = (
+                (h if wrong("final state before reset") else v),
+                (h - step * acting if soft else h + acting * (reset_to - h)),
             )
             spikes.append(s)
         if wrong("final state one step early") or wrong("final state before reset"):

@@ -12,7 +12,7 @@ from snn_delays.nn import DelayedLinear
 
 
 def dcls_layer(layer: DelayedLinear) -> nn.Module:
-    """``Dcls1d`` with the weights and delays of one of our layers: ``P = K // 2 - delay``, ``SIG = sigma - 0.27``."""
+    """``Dcls1d`` with the weights of one of our layers, ``P = K - 1 - K // 2 - delay`` and ``SIG = sigma - 0.27``."""
     from DCLS.construct.modules import Dcls1d
 
     window = layer.max_delay_steps + 1
@@ -26,7 +26,7 @@ def dcls_layer(layer: DelayedLinear) -> nn.Module:
     ).to(layer.weight)
     with torch.no_grad():
         peer.weight.copy_(layer.weight)
-        peer.P.copy_((window // 2 - layer.delay).unsqueeze(0))
+        peer.P.copy_((layer.max_delay_steps - window // 2 - layer.delay).unsqueeze(0))
         peer.SIG.fill_(float(layer.sigma) - 0.27)
     peer.SIG.requires_grad_(False)
     return peer

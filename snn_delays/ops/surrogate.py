@@ -6,7 +6,7 @@ exact derivative of the smooth ``primitive(u)``. A surrogate is a frozen value: 
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from snn_delays.errors import ConfigError
 
 
+@runtime_checkable
 class Surrogate(Protocol):
     """A smooth primitive and its derivative, both elementwise."""
 

@@ -1,5 +1,7 @@
 """From a recipe to a network."""
 
+import torch
+
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.models import DelayClassifier
 from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
@@ -9,9 +11,9 @@ from snn_delays.units import tau_steps_from_ms
 
 
 def build_network(recipe: Recipe, in_features: int, classes: int) -> DelayClassifier:
-    """The network of a recipe, freshly drawn from torch's global generator."""
+    """The network of a recipe, freshly drawn from torch's global generator, in the recipe's precision."""
     config = recipe.model
-    return DelayClassifier(
+    network = DelayClassifier(
         in_features,
         config.hidden,
         classes,
@@ -29,6 +31,7 @@ def build_network(recipe: Recipe, in_features: int, classes: int) -> DelayClassi
         surrogate=build_surrogate(config.surrogate),
         dropout=config.dropout,
     )
+    return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
 
 
 def network_for(recipe: Recipe, dataset: BinnedDataset) -> DelayClassifier:

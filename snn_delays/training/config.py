@@ -1,10 +1,11 @@
 """Recipes: TOML files, read into models that refuse what they do not know."""
 
 import difflib
+import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -63,7 +64,7 @@ class SurrogateConfig(_Strict):
 class ModelConfig(_Strict):
     """The network: see :class:`snn_delays.models.DelayClassifier`."""
 
-    hidden: tuple[int, ...] = Field(min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     delay_count: int = Field(1, ge=1)
@@ -112,7 +113,7 @@ class Recipe(_Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
     source: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
@@ -173,6 +174,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
     base = table.pop("base", None)
+    if not isinstance(base, str | None):
+        raise ConfigError(f"{path}: base must be the name of a recipe file in quotes, got {base!r}")
     return table if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), table)
 
 
@@ -240,5 +243,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        # JSON's escapes are TOML's, but that TOML wants the character 127 escaped as well.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

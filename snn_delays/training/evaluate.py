@@ -10,7 +10,7 @@ from torch import Tensor
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
 from snn_delays.data.loaders import load_binned
-from snn_delays.errors import CheckpointError
+from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
 from snn_delays.models import DelayClassifier
@@ -45,9 +45,14 @@ def discrete_network(run: Run, dataset: BinnedDataset) -> DiscreteNetwork:
 def evaluate(run: Run, *, device: str = "cpu", watcher: Watcher | None = None) -> dict[str, Any]:
     """Measure a run's best network on the test samples, with real-valued and with whole delays; write evaluation.json.
 
-    Accuracy is over samples; speakers the network was not trained on are also reported by themselves. Raises DataError,
-    or CheckpointError if nothing was trained yet.
+    Accuracy is over samples; speakers the network was not trained on are also reported by themselves.
+
+    Raises ConfigError for a device that is not there, DataError, or CheckpointError if nothing was trained yet.
     """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
+        raise ConfigError(f"cannot evaluate on device {device!r}: {error}") from error
     progress = run.progress()
     if not progress["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")

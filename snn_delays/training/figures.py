@@ -97,6 +97,6 @@ def _response(run: Run, dataset: BinnedDataset, sample: int) -> tuple[np.ndarray
     network = discrete_network(run, dataset)
     shown = {name for name, layer in layers_of(network) if isinstance(layer, LIF | LeakyIntegrator)}
     with torch.inference_mode():
-        outputs = record(network, batch.counts.float())
+        outputs = record(network, batch.counts.to(next(network.parameters()).dtype))
     layers = {name.partition(".")[0]: out[:, 0].numpy() for name, out in outputs.items() if name in shown}
     return batch.counts[:, 0].numpy(), layers, int(batch.lengths[0]) - run.recipe.data.tail_steps, index

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from snn_delays.data.binned import Batch, BinnedDataset
 from snn_delays.data.binning import Binning
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
-from snn_delays.errors import TrainingError
+from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
@@ -68,12 +69,16 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     with the numbers of one that was not. Each epoch is validated on the discrete network; ``best_epoch`` in the
     checkpoint's progress names the best. Only training data are read.
 
-    Raises DataError, CheckpointError, or TrainingError if the loss stops being finite.
+    Raises ConfigError for an accelerator that is not there, DataError, CheckpointError, or TrainingError if the loss
+    stops being finite.
     """
-    watcher = watcher or Silent()
     recipe = run.recipe
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.training.precision)
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.training.precision)
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot train with accelerator {accelerator!r} and devices {devices!r}: {error}") from error
     fabric.launch()
+    watcher = watcher if watcher and fabric.is_global_zero else Silent()
     dataset = training_data(recipe, watcher)
     train, valid = split(recipe, dataset)
     steps = math.ceil(len(train) // fabric.world_size / _share(recipe, fabric))
@@ -81,15 +86,18 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     torch.manual_seed(recipe.seed)
     network = network_for(recipe, dataset)
     optimisation = build_optimisation(recipe, network, steps)
+    # States are read once the network has its device and precision, which those of the optimisers then take over.
+    module, *_ = fabric.setup(network, *optimisation.optimisers.values())
     progress: dict[str, Any] = {"history": [], "best_epoch": 0, "source": dataset.source, "checksum": dataset.checksum}
     last = checkpoint.latest_epoch(run.checkpoints)
     if last is not None:
         checkpoint.load_network(run.checkpoints, last, network)
         checkpoint.load_optimisation(run.checkpoints, last, optimisation)
         progress = checkpoint.read_progress(run.checkpoints, last)
+        if fabric.is_global_zero:
+            _tidy(run, progress, last)  # a killed run may not have come to it
     elif fabric.is_global_zero:
         checkpoint.save_checkpoint(run.checkpoints, 0, network, optimisation, progress, to_toml(recipe))
-    module, *_ = fabric.setup(network, *optimisation.optimisers.values())
 
     for epoch in range((last or 0) + 1, recipe.training.epochs + 1):
         began = time.perf_counter()
@@ -106,8 +114,7 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
         progress["best_epoch"] = _best(progress["history"], recipe.training.select_by)
         if fabric.is_global_zero:
             checkpoint.save_checkpoint(run.checkpoints, epoch, network, optimisation, progress, to_toml(recipe))
-            checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
-            write_metrics(run, progress["history"])
+            _tidy(run, progress, epoch)
         fabric.barrier()
         watcher.epoch_ends(row, progress["best_epoch"])
 
@@ -124,6 +131,12 @@ def split(recipe: Recipe, dataset: BinnedDataset) -> tuple[NDArray[np.int64], ND
     return validation_split(
         dataset, data.validation, speakers=data.validation_speakers, fraction=data.validation_fraction, seed=recipe.seed
     )
+
+
+def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:
+    """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
+    checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
+    write_metrics(run, progress["history"])
 
 
 def _share(recipe: Recipe, fabric: Fabric) -> int:

@@ -41,11 +41,14 @@ def append_result(path: Path, evaluation: dict[str, Any], hidden: tuple[int, ...
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
-    """Rows of a table of results. Raises CheckpointError if there is none."""
+    """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
     try:
-        return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; `evaluate --append` makes one") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise CheckpointError(f"{path} has other columns than this version writes")
+    return list(reader)
 
 
 def markdown(rows: list[dict[str, str]]) -> str:

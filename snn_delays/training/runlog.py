@@ -58,8 +58,8 @@ def create_run(folder: Path, recipe: Recipe) -> Run:
     if (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
     try:
-        write_text(folder / "recipe.toml", to_toml(recipe))
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+        write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
     except OSError as error:
         raise CheckpointError(
             f"cannot write into {folder}: {error.strerror}; choose another place with --out"
@@ -89,14 +89,20 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
 
 
 def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
-    """Write ``metrics.csv``, a row an epoch."""
+    """Write ``metrics.csv``, a row an epoch. Raises CheckpointError if the disk refuses."""
     if not history:
         return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_text(run.folder / "metrics.csv", text.getvalue())
+    path = run.folder / "metrics.csv"
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; the checkpoint is written: make room and continue with --resume"
+        ) from error
 
 
 def environment() -> dict[str, Any]:

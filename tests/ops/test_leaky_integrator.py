@@ -26,16 +26,27 @@ def test_backend_equals_reference(backend: str, case: IntegratorCase) -> None:
     integrator_contract(implementation(leaky_integrator, example_call(), backend), case)
 
 
-def test_contract_accepts_a_right_version() -> None:
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backend_equals_reference_on_all_threads(backend: str) -> None:
+    for seed in range(3):
+        case = IntegratorCase(batch=3, neurons=1000, steps=9, seed=seed)
+        integrator_contract(implementation(leaky_integrator, example_call(), backend), case)
+
+
+def hold_to_all(run) -> None:
     for case in CASES:
-        integrator_contract(mutant_integrator(), case)
+        integrator_contract(run, case)
+
+
+def test_contract_accepts_a_right_version() -> None:
+    hold_to_all(mutant_integrator())
 
 
 @pytest.mark.parametrize("mutation", INTEGRATOR_MUTATIONS)
 def test_contract_rejects(mutation: str) -> None:
     with pytest.raises(AssertionError):
-        for case in CASES:
-            integrator_contract(mutant_integrator(mutation), case)
+        hold_to_all(mutant_integrator(mutation))
 
 
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])

@@ -1,7 +1,7 @@
 """Memory that a kernel forgets to write: all fresh memory is filled with NaN, and the contract has to stay content."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,7 +52,7 @@ def _poisoned(make: Callable) -> Callable:
 
 
 @pytest.fixture
-def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def apply(module_name: str) -> None:
         module = importlib.import_module(module_name)
         if hasattr(module, "np"):
@@ -62,7 +62,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
         for name in ("empty", "empty_like"):
             monkeypatch.setattr(torch, name, _poisoned(getattr(torch, name)))
 
-    yield apply
+    return apply
 
 
 @pytest.mark.parametrize(

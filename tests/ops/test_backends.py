@@ -1,0 +1,137 @@
+"""Which backend serves: named, forced by a block, by the environment, or the fastest; and what a refusal says."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from snn_delays.errors import BackendUnavailableError, ConfigError
+from snn_delays.ops import ATan, lif, use_backend
+from snn_delays.ops.backends import Backend, Operation, operations
+from snn_delays.ops.delay import OPERATION as DELAY
+from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.lif import OPERATION as LIF
+from snn_delays.ops.lif import example_call as lif_example
+
+CURRENT = torch.ones(3, 1, 2)
+
+
+def chosen(call: dict | None = None, backend: str | None = None) -> str:
+    return LIF.choose(call or lif_example(), backend).name
+
+
+def test_the_fastest_serves_unless_told_otherwise() -> None:
+    assert chosen() == LIF.backends[0].name == "numba_cpu"
+    assert LIF.backends[-1].name == DELAY.backends[-1].name == "reference"
+
+
+def test_argument_before_block_before_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "reference")
+    assert chosen() == "reference"
+    with use_backend("numba_cpu"):
+        assert chosen() == "numba_cpu"
+        assert chosen(backend="reference") == "reference"
+    assert chosen() == "reference"
+
+
+def test_blocks_nest_and_end_even_after_an_error() -> None:
+    with use_backend("reference"):
+        with use_backend(lif="numba_cpu"):
+            assert chosen() == "numba_cpu"
+            assert DELAY.choose(delay_example()).name == "reference"
+        assert chosen() == "reference"
+        with pytest.raises(ZeroDivisionError), use_backend("numba_cpu"):
+            raise ZeroDivisionError
+        assert chosen() == "reference"
+    assert chosen() == "numba_cpu"
+
+
+def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "lif = reference, delay=reference")
+    assert chosen() == DELAY.choose(delay_example()).name == "reference"
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "delay=reference")
+    assert chosen() == "numba_cpu"
+
+
+def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, leaky_integrator, lif"):
+        use_backend(lief="reference").__enter__()
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
+    with pytest.raises(ConfigError, match="SNN_DELAYS_BACKEND: no operation 'lief'"):
+        chosen()
+
+
+@pytest.mark.parametrize("how", ["argument", "block", "environment"])
+def test_unknown_backend_is_named_with_those_there_are(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "environment":
+        monkeypatch.setenv("SNN_DELAYS_BACKEND", "warp")
+    block = use_backend("warp") if how == "block" else use_backend()
+    with block, pytest.raises(BackendUnavailableError, match=r"lif has no backend 'warp'; it has .*reference"):
+        lif(CURRENT, decay=0.5, backend="warp" if how == "argument" else None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"current": CURRENT.half()}, "it computes in float32 or float64 and the current is torch.float16"),
+        ({"current": CURRENT.to("meta")}, "it runs on the CPU and the current is on meta"),
+    ],
+)
+def test_a_named_backend_never_falls_back(arguments: dict, sentence: str) -> None:
+    with pytest.raises(BackendUnavailableError, match=f"backend 'numba_cpu' cannot run lif: {sentence}"):
+        lif(**arguments, decay=0.5, backend="numba_cpu")
+    spikes, _ = lif(**arguments, decay=0.5)  # unnamed, the reference steps in
+    assert spikes.dtype == arguments["current"].dtype
+
+
+def test_a_surrogate_without_a_kernel_is_refused_or_served_by_the_reference() -> None:
+    class Own:
+        def primitive(self, u):
+            return u
+
+        def derivative(self, u):
+            return torch.ones_like(u)
+
+    with pytest.raises(BackendUnavailableError, match="no kernel for the surrogate Own"):
+        lif(CURRENT, decay=0.5, surrogate=Own(), backend="numba_cpu")
+    current = CURRENT.clone().requires_grad_()
+    spikes, _ = lif(current, decay=0.5, surrogate=Own())
+    assert torch.autograd.grad(spikes.sum(), current)[0].any()
+
+
+def test_a_subclass_with_another_derivative_gets_its_own_derivative() -> None:
+    class Steeper(ATan):
+        def derivative(self, u):
+            return 7 * super().derivative(u)
+
+    current = (torch.randn(6, 2, 3, dtype=torch.float64) + 0.5).requires_grad_()
+    grads = [
+        torch.autograd.grad(lif(current, decay=0.5, surrogate=Steeper(2.0), backend=name)[0].sum(), current)[0]
+        for name in (None, "reference")
+    ]
+    torch.testing.assert_close(*grads)
+
+
+def test_a_missing_package_is_named(own_operation: Operation) -> None:
+    with pytest.raises(
+        BackendUnavailableError, match="the package no_such_package is not installed \\(pip install no_such_package\\)"
+    ):
+        own_operation.choose(lif_example(), "needy")
+    assert own_operation.choose(lif_example()).name == "reference"
+
+
+@pytest.fixture
+def own_operation() -> Iterator[Operation]:
+    from snn_delays.ops import backends
+
+    reference = "snn_delays.ops.lif.reference"
+    yield Operation(
+        "own", (Backend("needy", reference, requires=("no_such_package",)), Backend("reference", reference))
+    )
+    del backends._OPERATIONS["own"]
+
+
+def test_every_operation_has_a_reference_that_serves_everything() -> None:
+    assert [operation.name for operation in operations()] == ["delay", "leaky_integrator", "lif"]
+    for operation in operations():
+        assert operation.backends[-1].name == "reference"

@@ -1,0 +1,133 @@
+"""A made-up data set and a recipe for it, small enough that a training run takes a second. Also a script, to be killed.
+
+Each class is two bursts of spikes with a lag of its own between two groups of channels: told apart by delays.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.binning import Binning
+from snn_delays.training import evaluate, loop
+from snn_delays.training.config import Recipe, parse_recipe
+from snn_delays.training.runlog import Run, create_run, open_run
+
+CLASSES, CHANNELS = 4, 12
+TABLE: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {"dataset": "shd-regenerated-subset", "dt_ms": 10.0, "validation_fraction": 0.25, "tail_steps": 4},
+    "model": {"hidden": [10], "max_delay_ms": 80.0, "tau_mem_ms": 20.0, "dropout": 0.1},
+    "training": {"epochs": 3, "batch_size": 16, "schedule_every": "step", "sigma_epochs": 2},
+}
+
+
+def tiny_recipe(**sections: Any) -> Recipe:
+    """The tiny recipe with sections updated, as in ``training={"epochs": 1}, seed=4``."""
+    table = {
+        key: {**value, **sections.get(key, {})} if isinstance(value, dict) else sections.get(key, value)
+        for key, value in {**sections, **TABLE}.items()
+    }
+    return parse_recipe(table, "tiny")
+
+
+def tiny_data(split: str = "train", per_class: int = 16) -> BinnedDataset:
+    """Counts of four classes, samples of 14 to 22 steps, two speakers in training and a third one in test."""
+    random = np.random.default_rng(split == "test")
+    parts, labels = [], []
+    for i in range(CLASSES * per_class):
+        steps, start, label = int(random.integers(14, 23)), int(random.integers(0, 5)), i % CLASSES
+        counts = (random.random((steps, CHANNELS)) < 0.05).astype(np.uint8)
+        counts[start, : CHANNELS // 2] += (random.random(CHANNELS // 2) < 0.8).astype(np.uint8)
+        counts[start + 2 * label + 1, CHANNELS // 2 :] += 1
+        parts.append(counts)
+        labels.append(label)
+    speakers = np.arange(len(labels)) // CLASSES % 2 if split == "train" else np.arange(len(labels)) // CLASSES % 2 + 1
+    return BinnedDataset(
+        counts=np.concatenate(parts), offsets=np.cumsum([0, *map(len, parts)]), labels=np.array(labels),
+        speakers=speakers, source="made up", checksum=f"none-{split}", binning=Binning("fixed", 10.0, 1),
+        n_classes=CLASSES, class_names=tuple(f"class {c}" for c in range(CLASSES)),
+    )  # fmt: skip
+
+
+def fake_load(name: str, split: str, binning: Binning, **_: Any) -> BinnedDataset:
+    """Stands in for ``load_binned``; in training it refuses the test data."""
+    assert split == "train", "training opened the test data"
+    return tiny_data(split)
+
+
+def fake_load_any(name: str, split: str, binning: Binning, **_: Any) -> BinnedDataset:
+    """Stands in for ``load_binned`` in ``evaluate``."""
+    return tiny_data(split)
+
+
+class Stopper:
+    """A watcher that calls ``act`` at a moment such as ``("step", 2, 1)``: epoch 2, after its step 1; or ``("end", 1)``."""
+
+    def __init__(self, moment: tuple[Any, ...], act: Callable[[], None]) -> None:
+        self.moment, self.act, self.epoch, self.steps = moment, act, 0, 0
+
+    def loading(self, done: int, total: int) -> None: ...
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+        self.epoch, self.steps = epoch, 0
+
+    def step_done(self, training_loss: float) -> None:
+        self.steps += 1
+        if self.moment == ("step", self.epoch, self.steps):
+            self.act()
+
+    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+        if self.moment == ("end", row["epoch"]):
+            self.act()
+
+
+def kill() -> None:
+    """End this process as the system does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_on_call(owner: Any, name: str, call: int) -> None:
+    """Have the n-th call of ``owner.name`` kill the process before it does anything."""
+    real, calls = getattr(owner, name), 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            kill()
+        return real(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def use_tiny_data() -> None:
+    """Have this process train and evaluate on the made-up data."""
+    loop.load_binned = fake_load
+    evaluate.load_binned = fake_load_any
+
+
+def main(folder: str, moment: str) -> None:
+    """Train the tiny recipe in ``folder`` and be killed at ``moment``."""
+    from snn_delays.training import checkpoint
+
+    use_tiny_data()
+    path = Path(folder)
+    run: Run = open_run(path) if (path / "recipe.toml").exists() else create_run(path, tiny_recipe())
+    kind, *numbers = moment.split(":")
+    if kind in ("rename", "rmtree", "sync"):
+        owner = {"rename": checkpoint.os, "rmtree": checkpoint.shutil, "sync": checkpoint}[kind]
+        kill_on_call(owner, kind, int(numbers[0]))
+    elif kind == "metrics":
+        kill_on_call(loop, "write_metrics", int(numbers[0]))
+    loop.fit(run, accelerator="cpu", watcher=Stopper((kind, *map(int, numbers)), kill))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

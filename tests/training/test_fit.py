@@ -1,0 +1,403 @@
+"""Training: repeatable, on training data alone, with the best checkpoint kept."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+from torch import Tensor, nn
+
+from snn_delays.data.binned import Batch
+from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
+from snn_delays.export.discretize import discretize
+from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import LIF
+from snn_delays.training import checkpoint, evaluate, loop
+from snn_delays.training.augmentation import augmented
+from snn_delays.training.build import network_for
+from snn_delays.training.config import Recipe
+from snn_delays.training.measure import measure
+from snn_delays.training.runlog import Run, create_run, open_run, resume_run
+
+ALL_AUGMENTATIONS = {
+    "channel_shift": 2, "time_shift_steps": 2, "neuron_mask_probability": 0.6, "neuron_mask_max": 2,
+    "time_mask_probability": 0.6, "time_mask_max_steps": 3, "cutmix_probability": 0.8,
+}  # fmt: skip
+
+
+def fitted(folder: Path, recipe: Recipe) -> Run:
+    run = create_run(folder, recipe)
+    loop.fit(run, accelerator="cpu")
+    return run
+
+
+def tensors(run: Run, epoch: int | None = None) -> dict[str, Tensor]:
+    epoch = checkpoint.latest_epoch(run.checkpoints) if epoch is None else epoch
+    assert epoch is not None
+    network = network_for(run.recipe, tiny_runs.tiny_data())
+    checkpoint.load_network(run.checkpoints, epoch, network)
+    return dict(network.state_dict())
+
+
+def numbers(run: Run) -> list[dict[str, Any]]:
+    """The history but for the time it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.progress()["history"]]
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: Path) -> None:
+    torch.manual_seed(77)  # what the generator did before does not matter
+    again = fitted(tmp_path / "again", trained.recipe)
+    assert numbers(again) == numbers(trained)
+    assert same(tensors(again), tensors(trained))
+    other = fitted(tmp_path / "other", tiny_runs.tiny_recipe(seed=4))
+    assert numbers(other) != numbers(trained)
+    assert not same(tensors(other), tensors(trained))
+
+
+def test_every_epoch_has_its_own_order_and_every_sample_once(trained: Run) -> None:
+    from lightning_fabric import Fabric
+
+    fabric, dataset = Fabric(accelerator="cpu", devices=1), tiny_runs.tiny_data()
+    train, _ = loop.split(trained.recipe, dataset)
+    seen = []
+    for epoch in (1, 2):
+        batches = loop._batches(dataset, train, trained.recipe, epoch, fabric)
+        seen.append(torch.cat([batch.counts.sum((0, 2)) * 100 + batch.labels for batch in batches]).tolist())
+    assert seen[0] != seen[1]
+    assert sorted(seen[0]) == sorted(seen[1])
+    assert len(seen[0]) == len(train)
+
+
+@pytest.mark.parametrize("delays", ["learned", "fixed", "none"])
+def test_delays_move_only_when_learned(delays: str, folder: Path) -> None:
+    run = fitted(folder, tiny_runs.tiny_recipe(model={"delays": delays}, training={"epochs": 1}))
+    before, after = tensors(run, 0), tensors(run, 1)
+    names = [name for name in after if name.endswith(".delay")]
+    assert len(names) == 2
+    for name in names:
+        if delays == "learned":
+            assert float((after[name] - before[name]).abs().median()) > 0.01
+            assert 0 <= float(after[name].min()) <= float(after[name].max()) <= 8
+        else:
+            assert torch.equal(after[name], before[name])
+            assert torch.equal(after[name], after[name].round())
+            assert (float(after[name].max()) > 0) == (delays == "fixed")
+    for name in after:
+        if name.endswith((".weight", ".gamma", ".beta", ".running_mean")):
+            assert not torch.equal(after[name], before[name]), name
+    assert (run.progress()["history"][0]["lr_delay"] is None) == (delays != "learned")
+
+
+def test_training_learns_what_only_delays_tell_apart(tmp_path: Path) -> None:
+    def accuracy(delays: str) -> float:
+        recipe = tiny_runs.tiny_recipe(
+            model={"delays": delays, "hidden": [32]},
+            training={"epochs": 30, "max_lr_weight": 2e-2, "sigma_epochs": None},
+        )
+        run = fitted(tmp_path / delays, recipe)
+        assert 0.02 < run.progress()["history"][-1]["rate_hidden1"] < 0.6
+        return max(row["valid_accuracy"] for row in run.progress()["history"])
+
+    assert accuracy("learned") > 0.7  # chance is 0.25
+
+
+def test_the_run_folder(trained: Run) -> None:
+    progress = trained.progress()
+    history = progress["history"]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    with (trained.folder / "metrics.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert [{k: None if v is None else str(v) for k, v in row.items()} for row in history] == rows
+    assert {"sigma", "lr_weight", "lr_delay", "train_loss", "valid_accuracy", "rate_hidden1", "seconds"} <= set(rows[0])
+    assert [row["sigma"] for row in history] == pytest.approx([4.27, 0.27 + math.sqrt(4.0 * 0.23), 0.5])
+    assert all(0.02 < row["rate_hidden1"] < 0.6 for row in history)
+    best = max(history, key=lambda row: row["valid_accuracy"])["epoch"]
+    assert progress["best_epoch"] == trained.best_epoch() == best
+    assert checkpoint.epochs_saved(trained.checkpoints) == sorted({0, best, 3})
+    assert (progress["source"], progress["checksum"]) == ("made up", "none-train")
+    assert open_run(trained.folder).recipe == trained.recipe
+    environment = json.loads((trained.folder / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"]
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {"recipe.toml", "environment.json", "metrics.csv", "checkpoints"} <= names
+    assert not [path for path in trained.folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("select_by", "best"),
+    [("accuracy", 2), ("loss", 3)],
+)
+def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
+    history = [
+        {"epoch": 1, "valid_accuracy": 0.5, "valid_loss": 0.5},
+        {"epoch": 2, "valid_accuracy": 0.8, "valid_loss": 0.4},
+        {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
+        {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
+    ]
+    assert loop._best(history, select_by) == best
+
+
+def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
+    dataset = tiny_runs.tiny_data()
+    train, valid = loop.split(trained.recipe, dataset)
+    assert set(train).isdisjoint(valid)
+    assert len(train) + len(valid) == len(dataset)
+    network = evaluate.trained_network(trained, dataset, 3)
+    result = measure(discretize(network), dataset, valid, trained.recipe)
+    row = trained.progress()["history"][-1]
+    assert (result.accuracy, result.loss) == (row["valid_accuracy"], row["valid_loss"])
+    assert measure(network, dataset, valid, trained.recipe).loss != row["valid_loss"]
+
+
+def test_evaluation_says_what_it_measured(trained: Run) -> None:
+    result = evaluate.evaluate(trained)
+    assert json.loads(trained.evaluation.read_text()) == result == evaluate.read_evaluation(trained)
+    confusion, test = np.array(result["confusion"]), tiny_runs.tiny_data("test")
+    assert confusion.sum(1).tolist() == np.bincount(test.labels).tolist()
+    assert result["test_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    assert result["test_samples"] == len(test) == confusion.sum()
+    known = np.isin(test.speakers, [0, 1])
+    assert 0 < known.sum() < len(test)
+    weighted = result["test_accuracy_known_speakers"] * known.sum()
+    weighted += result["test_accuracy_unseen_speakers"] * (~known).sum()
+    assert weighted / len(test) == pytest.approx(result["test_accuracy"])
+    network = evaluate.trained_network(trained, test)
+    everything = np.arange(len(test))
+    assert result["test_accuracy_real_delays"] == measure(network, test, everything, trained.recipe).accuracy
+    assert (result["data"], result["test_file_sha256"]) == ("made up", "none-test")
+    assert result["parameters"] == 2 * (12 * 10 + 10 * 4) + 20
+    assert (result["epochs"], result["best_epoch"]) == (3, trained.best_epoch())
+    best_row = trained.progress()["history"][trained.best_epoch() - 1]
+    assert (result["sigma"], result["valid_accuracy"]) == (best_row["sigma"], best_row["valid_accuracy"])
+    assert len(result["lost_in_discretization"]) == 2
+    assert len(result["class_names"]) == 4
+
+
+def test_canary_opening_the_test_data_in_training_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "training_data", lambda recipe, watcher=None: evaluate.held_out_data(recipe))
+    monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load)
+    with pytest.raises(AssertionError, match="opened the test data"):
+        fitted(folder, tiny_runs.tiny_recipe())
+
+
+def test_evaluating_before_training(folder: Path) -> None:
+    run = create_run(folder, tiny_runs.tiny_recipe())
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        evaluate.evaluate(run)
+    with pytest.raises(CheckpointError, match="was not evaluated yet: snn-delays evaluate"):
+        evaluate.read_evaluation(run)
+
+
+def test_evaluating_the_untrained_network_is_refused(folder: Path, trained: Run) -> None:
+    run = create_run(folder, trained.recipe)
+    stop = tiny_runs.Stopper(("step", 1, 1), _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(run, accelerator="cpu", watcher=stop)
+    assert run.best_epoch() == 0
+    with pytest.raises(CheckpointError, match="has not finished an epoch"):
+        evaluate.evaluate(run)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_batch_of_training_by_hand(folder: Path) -> None:
+    """The first epoch of one batch, without dropout: the numbers in the record are those of plain torch."""
+    recipe = tiny_runs.tiny_recipe(model={"dropout": 0.0}, training={"epochs": 1, "batch_size": 48})
+    run = fitted(folder, recipe)
+    dataset = tiny_runs.tiny_data()
+    train, _ = loop.split(recipe, dataset)
+    assert len(train) == 48
+    torch.manual_seed(recipe.seed)
+    network = network_for(recipe, dataset)
+    assert same(dict(network.state_dict()), tensors(run, 0))
+    batch = dataset.batch(train, recipe.data.tail_steps)
+    steps = torch.arange(len(batch.counts)).unsqueeze(1)
+    v, _ = network(batch.counts.float(), None, steps < batch.lengths)
+    sums = torch.stack([v[:length, i].softmax(-1).sum(0) for i, length in enumerate(batch.lengths.tolist())])
+    loss = torch.nn.functional.cross_entropy(sums, batch.labels)
+    row = run.progress()["history"][0]
+    assert row["train_loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert row["train_accuracy"] == float((sums.argmax(1) == batch.labels).double().mean())
+    loss.backward()
+    after = tensors(run)
+    for name, p in network.named_parameters():
+        assert p.grad is not None
+        gradient = p.grad
+        clear = gradient.abs() > 1e-3
+        assert bool(clear.any()), name
+        moved = after[name] - p.detach()
+        if name.endswith(".delay"):
+            clear &= (after[name] > 0) & (after[name] < 8)  # not stopped at the window's edge
+        # Adam's first step is the rate against the gradient's sign
+        rate = 0.1 if name.endswith(".delay") else 2e-4
+        torch.testing.assert_close(moved[clear], -rate * gradient.sign()[clear], rtol=0.02, atol=1e-6)
+
+
+def test_all_augmentations_together_are_repeatable_and_used(tmp_path: Path, trained: Run) -> None:
+    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
+    first, second = fitted(tmp_path / "a", recipe), fitted(tmp_path / "b", recipe)
+    assert numbers(first) == numbers(second)
+    assert same(tensors(first), tensors(second))
+    assert numbers(first)[0]["train_loss"] != numbers(trained)[0]["train_loss"]
+    assert all(math.isfinite(row["train_loss"]) for row in numbers(first))
+
+
+@pytest.mark.parametrize("name", [key for key in ALL_AUGMENTATIONS if not key.endswith(("_max", "_max_steps"))])
+def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
+    batch = tiny_runs.tiny_data().batch(np.arange(16))
+    on = {key: ALL_AUGMENTATIONS[key] for key in ALL_AUGMENTATIONS if key[:9] == name[:9]}
+    config = tiny_runs.tiny_recipe(augment=on).augment
+    assert getattr(config, name)
+    made = augmented(batch, config, 4, torch.Generator().manual_seed(0))
+    assert not (made.counts.shape == batch.counts.shape and torch.equal(made.counts, batch.counts))
+    assert (made.labels.ndim == 2) == (name == "cutmix_probability")
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    batch = tiny_runs.tiny_data().batch(np.arange(4))
+    made = augmented(batch, tiny_runs.tiny_recipe().augment, 4, torch.Generator())
+    assert all(torch.equal(a, b) for a, b in zip(made, batch))
+
+
+def test_published_padding_counts_every_step_of_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def watched(lengths: Tensor, steps: int) -> Tensor:
+        seen.append(lengths)
+        return torch.arange(steps).unsqueeze(1) < lengths
+
+    monkeypatch.setattr(loop, "valid_steps", watched)
+    fitted(folder, tiny_runs.tiny_recipe(data={"padding": "published"}, training={"epochs": 1}))
+    assert len(seen) == 3
+    assert all(len(set(lengths.tolist())) == 1 for lengths in seen)
+
+
+def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create_run(folder, tiny_runs.tiny_recipe())
+    real = loop._settings
+
+    def poisoned(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Any) -> dict[str, Any]:
+        if epoch == 2:
+            with torch.no_grad():
+                delayed_layers(network)["readout.synapse"].weight[1, 2, 0] = math.nan
+        return real(recipe, epoch, network, optimisation)
+
+    monkeypatch.setattr(loop, "_settings", poisoned)
+    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2: readout\.synapse\.weight holds values"):
+        loop.fit(run, accelerator="cpu")
+    assert len(run.progress()["history"]) == 1  # the epoch before is intact
+    monkeypatch.undo()
+    monkeypatch.setattr(loop, "load_binned", tiny_runs.fake_load)
+    loop.fit(resume_run(folder, run.recipe), accelerator="cpu")
+    assert len(run.progress()["history"]) == 3
+
+
+def test_diagnosis_of_input_and_of_nothing() -> None:
+    network = network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data())
+    x = torch.zeros(3, 2, 12)
+    assert "all parameters are finite" in loop._diagnosis(math.inf, 4, network, x)
+    x[0, 0, 0] = math.nan
+    assert "the input holds values" in loop._diagnosis(math.inf, 4, network, x)
+
+
+@pytest.mark.parametrize("part", ["weight", "delay", "gamma"])
+def test_a_network_with_nan_is_not_made_discrete(part: str) -> None:
+    network = network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data())
+    layer = network.hidden1.norm if part == "gamma" else network.hidden1.synapse  # type: ignore[union-attr]
+    with torch.no_grad():
+        getattr(layer, part).view(-1)[1] = math.nan
+    with pytest.raises(ExportError, match=r"hidden1\.synapse.*not finite"):
+        discretize(network)
+
+
+@pytest.mark.parametrize("lr_delay", [1e9, 1e30])
+def test_absurd_rates_end_in_an_error_or_in_finite_numbers(lr_delay: float, folder: Path) -> None:
+    recipe = tiny_runs.tiny_recipe(training={"epochs": 2, "lr_delay": lr_delay, "max_lr_weight": 1e20})
+    try:
+        run = fitted(folder, recipe)
+    except (TrainingError, ExportError):
+        return
+    assert all(math.isfinite(row["train_loss"]) for row in run.progress()["history"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": {"tau_mem_ms": 5.0}}, "tau"),
+        ({"data": {"validation": "speakers", "validation_speakers": [9]}}, "speaker 9"),
+        ({"augment": {"channel_shift": 12}}, "max_shift"),
+        ({"augment": {"time_mask_probability": 0.5, "time_mask_max_steps": 500}}, "masked block"),
+    ],
+)
+def test_recipes_that_do_not_fit_the_data(changes: dict[str, Any], says: str, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        fitted(folder, tiny_runs.tiny_recipe(**changes))
+
+
+@pytest.mark.parametrize(("accelerator", "devices"), [("abacus", 1), ("cpu", 0), ("cpu", -1)])
+def test_accelerators_that_are_not_there(accelerator: str, devices: int, folder: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"accelerator '{accelerator}' and devices {devices}"):
+        loop.fit(create_run(folder, tiny_runs.tiny_recipe()), accelerator=accelerator, devices=devices)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there(folder: Path, trained: Run) -> None:
+    with pytest.raises(ConfigError, match="cuda"):
+        loop.fit(create_run(folder, tiny_runs.tiny_recipe()), accelerator="cuda")
+    with pytest.raises(ConfigError, match="cannot evaluate on device 'cuda'"):
+        evaluate.evaluate(trained, device="cuda")
+    with pytest.raises(ConfigError, match="cannot evaluate on device 'abacus'"):
+        evaluate.evaluate(trained, device="abacus")
+
+
+def test_resuming_with_another_recipe_names_the_key(trained: Run) -> None:
+    assert resume_run(trained.folder, trained.recipe) == trained
+    with pytest.raises(ConfigError, match=r"training\.epochs = 3, the recipe now says 9"):
+        resume_run(trained.folder, tiny_runs.tiny_recipe(training={"epochs": 9}))
+    with pytest.raises(ConfigError, match=r"training\.sigma_start_steps = None, the recipe now says 3\.0"):
+        resume_run(trained.folder, tiny_runs.tiny_recipe(training={"sigma_start_steps": 3.0}))
+
+
+def test_run_folders_that_are_there_or_are_not(trained: Run, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a run already; continue it with --resume"):
+        create_run(trained.folder, trained.recipe)
+    with pytest.raises(CheckpointError, match=r"is no run folder: it has no recipe\.toml"):
+        open_run(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="choose another place with --out"):
+        create_run(tmp_path / "file" / "run", trained.recipe)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Path) -> None:
+    recipe = tiny_runs.tiny_recipe(training={"epochs": 2, "precision": precision})
+    whole = fitted(tmp_path / "whole", recipe)
+    parts = create_run(tmp_path / "parts", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(parts, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 2, 2), _interrupt))
+    loop.fit(parts, accelerator="cpu")
+    assert numbers(parts) == numbers(whole)
+    assert same(tensors(parts), tensors(whole))
+    dtype = torch.float64 if precision == "64-true" else torch.float32
+    assert {tensor.dtype for tensor in tensors(whole).values()} == {dtype}
+    assert all(math.isfinite(row["train_loss"]) and 0.02 < row["rate_hidden1"] < 0.6 for row in numbers(whole))
+    _, valid = loop.split(recipe, tiny_runs.tiny_data())
+    network = evaluate.trained_network(whole, tiny_runs.tiny_data(), 2)
+    result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
+    assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran
+
+
+def test_a_batch_is_on_the_device_whole() -> None:
+    assert Batch._fields == ("counts", "lengths", "labels")
+    assert isinstance(network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data()).hidden1.neuron, LIF)  # type: ignore[union-attr]

@@ -1,0 +1,55 @@
+"""The table of results grows by rows, never loses one, and the README shows what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from snn_delays.errors import CheckpointError
+from snn_delays.training.results import append_result, markdown, read_results, write_between_markers
+
+ROOT = Path(__file__).resolve().parents[2]
+EVALUATION = {
+    "run": "toy", "data": "SHD-regenerated", "delays": "learned", "parameters": 214016, "seed": 0, "epochs": 25,
+    "best_epoch": 19, "valid_accuracy": 0.98, "test_accuracy": 0.92, "test_accuracy_real_delays": 0.913,
+    "test_accuracy_unseen_speakers": None, "test_accuracy_known_speakers": 0.96, "test_samples": 2264,
+    "training_minutes": 18.5, "confusion": [[1]],
+}  # fmt: skip
+
+
+def test_rows_are_appended_under_one_header(tmp_path):
+    table = tmp_path / "results.csv"
+    append_result(table, EVALUATION, (256, 256))
+    append_result(table, {**EVALUATION, "run": "second"}, (128,))
+    assert [(row["run"], row["hidden"]) for row in read_results(table)] == [("toy", "256x256"), ("second", "128")]
+    assert table.read_text().count("test_accuracy_real_delays") == 1
+
+
+def test_a_table_of_other_columns_is_left_alone(tmp_path):
+    table = tmp_path / "results.csv"
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(CheckpointError, match="other columns"):
+        append_result(table, EVALUATION, (256,))
+    assert table.read_text() == "a,b\n1,2\n"
+
+
+def test_markdown_has_a_row_for_every_result(tmp_path):
+    append_result(tmp_path / "results.csv", EVALUATION, (256, 256))
+    lines = markdown(read_results(tmp_path / "results.csv")).splitlines()
+    assert lines[2] == "| learned | 256x256 | 214,016 | 25 | 92.0% | 91.3% | - | SHD-regenerated |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_table_goes_between_its_markers(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    write_between_markers(document, "new\n")
+    assert document.read_text() == "before\n<!-- results -->\nnew\n<!-- /results -->\nafter\n"
+    document.write_text("no place\n")
+    with pytest.raises(CheckpointError, match="no lines"):
+        write_between_markers(document, "new\n")
+
+
+def test_the_readme_shows_the_table_as_it_is():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("<!-- results -->\n")[2].partition("<!-- /results -->")[0]
+    assert shown == markdown(read_results(ROOT / "experiments" / "results.csv"))
