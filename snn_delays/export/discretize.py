@@ -166,7 +166,6 @@ def _synapse(
         if made.bias is not None and bias is not None:
             made.bias.copy_(bias)
     moved = (delay - rounded).abs()
-    one_tap = layer.taps == "linear" or layer.max_delay_steps == 0
     return made, LayerReport(
         name=name,
         synapses=weight.numel(),
@@ -174,7 +173,7 @@ def _synapse(
         mean_rounding_steps=float(moved.mean()),
         max_rounding_steps=float(moved.max()),
         delays_clamped=int((whole != rounded).sum()),
-        taps="linear" if one_tap else layer.taps,
+        taps=layer.taps,
         sigma_steps=float(layer.sigma),
         norm_folded=norm is not None,
         weight_bits=weight_bits,

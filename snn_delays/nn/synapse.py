@@ -90,7 +90,8 @@ class DelayedLinear(SpikingModule):
                 raise ConfigError(f"{name} must be at least {least}, got {number}")
         self.in_features, self.out_features = in_features, out_features
         self.max_delay_steps, self.delay_count = max_delay_steps, delay_count
-        self.sharing, self.taps, self.delay_init = sharing, taps, delay_init
+        # A window of one step has nothing to spread; "linear" makes the layer exactly F.linear.
+        self.sharing, self.taps, self.delay_init = sharing, taps if max_delay_steps else "linear", delay_init
         self.weight = nn.Parameter(torch.empty(out_features, in_features, delay_count))
         delay_shape = (
             out_features if sharing != "axon" else 1,

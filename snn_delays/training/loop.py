@@ -16,7 +16,7 @@ from snn_delays.data.binned import Batch, BinnedDataset
 from snn_delays.data.binning import Binning
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
-from snn_delays.errors import ConfigError, TrainingError
+from snn_delays.errors import ConfigError, DataError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
@@ -75,7 +75,7 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     recipe = run.recipe
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.training.precision)
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"cannot train with accelerator {accelerator!r} and devices {devices!r}: {error}") from error
     fabric.launch()
     watcher = watcher if watcher and fabric.is_global_zero else Silent()
@@ -94,6 +94,11 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
         checkpoint.load_network(run.checkpoints, last, network)
         checkpoint.load_optimisation(run.checkpoints, last, optimisation)
         progress = checkpoint.read_progress(run.checkpoints, last)
+        if progress["checksum"] != dataset.checksum:
+            raise DataError(
+                f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the file at hand is "
+                f"{dataset.source} ({dataset.checksum}); put the first back, or start anew with --out"
+            )
         if fabric.is_global_zero:
             _tidy(run, progress, last)  # a killed run may not have come to it
     elif fabric.is_global_zero:
