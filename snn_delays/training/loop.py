@@ -96,7 +96,7 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
         progress = checkpoint.read_progress(run.checkpoints, last)
         if progress["checksum"] != dataset.checksum:
             raise DataError(
-                f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the file at hand is "
+                f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the file here is "
                 f"{dataset.source} ({dataset.checksum}); put the first back, or start anew with --out"
             )
         if fabric.is_global_zero:

@@ -335,7 +335,7 @@ def altered(change: Callable[[DiscreteNetwork], Any]) -> DiscreteNetwork:
         (lambda: altered(lambda n: setattr(n.hidden1.neuron, "threshold", float("inf"))), r"neuron\.threshold is inf"),
         (lambda: discretize(Sequential(**{"a/b": DelayedLinear(2, 1, max_delay_steps=1)})), "a/b"),
         (lambda: discretize(Sequential(LIF(2.0))), "no synapse"),
-        (lambda: built(a=DelayedLinear(2, 3, max_delay_steps=1)), "gaussian taps"),
+        (lambda: built(a=DelayedLinear(2, 3, max_delay_steps=1, delay_init="uniform_rounded")), "gaussian taps"),
         (lambda: built(a=DelayedLinear(2, 3, max_delay_steps=0, taps="linear"), b=BatchNorm(3)), "'b' .BatchNorm"),
         (lambda: discretize(Sequential(*(DelayedLinear(2, 3, max_delay_steps=0) for _ in "ab"))), "1 takes 2 .* 3 "),
     ],

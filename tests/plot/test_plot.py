@@ -76,7 +76,8 @@ def test_membranes_name_the_true_and_the_predicted_class():
 def test_curves_are_the_history():
     history = {
         "epoch": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0], "valid_loss": [3.0, 2.5, 2.0],
-        "train_accuracy": [0.1, 0.5, 0.9], "valid_accuracy": [0.1, 0.4, 0.6], "sigma": [12.0, 3.0, 0.5], "best_epoch": 3,
+        "train_accuracy": [0.1, 0.5, 0.9], "valid_accuracy": [0.1, 0.4, 0.6], "sigma": [12.0, 3.0, 0.5],
+        "best_epoch": 3,
     }  # fmt: skip
     loss, accuracy, sigma = plot.learning_curves(history).axes
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), history["valid_loss"])
