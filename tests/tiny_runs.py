@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
@@ -118,6 +119,7 @@ def main(folder: str, moment: str) -> None:
     from snn_delays.training import checkpoint
 
     use_tiny_data()
+    torch.set_num_threads(1)  # as in the tests; the number of threads decides the order of sums
     path = Path(folder)
     run: Run = open_run(path) if (path / "recipe.toml").exists() else create_run(path, tiny_recipe())
     kind, *numbers = moment.split(":")

@@ -124,7 +124,8 @@ def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> N
         for kind in ("optimisers", "schedules"):
             for name, part in getattr(optimisation, kind).items():
                 part.load_state_dict(states[kind][name])
-    except Exception as error:  # torch.load names a damaged file by a dozen exception types
+    except Exception as error:  # torch.load reports a damaged file by a dozen types, some with unsafe advice
         raise CheckpointError(
-            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
+            f"cannot read {path}: it is missing or damaged ({type(error).__name__}); remove that epoch's folder to go back "
+            "to an earlier one"
         ) from error

@@ -12,11 +12,9 @@ import tiny_runs
 import torch
 from torch import Tensor, nn
 
-from snn_delays.data.binned import Batch
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import LIF
 from snn_delays.training import checkpoint, evaluate, loop
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.build import network_for
@@ -97,17 +95,20 @@ def test_delays_move_only_when_learned(delays: str, folder: Path) -> None:
     assert (run.progress()["history"][0]["lr_delay"] is None) == (delays != "learned")
 
 
-def test_training_learns_what_only_delays_tell_apart(tmp_path: Path) -> None:
+def test_training_learns_what_only_delays_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "load_binned", lambda *_, **__: tiny_runs.tiny_data(per_class=100))
+
     def accuracy(delays: str) -> float:
         recipe = tiny_runs.tiny_recipe(
-            model={"delays": delays, "hidden": [32]},
-            training={"epochs": 30, "max_lr_weight": 2e-2, "sigma_epochs": None},
+            model={"delays": delays, "hidden": [32], "tau_mem_ms": 10.05},
+            training={"epochs": 10, "batch_size": 32, "max_lr_weight": 2e-2, "sigma_epochs": None},
         )
         run = fitted(tmp_path / delays, recipe)
         assert 0.02 < run.progress()["history"][-1]["rate_hidden1"] < 0.6
         return max(row["valid_accuracy"] for row in run.progress()["history"])
 
-    assert accuracy("learned") > 0.7  # chance is 0.25
+    assert accuracy("learned") > 0.65  # chance is 0.25
+    assert accuracy("none") < 0.45
 
 
 def test_the_run_folder(trained: Run) -> None:
@@ -126,7 +127,7 @@ def test_the_run_folder(trained: Run) -> None:
     assert (progress["source"], progress["checksum"]) == ("made up", "none-train")
     assert open_run(trained.folder).recipe == trained.recipe
     environment = json.loads((trained.folder / "environment.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"]
+    assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     names = {path.name for path in trained.folder.iterdir()}
     assert {"recipe.toml", "environment.json", "metrics.csv", "checkpoints"} <= names
     assert not [path for path in trained.folder.rglob("*") if path.name.startswith(".")]
@@ -240,7 +241,7 @@ def test_one_batch_of_training_by_hand(folder: Path) -> None:
         if name.endswith(".delay"):
             clear &= (after[name] > 0) & (after[name] < 8)  # not stopped at the window's edge
         # Adam's first step is the rate against the gradient's sign
-        rate = 0.1 if name.endswith(".delay") else 2e-4
+        rate = row["lr_delay"] if name.endswith(".delay") else row["lr_weight"]
         torch.testing.assert_close(moved[clear], -rate * gradient.sign()[clear], rtol=0.02, atol=1e-6)
 
 
@@ -396,8 +397,3 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     network = evaluate.trained_network(whole, tiny_runs.tiny_data(), 2)
     result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
     assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran
-
-
-def test_a_batch_is_on_the_device_whole() -> None:
-    assert Batch._fields == ("counts", "lengths", "labels")
-    assert isinstance(network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data()).hidden1.neuron, LIF)  # type: ignore[union-attr]
