@@ -126,6 +126,6 @@ def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> N
                 part.load_state_dict(states[kind][name])
     except Exception as error:  # torch.load reports a damaged file by a dozen types, some with unsafe advice
         raise CheckpointError(
-            f"cannot read {path}: it is missing or damaged ({type(error).__name__}); remove that epoch's folder to go back "
-            "to an earlier one"
+            f"cannot read {path}: it is missing or damaged ({type(error).__name__}); remove that epoch's folder to "
+            "go back to an earlier one"
         ) from error
