@@ -119,7 +119,7 @@ def main(folder: str, moment: str) -> None:
     from snn_delays.training import checkpoint
 
     use_tiny_data()
-    torch.set_num_threads(1)  # as in the tests; the number of threads decides the order of sums
+    torch.set_num_threads(1)  # as in the tests: the number of threads decides the order of sums
     path = Path(folder)
     run: Run = open_run(path) if (path / "recipe.toml").exists() else create_run(path, tiny_recipe())
     kind, *numbers = moment.split(":")
@@ -131,5 +131,23 @@ def main(folder: str, moment: str) -> None:
     loop.fit(run, accelerator="cpu", watcher=Stopper((kind, *map(int, numbers)), kill))
 
 
+def commands(*arguments: str) -> None:
+    """The command line on the made-up data, keeping what each process holds at the end of an epoch."""
+    from snn_delays import cli
+
+    use_tiny_data()
+    torch.set_num_threads(1)
+    real, folder = loop.discretize, os.environ.get("TINY_KEEP")
+
+    def kept(network: Any) -> Any:
+        if folder:
+            weights = {name: p.detach().clone() for name, p in network.named_parameters()}
+            torch.save(weights, Path(folder) / f"process-{os.environ.get('LOCAL_RANK', '0')}.pt")
+        return real(network)
+
+    loop.discretize = kept
+    cli.app(list(arguments), prog_name="snn-delays")
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    commands(*sys.argv[2:]) if sys.argv[1] == "cli" else main(*sys.argv[1:])

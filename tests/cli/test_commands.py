@@ -1,0 +1,262 @@
+"""Commands: what they print and write, and how they refuse."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from snn_delays import cli
+from snn_delays.training.runlog import open_run
+
+Ok = Callable[..., Result]
+Bad = Callable[..., str]
+
+
+@pytest.fixture
+def run(snn: Ok, recipe: Path, tmp_path: Path) -> Path:
+    snn("train", recipe, "--out", tmp_path / "run", "--accelerator", "cpu")
+    return tmp_path / "run"
+
+
+def test_help_names_every_command(snn: Ok) -> None:
+    shown = snn("--help").stdout
+    for command in ("train", "evaluate", "compare", "results", "plot", "export", "demo", "backends", "bench", "data"):
+        assert command in shown
+        assert "--help" in snn(command, "--help").stdout
+    for command in ("list", "verify", "convert"):
+        assert command in snn("data", "--help").stdout
+
+
+def test_train_says_what_comes_next(snn: Ok, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shown = snn("train", recipe, "--out", folder, "--set", "seed=5", "--set", "model.hidden=[9]").stdout
+    assert "epoch   1" in shown
+    assert "epoch   2" in shown
+    assert "valid" in shown
+    assert f"next: snn-delays evaluate {folder}" in shown.replace("\n", "")
+    made = open_run(folder).recipe
+    assert (made.seed, made.model.hidden) == (5, (9,))
+    assert len(open_run(folder).progress()["history"]) == 2
+
+
+def test_train_into_the_default_folder(
+    snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    snn("train", "tiny.toml")
+    assert open_run(tmp_path / "runs" / "tiny").best_epoch() >= 1
+
+
+def test_train_twice(snn: Ok, refused: Bad, recipe: Path, run: Path) -> None:
+    assert "holds a run already; continue it with --resume" in refused("train", recipe, "--out", run)
+    before = (run / "metrics.csv").read_text()
+    snn("train", recipe, "--out", run, "--resume")  # nothing is left to do
+    assert (run / "metrics.csv").read_text() == before
+    message = refused("train", recipe, "--out", run, "--resume", "--set", "training.epochs=4")
+    assert "training.epochs = 2, the recipe now says 4" in message
+
+
+def test_resume_starts_a_run_that_is_not_there(snn: Ok, recipe: Path, tmp_path: Path) -> None:
+    snn("train", recipe, "--out", tmp_path / "new", "--resume")
+    assert open_run(tmp_path / "new").best_epoch() >= 1
+
+
+def test_evaluate_appends_rows_under_one_header(snn: Ok, run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "sub" / "results.csv"
+    shown = snn("evaluate", run, "--append", "--table", table).stdout
+    snn("evaluate", run, "--append", "--table", table)
+    with table.open() as f:
+        rows = list(csv.DictReader(f))
+    result = json.loads((run / "evaluation.json").read_text())
+    assert len(table.read_text().splitlines()) == 3
+    assert rows[0] == rows[1]
+    assert rows[0]["run"] == "tiny"
+    assert rows[0]["test_accuracy"] == f"{result['test_accuracy']:.4f}"
+    assert rows[0]["hidden"] == "10"
+    assert f"{result['test_accuracy']:.1%}" in shown
+    assert "made up, 64 test samples" in shown
+    assert "appended to" in shown
+
+
+def test_evaluate_without_append_writes_no_table(
+    snn: Ok, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    snn("evaluate", run)
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_append_to_a_foreign_table(refused: Bad, run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "other.csv"
+    table.write_text("a,b\n1,2\n")
+    assert "has other columns than this version writes" in refused("evaluate", run, "--append", "--table", table)
+    assert table.read_text() == "a,b\n1,2\n"
+    assert "has other columns" in refused("results", table)
+
+
+def test_compare(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
+    assert "was not evaluated yet: snn-delays evaluate" in refused("compare", run)
+    snn("evaluate", run)
+    other = tmp_path / "copy"
+    shutil.copytree(run, other)
+    shown = snn("compare", run, other).stdout
+    assert shown.count("tiny ") == 2
+    assert "held out of the training set" in shown
+    assert "is no run folder" in refused("compare", run, tmp_path / "none")
+
+
+def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
+    table, document = tmp_path / "results.csv", tmp_path / "page.md"
+    assert "cannot read" in refused("results", table)
+    snn("evaluate", run, "--append", "--table", table)
+    shown = snn("results", table).stdout
+    assert shown.startswith("| delays |")
+    document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    snn("results", table, "--write", document)
+    assert document.read_text() == f"before\n<!-- results -->\n{shown}<!-- /results -->\nafter\n"
+    document.write_text("nothing")
+    assert "has no lines <!-- results -->" in refused("results", table, "--write", document)
+
+
+def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
+    shown = snn("backends").stdout
+    for name in ("lif", "leaky_integrator", "delay", "reference", "numba_cpu"):
+        assert name in shown
+    assert shown.count("yes, chosen") == 3
+
+
+def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> None:
+    shown = snn("data", "list").stdout
+    assert "shd-regenerated-subset" in shown
+    assert "CC BY 4.0" in shown
+    assert [line for line in shown.splitlines() if "shd-regenerated-subset" in line][0].rstrip(" │").endswith("yes")
+    shown = snn("data", "verify", "shd-regenerated-subset").stdout
+    assert shown.count("is SHD-regenerated (bundled subset)") == 2
+    assert "unknown data set 'mnist'; the catalogue has" in refused("data", "verify", "mnist")
+    assert "is missing" in refused("data", "verify", "shd")
+    junk = tmp_path / "junk.npz.xz"
+    junk.write_bytes(b"junk")
+    assert "which no card" in refused("data", "convert", junk)
+    assert "nothing.npz.xz" in refused("data", "convert", tmp_path / "nothing.npz.xz", code=2)
+    card = cli.__file__ and Path(cli.__file__).parents[1] / "datasets"
+    archive = next(Path(card).rglob("*test*.xz"), None)
+    assert archive is not None
+    made = tmp_path / "test.h5"
+    assert "written: " in snn("data", "convert", archive, "--out", made).stdout
+    assert made.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "nothing.toml"], "no recipe at nothing.toml"),
+        (["train", "dem"], "no recipe at dem"),
+        (["train", "demo", "--set", "model.hiden=[3]"], "did you mean 'hidden'"),
+        (["train", "demo", "--set", "x"], "--set takes section.key=value, got 'x'"),
+        (["train", "demo", "--set", "data.validation=speakers"], "validation_speakers"),
+        (["train", "demo", "--out", "OUT", "--accelerator", "abacus"], "accelerator 'abacus'"),
+        (["train", "demo", "--out", "OUT", "--devices", "0"], "devices 0"),
+        (["evaluate", "nowhere"], "nowhere is no run folder: it has no recipe.toml"),
+        (["plot", "nowhere"], "nowhere is no run folder"),
+        (["export", "nowhere"], "nowhere is no run folder"),
+    ],
+)
+def test_refusals(arguments: list[str], says: str, refused: Bad, tmp_path: Path) -> None:
+    assert says in refused(*[str(tmp_path / "out") if a == "OUT" else a for a in arguments])
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["trane"], ["train", "demo", "--epochs", "3"], ["data", "verify"]])
+def test_misused_commands_are_explained_by_usage(arguments: list[str]) -> None:
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_runs_that_were_damaged(refused: Bad, run: Path) -> None:
+    best = open_run(run).best_epoch()
+    model = run / "checkpoints" / f"epoch-{best:04d}" / "model.safetensors"
+    content = model.read_bytes()
+    model.write_bytes(content[:100])
+    assert f"cannot read {model}" in refused("evaluate", run)
+    model.write_bytes(content)
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace("hidden = [10]", "hidden = [11]"))
+    # torch's own message has several lines; ours has one
+    assert "is of another network" in refused("evaluate", run)
+    (run / "recipe.toml").write_text("name =")
+    assert "is not valid TOML" in refused("evaluate", run)
+
+
+def test_an_error_of_the_system_is_one_line(refused: Bad, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from snn_delays.training import evaluate
+
+    def full(path: Path, text: str) -> Any:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluate, "write_text", full)
+    message = refused("evaluate", run, code=1)
+    assert "evaluation.json" in message
+    assert "No space left on device" in message
+
+
+def test_a_bug_is_not_hidden(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from snn_delays.training import evaluate
+
+    monkeypatch.setattr(evaluate, "measure", lambda *_: 1 / 0)
+    assert isinstance(CliRunner().invoke(cli.app, ["evaluate", str(run)]).exception, ZeroDivisionError)
+
+
+def test_plot_and_export(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
+    assert "was not evaluated yet" in refused("plot", run, "--what", "confusion")
+    snn("evaluate", run)
+    shown = snn("plot", run).stdout
+    names = {path.name for path in (run / "figures").iterdir()}
+    assert names == {"rasters.png", "membranes.png", "delays.png", "curves.png", "confusion.png"}
+    assert all((run / "figures" / name).stat().st_size > 1000 for name in names)
+    assert shown.count("drawn:") == 5
+    assert "there is no picture 'faces'; choose from rasters" in refused("plot", run, "--what", "faces")
+    assert "there is no validation sample 999; there are 0..15" in refused("plot", run, "--sample", 999)
+    shown = snn("export", run, "--to", "nir", "--weight-bits", 6).stdout
+    assert (run / "network.nir").stat().st_size > 1000
+    assert "weights on 6 bits" in shown
+    assert "unknown format 'onnx'; this version writes nir" in refused("export", run, "--to", "onnx")
+    assert "weight_bits must lie in 2..16, got 1" in refused("export", run, "--weight-bits", 1)
+
+
+def test_demo_on_made_up_data(
+    snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for delays in ("none", "fixed", "learned"):
+        path = tmp_path / f"small_{delays}.toml"
+        path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
+        names.append(str(path))
+    monkeypatch.setattr(cli, "DEMO_RECIPES", names)
+    out = tmp_path / "runs"
+    monkeypatch.setattr(cli, "_train", _into(cli._train, out))
+    shown = snn("demo", "--out", out).stdout
+    assert "what delays buy" in shown
+    assert all(f"small_{delays}" in shown for delays in ("none", "fixed", "learned"))
+    assert shown.count("picture") == 5
+    assert (out / "small_learned" / "network.nir").exists()
+    snn("demo", "--out", out)  # a second time trains nothing
+    assert len(open_run(out / "small_learned").progress()["history"]) == 2
+
+
+def _into(real: Any, out: Path) -> Any:
+    """The demo names runs by recipe; recipes given here by path go beside each other all the same."""
+
+    def train(recipe: str, changes: Any, resume: bool, folder: Path, accelerator: str, devices: int) -> Any:
+        return real(recipe, changes, resume, out / Path(recipe).stem, accelerator, devices)
+
+    return train

@@ -1,0 +1,87 @@
+"""The command line as a process of its own: Ctrl-C, several processes, the installed command."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_runs
+import torch
+
+from snn_delays.training import checkpoint
+from snn_delays.training.config import to_toml
+from snn_delays.training.evaluate import evaluate
+from snn_delays.training.runlog import open_run
+
+SCRIPT = str(tiny_runs.__file__)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, SCRIPT, "cli", *map(str, arguments)]
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "long.toml", tmp_path / "run"
+    recipe.write_text(to_toml(tiny_runs.tiny_recipe(training={"epochs": 100_000, "schedule_every": "epoch"})))
+    process = subprocess.Popen(
+        command("train", recipe, "--out", folder, "--accelerator", "cpu"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   2"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors == "error: interrupted; finished epochs are saved, continue with --resume\n"
+    run = open_run(folder)
+    assert checkpoint.latest_epoch(run.checkpoints) >= 2  # type: ignore[operator]
+    assert evaluate(run)["test_samples"] == 64
+
+
+def test_an_error_in_a_process_is_one_line_and_a_code(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("snn-delays")
+    if not script.exists():
+        pytest.skip("the package is not installed as a command here")
+    done = subprocess.run(
+        [script, "train", "demo", "--set", "training.epoch=3"], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: demo: unknown key 'training.epoch', did you mean 'epochs'?\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["itself", "torchrun"])
+def test_two_processes_train_one_network(launcher: str, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(to_toml(tiny_runs.tiny_recipe()))
+    arguments = command("train", recipe, "--out", folder, "--accelerator", "cpu", "--devices", 2)
+    if launcher == "torchrun":
+        run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29417"]
+        arguments = [*run, *arguments[1:]]
+    environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained: ") == 1  # one of them reports
+    history = open_run(folder).progress()["history"]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert all(math.isfinite(row["train_loss"]) and math.isfinite(row["valid_loss"]) for row in history)
+    first, second = (torch.load(tmp_path / f"process-{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    assert not torch.equal(first["readout.synapse.weight"], _untrained(folder))
+
+
+def _untrained(folder: Path) -> torch.Tensor:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "checkpoints" / "epoch-0000" / "model.safetensors")["readout.synapse.weight"]

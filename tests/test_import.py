@@ -1,0 +1,53 @@
+"""Importing the package brings its own names and torch, nothing optional, and little time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import snn_delays
+
+OPTIONAL = (
+    "numba", "cupy", "triton", "tonic", "h5py", "matplotlib", "spikingjelly", "norse", "lightning", "lightning_fabric",
+    "pydantic", "typer", "rich", "nir", "safetensors", "torchmetrics", "dcls", "DCLS",
+)  # fmt: skip
+
+
+def in_new_process(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
+    return done.stdout.split()
+
+
+def test_nothing_optional_is_imported_and_it_is_quick() -> None:
+    code = f"""
+import sys, torch, time, resource
+began = resource.getrusage(resource.RUSAGE_SELF)
+before = set(sys.modules)
+import snn_delays
+ended = resource.getrusage(resource.RUSAGE_SELF)
+print(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime)
+print(*[name for name in {OPTIONAL} if name in set(sys.modules) - before])
+"""
+    seconds, *brought = in_new_process(code)
+    assert brought == []
+    assert float(seconds) < 2
+
+
+def test_canary_a_module_that_imports_more_is_seen() -> None:
+    code = f"import snn_delays.training.loop, sys; print(*[name for name in {OPTIONAL} if name in sys.modules])"
+    assert {"numba", "lightning_fabric", "pydantic"} <= set(in_new_process(code))
+
+
+def test_the_command_line_shows_its_help_without_torch() -> None:
+    code = "import snn_delays.cli, sys; print(*[n for n in ('numba', 'h5py', 'matplotlib', 'nir') if n in sys.modules])"
+    assert in_new_process(code) == []
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    assert len(set(snn_delays.__all__)) == len(snn_delays.__all__) <= 20
+    for name in snn_delays.__all__:
+        assert getattr(snn_delays, name).__doc__, name
+    assert snn_delays.__version__.count(".") == 2
+
+
+def test_the_package_says_it_is_typed() -> None:
+    assert (Path(snn_delays.__file__).parent / "py.typed").exists()
