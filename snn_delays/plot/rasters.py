@@ -22,8 +22,9 @@ def raster(
 ) -> Axes:
     """Spikes ``[time, neuron]`` (0/1 or counts) as dots: time in ms across, neurons upwards; dots grow up to 4.
 
-    ``length`` greys the steps from there on, the silence after a recording's end. The corner says how many spikes a
-    neuron fires in a step on average, before that end. Raises ShapeError for another shape or values below zero.
+    ``length`` greys the steps from there on, the silence after a recording's end. The title's right says how many
+    spikes a neuron fires in a step on average, before that end. Raises ShapeError for another shape or values below
+    zero.
     """
     counts = array(spikes, 2, "a raster")
     if counts.min() < 0:
@@ -45,10 +46,7 @@ def raster(
             linewidths=0,
         )
         rate = counts[:end].mean()
-        ax.text(
-            0.995, 0.98, f"{rate:.3f} spikes per neuron and step", transform=ax.transAxes, ha="right", va="top",
-            fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-        )  # fmt: skip
+        ax.set_title(f"{rate:.3f} spikes per neuron and step", loc="right", fontsize=7)
     else:
         ax.text(0.5, 0.5, "no spikes", transform=ax.transAxes, ha="center", va="center", color=GREY)
     if end < steps:

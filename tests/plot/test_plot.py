@@ -34,7 +34,7 @@ def test_raster_counts_its_rate_before_the_end_only():
     counts = np.zeros((10, 4))
     counts[:5] = 1
     ax = plot.raster(counts, dt_ms=1.0, length=5)
-    assert ax.texts[0].get_text().startswith("1.000 spikes")
+    assert ax.get_title("right").startswith("1.000 spikes")
     assert ax.patches[0].get_x() == 5.0
 
 
