@@ -1,110 +1,23 @@
 """NIR: what is written, read back and run by an interpreter of its own spikes as the network does."""
 
-import copy
 import json
 import os
-import resource
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from nir_networks import CASES, DT_MS, HIDDEN, INPUTS, assert_same, counts, network_of, planted
 
-from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
-from snn_delays.export import DiscreteNetwork, discretize
-from snn_delays.export.discretize import DiscretizationReport
+from snn_delays.errors import DataError, ExportError, ShapeError
+from snn_delays.export import discretize
 from snn_delays.export.nir import read_nir, to_nir, write_nir, write_trace
 from snn_delays.export.nir_interpreter import interpret
-from snn_delays.nn import LIF, BatchNorm, DelayedLinear, LeakyIntegrator, Sequential, layers_of, record
-
-INPUTS, HIDDEN, CLASSES, STEPS, DT_MS = 14, (20, 16), 5, 150, 2.5
-
-CASES: dict[str, dict[str, Any]] = {
-    "synapse": {},
-    "axon": {"sharing": "axon"},
-    "dendrite": {"sharing": "dendrite"},
-    "two synapses a pair": {"delay_count": 2, "max_delay_steps": 3},
-    "two delays an axon": {"sharing": "axon", "delay_count": 2},
-    "no delays": {"max_delay_steps": 0},
-    "decay_input": {"decay_input": True},
-    "decay_input, v_reset": {"decay_input": True, "v_reset": -0.25},
-    "v_reset": {"v_reset": 0.25},
-    "strict": {"strict": True},
-    "norm": {"norm": True},
-    "norm, dendrite": {"norm": True, "sharing": "dendrite"},
-    "norm, axon, decay_input": {"norm": True, "sharing": "axon", "decay_input": True},
-    "no memory": {"tau_steps": 1.0},
-}
-
-
-def network_of(
-    *, max_delay_steps: int = 12, norm: bool = False, tau_steps: float = 2.0, sharing: str = "synapse",
-    delay_count: int = 1, decay_input: bool = False, **neuron: Any,
-) -> Sequential:  # fmt: skip
-    """Two hidden layers and a readout, with delays between steps, in float64."""
-    generator = torch.Generator().manual_seed(7)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    def synapse(inputs: int, outputs: int, scale: float) -> DelayedLinear:
-        made = DelayedLinear(
-            inputs, outputs, max_delay_steps=max_delay_steps, sharing=sharing, delay_count=delay_count, taps="linear"
-        )
-        with torch.no_grad():
-            made.weight.copy_((0.25 + normal(*made.weight.shape)) * scale / (inputs * delay_count) ** 0.5)
-            made.weight[normal(*made.weight.shape) > 1] = 0
-            made.delay.copy_(torch.rand(made.delay.shape, generator=generator) * max_delay_steps)
-        return made
-
-    def batch_norm(features: int) -> BatchNorm:
-        made = BatchNorm(features)
-        with torch.no_grad():
-            made.gamma.copy_(1 + 0.2 * normal(features))
-            made.beta.copy_(0.1 * normal(features))
-            made.running_mean.copy_(0.2 * normal(features))
-            made.running_var.copy_(1 + 0.2 * normal(features).abs())
-        return made
-
-    widths, layers = (INPUTS, *HIDDEN), {}
-    scale = 1.6 * (tau_steps if decay_input else 1)
-    for i, (inputs, outputs) in enumerate(pairwise(widths), 1):
-        parts: dict[str, Any] = {"synapse": synapse(inputs, outputs, scale)}
-        if norm:
-            parts["norm"] = batch_norm(outputs)
-        parts["neuron"] = LIF(tau_steps, decay_input=decay_input, **neuron)
-        layers[f"hidden{i}"] = Sequential(**parts)
-    layers["readout"] = Sequential(
-        synapse=synapse(widths[-1], CLASSES, 1.0), integrator=LeakyIntegrator(tau_steps, decay_input=decay_input)
-    )
-    return Sequential(**layers).double().eval()
-
-
-def counts() -> Tensor:
-    """Input counts ``[time, channel]``, a few above one."""
-    return torch.poisson(torch.full((STEPS, INPUTS), 0.2), generator=torch.Generator().manual_seed(3)).double()
-
-
-def assert_same(network: DiscreteNetwork, graph: nir.NIRGraph, x: Tensor) -> None:
-    """Spikes equal one by one, readout membranes (and all currents) to 1e-9, and every layer active."""
-    expected, got = record(network, x[:, None]), interpret(graph, x.numpy())
-    wrong = []
-    for name, layer in layers_of(network):
-        want = expected[name][:, 0].numpy()
-        if isinstance(layer, LIF):
-            assert 0.02 < want.mean() < 0.6, f"{name} fires at {want.mean():.3f}: nothing is compared"
-            wrong += [f"{(want != got[name]).sum()} spikes of {name} differ"] * (not np.array_equal(want, got[name]))
-        else:
-            assert np.abs(want).max() > 0.1
-            wrong += [f"values of {name} differ"] * (not np.abs(want - got[name]).max() < 1e-9)
-    assert np.array_equal(got["output"], got[name])
-    assert not wrong, ", ".join(wrong)
+from snn_delays.nn import DelayedLinear, Sequential, layers_of
 
 
 @pytest.mark.parametrize("weight_bits", [8, None])
@@ -199,18 +112,6 @@ def test_a_tie_follows_the_metadata_and_without_it_nir() -> None:
     lif.metadata = {"threshold_op": ">="}
     with pytest.raises(DataError, match="'>='"):
         interpret(graph, [[1.0]])
-
-
-def planted() -> DiscreteNetwork:
-    """Three inputs delayed by 0, 3, 5 steps, then by 5, 2, 0: a common spike arrives as three, then as one."""
-    first = DelayedLinear(3, 3, max_delay_steps=6, taps="linear")
-    second = DelayedLinear(3, 1, max_delay_steps=6, taps="linear")
-    with torch.no_grad():
-        first.weight.copy_(torch.eye(3)[..., None])
-        first.delay.copy_(torch.tensor([0.0, 3.0, 5.0]).expand(3, 3)[..., None])
-        second.weight.fill_(0.4)
-        second.delay.copy_(torch.tensor([5.0, 2.0, 0.0]).view(1, 3, 1))
-    return discretize(Sequential(one=first, a=LIF(1.0), two=second, output=LIF(1.0)).double())
 
 
 def test_planted_delays_arrive_when_they_must() -> None:
@@ -309,118 +210,3 @@ def test_the_trace_is_what_the_interpreter_finds(tmp_path: Path) -> None:
         write_trace(network, x[:, 0], path)
     with pytest.raises(ExportError, match="trace cannot be written"):
         write_trace(network, x, path / "inside.npz")
-
-
-def built(**layers: Any) -> DiscreteNetwork:
-    return DiscreteNetwork(DiscretizationReport(()), **layers)
-
-
-def altered(change: Callable[[DiscreteNetwork], Any]) -> DiscreteNetwork:
-    network = copy.deepcopy(discretize(network_of(norm=True)))
-    change(network)
-    return network
-
-
-@pytest.mark.parametrize(
-    ("make", "match"),
-    [
-        (network_of, r"Sequential; pass discretize"),
-        (lambda: discretize(network_of(reset="soft")), r"hidden1\.neuron has a soft reset"),
-        (lambda: altered(lambda n: n.hidden2.synapse.weight[0, 0].fill_(float("nan"))), r"hidden2\.synapse\.weight: 1"),
-        (lambda: altered(lambda n: n.hidden2.synapse.bias[:3].fill_(float("inf"))), r"hidden2\.synapse\.bias: 3 of 16"),
-        (lambda: altered(lambda n: n.hidden1.synapse.delay[0, 1].fill_(1.5)), r"hidden1\.synapse\.delay: 1 .*0\.\.12"),
-        (lambda: altered(lambda n: n.hidden1.synapse.delay[0, 1].fill_(13)), r"hidden1\.synapse\.delay: 1 .*0\.\.12"),
-        (lambda: altered(lambda n: n.hidden1.synapse.delay[0, 1].fill_(-1)), r"hidden1\.synapse\.delay: 1 .*0\.\.12"),
-        (lambda: altered(lambda n: setattr(n.readout.integrator, "tau_steps", float("inf"))), r"integrator\.tau_steps"),
-        (lambda: altered(lambda n: setattr(n.hidden1.neuron, "threshold", float("inf"))), r"neuron\.threshold is inf"),
-        (lambda: discretize(Sequential(**{"a/b": DelayedLinear(2, 1, max_delay_steps=1)})), "a/b"),
-        (lambda: discretize(Sequential(LIF(2.0))), "no synapse"),
-        (lambda: built(a=DelayedLinear(2, 3, max_delay_steps=1, delay_init="uniform_rounded")), "gaussian taps"),
-        (lambda: built(a=DelayedLinear(2, 3, max_delay_steps=0, taps="linear"), b=BatchNorm(3)), "'b' .BatchNorm"),
-        (lambda: discretize(Sequential(*(DelayedLinear(2, 3, max_delay_steps=0) for _ in "ab"))), "1 takes 2 .* 3 "),
-    ],
-)  # fmt: skip
-def test_what_nir_cannot_hold_is_refused_by_name(make: Callable[[], Any], match: str) -> None:
-    with pytest.raises(ExportError, match=match):
-        to_nir(make(), dt_ms=1.0)
-
-
-@pytest.mark.parametrize("dt_ms", [0, -1.0, float("nan"), float("inf")])
-def test_a_step_has_a_length(dt_ms: float) -> None:
-    with pytest.raises(ConfigError, match="dt_ms must be a positive"):
-        to_nir(planted(), dt_ms=dt_ms)
-
-
-@pytest.mark.parametrize("metadata", [{"dt": 1}, {"a/b": 1}, {"": 1}, {"a": None}, {"a": [1]}, {"a": np.array("x")}])
-def test_metadata_nir_cannot_hold_are_refused(metadata: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="metadata"):
-        write_nir(planted(), tmp_path / "n.nir", dt_ms=1.0, metadata=metadata)
-    assert not os.listdir(tmp_path)
-
-
-def test_a_folder_that_takes_no_files_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match=r"cannot be written to .*n\.nir"):
-        write_nir(planted(), tmp_path / "file" / "n.nir", dt_ms=1.0)
-    (tmp_path / "locked").mkdir(mode=0o500)
-    if os.geteuid():  # root may write anywhere
-        with pytest.raises(ExportError, match="Permission denied"):
-            write_nir(planted(), tmp_path / "locked" / "n.nir", dt_ms=1.0)
-
-
-def test_a_full_disk_leaves_the_previous_file_and_nothing_else(tmp_path: Path) -> None:
-    path = write_nir(planted(), tmp_path / "n.nir", dt_ms=1.0)
-    before = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    try:
-        with pytest.raises(ExportError, match="cannot be written"):
-            write_nir(discretize(network_of()), path, dt_ms=1.0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert os.listdir(tmp_path) == ["n.nir"]
-    assert path.read_bytes() == before
-
-
-def test_files_that_are_no_graph_are_one_clear_error(tmp_path: Path) -> None:
-    path = tmp_path / "n.nir"
-    with pytest.raises(DataError, match="no file"):
-        read_nir(path)
-    content = write_nir(planted(), tmp_path / "whole.nir", dt_ms=1.0).read_bytes()
-    for length in (0, 7, 100, len(content) // 2, len(content) - 1):
-        path.write_bytes(content[:length])
-        with pytest.raises(DataError, match="damaged"):
-            read_nir(path)
-    with h5py.File(path, "w") as file:
-        file["spikes"] = 1
-    with pytest.raises(DataError, match="without a NIR graph"):
-        read_nir(path)
-    nir.write(path, nir.Linear(np.ones((2, 2))))
-    with pytest.raises(DataError, match="NIR"):
-        read_nir(path)
-
-
-def test_the_interpreter_refuses_what_it_does_not_know() -> None:
-    x = np.zeros((4, 3))
-    graph = to_nir(planted(), dt_ms=10.0)
-    for bad, match in [(x[:, :2], r"\(4, 2\).*\[time, 3\]"), (x[0], r"\(3,\)")]:
-        with pytest.raises(ShapeError, match=match):
-            interpret(graph, bad)
-    with pytest.raises(DataError, match="not finite"):
-        interpret(graph, x + np.nan)
-    with pytest.raises(DataError, match=r"one\.delay.*not whole steps"):
-        interpret(graph, x, dt=7.0)
-    metadata = graph.metadata
-    graph.metadata = {}
-    with pytest.raises(DataError, match="pass dt="):
-        interpret(graph, x)
-    graph.metadata = {**metadata}
-    graph.nodes["a"].metadata["reset"] = "soft"
-    with pytest.raises(DataError, match="'a' asks for a 'soft' reset"):
-        interpret(graph, x)
-    graph.nodes["a"] = nir.IF(r=np.ones(3), v_threshold=np.ones(3))
-    with pytest.raises(DataError, match="'a' is a IF"):
-        interpret(graph, x)
-    graph.edges.append(("a", "one"))
-    with pytest.raises(DataError, match=r"cycle through .*a"):
-        interpret(graph, x)
