@@ -69,7 +69,7 @@ def fake_load_any(name: str, split: str, binning: Binning, **_: Any) -> BinnedDa
 
 
 class Stopper:
-    """A watcher that calls ``act`` at a moment such as ``("step", 2, 1)``: epoch 2, after its step 1; or ``("end", 1)``."""
+    """A watcher that calls ``act`` at a moment: ``("step", 2, 1)``, epoch 2 after its step 1; ``("end", 1)``."""
 
     def __init__(self, moment: tuple[Any, ...], act: Callable[[], None]) -> None:
         self.moment, self.act, self.epoch, self.steps = moment, act, 0, 0

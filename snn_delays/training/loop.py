@@ -152,7 +152,7 @@ def _share_threads() -> None:
     They share an OpenMP whose number of threads Numba's kernels set for both. Were they to differ, torch would sum in
     another order before the first kernel than after it, and a resumed run would not repeat an uninterrupted one.
     """
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(threads)  # starts Numba's threads, and sets torch's number once
     torch.set_num_threads(threads)
 

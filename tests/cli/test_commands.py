@@ -44,9 +44,7 @@ def test_train_says_what_comes_next(snn: Ok, recipe: Path, tmp_path: Path) -> No
     assert len(open_run(folder).progress()["history"]) == 2
 
 
-def test_train_into_the_default_folder(
-    snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_into_the_default_folder(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     snn("train", "tiny.toml")
     assert open_run(tmp_path / "runs" / "tiny").best_epoch() >= 1
@@ -134,7 +132,7 @@ def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> 
     shown = snn("data", "list").stdout
     assert "shd-regenerated-subset" in shown
     assert "CC BY 4.0" in shown
-    assert [line for line in shown.splitlines() if "shd-regenerated-subset" in line][0].rstrip(" │").endswith("yes")
+    assert next(line for line in shown.splitlines() if "shd-regenerated-subset" in line).rstrip(" │").endswith("yes")
     shown = snn("data", "verify", "shd-regenerated-subset").stdout
     assert shown.count("is SHD-regenerated (bundled subset)") == 2
     assert "unknown data set 'mnist'; the catalogue has" in refused("data", "verify", "mnist")
@@ -233,9 +231,7 @@ def test_plot_and_export(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> No
     assert "weight_bits must lie in 2..16, got 1" in refused("export", run, "--weight-bits", 1)
 
 
-def test_demo_on_made_up_data(
-    snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = []
     for delays in ("none", "fixed", "learned"):
         path = tmp_path / f"small_{delays}.toml"

@@ -51,7 +51,11 @@ def test_an_error_in_a_process_is_one_line_and_a_code(tmp_path: Path) -> None:
     if not script.exists():
         pytest.skip("the package is not installed as a command here")
     done = subprocess.run(
-        [script, "train", "demo", "--set", "training.epoch=3"], capture_output=True, text=True, timeout=120, cwd=tmp_path
+        [script, "train", "demo", "--set", "training.epoch=3"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
     )
     assert done.returncode == 2
     assert done.stdout == ""
@@ -65,7 +69,7 @@ def test_two_processes_train_one_network(launcher: str, tmp_path: Path) -> None:
     recipe.write_text(to_toml(tiny_runs.tiny_recipe()))
     arguments = command("train", recipe, "--out", folder, "--accelerator", "cpu", "--devices", 2)
     if launcher == "torchrun":
-        run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29417"]
+        run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         arguments = [*run, *arguments[1:]]
     environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280)

@@ -221,11 +221,16 @@ def test_atomic_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(OSError, match="No space"):
         files.write_text(path, "two")
     assert path.read_text() == "one"
-    with pytest.raises(KeyboardInterrupt), files.atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
     assert [p.name for p in path.parent.iterdir()] == ["file"]
     assert path.read_text() == "one"
+
+
+def _interrupted(path: Path) -> None:
+    with files.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
 
 
 def _umask() -> int:

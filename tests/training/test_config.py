@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.errors import ConfigError
-from snn_delays.training.config import Recipe, load_recipe, parse_recipe, recipes_folder, tomllib, to_toml
+from snn_delays.training.config import Recipe, load_recipe, parse_recipe, recipes_folder, to_toml, tomllib
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 

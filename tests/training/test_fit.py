@@ -168,12 +168,19 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
     assert result["test_samples"] == len(test) == confusion.sum()
     known = np.isin(test.speakers, [0, 1])
     assert 0 < known.sum() < len(test)
-    weighted = result["test_accuracy_known_speakers"] * known.sum()
-    weighted += result["test_accuracy_unseen_speakers"] * (~known).sum()
-    assert weighted / len(test) == pytest.approx(result["test_accuracy"])
     network = evaluate.trained_network(trained, test)
     everything = np.arange(len(test))
-    assert result["test_accuracy_real_delays"] == measure(network, test, everything, trained.recipe).accuracy
+    real = measure(network, test, everything, trained.recipe)
+    whole = measure(discretize(network), test, everything, trained.recipe)
+    assert real.loss != whole.loss
+    assert result["test_accuracy_real_delays"] == real.accuracy
+    assert (result["test_accuracy"], result["test_loss"]) == (whole.accuracy, whole.loss)
+    assert confusion.tolist() == whole.confusion().tolist()
+    assert result["firing_rates"] == whole.firing_rates
+    right = whole.correct.numpy()
+    assert right[known].mean() != right[~known].mean()
+    assert result["test_accuracy_known_speakers"] == pytest.approx(right[known].mean())
+    assert result["test_accuracy_unseen_speakers"] == pytest.approx(right[~known].mean())
     assert (result["data"], result["test_file_sha256"]) == ("made up", "none-test")
     assert result["parameters"] == 2 * (12 * 10 + 10 * 4) + 20
     assert (result["epochs"], result["best_epoch"]) == (3, trained.best_epoch())

@@ -96,9 +96,7 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path, trained: Run) -> 
     assert {p: p.read_bytes() for p in trained.checkpoints.rglob("*") if p.is_file()} == before
 
 
-def test_canary_an_optimiser_that_forgot_is_seen(
-    folder: Path, trained: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_canary_an_optimiser_that_forgot_is_seen(folder: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(folder, trained.recipe)
     with pytest.raises(KeyboardInterrupt):
         loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), _interrupt))
