@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 # The tensors of the tests are tiny: waking a second thread costs more than it saves, on a busy machine many times more.
 # test_lif and test_leaky_integrator run some cases on all threads.
 torch.set_num_threads(1)
-numba.set_num_threads(1)
 
 hypothesis.settings.register_profile(
     "repeatable", max_examples=10, deadline=None, derandomize=True, database=None, print_blob=False,
@@ -42,10 +41,10 @@ def no_backend_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def all_threads() -> Iterator[None]:
-    """Let Numba's kernels run on every core."""
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    """Let torch, and Numba's kernels with it, run on every core."""
+    torch.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     yield
-    numba.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

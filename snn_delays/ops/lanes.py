@@ -1,8 +1,10 @@
-"""Views of CPU tensors as numpy arrays for the Numba kernels. A lane is one (batch, neuron) pair."""
+"""What the Numba kernels share: tensors seen as arrays of lanes, and threads. A lane is one (batch, neuron) pair."""
 
 import math
 
+import numba
 import numpy as np
+import torch
 from torch import Tensor
 
 BLOCK = 512  # lanes that a kernel works through together; a few rows of them fit the first-level cache
@@ -17,3 +19,12 @@ def as_rows(tensor: Tensor) -> np.ndarray:
 def as_row(tensor: Tensor) -> np.ndarray:
     """``[batch, neuron]`` as a contiguous array ``[lane]``."""
     return tensor.detach().contiguous().view(-1).numpy()
+
+
+def follow_torch_threads() -> None:
+    """Have the next kernel use as many threads as torch does.
+
+    Both set the number of threads of one OpenMP: a kernel with another number would change torch's, and with it the
+    order of torch's sums.
+    """
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

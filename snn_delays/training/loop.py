@@ -79,7 +79,8 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"cannot train with accelerator {accelerator!r} and devices {devices!r}: {error}") from error
     fabric.launch()
-    _share_threads()
+    # No more threads than Numba's kernels can follow, which would set torch's number on their way.
+    torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     watcher = watcher if watcher and fabric.is_global_zero else Silent()
     dataset = training_data(recipe, watcher)
     train, valid = split(recipe, dataset)
@@ -144,17 +145,6 @@ def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:
     """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
     checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
     write_metrics(run, progress["history"])
-
-
-def _share_threads() -> None:
-    """Give torch and Numba as many threads each.
-
-    They share an OpenMP whose number of threads Numba's kernels set for both. Were they to differ, torch would sum in
-    another order before the first kernel than after it, and a resumed run would not repeat an uninterrupted one.
-    """
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    numba.set_num_threads(threads)  # starts Numba's threads, and sets torch's number once
-    torch.set_num_threads(threads)
 
 
 def _share(recipe: Recipe, fabric: Fabric) -> int:

@@ -4,10 +4,8 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
-import numba
 import pytest
 from pages import (
     ROOT,
@@ -37,15 +35,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A working folder and caches of the tests' own, and one thread: several would only wait for each other here."""
+def elsewhere(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder and caches of the tests' own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(cache))
     monkeypatch.delenv("SNN_DELAYS_DATA", raising=False)
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from snn_delays.ops.lanes import BLOCK, as_row, as_rows
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 
 
 def refuses(current: Tensor, **_: Any) -> str | None:
@@ -33,6 +33,7 @@ class _Integrate(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, v0: Tensor, decay: Tensor) -> Tensor:
         x = as_rows(current)
         trace = np.empty_like(x)
+        follow_torch_threads()
         _integrate(x, as_row(v0), as_row(decay), trace)
         result = torch.from_numpy(trace).view(current.shape)
         ctx.save_for_backward(result, v0, decay)
@@ -45,6 +46,7 @@ class _Integrate(torch.autograd.Function):
         grad = as_rows(grads[0])
         grad_x = np.empty_like(grad)
         grad_v0, grad_decay = np.empty(grad.shape[1], grad.dtype), np.empty(grad.shape[1], grad.dtype)
+        follow_torch_threads()
         _integrate_backward(grad, as_rows(trace), as_row(v0), as_row(decay), grad_x, grad_v0, grad_decay)
         shape = v0.shape
         return (

@@ -12,7 +12,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from snn_delays.ops.lanes import BLOCK, as_row, as_rows
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
 
 
@@ -74,6 +74,7 @@ class _LIF(torch.autograd.Function):
         shape = current.shape
         x = as_rows(current)
         h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
+        follow_torch_threads()
         _forward(
             x,
             as_row(v0),
@@ -105,6 +106,7 @@ class _LIF(torch.autograd.Function):
         x = as_rows(current) if keep_input else np.empty((0, lanes), h.dtype)
         grad_x = np.empty_like(h)
         grad_v0, grad_decay, grad_threshold, grad_gain = (np.empty(lanes, h.dtype) for _ in range(4))
+        follow_torch_threads()
         _backward(
             as_rows(grad_spikes), as_row(grad_v), h, x, as_row(v0), as_row(decay), as_row(threshold), as_row(gain),
             number(v_reset), soft_reset, detach_reset, strict, kind, number(a), number(b),
