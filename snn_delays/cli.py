@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from snn_delays.errors import SnnDelaysError
@@ -304,7 +304,14 @@ def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> l
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
-    table = Table("run", "trained", "valid", "test,\nreal delays", "test,\nwhole delays", "of unseen\nspeakers")
+    table = Table(
+        Column("run", overflow="fold"),
+        "trained",
+        "valid",
+        "test,\nreal delays",
+        "test,\nwhole delays",
+        "of unseen\nspeakers",
+    )
     for r in results:
         accuracies = (
             r["valid_accuracy"],
