@@ -194,20 +194,20 @@ def bench(
     from snn_delays.files import write_text
     from snn_delays.training.runlog import environment
 
-    table = Table("case", "side", "median", "spread", "ours is", "peak memory")
     measured = []
     for make in CASES:
         timings = run_case(make(), repeats)
         measured += timings
+        table = Table(
+            "side", "median", "spread", "time / ours", "peak memory", title=timings[0].case, title_justify="left"
+        )
         for t in timings:
-            times = f"{t.median / timings[0].median:.2f} x faster" if t is not timings[0] else ""
             peak = f"{t.peak_mib:.0f} MiB" if t.peak_mib is not None else "-"
             spread = f"{min(t.seconds) * 1e3:.1f}-{max(t.seconds) * 1e3:.1f}"
-            table.add_row(t.case, t.side, f"{t.median * 1e3:.1f} ms", spread, times, peak)
-        table.add_section()
-    console.print(table)
-    for t in measured:
-        console.print(f"{t.side}: {t.configuration}")
+            table.add_row(t.side, f"{t.median * 1e3:.1f} ms", spread, f"{t.median / timings[0].median:.2f}", peak)
+        console.print(table)
+        for t in timings:
+            console.print(f"  {t.side}: {t.configuration}", highlight=False)
     console.print(
         f"threads {torch.get_num_threads()}, {repeats} interleaved rounds each; take the ratios, not the times"
     )
