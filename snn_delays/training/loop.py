@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numba
 import numpy as np
@@ -191,7 +191,7 @@ def _train_epoch(
 ) -> tuple[float, float]:
     torch.manual_seed(_seed(recipe, epoch, 1001 + fabric.global_rank))  # dropout
     module.train()
-    total_loss, correct, seen = 0.0, 0, 0
+    total_loss, correct, seen = 0.0, 0.0, 0.0
     dtype = torch.float64 if recipe.training.precision == "64-true" else torch.float32
     for batch in _batches(dataset, train, recipe, epoch, fabric):
         x = batch.counts.to(dtype)
@@ -217,6 +217,9 @@ def _train_epoch(
         watcher.step_done(number)
     if recipe.training.schedule_every == "epoch":
         _advance(optimisation)
+    if fabric.world_size > 1:
+        sums = torch.tensor([total_loss, correct, seen], device=fabric.device)
+        total_loss, correct, seen = cast(Tensor, fabric.all_reduce(sums, reduce_op="sum")).tolist()
     return total_loss / seen, correct / seen
 
 
