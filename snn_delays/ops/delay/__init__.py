@@ -13,6 +13,8 @@ from snn_delays.ops.delay.taps import TAPS
 OPERATION = Operation(
     "delay",
     (
+        Backend("spectral", "snn_delays.ops.delay.spectral", requires=("numba",)),
+        Backend("gather", "snn_delays.ops.delay.gather", requires=("numba",)),
         Backend("dense", "snn_delays.ops.delay.dense"),
         Backend("reference", "snn_delays.ops.delay.reference"),
     ),
