@@ -1,10 +1,20 @@
-"""Whole-or-nothing writing: readers see the old file or the new one, never a part."""
+"""Whole-or-nothing writing, where readers see the old file or the new one, never a part; and the cache folder."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from snn_delays.errors import DataError
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
+    if own := os.environ.get("SNN_DELAYS_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "snn_delays"
 
 
 @contextmanager
@@ -33,6 +43,21 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_between_markers(document: Path, name: str, text: str) -> None:
+    """Put text between the lines ``<!-- name -->`` and ``<!-- /name -->`` of a document.
+
+    Raises DataError if the document cannot be read or has no such place.
+    """
+    try:
+        before, start, rest = document.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    except OSError as error:
+        raise DataError(f"cannot read {document}: {error.strerror}") from error
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not (start and end):
+        raise DataError(f"{document} has no lines <!-- {name} --> and <!-- /{name} --> to write between")
+    write_text(document, before + start + text + end + after)
 
 
 def sync(path: Path) -> None:

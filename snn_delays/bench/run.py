@@ -5,34 +5,42 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
+
+from snn_delays.bench.memory import peak_mib
 
 
 @dataclass(frozen=True)
 class Side:
-    """One way to do the work of a case: ``work()`` does it once, ``configuration`` says in words what it is."""
+    """One way to do the work of a case: ``work()`` does it once, ``configuration`` says in words what it is.
+
+    ``memory_work`` is run in its place for the peak memory, where ``work`` replays what was allocated before.
+    """
 
     name: str
     configuration: str
     work: Callable[[], None]
+    memory_work: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """Some work, and the sides that do it, ours first. ``check`` raises AssertionError unless they compute the same."""
+    """Some work, and the sides that do it, ours first. ``check`` raises AssertionError unless they compute the same.
+
+    ``notes`` name the sides that were left out, and why.
+    """
 
     name: str
     sides: tuple[Side, ...]
     check: Callable[[], None]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
 class Timing:
     """What was measured of a side, over ``repeats`` interleaved rounds."""
 
-    case: str
     side: str
     configuration: str
     seconds: list[float] = field(default_factory=list)
@@ -43,48 +51,45 @@ class Timing:
         """Median seconds of one round."""
         return statistics.median(self.seconds)
 
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """A quarter of the rounds took less than the first, a quarter more than the second; in seconds."""
+        if len(self.seconds) < 2:
+            return self.seconds[0], self.seconds[0]
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, high
 
-def run_case(case: Case, repeats: int = 7) -> list[Timing]:
-    """Check the sides of a case against each other, then time them in turn; the first round only warms up.
 
-    Peak memory is the high-water mark of the process over its level before, largest of all rounds; None where the
-    system does not tell. Raises AssertionError if the sides do not compute the same.
+def run_case(case: Case, repeats: int = 7, device: torch.device | None = None) -> list[Timing]:
+    """Check the sides of a case against each other, then run them in turn.
+
+    The first round warms up (compilers, caches), the second measures memory, ``repeats`` more are timed.
+    Raises AssertionError if the sides do not compute the same.
     """
+    device = device or torch.device("cpu")
     case.check()
-    timings = [Timing(case.name, side.name, side.configuration) for side in case.sides]
-    for round_ in range(repeats + 1):
+    timings = [Timing(side.name, side.configuration) for side in case.sides]
+    for side in case.sides:
+        side.work()
+    gc.collect()
+    gc.freeze()  # what is there by now stays; the collections between the sides need not look at it again
+    try:
         for side, timing in zip(case.sides, timings):
-            gc.collect()
-            before = _reset_peak()
-            began = time.perf_counter()
-            side.work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            took = time.perf_counter() - began
-            after = _peak_mib()
-            if round_:
-                timing.seconds.append(took)
-            if before is not None and after is not None:
-                timing.peak_mib = max(timing.peak_mib or 0.0, after - before)
+            timing.peak_mib = peak_mib(side.memory_work or side.work, device)
+        for _ in range(repeats):
+            for side, timing in zip(case.sides, timings):
+                timing.seconds.append(_seconds(side.work, device))
+    finally:
+        gc.unfreeze()
     return timings
 
 
-def _status(key: str) -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(key)), None)
-
-
-def _reset_peak() -> float | None:
-    """Have Linux forget the high-water mark; resident memory now, in MiB."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return _status("VmRSS")
-
-
-def _peak_mib() -> float | None:
-    return _status("VmHWM")
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

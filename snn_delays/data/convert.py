@@ -4,9 +4,10 @@ from pathlib import Path
 
 from snn_delays.data.archive import read_archive
 from snn_delays.data.catalogue import UNIDENTIFIED, Card, SplitFile, card, cards, datasets_folder, identify
-from snn_delays.data.files import Progress, cache_folder, checksums, data_folder
+from snn_delays.data.files import Progress, checksums, data_folder
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.errors import DataError
+from snn_delays.files import cache_folder
 
 
 def convert_archive(archive_path: Path, out_path: Path | None = None, progress: Progress | None = None) -> Path:

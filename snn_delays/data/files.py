@@ -8,18 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path
+from snn_delays.files import atomic_path, cache_folder
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``, with ``done == total`` at the end."""
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
-    if own := os.environ.get("SNN_DELAYS_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "snn_delays"
 
 
 def data_folder() -> Path:

@@ -14,10 +14,10 @@ from snn_delays.data import catalogue
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.convert import find_hdf5
-from snn_delays.data.files import Progress, cache_folder, checksums
+from snn_delays.data.files import Progress, checksums
 from snn_delays.data.shd import Reader, iterate_shd_hdf5, read_header
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path
+from snn_delays.files import atomic_path, cache_folder
 
 _FORMAT = 1  # raised whenever the same file and binning would give another dataset
 

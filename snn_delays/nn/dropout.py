@@ -36,16 +36,21 @@ class Dropout(SpikingModule):
     ) -> tuple[Tensor, DropoutState | None]:
         """Masked spikes and the mask."""
         del valid
+        state = self.mask_for(x, state)
+        return (x, None) if state is None else (x * state.mask, state)
+
+    def mask_for(self, x: Tensor, state: DropoutState | None) -> DropoutState | None:
+        """The mask for an input: the one of the state, else a new one; None where the layer does nothing."""
         if not self.training or self.p == 0:
-            return x, None
+            return None
         if state is None:
             keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
-            state = DropoutState(keep.to(x.dtype) / (1 - self.p))
-        elif state.mask.shape != x.shape[1:]:
+            return DropoutState(keep.to(x.dtype) / (1 - self.p))
+        if state.mask.shape != x.shape[1:]:
             raise ShapeError(
                 f"the dropout mask has shape {tuple(state.mask.shape)}, the input needs {tuple(x.shape[1:])}"
             )
-        return x * state.mask, state
+        return state
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""

@@ -54,10 +54,18 @@ class Sequential(SpikingModule):
             raise ShapeError(
                 f"the state has {len(state)} parts, this network {len(self)} layers; pass its own state back"
             )
-        states = []
-        for layer, layer_state in zip(self, state):
-            x, layer_state = layer(x, layer_state, valid)
-            states.append(layer_state)
+        from snn_delays.nn.fused import run_together
+
+        layers = list(self)
+        states: list[Any] = []
+        while len(states) < len(layers):
+            at = len(states)
+            together = run_together(layers[at:], state[at:], x, valid)
+            if together is None:
+                x, one = layers[at](x, state[at], valid)
+                together = x, [one]
+            x, found = together
+            states += found
         return x, tuple(states)
 
 

@@ -1,6 +1,6 @@
 """Neurons: leaky integrate-and-fire, and leaky integrators that never fire."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -68,15 +68,14 @@ class LIF(SpikingModule):
             x.flatten(2),
             None if state is None else state.v.flatten(1),
             decay=self.decay,
-            threshold=self.threshold,
-            v_reset=self.v_reset,
-            reset=self.reset,
-            detach_reset=self.detach_reset,
-            decay_input=self.decay_input,
-            strict=self.strict,
-            surrogate=self.surrogate,
+            **self.options(),
         )
         return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
+
+    def options(self) -> dict[str, Any]:
+        """What :func:`snn_delays.ops.lif.lif` is given besides current, membrane and decay."""
+        names = ("threshold", "v_reset", "reset", "detach_reset", "decay_input", "strict", "surrogate")
+        return {name: getattr(self, name) for name in names}
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""

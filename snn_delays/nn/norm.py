@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from snn_delays.errors import ShapeError
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.neuron import LIF, MembraneState
+from snn_delays.ops.norm_lif import norm_lif
 
 
 class BatchNorm(SpikingModule):
@@ -15,8 +17,8 @@ class BatchNorm(SpikingModule):
 
     In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
     only valid steps count and the others come out as zero, so that padding does not matter. In evaluation the running
-    statistics are used, the layer is a scale and a
-    shift, and only then does it obey the chunk law. :meth:`scale_and_shift` is what folding needs.
+    statistics are used, the layer is a scale and a shift, and only then does it obey the chunk law.
+    :meth:`scale_and_shift` is what folding needs; :meth:`spikes` runs the neurons behind it in the same operation.
 
     Args:
         features: neurons.
@@ -46,12 +48,40 @@ class BatchNorm(SpikingModule):
             scale, shift = self.scale_and_shift()
             return x * scale + shift, None
         rows = x.flatten(0, -2) if valid is None else x[valid]
-        if len(rows) < 2:
-            raise ShapeError(f"batch norm needs at least two valid steps to normalise in training, got {len(rows)}")
+        self._check_count(len(rows))
         y = F.batch_norm(
             rows, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps
         )
         return (y.view(x.shape) if valid is None else x.new_zeros(x.shape).index_put((valid,), y)), None
+
+    def spikes(
+        self,
+        x: Tensor,
+        neuron: LIF,
+        state: MembraneState | None = None,
+        valid: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, MembraneState]:
+        """In training, what ``neuron`` makes of the normalised current, times ``mask``: one operation instead of three.
+
+        See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
+        """
+        if x.shape[-1] != self.features:
+            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
+        count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
+        self._check_count(count)
+        v0 = None if state is None else state.v
+        spikes, v, mean, variance = norm_lif(
+            x, self.gamma, self.beta, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
+        )
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        return spikes, MembraneState(v)
+
+    def _check_count(self, count: int) -> None:
+        if count < 2:
+            raise ShapeError(f"batch norm needs at least two valid steps to normalise in training, got {count}")
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The affine map of evaluation, ``y = scale x + shift``, each ``[features]``."""

@@ -4,6 +4,7 @@ from snn_delays.ops.backends import Backend, Operation, use_backend
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
+from snn_delays.ops.norm_lif import norm_lif
 from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "delayed_linear",
     "leaky_integrator",
     "lif",
+    "norm_lif",
     "use_backend",
 ]

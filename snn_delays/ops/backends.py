@@ -4,7 +4,8 @@ An operation is a folder; every file in it that implements the operation is a ba
 imported when first needed, and a function ``refuses`` that says in a sentence why it cannot serve a call.
 
 Choice, first that applies: the ``backend=`` argument, ``with use_backend(...)``, the environment variable
-``SNN_DELAYS_BACKEND``, the fastest backend that does not refuse. A backend asked for by name never falls back.
+``SNN_DELAYS_BACKEND``, the backend that does not refuse and, by the operation's cost model where it has one, is
+expected to be fastest. A backend asked for by name never falls back.
 """
 
 import contextlib
@@ -12,8 +13,9 @@ import contextvars
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
@@ -38,7 +40,7 @@ class Backend:
     def refuses(self, call: Mapping[str, Any]) -> str | None:
         """Sentence saying why this backend cannot serve the call, or None if it can."""
         for package in self.requires:
-            if importlib.util.find_spec(package) is None:
+            if not _installed(package):
                 return f"the package {package} is not installed (pip install {package})"
         return importlib.import_module(self.module).refuses(**call)
 
@@ -47,12 +49,30 @@ class Backend:
         return importlib.import_module(self.module).run(**call)
 
 
+@lru_cache(maxsize=64)
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a backend says to a call: why it refuses it, or the seconds it is expected to take, if that is known."""
+
+    backend: Backend
+    refusal: str | None
+    seconds: float | None
+
+
 @dataclass(frozen=True)
 class Operation:
-    """A named operation and its backends, fastest first, the reference among them."""
+    """A named operation and its backends, the reference among them.
+
+    ``cost(backend name, call)`` gives expected seconds; the cheapest backend serves. Without it the first one does.
+    """
 
     name: str
     backends: tuple[Backend, ...]
+    cost: Callable[[str, Mapping[str, Any]], float] | None = None
 
     def __post_init__(self) -> None:
         _OPERATIONS[self.name] = self
@@ -61,7 +81,11 @@ class Operation:
         """Backend that serves this call. Raises BackendUnavailableError if the one asked for cannot."""
         wanted = backend or _wanted(self.name)
         if wanted is None:
-            return next(candidate for candidate in self.backends if candidate.refuses(call) is None)
+            serving = (candidate for candidate in self.backends if candidate.refuses(call) is None)
+            if self.cost is None:
+                return next(serving)
+            cost = self.cost
+            return min(serving, key=lambda candidate: cost(candidate.name, call))
         for candidate in self.backends:
             if candidate.name == wanted:
                 reason = candidate.refuses(call)
@@ -70,6 +94,15 @@ class Operation:
                 return candidate
         names = ", ".join(candidate.name for candidate in self.backends)
         raise BackendUnavailableError(f"{self.name} has no backend {wanted!r}; it has {names}")
+
+    def explain(self, call: Mapping[str, Any]) -> list[Candidate]:
+        """What every backend says to a call; those that serve it first, fastest first."""
+        found = []
+        for backend in self.backends:
+            refusal = backend.refuses(call)
+            seconds = self.cost(backend.name, call) if self.cost and refusal is None else None
+            found.append(Candidate(backend, refusal, seconds))
+        return sorted(found, key=lambda one: (one.refusal is not None, one.seconds or 0.0))
 
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""

@@ -27,7 +27,7 @@ def follow_torch_threads() -> None:
     Both set the number of threads of one OpenMP: a kernel with another number would change torch's, and with it the
     order of torch's sums.
     """
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(threads)
     if torch.get_num_threads() != threads:  # Numba's pool, when it is first made, sets the number of all its threads
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Pictures: spike rasters, membranes, delays, learning curves, confusion. Each takes arrays and an Axes and returns it.
+"""Pictures: spike rasters, membranes, delays, learning curves, confusion, step times. Each takes arrays and an Axes.
 
 Nothing here touches pyplot or global settings; figures are made and saved without a display.
 """
@@ -8,6 +8,7 @@ from snn_delays.plot.curves import learning_curves
 from snn_delays.plot.delays import delay_histogram, delay_movement, delays_figure
 from snn_delays.plot.membranes import membrane_traces
 from snn_delays.plot.rasters import raster, raster_figure
+from snn_delays.plot.streaming import step_time_by_activity, step_times, streaming_figure
 from snn_delays.plot.style import save_figure
 
 __all__ = [
@@ -20,4 +21,7 @@ __all__ = [
     "raster",
     "raster_figure",
     "save_figure",
+    "step_time_by_activity",
+    "step_times",
+    "streaming_figure",
 ]

@@ -80,7 +80,7 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
         raise ConfigError(f"cannot train with accelerator {accelerator!r} and devices {devices!r}: {error}") from error
     fabric.launch()
     # No more threads than Numba's kernels can follow, which would set torch's number on their way.
-    torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     watcher = watcher if watcher and fabric.is_global_zero else Silent()
     dataset = training_data(recipe, watcher)
     train, valid = split(recipe, dataset)

@@ -61,18 +61,3 @@ def markdown(rows: list[dict[str, str]]) -> str:
         cells = [row["delays"], row["hidden"], f"{int(row['parameters']):,}", row["epochs"], *shares, row["data"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def write_between_markers(document: Path, table: str) -> None:
-    """Put a table between ``<!-- results -->`` and ``<!-- /results -->`` of a document.
-
-    Raises CheckpointError if the document cannot be read or has no such place.
-    """
-    try:
-        before, start, rest = document.read_text(encoding="utf-8").partition("<!-- results -->\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {document}: {error.strerror}") from error
-    _, end, after = rest.partition("<!-- /results -->")
-    if not (start and end):
-        raise CheckpointError(f"{document} has no lines <!-- results --> and <!-- /results --> to write between")
-    write_text(document, before + start + table + end + after)

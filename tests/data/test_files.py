@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from snn_delays.data import files
-from snn_delays.data.files import cache_folder, checksums, data_folder
+from snn_delays.data.files import checksums, data_folder
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path
+from snn_delays.files import atomic_path, cache_folder
 
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snn_delays.errors import CheckpointError
-from snn_delays.training.results import append_result, markdown, read_results, write_between_markers
+from snn_delays.training.results import append_result, markdown, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = {
@@ -42,11 +42,11 @@ def test_markdown_has_a_row_for_every_result(tmp_path):
 def test_the_table_goes_between_its_markers(tmp_path):
     document = tmp_path / "page.md"
     document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    write_between_markers(document, "new\n")
+    write_between_markers(document, "results", "new\n")
     assert document.read_text() == "before\n<!-- results -->\nnew\n<!-- /results -->\nafter\n"
     document.write_text("no place\n")
     with pytest.raises(CheckpointError, match="no lines"):
-        write_between_markers(document, "new\n")
+        write_between_markers(document, "results", "new\n")
 
 
 def test_the_readme_shows_the_table_as_it_is():

@@ -8,16 +8,21 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.delay.cost import estimate
 from snn_delays.ops.delay.taps import TAPS
 
 OPERATION = Operation(
     "delay",
     (
+        Backend("gather_cupy", "snn_delays.ops.delay.gather_cupy"),
+        Backend("gather_numba_cuda", "snn_delays.ops.delay.gather_numba_cuda", requires=("numba",)),
         Backend("spectral", "snn_delays.ops.delay.spectral", requires=("numba",)),
         Backend("gather", "snn_delays.ops.delay.gather", requires=("numba",)),
+        Backend("spectral_fft", "snn_delays.ops.delay.spectral_fft"),
         Backend("dense", "snn_delays.ops.delay.dense"),
         Backend("reference", "snn_delays.ops.delay.reference"),
     ),
+    cost=estimate,
 )
 
 

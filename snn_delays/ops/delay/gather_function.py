@@ -13,7 +13,7 @@ class GatherKernels(NamedTuple):
     ``forward(extended, start, values, D)``
         ``y[t,b,o] = sum_{i,c,m} values[m,o,i,c] extended[D + t - start[o,i,c] - m, b, i]``
     ``grad_extended(grad_y, start, values, D)``
-        ``g[s,b,i] = sum_{o,c,m} values[m,o,i,c] grad_y[s - D + start[o,i,c] + m, b, o]``, with nothing outside ``grad_y``
+        ``g[s,b,i] = sum_{o,c,m} values[m,o,i,c] grad_y[s - D + start[o,i,c] + m, b, o]``, nothing outside ``grad_y``
     ``grad_values(grad_y, extended, start, D, M)``
         ``g[m,o,i,c] = sum_{t,b} grad_y[t,b,o] extended[D + t - start[o,i,c] - m, b, i]``
     """

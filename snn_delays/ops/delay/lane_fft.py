@@ -20,22 +20,6 @@ LANES = 128  # complex lanes of a block: long enough to vectorise, short enough 
 
 
 @lru_cache(maxsize=64)
-def good_length(at_least: int) -> int:
-    """Smallest transform length of at least this many steps with factors 2 and 3 only."""
-    n = max(at_least, 1)
-    while _rest(n) > 1:
-        n += 1
-    return n
-
-
-def _rest(n: int) -> int:
-    for radix in (2, 3):
-        while n % radix == 0:
-            n //= radix
-    return n
-
-
-@lru_cache(maxsize=64)
 def tables(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Radices of a transform of length n, and cosine and sine of ``-2 pi k / n``."""
     radices, rest = [], n
@@ -252,4 +236,3 @@ def _radix4(x, u, y, v, length, stride, lanes, cosine, sine):  # type: ignore[no
             er, ei = mr + jr, mi + ji
             y3[j] = er * c3 - ei * s3
             v3[j] = er * s3 + ei * c3
-

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation
-from snn_delays.ops.lif import per_neuron
+from snn_delays.ops.lif import full_precision, per_neuron
 
 OPERATION = Operation(
     "leaky_integrator",
     (
+        Backend("cupy", "snn_delays.ops.leaky_integrator.cupy"),
+        Backend("numba_cuda", "snn_delays.ops.leaky_integrator.numba_cuda", requires=("numba",)),
         Backend("numba_cpu", "snn_delays.ops.leaky_integrator.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.leaky_integrator.reference"),
     ),
@@ -32,14 +34,16 @@ def leaky_integrator(
     .. math:: v_t = d\,v_{t-1} + g\,x_t \qquad g = 1 - d \text{ if decay\_input else } 1
 
     Args:
-        current: input current ``x``, ``[time, batch, neuron]``, float32 or float64.
+        current: input current ``x``, ``[time, batch, neuron]``, float32 or float64. A bfloat16 or float16 current
+            (mixed precision) is integrated in float32.
         v0: membrane before the first step, ``[batch, neuron]``; None means at rest, 0.
         decay: ``d = 1 - 1/tau`` with tau in steps; a number or a tensor ``[neuron]``.
         decay_input: scale the input by ``1 - d``.
         backend: name of the implementation; None lets the fastest serve.
 
     Returns:
-        Membranes ``[time, batch, neuron]`` and the membrane after the last step ``[batch, neuron]``.
+        Membranes ``[time, batch, neuron]`` and the membrane after the last step ``[batch, neuron]``, in the dtype of
+        ``current``, at least float32.
 
     Raises:
         ShapeError: ``v0`` or ``decay`` does not fit ``current``.
@@ -49,6 +53,7 @@ def leaky_integrator(
     read out their networks.
     """
     batch_shape = current.shape[1:]
+    current, v0 = full_precision(current, v0)
     if v0 is None:
         v0 = current.new_zeros(batch_shape)
     elif v0.shape != batch_shape:

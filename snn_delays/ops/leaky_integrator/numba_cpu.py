@@ -8,6 +8,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
+from snn_delays.ops.leaky_integrator import function
 
 
 def refuses(current: Tensor, **_: Any) -> str | None:
@@ -21,39 +22,27 @@ def refuses(current: Tensor, **_: Any) -> str | None:
 
 def run(current: Tensor, v0: Tensor, decay: Tensor, decay_input: bool) -> tuple[Tensor, Tensor]:
     """See :func:`snn_delays.ops.leaky_integrator.leaky_integrator`."""
-    scaled = (1 - decay) * current if decay_input else current
-    trace: Tensor = _Integrate.apply(scaled, v0, decay.expand(v0.shape))
-    return trace, (trace[-1] if len(trace) else v0)
+    return function.apply(function.IntegratorKernels(_run_forward, _run_backward), current, v0, decay, decay_input)
 
 
-class _Integrate(torch.autograd.Function):
-    """v_t = d v_{t-1} + x_t; the backward pass is the same recursion run backwards in time."""
+def _run_forward(current: Tensor, v0: Tensor, decay: Tensor) -> Tensor:
+    x = as_rows(current)
+    trace = np.empty_like(x)
+    follow_torch_threads()
+    _integrate(x, as_row(v0), as_row(decay.expand(v0.shape)), trace)
+    return torch.from_numpy(trace).view(current.shape)
 
-    @staticmethod
-    def forward(ctx: Any, current: Tensor, v0: Tensor, decay: Tensor) -> Tensor:
-        x = as_rows(current)
-        trace = np.empty_like(x)
-        follow_torch_threads()
-        _integrate(x, as_row(v0), as_row(decay), trace)
-        result = torch.from_numpy(trace).view(current.shape)
-        ctx.save_for_backward(result, v0, decay)
-        return result
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        trace, v0, decay = ctx.saved_tensors
-        grad = as_rows(grads[0])
-        grad_x = np.empty_like(grad)
-        grad_v0, grad_decay = np.empty(grad.shape[1], grad.dtype), np.empty(grad.shape[1], grad.dtype)
-        follow_torch_threads()
-        _integrate_backward(grad, as_rows(trace), as_row(v0), as_row(decay), grad_x, grad_v0, grad_decay)
-        shape = v0.shape
-        return (
-            torch.from_numpy(grad_x).view(trace.shape),
-            torch.from_numpy(grad_v0).view(shape),
-            torch.from_numpy(grad_decay).view(shape),
-        )
+def _run_backward(grad_trace: Tensor, trace: Tensor, v0: Tensor, decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    grad, shape = as_rows(grad_trace), v0.shape
+    grad_x = np.empty_like(grad)
+    grad_v0, grad_decay = np.empty(grad.shape[1], grad.dtype), np.empty(grad.shape[1], grad.dtype)
+    follow_torch_threads()
+    _integrate_backward(
+        grad, as_rows(trace), as_row(v0), as_row(decay.expand(shape)), grad_x, grad_v0, grad_decay
+    )  # fmt: skip
+    made = torch.from_numpy(grad_x), torch.from_numpy(grad_v0), torch.from_numpy(grad_decay)
+    return made[0].view(trace.shape), made[1].view(shape), made[2].view(shape)
 
 
 @njit(parallel=True, cache=True)

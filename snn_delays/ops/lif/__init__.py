@@ -13,6 +13,8 @@ from snn_delays.ops.surrogate import ATan, Surrogate
 OPERATION = Operation(
     "lif",
     (
+        Backend("cupy", "snn_delays.ops.lif.cupy"),
+        Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
         Backend("numba_cpu", "snn_delays.ops.lif.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
@@ -42,7 +44,8 @@ def lif(
         v_t = h_t - \theta s_t \;\text{(soft)}
 
     Args:
-        current: input current ``x``, ``[time, batch, neuron]``, float32 or float64.
+        current: input current ``x``, ``[time, batch, neuron]``, float32 or float64. A bfloat16 or float16 current
+            (mixed precision) is computed in float32: rounded to 8 bits, a membrane would leak and fire elsewhere.
         v0: membrane before the first step, ``[batch, neuron]``; None means at rest, ``v_reset``.
         decay: ``d = 1 - 1/tau`` with tau in steps, in [0, 1]; a number or a tensor ``[neuron]``.
         threshold: ``theta``, a number or a tensor ``[neuron]``.
@@ -55,7 +58,8 @@ def lif(
         backend: name of the implementation; None lets the fastest serve.
 
     Returns:
-        Spikes 0/1 in the dtype of ``current``, ``[time, batch, neuron]``, and the membrane after the last step.
+        Spikes 0/1 in the dtype of ``current``, ``[time, batch, neuron]``, and the membrane after the last step, in
+        the dtype it was computed in.
 
     Gradients reach ``current``, ``v0``, and ``decay`` and ``threshold`` where they are tensors.
 
@@ -68,7 +72,8 @@ def lif(
     """
     if reset not in ("hard", "soft"):
         raise ConfigError(f"reset must be 'hard' or 'soft', got {reset!r}")
-    batch_shape = current.shape[1:]
+    batch_shape, spikes_dtype = current.shape[1:], current.dtype
+    current, v0 = full_precision(current, v0)
     if v0 is None:
         v0 = current.new_full(batch_shape, v_reset)
     elif v0.shape != batch_shape:
@@ -88,13 +93,21 @@ def lif(
         "strict": strict,
         "surrogate": ATan() if surrogate is None else surrogate,
     }
-    result: tuple[Tensor, Tensor] = OPERATION(call, backend)
-    return result
+    spikes, v = OPERATION(call, backend)
+    return spikes.to(spikes_dtype), v
+
+
+def full_precision(current: Tensor, v0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Current and initial membrane in float32 if the current comes in half precision, else as they are."""
+    if current.dtype not in (torch.bfloat16, torch.float16):
+        return current, v0
+    return current.float(), None if v0 is None else v0.float()
 
 
 def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
     """A number or a tensor ``[neuron]`` as a tensor that broadcasts over the current's last axis."""
-    tensor = torch.as_tensor(value, dtype=current.dtype, device=current.device)
+    # A number becomes a fill on the device: a copy to it would wait, and could not be captured in a CUDA graph.
+    tensor = value.to(current) if isinstance(value, Tensor) else current.new_full((), value)
     if tensor.ndim > 1 or (tensor.ndim == 1 and tensor.shape[0] not in (1, current.shape[-1])):
         raise ShapeError(
             f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"

@@ -1,8 +1,7 @@
 """LIF in Numba: one pass over time per block of lanes, with a hand-written backward pass.
 
 A lane is one (batch, neuron) pair. Work is cut into blocks of lanes that stay in cache; within a block every row
-``[t, block]`` is one vectorised loop. Saved for the backward pass: the membrane before reset, ``h``; spikes and the
-previous membrane follow from it.
+``[t, block]`` is one vectorised loop.
 """
 
 from typing import Any
@@ -13,23 +12,8 @@ from numba import njit, prange
 from torch import Tensor
 
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
-from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
-
-
-def surrogate_numbers(surrogate: Surrogate) -> tuple[int, float, float] | None:
-    """Kind and up to two constants that the kernels know a surrogate by; None for one they do not know."""
-    if type(surrogate) not in (ATan, FastSigmoid, Triangle, Sigmoid):
-        return None  # a subclass may well have another derivative
-    match surrogate:
-        case ATan(alpha=alpha):
-            return 0, alpha, 0.0
-        case FastSigmoid(slope=slope):
-            return 1, slope, 0.0
-        case Triangle(width=width, height=height):
-            return 2, width, height
-        case Sigmoid(alpha=alpha):
-            return 3, alpha, 0.0
-    return None
+from snn_delays.ops.lif import function
+from snn_delays.ops.surrogate import Surrogate
 
 
 def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
@@ -38,83 +22,54 @@ def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
         return f"it runs on the CPU and the current is on {current.device}"
     if current.dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64 and the current is {current.dtype}"
-    if surrogate_numbers(surrogate) is None:
-        return f"it has no kernel for the surrogate {type(surrogate).__name__}"
-    return None
+    return function.refuses_surrogate(surrogate)
 
 
-def run(
+def run(**call: Any) -> tuple[Tensor, Tensor]:
+    """See :func:`snn_delays.ops.lif.lif`."""
+    return function.apply(function.LIFKernels(_run_forward, _run_backward), **call)
+
+
+def _run_forward(
     current: Tensor,
     v0: Tensor,
     decay: Tensor,
     threshold: Tensor,
-    v_reset: float,
-    soft_reset: bool,
-    detach_reset: bool,
-    decay_input: bool,
-    strict: bool,
-    surrogate: Surrogate,
-) -> tuple[Tensor, Tensor]:
-    """See :func:`snn_delays.ops.lif.lif`."""
-    gain = 1 - decay if decay_input else torch.ones_like(decay)
-    options = (v_reset, soft_reset, detach_reset, strict, surrogate_numbers(surrogate))
-    lanes = v0.shape
-    result: tuple[Tensor, Tensor] = _LIF.apply(
-        current, v0, decay.expand(lanes), threshold.expand(lanes), gain.expand(lanes), options
-    )
-    return result
+    gain: Tensor,
+    options: function.LIFOptions,
+    keep_h: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    del keep_h  # fresh memory costs little here beside the loop
+    x, shape = as_rows(current), v0.shape
+    h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
+    d, theta, g = (as_row(tensor.expand(shape)) for tensor in (decay, threshold, gain))
+    v_reset = x.dtype.type(options.v_reset)
+    follow_torch_threads()
+    _forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h, spikes, v)
+    made = torch.from_numpy(h), torch.from_numpy(spikes), torch.from_numpy(v)
+    return made[0].view(current.shape), made[1].view(current.shape), made[2].view(shape)
 
 
-class _LIF(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor, gain: Tensor, options: Any
-    ) -> Any:
-        v_reset, soft_reset, _, strict, _ = options
-        shape = current.shape
-        x = as_rows(current)
-        h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
-        follow_torch_threads()
-        _forward(
-            x,
-            as_row(v0),
-            as_row(decay),
-            as_row(threshold),
-            as_row(gain),
-            x.dtype.type(v_reset),
-            soft_reset,
-            strict,
-            h,
-            spikes,
-            v,
-        )
-        keep_input = ctx.needs_input_grad[4]
-        ctx.options = options
-        ctx.save_for_backward(torch.from_numpy(h), v0, decay, threshold, gain, current if keep_input else v0)
-        return torch.from_numpy(spikes).view(shape), torch.from_numpy(v).view(shape[1:])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor, grad_v: Tensor) -> Any:
-        h, v0, decay, threshold, gain, current = ctx.saved_tensors
-        v_reset, soft_reset, detach_reset, strict, (kind, a, b) = ctx.options
-        h = h.numpy()
-        steps, lanes = h.shape
-        number = h.dtype.type
-        keep_input = ctx.needs_input_grad[4]
-        # Without a gradient to the gain the input was not kept; the kernel then reads none.
-        x = as_rows(current) if keep_input else np.empty((0, lanes), h.dtype)
-        grad_x = np.empty_like(h)
-        grad_v0, grad_decay, grad_threshold, grad_gain = (np.empty(lanes, h.dtype) for _ in range(4))
-        follow_torch_threads()
-        _backward(
-            as_rows(grad_spikes), as_row(grad_v), h, x, as_row(v0), as_row(decay), as_row(threshold), as_row(gain),
-            number(v_reset), soft_reset, detach_reset, strict, kind, number(a), number(b),
-            grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
-        )  # fmt: skip
-        shape = v0.shape
-        grads = [torch.from_numpy(g).view(shape) for g in (grad_v0, grad_decay, grad_threshold, grad_gain)]
-        return torch.from_numpy(grad_x).view(steps, *shape), *grads, None
+def _run_backward(
+    grad_spikes: Tensor, grad_v: Tensor, saved: function.LIFSaved, options: function.LIFOptions, for_decay: bool
+) -> tuple[Tensor, ...]:
+    del for_decay  # its sum is cheap beside the rest
+    h, shape = as_rows(saved.h), saved.v0.shape
+    number, lanes = h.dtype.type, h.shape[1]
+    kind, a, b = options.surrogate
+    # Without a gradient to the gain the current was not kept; the kernel then reads none.
+    x = np.empty((0, lanes), h.dtype) if saved.current is None else as_rows(saved.current)
+    grad_x = np.empty_like(h)
+    d, theta, g = (as_row(tensor.expand(shape)) for tensor in (saved.decay, saved.threshold, saved.gain))
+    grads = [np.empty(lanes, h.dtype) for _ in range(4)]
+    grad_v0, grad_decay, grad_threshold, grad_gain = grads
+    follow_torch_threads()
+    _backward(
+        as_rows(grad_spikes), as_row(grad_v), h, x, as_row(saved.v0), d, theta, g, number(options.v_reset),
+        options.soft_reset, options.detach_reset, options.strict, kind, number(a), number(b),
+        grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
+    )  # fmt: skip
+    return torch.from_numpy(grad_x).view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in grads)
 
 
 @njit(parallel=True, cache=True)

@@ -1,58 +1,21 @@
-"""The command line. Errors are one line and an exit code; a traceback is a bug."""
+"""Commands that make a run, and those that look at one."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
-from typer.core import TyperGroup
 
-from snn_delays.errors import SnnDelaysError
+from snn_delays.cli.app import RUNS, app, console
 
 if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
 
-
-class _Commands(TyperGroup):
-    """Turns the errors a user can meet into one line and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SnnDelaysError as error:
-            _fail(str(error), 2)
-        except KeyboardInterrupt:
-            _fail("interrupted; finished epochs are saved, continue with --resume", 130)
-        except OSError as error:
-            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # torch's own messages have several lines
-    raise SystemExit(code)
-
-
-app = typer.Typer(
-    cls=_Commands, help="Spiking neural networks whose synaptic delays are learned.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-)  # fmt: skip
-data_app = typer.Typer(help="Data sets: what there is, where it lies, whether it is whole.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-console = Console(soft_wrap=True)
-
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
-RUNS = Path("runs")
 TRACED_SAMPLES = 3
 RESULTS = Path("experiments/results.csv")
 DEMO_RECIPES = ("demo_no_delays", "demo_fixed_delays", "demo")
-
-
-def main() -> None:
-    """Entry point of ``snn-delays``."""
-    app()
 
 
 @app.command()
@@ -106,13 +69,14 @@ def results(
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
 ) -> None:
     """Print the table of results as Markdown, or write it into a document."""
-    from snn_delays.training.results import markdown, read_results, write_between_markers
+    from snn_delays.files import write_between_markers
+    from snn_delays.training.results import markdown, read_results
 
     text = markdown(read_results(table))
     if write is None:
         print(text, end="")
     else:
-        write_between_markers(write, text)
+        write_between_markers(write, "results", text)
 
 
 @app.command()
@@ -144,6 +108,19 @@ def export(
 
 
 @app.command()
+def stream(
+    run: RunFolder,
+    samples: Annotated[int, typer.Option(help="validation samples to stream")] = 10,
+    dt_ms: Annotated[float, typer.Option(help="time that a step has, in ms")] = 1.0,
+) -> None:
+    """Run a run's network step by step; check it, and time it beside the layers in torch."""
+    from snn_delays.training.runlog import open_run
+
+    for line in _stream(open_run(run), samples, dt_ms):
+        console.print(line, highlight=False)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
 ) -> None:
@@ -161,96 +138,6 @@ def demo(
     _print_results(results)
     for line in [*lines, f"runs     {', '.join(str(out / name) for name in DEMO_RECIPES)}"]:
         console.print(line)
-
-
-@app.command()
-def backends() -> None:
-    """List the implementations of every operation, which would serve here, and why the others would not."""
-    import importlib
-
-    from snn_delays.ops.backends import operations
-
-    table = Table("operation", "backend", "serves here")
-    for operation in operations():
-        call = importlib.import_module(operation.backends[-1].module.rpartition(".")[0]).example_call()
-        chosen = operation.choose(call)
-        for backend in operation.backends:
-            reason = backend.refuses(call)
-            table.add_row(operation.name, backend.name, reason or ("yes, chosen" if backend is chosen else "yes"))
-    console.print(table)
-
-
-@app.command()
-def bench(
-    repeats: Annotated[int, typer.Option(help="rounds of every case")] = 7,
-    out: Annotated[Path, typer.Option(help="where the numbers go, as JSON")] = RUNS / "bench.json",
-) -> None:
-    """Time our layers against the packages they replace, side by side, each checked before it is timed."""
-    import json
-
-    import torch
-
-    from snn_delays.bench import CASES, run_case
-    from snn_delays.files import write_text
-    from snn_delays.training.runlog import environment
-
-    measured = []
-    for make in CASES:
-        timings = run_case(make(), repeats)
-        measured += timings
-        table = Table(
-            "side", "median", "spread", "time / ours", "peak memory", title=timings[0].case, title_justify="left"
-        )
-        for t in timings:
-            peak = f"{t.peak_mib:.0f} MiB" if t.peak_mib is not None else "-"
-            spread = f"{min(t.seconds) * 1e3:.1f}-{max(t.seconds) * 1e3:.1f}"
-            table.add_row(t.side, f"{t.median * 1e3:.1f} ms", spread, f"{t.median / timings[0].median:.2f}", peak)
-        console.print(table)
-        for t in timings:
-            console.print(f"  {t.side}: {t.configuration}", highlight=False)
-    console.print(
-        f"threads {torch.get_num_threads()}, {repeats} interleaved rounds each; take the ratios, not the times"
-    )
-    write_text(out, json.dumps({"environment": environment(), "timings": [vars(t) for t in measured]}, indent=1))
-    console.print(f"written: {out}")
-
-
-@data_app.command("list")
-def data_list() -> None:
-    """List the data sets of the catalogue and whether their files are at hand."""
-    from snn_delays.data.catalogue import cards
-    from snn_delays.data.convert import hdf5_path
-
-    table = Table("name", "title", "samples", "licence", "at hand")
-    for card in cards().values():
-        there = card.bundled or all(hdf5_path(card, part).exists() for part in card.splits.values())
-        samples = " + ".join(f"{part.samples:,}" for part in card.splits.values())
-        table.add_row(card.name, card.title, samples, card.licence, "yes" if there else "no")
-    console.print(table)
-
-
-@data_app.command("verify")
-def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
-    """Take the checksums of a data set's files afresh and compare them with the catalogue's."""
-    from snn_delays.data.catalogue import card
-    from snn_delays.data.convert import verify
-
-    for split in card(name).splits:
-        console.print(f"{verify(name, split)}: {split} is {card(name).display_name}")
-
-
-@data_app.command("convert")
-def data_convert(
-    archive: Annotated[Path, typer.Argument(help="a compact archive, such as shd_regen_train.npz.xz")],
-    out: Annotated[Path | None, typer.Option(help="HDF5 file; default: where recipes look for it")] = None,
-) -> None:
-    """Turn a compact archive into the HDF5 file that SHD's readers (Tonic among them) read."""
-    from snn_delays.data.convert import convert_archive
-    from snn_delays.training.progress import ProgressBar
-
-    with ProgressBar(console) as bar:
-        path = convert_archive(archive, out, bar.loading)
-    console.print(f"written: {path}")
 
 
 def _train(
@@ -301,6 +188,36 @@ def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> l
     samples = dataset.batch(split(run.recipe, dataset)[1][:TRACED_SAMPLES], run.recipe.data.tail_steps)
     trace = write_trace(network, samples.counts.to(next(network.parameters()).dtype), path.with_suffix(".trace.npz"))
     return [f"{to:<8} {path}", f"trace    {trace}", *(f"         {line}" for line in str(network.report).splitlines())]
+
+
+def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
+    import json
+
+    from snn_delays.errors import ConfigError
+    from snn_delays.files import write_text
+    from snn_delays.plot import save_figure, streaming_figure
+    from snn_delays.streaming.measure import stream_report
+    from snn_delays.training.evaluate import discrete_network
+    from snn_delays.training.loop import split, training_data
+    from snn_delays.training.runlog import environment
+
+    if samples < 1:
+        raise ConfigError(f"--samples must be at least 1, got {samples}")
+    dataset = training_data(run.recipe)
+    batch = dataset.batch(split(run.recipe, dataset)[1][:samples], run.recipe.data.tail_steps)
+    recordings = [batch.counts[: int(length), i].numpy() for i, length in enumerate(batch.lengths)]
+    report = stream_report(discrete_network(run, dataset), recordings, dt_ms=dt_ms)
+    table = Table("side", "median", "99th percentile", "longest", f"real-time factor, {dt_ms:g} ms")
+    for side in report.sides:
+        times = (f"{us:.1f} µs" for us in (side.median_us, side.p99_us, side.max_us))
+        table.add_row(side.side, *times, f"{side.real_time_factor(dt_ms):.3g}")
+    console.print(table)
+    title = f"{run.recipe.name}: {report.sides[0].configuration}"
+    figure = streaming_figure({s.side: s.step_us for s in report.sides}, report.active, dt_ms=dt_ms, title=title)
+    picture = save_figure(figure, run.figures / "streaming.png")
+    numbers = run.folder / "streaming.json"
+    write_text(numbers, json.dumps({"environment": environment(), **report.as_json()}, indent=1))
+    return [*report.lines(), f"drawn: {picture}", f"written: {numbers}"]
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,32 @@
+"""Sizes of the cases: those that are timed, and small ones for their tests."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Shapes of every case. ``window`` is K, the number of delay steps; the longest delay is K - 1.
+
+    ``check_batch`` samples and, where all gradients of a whole network are compared, ``check_hidden`` neurons a layer
+    are what the checks run on.
+    """
+
+    steps: int = 100
+    batch: int = 256
+    lif_batch: int = 128
+    neurons: int = 256
+    inputs: int = 140
+    hidden: tuple[int, ...] = (256, 256)
+    window: int = 25
+    long_steps: int = 1127
+    long_batch: int = 8
+    long_windows: tuple[int, ...] = (64, 128, 256, 512)
+    check_batch: int = 4
+    check_hidden: tuple[int, ...] = (24, 24)
+
+
+PUBLISHED = Sizes()
+TINY = Sizes(
+    steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
+    long_windows=(6, 7, 8, 9), check_batch=3, check_hidden=(12, 12),
+)  # fmt: skip

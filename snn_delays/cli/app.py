@@ -1,0 +1,44 @@
+"""The root of the command line. Errors are one line and an exit code; a traceback is a bug."""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from snn_delays.errors import SnnDelaysError
+
+RUNS = Path("runs")
+console = Console(soft_wrap=True)
+
+
+class _Commands(TyperGroup):
+    """Turns the errors a user can meet into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SnnDelaysError as error:
+            _fail(str(error), 2)
+        except KeyboardInterrupt:
+            _fail("interrupted; finished epochs are saved, continue with --resume", 130)
+        except OSError as error:
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # torch's own messages have several lines
+    raise SystemExit(code)
+
+
+app = typer.Typer(
+    cls=_Commands, help="Spiking neural networks whose synaptic delays are learned.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of ``snn-delays``."""
+    app()

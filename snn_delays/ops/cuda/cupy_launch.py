@@ -1,0 +1,70 @@
+"""CUDA C kernels compiled by CuPy (NVRTC), launched on torch's tensors, device and current stream, without copies.
+
+Not run on a GPU by the tests of a machine that has none: see ``docs/gpu.md``.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_delays.ops.cuda.source import Source
+
+COMPILER = "NVRTC through CuPy"
+BLOCK = 128  # threads
+
+
+def launch(
+    source: Source, kernel: str, grid: tuple[int, ...], block: tuple[int, ...], like: Tensor,
+    args: Sequence[Tensor | int | float | None],
+) -> None:  # fmt: skip
+    """Run a kernel that computes in the dtype and on the device of ``like``.
+
+    Tensors are passed by address and must be contiguous unless the kernel takes their strides; None is a null pointer,
+    an int is C's ``int``, a float is ``real``. Nothing waits and nothing is read back, so a CUDA graph can capture it.
+    """
+    import cupy
+
+    index = like.device.index
+    real = np.float64 if like.dtype == torch.float64 else np.float32
+    function = _module(source, like.dtype, index).get_function(kernel)
+    with cupy.cuda.Device(index), _stream(like.device):
+        function(grid, block, tuple(_argument(arg, real) for arg in args))
+
+
+@functools.cache
+def _module(source: Source, dtype: torch.dtype, index: int) -> Any:
+    del index  # a module belongs to a device
+    import cupy
+
+    return cupy.RawModule(code=source.text(), options=source.options(dtype))
+
+
+class _Stream:
+    """torch's stream, in the protocol by which CuPy 14 takes one."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
+def _stream(device: torch.device) -> Any:
+    import cupy
+
+    address = torch.cuda.current_stream(device).cuda_stream
+    if hasattr(cupy.cuda.Stream, "from_external"):
+        return cupy.cuda.Stream.from_external(_Stream(address))
+    return cupy.cuda.ExternalStream(address, device.index)
+
+
+def _argument(value: Tensor | int | float | None, real: type) -> Any:
+    if isinstance(value, Tensor):
+        return np.uint64(value.data_ptr())
+    if value is None:
+        return np.uint64(0)
+    return real(value) if isinstance(value, float) else np.int32(value)

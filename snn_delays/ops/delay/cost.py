@@ -1,0 +1,178 @@
+"""What a call of the delay layer will take with each backend, by a small model calibrated on a machine.
+
+The time of a pass, forward or backward, is a sum of numbers of things times what one of them takes:
+
+=============  ========================================================================
+calls          1, what a call costs whatever its size
+launches       matrix products that are started one after the other
+products       multiply-adds in the inner loops, divided by threads
+elements       numbers moved or transformed, divided by threads
+kernel         numbers computed to build or differentiate the taps, divided by threads
+=============  ========================================================================
+
+``snn-delays bench --calibrate`` measures the backends on one's own machine, fits the numbers anew and keeps them in the
+user's cache folder, where they are read from then on. Backends on an accelerator are not calibrated; there the order is
+by reasoning: few taps gather, many go through the Fourier transform.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snn_delays.files import cache_folder
+from snn_delays.ops.delay.expansion import expansion, tolerance_of
+from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.transform_length import transform_length
+
+THINGS = ("calls", "launches", "products", "elements", "kernel")
+PASSES = ("forward", "backward")
+FILE = "delay_cost_model.json"
+GATHER_LANES = 8  # samples that the gather works on together
+ONE_BY_ONE = 12_000_000  # multiply-adds from which the spectral backend gives a frequency's product a call of its own
+
+# Seconds for one of each thing; two threads of an AVX-512 server processor, float32.
+MEASURED: dict[str, dict[str, tuple[float, ...]]] = {
+    "spectral": {
+        "forward": (0.00085, 0.0, 1.2e-11, 2.3e-09, 6.4e-09),
+        "backward": (0.0011, 0.0, 2.2e-11, 6.2e-10, 7e-09),
+    },
+    "spectral_fft": {
+        "forward": (0.00059, 0.00016, 4.1e-11, 8e-09, 1.1e-08),
+        "backward": (0.0011, 0.0001, 2.6e-11, 1e-08, 1.1e-08),
+    },
+    "dense": {
+        "forward": (0.00045, 5.4e-06, 1.2e-11, 5.1e-10, 7.5e-09),
+        "backward": (0.0004, 2e-05, 1.5e-11, 0.0, 1.8e-09),
+    },
+    "gather": {
+        "forward": (0.00042, 0.0, 1.8e-11, 2.5e-09, 5.8e-08),
+        "backward": (0.00045, 0.0, 2.6e-11, 1.3e-09, 3.5e-08),
+    },
+}
+CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a spectrum
+
+
+def estimate(backend: str, call: Mapping[str, Any]) -> float:
+    """Expected seconds of a call, with its backward pass if there will be one; ``inf``: never choose it."""
+    extended = call["extended"]
+    if extended.device.type != "cpu":
+        return _rank_on_accelerator(backend, call)
+    model = cost_model().get(backend)
+    if model is None:
+        return math.inf
+    return sum(
+        sum(number * each for number, each in zip(things, model[name]))
+        for name, things in zip(PASSES, features(backend, call))
+    )
+
+
+def basis(call: Mapping[str, Any]) -> list[str]:
+    """Lines that say what the estimate of a call rests on."""
+    taps = tap_count(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"])
+    numbers = _numbers_per_synapse(call["sigma"], call["max_delay_steps"], call["taps"], call["extended"])
+    where = calibration() if calibration().exists() else "the package (`snn-delays bench --calibrate` measures here)"
+    return [
+        f"taps that matter: {taps}; numbers that a synapse's spectrum is built from: {numbers}",
+        f"seconds by the cost model of {where}, {torch.get_num_threads()} threads",
+    ]
+
+
+def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Number of each of :data:`THINGS` in the forward and in the backward pass."""
+    extended, weight, delay, sigma = (call[name] for name in ("extended", "weight", "delay", "sigma"))
+    window = call["max_delay_steps"] + 1
+    steps, batch = extended.shape[0] - window + 1, extended.shape[1]
+    outputs, inputs, count = weight.shape
+    learns = torch.is_grad_enabled()
+    for_input = learns and extended.requires_grad
+    for_kernel = learns and any(t is not None and t.requires_grad for t in (weight, delay, sigma))
+    passes = for_input + for_kernel
+    linear = steps * batch * inputs * outputs  # multiply-adds of a plain linear layer
+    ends, synapses = batch * (inputs + outputs), inputs * outputs * count
+    if backend == "gather":
+        taps = tap_count(delay, sigma, window - 1, call["taps"]) * count
+        full = -(-batch // GATHER_LANES) * GATHER_LANES / batch
+        forward = (1.0, 0.0, full * taps * linear, full * steps * ends, taps * synapses)
+        backward = (1.0, 0.0, full * taps * linear * passes, full * steps * ends * passes, taps * synapses * for_kernel)
+    elif backend in ("spectral", "spectral_fft"):
+        n, blocks = transform_length(steps, window - 1)
+        frequencies = n // 2 + 1
+        each = 4.0 * blocks * batch * inputs * outputs
+        # Small products go out together, at a lower rate.
+        launches, products = (frequencies, frequencies * each) if each >= ONE_BY_ONE else (0, 2.5 * frequencies * each)
+        terms = window if backend == "spectral_fft" else _numbers_per_synapse(sigma, window - 1, call["taps"], extended)
+        moved = float(n * blocks * ends)
+        forward = (1.0, launches, products, moved, terms * synapses + n * inputs * outputs / 2)
+        backward = (
+            1.0, launches * passes, products * passes, moved * passes,
+            (1 + for_kernel) * terms * synapses + passes * n * inputs * outputs / 2,
+        )  # fmt: skip
+    else:
+        forward = (1.0, window, window * linear, steps * ends, window * synapses)
+        backward = (1.0, window, window * linear * passes, steps * ends * passes, window * synapses * for_kernel)
+    threads = torch.get_num_threads()
+    shared = (1.0, 1.0, 1 / threads, 1 / threads, 1 / threads)
+    zero = (0.0,) * len(THINGS)
+    return (
+        tuple(number * share for number, share in zip(forward, shared)),
+        tuple(number * share for number, share in zip(backward, shared)) if passes else zero,
+    )
+
+
+def _numbers_per_synapse(sigma: torch.Tensor | None, max_delay_steps: int, taps: str, like: torch.Tensor) -> int:
+    """From how many numbers the spectral backend builds a synapse's kernel."""
+    if sigma is not None and sigma.numel() == 1 and not sigma.requires_grad:
+        found = expansion(float(sigma), max_delay_steps, taps, tolerance_of(like.dtype))
+        if found is not None:
+            return found.shape[1]
+    return max_delay_steps + 1
+
+
+def calibration() -> Path:
+    """Where the user's own calibration is, if there is one."""
+    return cache_folder() / FILE
+
+
+@lru_cache(maxsize=1)
+def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
+    """Seconds per thing, by backend and pass: the user's own calibration, or the one that comes with the package."""
+    path = calibration()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        own = {
+            backend: {name: tuple(float(x) for x in passes[name]) for name in PASSES}
+            for backend, passes in found["seconds"].items()
+        }
+        if any(len(x) != len(THINGS) or min(x) < 0 for passes in own.values() for x in passes.values()):
+            raise ValueError(f"each pass needs {len(THINGS)} numbers >= 0")
+    except FileNotFoundError:
+        return MEASURED
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings.warn(
+            f"{path} is no cost model ({error}); the one of the package serves. Delete the file, or run "
+            "`snn-delays bench --calibrate`",
+            stacklevel=2,
+        )
+        return MEASURED
+    return {**MEASURED, **own}
+
+
+def _rank_on_accelerator(backend: str, call: Mapping[str, Any]) -> float:
+    window = call["max_delay_steps"] + 1
+    if backend.startswith("gather"):
+        if extended_is_captured(call):
+            return math.inf
+        taps = tap_count(call["delay"], call["sigma"], window - 1, call["taps"])
+        return 1.0 if taps <= CUDA_FEW_TAPS else 4.0
+    return {"spectral_fft": 2.0 if window > CUDA_FEW_TAPS else 3.0, "dense": 2.5}.get(backend, 5.0)
+
+
+def extended_is_captured(call: Mapping[str, Any]) -> bool:
+    """Whether a CUDA graph is being recorded, during which nothing can be read back from the device."""
+    return call["extended"].is_cuda and torch.cuda.is_current_stream_capturing()

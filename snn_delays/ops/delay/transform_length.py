@@ -1,0 +1,36 @@
+"""How long the transforms of the spectral backends are, and how a long sequence is cut."""
+
+from functools import lru_cache
+
+
+@lru_cache(maxsize=1024)
+def transform_length(steps: int, max_delay_steps: int) -> tuple[int, int]:
+    """Length of the transform and number of blocks with the fewest frequencies in all.
+
+    A transform of length ``n`` yields ``n - max_delay_steps`` steps, so short ones waste work when delays are long.
+    """
+    n = good_length(steps + max_delay_steps)
+    best, least = (n, 1), n // 2 + 1
+    blocks = 2
+    while blocks <= steps and (hop := -(-steps // blocks)) > max_delay_steps:
+        n = good_length(hop + max_delay_steps)
+        if (n // 2 + 1) * blocks < least:
+            best, least = (n, blocks), (n // 2 + 1) * blocks
+        blocks += 1
+    return best
+
+
+@lru_cache(maxsize=1024)
+def good_length(at_least: int) -> int:
+    """Smallest transform length of at least this many steps with no factors but 2 and 3."""
+    n = max(at_least, 1)
+    while _without_small_factors(n) > 1:
+        n += 1
+    return n
+
+
+def _without_small_factors(n: int) -> int:
+    for radix in (2, 3):
+        while n % radix == 0:
+            n //= radix
+    return n

@@ -1,0 +1,49 @@
+"""Work shared out over threads as a whole.
+
+torch starts and joins its threads for every operation. A loop of many small operations is better cut into as many parts
+as there are threads, each of which runs alone: there is one start and one join, and a neighbour who takes a core now
+and then costs his share and not a stall at every operation.
+"""
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+
+
+def share_out(work: Callable[[int, int], None], count: int) -> None:
+    """Call ``work(first, last)`` for parts of ``range(count)``, one for each of torch's threads, and wait for all.
+
+    Parts run without gradients and with one thread each; what one raises is raised here.
+    """
+    threads = min(torch.get_num_threads(), count)
+    if threads < 2:
+        work(0, count)
+        return
+    bounds = [part * count // threads for part in range(threads + 1)]
+    parts = [_pool(threads).submit(_alone, work, *ends) for ends in itertools.pairwise(bounds)]
+    for part in parts:
+        part.result()
+
+
+def _alone(work: Callable[[int, int], None], first: int, last: int) -> None:
+    with torch.no_grad():
+        work(first, last)
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(
+        threads, thread_name_prefix="snn_delays", initializer=torch.set_num_threads, initargs=(1,)
+    )
+    for started in [pool.submit(torch.get_num_threads) for _ in range(threads)]:
+        assert started.result() == 1
+    torch.set_num_threads(threads)  # the workers' setting is also what threads made later would begin with
+    return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -1,0 +1,203 @@
+"""The CUDA C kernels, built for the CPU, against the reference: the whole contract, and wrong kernels that fail it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cuda_host
+import pytest
+import torch
+from contracts import (
+    DelayCase,
+    IntegratorCase,
+    LIFCase,
+    case_name,
+    delay_cases,
+    delay_contract,
+    implementation,
+    integrator_cases,
+    integrator_contract,
+    lif_contract,
+    lif_edge_cases,
+    lif_option_cases,
+)
+
+from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
+from snn_delays.ops.cuda import cupy_launch, support
+from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.leaky_integrator import example_call as integrator_example
+from snn_delays.ops.lif import example_call as lif_example
+
+pytestmark = pytest.mark.skipif(
+    cuda_host.COMPILER is None, reason="no C++ compiler: the logic of the CUDA C kernels is NOT tested here"
+)
+
+
+def _few(case: DelayCase) -> bool:
+    inputs = case.inputs()
+    return tap_count(inputs["delay"], inputs["sigma"], case.max_delay_steps, case.taps) <= MAX_TAPS
+
+
+LIF_CASES = [*lif_option_cases(), *lif_edge_cases()]
+INTEGRATOR_CASES = list(integrator_cases())
+DELAY_CASES = [case for case in delay_cases() if _few(case)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="module")
+def built(folder: Path) -> cuda_host.HostLauncher:
+    return cuda_host.HostLauncher(folder)
+
+
+@pytest.fixture
+def on_host(monkeypatch: pytest.MonkeyPatch, built: cuda_host.HostLauncher) -> Iterator[Callable]:
+    monkeypatch.setattr(support, "refuses", lambda *_: None)
+
+    def use(launcher: cuda_host.HostLauncher = built) -> cuda_host.HostLauncher:
+        monkeypatch.setattr(cupy_launch, "launch", launcher)
+        return launcher
+
+    use()
+    before = built.launched
+    yield use
+    assert built.launched >= before
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", LIF_CASES, ids=case_name)
+def test_lif(case: LIFCase) -> None:
+    lif_contract(implementation(lif, lif_example(), "cupy"), case)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", INTEGRATOR_CASES, ids=case_name)
+def test_integrator(case: IntegratorCase) -> None:
+    integrator_contract(implementation(leaky_integrator, integrator_example(), "cupy"), case)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", DELAY_CASES, ids=case_name)
+def test_delay(case: DelayCase) -> None:
+    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), case)
+
+
+SIZES = [
+    {"batch": 33, "inputs_": 3, "outputs": 9, "steps": 41, "max_delay_steps": 6, "taps": taps, "count": count}
+    for taps, count in (("linear", 1), ("linear", 3), ("triangle", 1))
+] + [
+    {"batch": 65, "inputs_": 2, "outputs": 3, "steps": 16, "max_delay_steps": 30, "taps": "triangle"},
+    {"batch": 1, "inputs_": 17, "outputs": 8, "steps": 20, "max_delay_steps": 3, "dtype": torch.float32},
+]
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_delay_over_several_blocks(sizes: dict) -> None:
+    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), DelayCase(**sizes))
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("whole", [True, False])
+def test_delays_that_do_not_learn_take_one_tap_or_two(whole: bool) -> None:
+    case = DelayCase(taps="linear", whole=whole, batch=33, outputs=9, steps=23, learns=("x", "weight"))
+    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), case)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_float32_membranes_are_those_of_the_reference_to_the_last_bit(reset: str) -> None:
+    current = torch.randn(40, 3, 50) + 0.3
+    options = {"decay": torch.rand(50), "threshold": 0.9, "v_reset": -0.3, "reset": reset, "decay_input": True}
+    spikes, v = lif(current, **options, backend="cupy")
+    want_spikes, want_v = lif(current, **options, backend="reference")
+    assert 0.02 < want_spikes.mean() < 0.6
+    assert torch.equal(spikes, want_spikes)
+    assert torch.equal(v, want_v)
+
+
+@pytest.mark.usefixtures("on_host", "own_shape_errors")
+def test_whole_numbers_are_passed_as_what_the_kernel_takes() -> None:
+    current = torch.randn(20, 2, 9, requires_grad=True)
+    options = {"decay": 0, "threshold": 1, "v_reset": 0, "surrogate": ATan(2)}
+    grads = [
+        torch.autograd.grad(lif(current, **options, backend=name)[0].sum(), current) for name in ("cupy", "reference")
+    ]
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.usefixtures("on_host")
+def test_nan_in_nan_out() -> None:
+    current = torch.zeros(6, 2, 3)
+    current[2, 0, 1] = float("nan")
+    trace, _ = leaky_integrator(current, decay=0.5, backend="cupy")
+    assert trace[2:, 0, 1].isnan().all()
+    assert not trace.nan_to_num().isnan().any()
+    assert lif(current, decay=0.5, backend="cupy")[1].isnan().nonzero().tolist() == [[0, 1]]
+    weight, delay = torch.ones(2, 3, 1), torch.ones(2, 3, 1)
+    y, _ = delayed_linear(current, weight, delay, max_delay_steps=2, taps="linear", backend="gather_cupy")
+    assert y.isnan().nonzero().tolist() == [[3, 0, 0], [3, 0, 1]]
+
+
+def hold_lif() -> None:
+    for case in LIF_CASES:
+        lif_contract(implementation(lif, lif_example(), "cupy"), case)
+
+
+def hold_integrator() -> None:
+    for case in INTEGRATOR_CASES:
+        integrator_contract(implementation(leaky_integrator, integrator_example(), "cupy"), case)
+
+
+def hold_delay() -> None:
+    run = implementation(delayed_linear, delay_example(), "gather_cupy")
+    for case in [*(DelayCase(**sizes) for sizes in SIZES), *DELAY_CASES]:
+        delay_contract(run, case)
+
+
+WRONG = [
+    (hold_lif, "strict ? u > (real)0 : u >= (real)0", "u >= (real)0"),
+    (hold_lif, "m - theta * s : (s > (real)0 ? v_reset : m)", "m - theta * s : (s > (real)0 ? (real)0 : m)"),
+    (hold_lif, "if (lane >= lanes) return;", "if (lane >= lanes - 1) return;"),
+    (hold_lif, "lane % neurons", "lane / neurons"),
+    (hold_lif, "sum_threshold -= gv * s;", ""),
+    (hold_lif, "gs += gv * (v_reset - m)", "gs -= gv * (v_reset - m)"),
+    (hold_lif, "grad_v0[lane] = gv;", "grad_v0[lane] = 0;"),
+    (hold_lif, "gs * slope(u, kind, p, q)", "gs * slope(u, 0, p, q)"),
+    (hold_integrator, "gv = total * d;", "gv = total;"),
+    (hold_integrator, "(t > 0 ? trace[at - lanes] : v0[lane])", "trace[at]"),
+    (hold_delay, "first + longest - delay - m - (TAPS - 1)", "first + longest - delay - m"),
+    (hold_delay, "w[k] * window[t + (FORWARD ? TAPS - 1 - k : k)]", "w[k] * window[t + TAPS - 1 - k]"),
+    (hold_delay, "for (; t < steps; ++t) correlate", "for (; t < steps - 1; ++t) correlate"),
+    (hold_delay, "    __syncthreads();\n", ""),
+    (hold_delay, "b < batch; b += parts * LANES", "b < LANES; b += parts * LANES"),
+    (hold_delay, "which / count", "which"),
+]
+
+
+@pytest.mark.parametrize(("hold", "old", "new"), WRONG, ids=[f"{hold.__name__}-{old[:30]}" for hold, old, _ in WRONG])
+def test_canary_a_wrong_kernel_is_rejected(
+    hold: Callable[[], None], old: str, new: str, on_host: Callable, folder: Path
+) -> None:
+    launcher = on_host(cuda_host.HostLauncher(folder, [(old, new)]))
+    with pytest.raises(AssertionError, match=r"off by|differ"):
+        hold()
+    assert launcher.launched
+
+
+def test_canary_arguments_that_do_not_fit_are_seen(on_host: Callable) -> None:
+    launch = on_host()
+    from snn_delays.ops.leaky_integrator.cupy import SOURCE
+
+    x = torch.zeros(2, 1, 1)
+    for args, why in (
+        ((x, x, x, 0, 2, 1, 1), "takes 8 arguments and was given 7"),
+        ((x, x, x, 0, 2, 1, 1.0, x), "argument 6 of integrate is a int, not 1.0"),
+        ((x, x.double(), x, 0, 2, 1, 1, x), "not torch.float64"),
+    ):
+        with pytest.raises(AssertionError, match=why):
+            launch(SOURCE, "integrate", (1,), (1,), x, args)

@@ -1,0 +1,55 @@
+"""The CUDA C kernels, built for the CPU with the compiler's sanitizers: none reads or writes outside its tensors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cuda_host
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    cuda_host.COMPILER is None, reason="no C++ compiler: the memory accesses of the CUDA C kernels are NOT tested here"
+)
+
+SANITIZED = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {ops!r}]
+import cuda_host, torch
+torch.set_num_threads(1)
+from snn_delays.ops.cuda import cupy_launch, support
+support.refuses = lambda *_: None
+cupy_launch.launch = cuda_host.HostLauncher(Path({folder!r}), {edits!r}, ["-fsanitize=address"])
+import test_cuda_host as host
+for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES"):
+    setattr(host, name, [case for case in getattr(host, name) if case.dtype == torch.float64][::6])
+host.SIZES = host.SIZES[:-1]
+host.hold_lif(), host.hold_integrator(), host.hold_delay()
+print("clean after", cupy_launch.launch.launched)
+"""
+
+
+def sanitized(tmp_path: Path, edits: list[tuple[str, str]]) -> subprocess.CompletedProcess:
+    command = [cuda_host.COMPILER, "-print-file-name=libasan.so"]
+    library = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    if not Path(library).is_file():
+        pytest.skip("the compiler has no sanitizer: reads outside the tensors are NOT looked for here")
+    code = SANITIZED.format(
+        tests=str(Path(__file__).parents[1]), ops=str(Path(__file__).parent), folder=str(tmp_path), edits=edits
+    )
+    options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": library}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=280, env={**os.environ, **options}
+    )
+
+
+def test_no_kernel_leaves_its_tensors(tmp_path: Path) -> None:
+    done = sanitized(tmp_path, [])
+    assert "clean after" in done.stdout, done.stderr[-2000:]
+
+
+def test_canary_a_kernel_that_leaves_its_tensors_is_caught(tmp_path: Path) -> None:
+    done = sanitized(tmp_path, [("row >= 0 && row < rows ?", "row < rows ?")])
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr

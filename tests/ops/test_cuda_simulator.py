@@ -1,0 +1,119 @@
+"""Numba CUDA kernels against the reference in Numba's simulator, which needs no GPU.
+
+The simulator runs each thread as a thread of Python, so cases and blocks are tiny here. It must be chosen before Numba
+is imported: hence another process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIMULATED = """
+import importlib, json, sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import contracts, torch
+from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops.cuda import numba_launch
+from snn_delays.ops.delay import gather_cuda, gather_numba_cuda, gather_numba_cuda_kernels
+torch.set_num_threads(1)
+assert numba_launch.SIMULATED
+numba_launch.BLOCK = 4
+gather_cuda.LANES = gather_numba_cuda.LANES = gather_numba_cuda_kernels.LANES = 3
+gather_numba_cuda_kernels.OUTPUTS = 2
+
+def small(case, **sizes):
+    return replace(case, **{{name: min(getattr(case, name), size) for name, size in sizes.items()}})
+
+def once(cases):
+    return list(dict.fromkeys(cases))
+
+LIF = once(small(c, steps=12, batch=2, neurons=3) for c in
+           [*list(contracts.lif_option_cases())[::3], *contracts.lif_edge_cases()])
+INTEGRATOR = once(small(c, steps=9, batch=2, neurons=3) for c in contracts.integrator_cases())
+DELAY = once(small(c, steps=9, batch=2, inputs_=2, outputs=3, max_delay_steps=2) for c in
+             list(contracts.delay_cases())[::6]) + [
+    contracts.DelayCase(batch=4, inputs_=2, outputs=3, steps=10, max_delay_steps=3, whole=True, taps="linear", count=2)]
+OPERATIONS = dict(
+    lif=(lif, "numba_cuda", contracts.lif_contract, LIF),
+    leaky_integrator=(leaky_integrator, "numba_cuda", contracts.integrator_contract, INTEGRATOR),
+    delay=(delayed_linear, "gather_numba_cuda", contracts.delay_contract, DELAY),
+)
+
+def failures(name):
+    public, backend, contract, cases = OPERATIONS[name]
+    run = contracts.implementation(public, importlib.import_module("snn_delays.ops." + name).example_call(), backend)
+    for case in cases:
+        try:
+            contract(run, case)
+        except (AssertionError, IndexError) as error:  # the simulator sees an index outside an array
+            yield contracts.case_name(case) + ": " + str(error)
+
+def wrong(module_name, old, new):
+    module = importlib.import_module(module_name)
+    text = Path(module.__file__).read_text()
+    assert old in text
+    right = module.kernels
+    exec(compile(text.replace(old, new), module.__file__, "exec"), spoilt := dict(__name__=module_name))
+    spoilt.update(LANES=3, OUTPUTS=2) if "LANES" in spoilt else None
+    module.kernels = spoilt["kernels"]
+    try:
+        return next(failures(module_name.split(".")[2]), None)
+    finally:
+        module.kernels = right
+
+rates = [lif(**c.inputs(), **c.options(), backend="reference")[0].mean().item() for c in LIF if c.steps > 1]
+print(json.dumps(dict(
+    cases={{name: len(OPERATIONS[name][3]) for name in OPERATIONS}},
+    failures={{name: list(failures(name)) for name in OPERATIONS}},
+    rate=sum(rates) / len(rates),
+    wrong=[wrong(*edit) for edit in {edits!r}],
+)))
+"""
+_LIF = "snn_delays.ops.lif.numba_cuda_kernels"
+_INTEGRATOR = "snn_delays.ops.leaky_integrator.numba_cuda_kernels"
+_DELAY = "snn_delays.ops.delay.gather_numba_cuda_kernels"
+WRONG = [
+    (_LIF, "strict == 0", "strict >= 0"),
+    (_LIF, "v = m - theta if fired else m", "v = m - one if fired else m"),
+    (_LIF, "lane % decay.shape[0]", "lane // decay.shape[0]"),
+    (_LIF, "sum_gain += gh * x[t, lane]", "sum_gain += gh"),
+    (_LIF, "gv = gh * d", "gv = gh"),
+    (_INTEGRATOR, "gv = total * d", "gv = total"),
+    (_DELAY, "direction * m", "m"),
+    (_DELAY, "for b in range(p * LANES + lane, batch, parts * LANES)", "for b in range(lane, LANES)"),
+    (_DELAY, "cuda.syncthreads()", "pass"),
+]
+
+
+@pytest.fixture(scope="module")
+def simulated() -> dict:
+    code = SIMULATED.format(tests=str(Path(__file__).parents[1]), edits=WRONG)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=280,
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "OMP_WAIT_POLICY": "passive"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("operation", ["lif", "leaky_integrator", "delay"])
+def test_kernels_equal_the_reference(simulated: dict, operation: str) -> None:
+    assert simulated["cases"][operation] > 15
+    assert simulated["failures"][operation] == []
+
+
+def test_the_neurons_of_the_cases_fire(simulated: dict) -> None:
+    assert 0.02 < simulated["rate"] < 0.6
+
+
+@pytest.mark.parametrize("which", range(len(WRONG)), ids=[f"{m.split('.')[2]}-{old[:25]}" for m, old, _ in WRONG])
+def test_canary_a_wrong_kernel_is_rejected(simulated: dict, which: int) -> None:
+    failure = simulated["wrong"][which]
+    assert failure is not None
+    assert any(why in failure for why in ("off by", "differ", "out of bounds"))
