@@ -91,7 +91,8 @@ def bench(
         benchmark = Benchmark(select(only or (), long), repeats, device or ())
         for case in benchmark.run():
             report.show(console, case)
-        console.print(f"written: {benchmark.save(out)} and {out}")
+            path = benchmark.save(out)  # after every case: whatever ends the command keeps those that are done
+        console.print(f"written: {path} and {out}")
         done = benchmark.record
     for line in report.summary(done):
         console.print(line, highlight=False)

@@ -25,7 +25,19 @@ def run(snn: Ok, recipe: Path, tmp_path: Path) -> Path:
 
 def test_help_names_every_command(snn: Ok) -> None:
     shown = snn("--help").stdout
-    for command in ("train", "evaluate", "compare", "results", "plot", "export", "demo", "backends", "bench", "data"):
+    for command in (
+        "train",
+        "evaluate",
+        "compare",
+        "results",
+        "plot",
+        "export",
+        "demo",
+        "backends",
+        "bench",
+        "data",
+        "stream",
+    ):
         assert command in shown
         assert "--help" in snn(command, "--help").stdout
     for command in ("list", "verify", "convert"):
@@ -123,9 +135,9 @@ def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, t
 
 def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
     shown = snn("backends").stdout
-    for name in ("lif", "leaky_integrator", "delay", "reference", "numba_cpu"):
+    for name in ("lif", "leaky_integrator", "norm_lif", "delay", "reference", "numba_cpu"):
         assert name in shown
-    assert shown.count("yes, chosen") == 3
+    assert shown.count("yes, chosen") == 4
 
 
 def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> None:
@@ -141,7 +153,7 @@ def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> 
     junk.write_bytes(b"junk")
     assert "which no card" in refused("data", "convert", junk)
     assert "nothing.npz.xz" in refused("data", "convert", tmp_path / "nothing.npz.xz", code=2)
-    card = cli.__file__ and Path(cli.__file__).parents[1] / "datasets"
+    card = Path(cli.__file__).parents[2] / "datasets"
     archive = next(Path(card).rglob("*test*.xz"), None)
     assert archive is not None
     made = tmp_path / "test.h5"
@@ -237,9 +249,9 @@ def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch
         path = tmp_path / f"small_{delays}.toml"
         path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
         names.append(str(path))
-    monkeypatch.setattr(cli, "DEMO_RECIPES", names)
+    monkeypatch.setattr(cli.runs, "DEMO_RECIPES", names)
     out = tmp_path / "runs"
-    monkeypatch.setattr(cli, "_train", _into(cli._train, out))
+    monkeypatch.setattr(cli.runs, "_train", _into(cli.runs._train, out))
     shown = snn("demo", "--out", out).stdout
     assert "what delays buy" in shown
     assert all(f"small_{delays}" in shown for delays in ("none", "fixed", "learned"))

@@ -29,6 +29,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> N
     process = subprocess.Popen(
         command("train", recipe, "--out", folder, "--accelerator", "cpu"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -40,7 +41,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> N
     finally:
         process.kill()
     assert process.returncode == 130
-    assert errors == "error: interrupted; finished epochs are saved, continue with --resume\n"
+    assert errors == "error: interrupted; what was finished is saved, and train continues with --resume\n"
     run = open_run(folder)
     assert checkpoint.latest_epoch(run.checkpoints) >= 2  # type: ignore[operator]
     assert evaluate(run)["test_samples"] == 64

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops.norm_lif import norm_lif
 
 HALVES = [torch.bfloat16, torch.float16]
 
@@ -94,3 +95,16 @@ def test_taps_are_built_in_float32_under_autocast(backend: str | None, half_inpu
         y, history = delayed_linear(given, *tensors, max_delay_steps=longest, backend=backend)
     assert history.dtype == given.dtype
     torch.testing.assert_close(y.float(), want, rtol=2e-2, atol=5e-3)
+
+
+@pytest.mark.parametrize("half", HALVES, ids=str)
+@pytest.mark.parametrize("backend", [None, "reference"])
+def test_norm_and_neurons_together_keep_theirs_too(
+    half: torch.dtype, backend: str | None, current: torch.Tensor
+) -> None:
+    scale = {"gamma": torch.ones(50), "beta": torch.rand(50), "eps": 1e-5, "decay": 0.9, "backend": backend}
+    want = norm_lif(current, **scale)
+    assert 0.02 < want[0].mean() < 0.6
+    found = norm_lif(current.to(half), **scale, mask=torch.ones(3, 50, dtype=half))
+    assert found[0].dtype == half
+    assert all(torch.equal(a.float(), b) for a, b in zip(found, want, strict=True))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snn_delays.errors import CheckpointError
+from snn_delays.errors import CheckpointError, DataError
+from snn_delays.files import write_between_markers
 from snn_delays.training.results import append_result, markdown, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def test_the_table_goes_between_its_markers(tmp_path):
     write_between_markers(document, "results", "new\n")
     assert document.read_text() == "before\n<!-- results -->\nnew\n<!-- /results -->\nafter\n"
     document.write_text("no place\n")
-    with pytest.raises(CheckpointError, match="no lines"):
+    with pytest.raises(DataError, match="no lines"):
         write_between_markers(document, "results", "new\n")
 
 

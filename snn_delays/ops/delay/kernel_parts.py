@@ -47,4 +47,4 @@ def kernel_gradients(
     found = iter(torch.autograd.grad(kernel, [p for p in parts if p is not None], grad_kernel, allow_unused=True))
     for own, grad in zip(parts, grads):
         if own is not None and (value := next(found)) is not None and grad is not None:
-            part(grad, rows, outputs).add_(value)  # type: ignore[union-attr]
+            part(grad, rows, outputs).add_(value)

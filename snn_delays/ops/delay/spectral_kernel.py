@@ -56,7 +56,7 @@ class Transformed:
         self._spectrum = plan.scratch("kernel", outputs, inputs)
         for rows in self._rows:
             parts = weight[rows], part(delay, rows, outputs), part(sigma, rows, outputs)
-            kernel = delay_kernel(*parts, plan.max_delay_steps, taps)  # type: ignore[arg-type]
+            kernel = delay_kernel(*parts, plan.max_delay_steps, taps)
             plan.transform_kernel(kernel, self._spectrum, rows.start)
 
     def part(self, first: int, last: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.lif import full_precision
 from snn_delays.ops.surrogate import ATan, Surrogate
 
 OPERATION = Operation(
@@ -63,7 +64,8 @@ def norm_lif(
             :func:`snn_delays.ops.lif.lif`.
 
     Returns:
-        Masked spikes, the membrane after the last step, and mean and (biased) variance of the current.
+        Masked spikes, the membrane after the last step, and mean and (biased) variance of the current. A current in
+        half precision is normalised and integrated in float32; only the spikes come back in its type.
 
     Gradients reach ``current``, ``gamma``, ``beta`` and ``v0``; mean and variance carry none.
 
@@ -85,6 +87,9 @@ def norm_lif(
             raise ShapeError(
                 f"{name} has shape {tuple(tensor.shape)}, a current of shape {tuple(current.shape)} needs {shape}"
             )
+    spikes_dtype = current.dtype
+    current, v0 = full_precision(current, v0)
+    mask = None if mask is None else mask.to(current.dtype)
     call = {
         "current": current,
         "gamma": gamma,
@@ -102,8 +107,8 @@ def norm_lif(
         "strict": strict,
         "surrogate": ATan() if surrogate is None else surrogate,
     }
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = OPERATION(call, backend)
-    return result
+    spikes, v, mean, variance = OPERATION(call, backend)
+    return spikes.to(spikes_dtype), v, mean, variance
 
 
 def example_call() -> dict[str, Any]:
