@@ -57,8 +57,8 @@ def integer_inference(sizes: Sizes, device: torch.device) -> Case:
 def delay_call(layer: DelayedLinear, x: Tensor) -> dict[str, Any]:
     """What the operation is asked when the layer gets ``x`` from rest."""
     return {
-        "extended": torch.cat([x.new_zeros(layer.max_delay_steps, *x.shape[1:]), x]), "weight": layer.weight,
-        "delay": layer.delay, "sigma": layer.sigma, "max_delay_steps": layer.max_delay_steps, "taps": layer.taps,
+        "x": x, "history": None, "weight": layer.weight, "delay": layer.delay, "sigma": layer.sigma,
+        "max_delay_steps": layer.max_delay_steps, "taps": layer.taps,
     }  # fmt: skip
 
 

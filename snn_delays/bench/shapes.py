@@ -39,9 +39,7 @@ class Shape:
 
     def call(self) -> dict[str, Any]:
         """The call as backends get it."""
-        call = self.tensors()
-        call["extended"] = torch.cat([torch.zeros(self.max_delay_steps, self.batch, self.inputs), call.pop("x")])
-        return call
+        return {**self.tensors(), "history": None}
 
 
 def parse_shape(text: str) -> Shape:

@@ -43,7 +43,7 @@ def test_the_call_that_backends_are_asked_about_is_the_layers_own(monkeypatch: p
 
     def run(call, backend=None):
         seen.append(call)
-        return call["extended"].new_zeros(7, 2, 3)
+        return call["x"].new_zeros(7, 2, 3)
 
     monkeypatch.setattr(type(OPERATION), "__call__", lambda self, call, backend=None: run(call))
     delayed_linear(x, layer.weight, layer.delay, layer.sigma, max_delay_steps=5, taps=layer.taps)

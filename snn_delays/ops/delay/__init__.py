@@ -9,6 +9,7 @@ from torch import Tensor
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay.cost import estimate
+from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
 
 OPERATION = Operation(
@@ -74,15 +75,12 @@ def delayed_linear(
         raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
     if delay.device.type == "cpu":
         check_delays(delay, max_delay_steps)
-    if history is None:
-        history = x.new_zeros(max_delay_steps, *x.shape[1:])
-    extended = torch.cat([history, x]) if max_delay_steps else x
     call = {
-        "extended": extended, "weight": weight, "delay": delay, "sigma": sigma,
+        "x": x, "history": history, "weight": weight, "delay": delay, "sigma": sigma,
         "max_delay_steps": max_delay_steps, "taps": taps,
     }  # fmt: skip
     current: Tensor = OPERATION(call, backend)
-    return current, extended[extended.shape[0] - max_delay_steps :]
+    return current, last_steps(x, history, max_delay_steps)
 
 
 def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> None:
@@ -131,6 +129,6 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
 def example_call() -> dict[str, Any]:
     """A small call, for asking backends whether they can serve on this machine."""
     return {
-        "extended": torch.zeros(2, 1, 1), "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
+        "x": torch.zeros(1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
         "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
     }  # fmt: skip

@@ -60,8 +60,7 @@ CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a sp
 
 def estimate(backend: str, call: Mapping[str, Any]) -> float:
     """Expected seconds of a call, with its backward pass if there will be one; ``inf``: never choose it."""
-    extended = call["extended"]
-    if extended.device.type != "cpu":
+    if call["x"].device.type != "cpu":
         return _rank_on_accelerator(backend, call)
     model = cost_model().get(backend)
     if model is None:
@@ -75,7 +74,7 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
 def basis(call: Mapping[str, Any]) -> list[str]:
     """Lines that say what the estimate of a call rests on."""
     taps = tap_count(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"])
-    numbers = _numbers_per_synapse(call["sigma"], call["max_delay_steps"], call["taps"], call["extended"])
+    numbers = _numbers_per_synapse(call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
     where = calibration() if calibration().exists() else "the package (`snn-delays bench --calibrate` measures here)"
     return [
         f"taps that matter: {taps}; numbers that a synapse's spectrum is built from: {numbers}",
@@ -85,12 +84,12 @@ def basis(call: Mapping[str, Any]) -> list[str]:
 
 def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Number of each of :data:`THINGS` in the forward and in the backward pass."""
-    extended, weight, delay, sigma = (call[name] for name in ("extended", "weight", "delay", "sigma"))
+    x, weight, delay, sigma = (call[name] for name in ("x", "weight", "delay", "sigma"))
     window = call["max_delay_steps"] + 1
-    steps, batch = extended.shape[0] - window + 1, extended.shape[1]
+    steps, batch = x.shape[:2]
     outputs, inputs, count = weight.shape
     learns = torch.is_grad_enabled()
-    for_input = learns and extended.requires_grad
+    for_input = learns and x.requires_grad
     for_kernel = learns and any(t is not None and t.requires_grad for t in (weight, delay, sigma))
     passes = for_input + for_kernel
     linear = steps * batch * inputs * outputs  # multiply-adds of a plain linear layer
@@ -106,7 +105,7 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
         each = 4.0 * blocks * batch * inputs * outputs
         # Small products go out together, at a lower rate.
         launches, products = (frequencies, frequencies * each) if each >= ONE_BY_ONE else (0, 2.5 * frequencies * each)
-        terms = window if backend == "spectral_fft" else _numbers_per_synapse(sigma, window - 1, call["taps"], extended)
+        terms = window if backend == "spectral_fft" else _numbers_per_synapse(sigma, window - 1, call["taps"], x)
         moved = float(n * blocks * ends)
         forward = (1.0, launches, products, moved, terms * synapses + n * inputs * outputs / 2)
         backward = (
@@ -166,13 +165,13 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
 def _rank_on_accelerator(backend: str, call: Mapping[str, Any]) -> float:
     window = call["max_delay_steps"] + 1
     if backend.startswith("gather"):
-        if extended_is_captured(call):
+        if _captured(call):
             return math.inf
         taps = tap_count(call["delay"], call["sigma"], window - 1, call["taps"])
         return 1.0 if taps <= CUDA_FEW_TAPS else 4.0
     return {"spectral_fft": 2.0 if window > CUDA_FEW_TAPS else 3.0, "dense": 2.5}.get(backend, 5.0)
 
 
-def extended_is_captured(call: Mapping[str, Any]) -> bool:
+def _captured(call: Mapping[str, Any]) -> bool:
     """Whether a CUDA graph is being recorded, during which nothing can be read back from the device."""
-    return call["extended"].is_cuda and torch.cuda.is_current_stream_capturing()
+    return call["x"].is_cuda and torch.cuda.is_current_stream_capturing()

@@ -15,13 +15,13 @@ constexpr int STRETCH = 16;  // steps that gather_values takes at once
 
 __device__ __forceinline__ int tiles(int size, int tile) { return (size + tile - 1) / tile; }
 
-// FORWARD: out[n][t][b] = sum over j, c, m of value[m,n,j,c] signal[j][t + longest - start[n,j,c] - m][b]
-// else:    out[n][t][b] = sum over j, c, m of value[m,n,j,c] signal[j][t - longest + start[n,j,c] + m][b]
+// FORWARD: out[n][t][b] = sum over j, c, m of value[m,n,j,c] signal[j][t + past - start[n,j,c] - m][b]
+// else:    out[n][t][b] = sum over j, c, m of value[m,n,j,c] signal[j][t - past + start[n,j,c] + m][b]
 // with silence outside the rows of the signal. start and value are read through their strides, c being the last axis.
 template <int TAPS, bool FORWARD>
 __device__ __forceinline__ void gather(
     const real* __restrict__ signal, const int* __restrict__ start, int start_n, int start_j,
-    const real* __restrict__ value, int value_m, int value_n, int value_j, int longest, int taps, int count,
+    const real* __restrict__ value, int value_m, int value_n, int value_j, int past, int taps, int count,
     int inputs, int outputs, int rows, int steps, int batch, real* __restrict__ out) {
     const int n_tiles = tiles(outputs, OUTPUTS), b_tiles = tiles(batch, LANES);
     const int n = (blockIdx.x % n_tiles) * OUTPUTS + threadIdx.y;
@@ -37,7 +37,7 @@ __device__ __forceinline__ void gather(
             const int delay = start[(size_t)n * start_n + (size_t)j * start_j + c];
             const real* weight = value + (size_t)n * value_n + (size_t)j * value_j + c;
             for (int m = 0; m < taps; m += TAPS) {
-                const int low = FORWARD ? first + longest - delay - m - (TAPS - 1) : first - longest + delay + m;
+                const int low = FORWARD ? first + past - delay - m - (TAPS - 1) : first - past + delay + m;
                 real w[TAPS], window[STEPS + TAPS - 1];
 #pragma unroll
                 for (int k = 0; k < TAPS; ++k) w[k] = m + k < taps ? weight[(size_t)(m + k) * value_m] : (real)0;
@@ -62,13 +62,13 @@ __device__ __forceinline__ void gather(
 template <int TAPS, int LENGTH>
 __device__ __forceinline__ void correlate(
     const real* __restrict__ grad, const real* const* __restrict__ line, const int* __restrict__ delay, int first,
-    int m, int longest, int rows, int batch, real (&sum)[GROUP][TAPS]) {
+    int m, int past, int rows, int batch, real (&sum)[GROUP][TAPS]) {
     real g[LENGTH];
 #pragma unroll
     for (int t = 0; t < LENGTH; ++t) g[t] = grad[(size_t)(first + t) * batch];
 #pragma unroll
     for (int s = 0; s < GROUP; ++s) {
-        const int low = first + longest - delay[s] - m - (TAPS - 1);
+        const int low = first + past - delay[s] - m - (TAPS - 1);
         real window[LENGTH + TAPS - 1];
 #pragma unroll
         for (int i = 0; i < LENGTH + TAPS - 1; ++i) {
@@ -82,12 +82,12 @@ __device__ __forceinline__ void correlate(
     }
 }
 
-// part[p][m][o][i * count + c] = sum over t, and b in part p, of grad[o][t][b] signal[i][t + longest - start[o,i,c] - m][b]
+// part[p][m][o][i * count + c] = sum over t, and b in part p, of grad[o][t][b] signal[i][t + past - start[o,i,c] - m][b]
 // A warp sums GROUP synapses of one output neuron over the batch; its lanes meet in shared memory. No atomics: the
 // parts are added by the caller, so the result is the same every time.
 template <int TAPS>
 __device__ __forceinline__ void gather_values(
-    const real* __restrict__ grad, const real* __restrict__ signal, const int* __restrict__ start, int longest,
+    const real* __restrict__ grad, const real* __restrict__ signal, const int* __restrict__ start, int past,
     int taps, int count, int inputs, int outputs, int rows, int steps, int batch, int parts, real* __restrict__ part) {
     __shared__ real meet[WARPS][GROUP * TAPS][LANES + 1];
     const int synapses = inputs * count, o_tiles = tiles(outputs, WARPS), s_tiles = tiles(synapses, GROUP);
@@ -118,8 +118,8 @@ __device__ __forceinline__ void gather_values(
             const real* from = grad + (size_t)o * steps * batch + b;
             int t = 0;
             for (; t + STRETCH <= steps; t += STRETCH)
-                correlate<TAPS, STRETCH>(from, line, delay, t, m, longest, rows, batch, sum);
-            for (; t < steps; ++t) correlate<TAPS, 1>(from, line, delay, t, m, longest, rows, batch, sum);
+                correlate<TAPS, STRETCH>(from, line, delay, t, m, past, rows, batch, sum);
+            for (; t < steps; ++t) correlate<TAPS, 1>(from, line, delay, t, m, past, rows, batch, sum);
         }
     }
 #pragma unroll
@@ -137,17 +137,17 @@ __device__ __forceinline__ void gather_values(
 #define GATHER(NAME, TAPS, FORWARD)                                                                                    \
     extern "C" __global__ void NAME(                                                                                   \
         const real* signal, const int* start, int start_n, int start_j, const real* value, int value_m, int value_n,  \
-        int value_j, int longest, int taps, int count, int inputs, int outputs, int rows, int steps, int batch,       \
+        int value_j, int past, int taps, int count, int inputs, int outputs, int rows, int steps, int batch,       \
         real* out) {                                                                                                   \
-        gather<TAPS, FORWARD>(signal, start, start_n, start_j, value, value_m, value_n, value_j, longest, taps, count, \
+        gather<TAPS, FORWARD>(signal, start, start_n, start_j, value, value_m, value_n, value_j, past, taps, count, \
                               inputs, outputs, rows, steps, batch, out);                                               \
     }
 
 #define GATHER_VALUES(NAME, TAPS)                                                                                      \
     extern "C" __global__ void NAME(                                                                                   \
-        const real* grad, const real* signal, const int* start, int longest, int taps, int count, int inputs,         \
+        const real* grad, const real* signal, const int* start, int past, int taps, int count, int inputs,         \
         int outputs, int rows, int steps, int batch, int parts, real* part) {                                          \
-        gather_values<TAPS>(grad, signal, start, longest, taps, count, inputs, outputs, rows, steps, batch, parts,     \
+        gather_values<TAPS>(grad, signal, start, past, taps, count, inputs, outputs, rows, steps, batch, parts,     \
                             part);                                                                                     \
     }
 

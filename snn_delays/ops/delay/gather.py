@@ -10,25 +10,28 @@ from snn_delays.ops.delay import gather_kernels
 from snn_delays.ops.delay.few_taps import few_taps
 from snn_delays.ops.delay.gather_function import GatherKernels, gather
 from snn_delays.ops.delay.gather_kernels import LANES, TERMS
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import scratch
 
 
-def refuses(extended: Tensor, weight: Tensor, **_: Any) -> str | None:
+def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if extended.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {extended.device}"
-    if extended.dtype not in (torch.float32, torch.float64) or weight.dtype != extended.dtype:
-        return f"it computes in float32 or float64; the input is {extended.dtype}, the weight {weight.dtype}"
+    if x.device.type != "cpu":
+        return f"it runs on the CPU and the input is on {x.device}"
+    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
+        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
     return None
 
 
 def run(
-    extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+    taps: str,
+) -> Tensor:  # fmt: skip
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
     start, values = few_taps(weight, delay, sigma, max_delay_steps, taps)
-    return gather(extended, start, values, max_delay_steps, KERNELS)
+    signal, past = with_past(x, history)
+    return gather(signal, past, start, values, KERNELS)
 
 
 def _add_up(x: Tensor, before: int, after: int, offset: Tensor, coefficient: Tensor, steps: int) -> Tensor:
@@ -71,35 +74,42 @@ def _steps_in(start: Tensor, taps: int) -> Tensor:
     return (start.unsqueeze(-1) + torch.arange(taps, dtype=torch.int32)).flatten(2)
 
 
-def _forward(extended: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
-    offset = max_delay_steps - _steps_in(start, values.shape[0])
-    steps = extended.shape[0] - max_delay_steps
-    return _add_up(extended.detach(), 0, 0, offset, _per_synapse(values), steps)
+def _forward(signal: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
+    delay = _steps_in(start, values.shape[0])
+    before = _silence(delay, past)
+    return _add_up(signal.detach(), before, 0, before + past - delay, _per_synapse(values), signal.shape[0] - past)
 
 
-def _grad_extended(grad_y: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
+def _grad_signal(grad_y: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
     # What a step sent forward in time comes back from there: the same gather, with the roles of the ends exchanged.
-    offset, coefficient = _steps_in(start, values.shape[0]), _per_synapse(values)
-    steps = grad_y.shape[0] + max_delay_steps
+    delay, coefficient = _steps_in(start, values.shape[0]), _per_synapse(values)
+    after = _silence(delay, 0)
     return _add_up(
-        grad_y, max_delay_steps, max_delay_steps, offset.transpose(0, 1), coefficient.transpose(0, 1), steps
+        grad_y, past, after, delay.transpose(0, 1), coefficient.transpose(0, 1), grad_y.shape[0] + past
     )  # fmt: skip
 
 
-def _grad_values(grad_y: Tensor, extended: Tensor, start: Tensor, max_delay_steps: int, taps: int) -> Tensor:
+def _grad_values(grad_y: Tensor, signal: Tensor, past: int, start: Tensor, taps: int) -> Tensor:
     outputs, inputs, count = start.shape
-    offset = (max_delay_steps - _steps_in(start, taps)).contiguous()
+    delay = _steps_in(start, taps)
+    before = _silence(delay, past)
+    offset = (before + past - delay).contiguous()
     grad = grad_y.new_zeros(outputs, inputs * count * taps)
     blocks = -(-grad_y.shape[1] // LANES)
     if grad_y.numel() and grad.numel():
         follow_torch_threads()
-        rows = scratch("input rows", (blocks, inputs + 1, extended.shape[0], LANES), extended.dtype).numpy()
+        rows = scratch("input rows", (blocks, inputs + 1, before + signal.shape[0], LANES), signal.dtype).numpy()
         grad_rows = scratch("gradient rows", (blocks, outputs + 1, grad_y.shape[0], LANES), grad_y.dtype).numpy()
-        gather_kernels.to_rows(extended.detach().contiguous().numpy(), 0, rows)
+        gather_kernels.to_rows(signal.detach().contiguous().numpy(), before, rows)
         gather_kernels.to_rows(grad_y.contiguous().numpy(), 0, grad_rows)
         parts = min(outputs, torch.get_num_threads())
         gather_kernels.correlate_rows(rows, grad_rows, offset.flatten(1).numpy(), parts, grad.numpy())
     return grad.view(outputs, inputs, count, taps).permute(3, 0, 1, 2)
 
 
-KERNELS = GatherKernels(_forward, _grad_extended, _grad_values)
+def _silence(delay: Tensor, past: int) -> int:
+    """Steps that the longest delay looks back beyond the past."""
+    return max(0, int(delay.max()) - past) if delay.numel() else 0
+
+
+KERNELS = GatherKernels(_forward, _grad_signal, _grad_values)

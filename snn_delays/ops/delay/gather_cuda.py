@@ -11,6 +11,7 @@ from torch import Tensor
 from snn_delays.ops.cuda.support import capturing
 from snn_delays.ops.delay.few_taps import few_taps, tap_count
 from snn_delays.ops.delay.gather_function import GatherKernels, gather
+from snn_delays.ops.delay.signal import with_past
 
 # A gather does M multiply-adds a synapse on the plain cores. Past this the taps overlap so much that a dense
 # convolution on the matrix cores, eight times as fast a multiply-add or more, is the better choice at common windows.
@@ -20,7 +21,8 @@ LANES = 32
 
 
 def refuses(
-    extended: Tensor,
+    x: Tensor,
+    history: Tensor | None,
     weight: Tensor,
     delay: Tensor,
     sigma: Tensor | None,
@@ -30,10 +32,11 @@ def refuses(
 ) -> str | None:
     """Sentence where the kernels refuse, or the taps are too many or cannot be counted."""
     tensors = {"weight": weight, "delay": delay}
-    if extended.dtype not in HALF:
-        tensors = {"input": extended, **tensors}
-    elif extended.device != weight.device:
-        return f"the input is on {extended.device}, the weight on {weight.device}"
+    del history  # joins the input, so it is where the input is
+    if x.dtype not in HALF:
+        tensors = {"input": x, **tensors}
+    elif x.device != weight.device:
+        return f"the input is on {x.device}, the weight on {weight.device}"
     reason = kernels_refuse(tensors)
     if reason is not None:
         return reason
@@ -44,7 +47,8 @@ def refuses(
 
 
 def run(
-    extended: Tensor,
+    x: Tensor,
+    history: Tensor | None,
     weight: Tensor,
     delay: Tensor,
     sigma: Tensor | None,
@@ -53,21 +57,22 @@ def run(
     kernels: GatherKernels,
 ) -> Tensor:
     """See :func:`snn_delays.ops.delay.delayed_linear`. An input in half precision is added up in the weight's dtype."""
-    with torch.autocast(extended.device.type, enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         start, values = few_taps(weight, delay, sigma, max_delay_steps, taps)
-    return gather(extended.to(values.dtype), start, values, max_delay_steps, kernels).to(extended.dtype)
+    signal, past = with_past(x, history)
+    return gather(signal.to(values.dtype), past, start, values, kernels).to(x.dtype)
 
 
 def trial(kernels: GatherKernels, dtype: torch.dtype, device: torch.device) -> None:
     """Compile and run every kernel on one synapse, and wait for them."""
     with torch.autocast(device.type, enabled=False):
-        extended = torch.ones(5, 1, 1, dtype=dtype, device=device)
+        signal = torch.ones(5, 1, 1, dtype=dtype, device=device)
         start = torch.zeros(1, 1, 1, dtype=torch.int32, device=device)
         for taps in (1, 2, 4):
             values = torch.ones(taps, 1, 1, 1, dtype=dtype, device=device)
-            y = kernels.forward(extended, start, values, 4)
-            kernels.grad_extended(y, start, values, 4)
-            kernels.grad_values(y, extended, start, 4, taps)
+            y = kernels.forward(signal, 4, start, values)
+            kernels.grad_signal(y, 4, start, values)
+            kernels.grad_values(y, signal, 4, start, taps)
     torch.cuda.synchronize(device)
 
 

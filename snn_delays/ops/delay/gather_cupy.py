@@ -23,7 +23,7 @@ def refuses(**call: Any) -> str | None:
 
 
 def run(**call: Any) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
     return gather_cuda.run(**call, kernels=KERNELS)
 
 
@@ -31,23 +31,23 @@ def _trial(dtype: torch.dtype, device: torch.device) -> None:
     gather_cuda.trial(KERNELS, dtype, device)
 
 
-def _forward(extended: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
+def _forward(signal: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
     _, outputs, inputs, count = values.shape
-    out = extended.new_empty(outputs, extended.shape[0] - max_delay_steps, extended.shape[1])
-    _gather("forward", extended, start, (inputs * count, count), values, max_delay_steps, inputs, out)
+    out = signal.new_empty(outputs, signal.shape[0] - past, signal.shape[1])
+    _gather("forward", signal, start, (inputs * count, count), values, past, inputs, out)
     return by_time(out)
 
 
-def _grad_extended(grad_y: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
+def _grad_signal(grad_y: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
     # What a step sent forward in time comes back from there: the same gather with the ends of a synapse exchanged.
     _, outputs, inputs, count = values.shape
-    out = grad_y.new_empty(inputs, grad_y.shape[0] + max_delay_steps, grad_y.shape[1])
-    _gather("backward", grad_y, start, (count, inputs * count), values, max_delay_steps, outputs, out)
+    out = grad_y.new_empty(inputs, grad_y.shape[0] + past, grad_y.shape[1])
+    _gather("backward", grad_y, start, (count, inputs * count), values, past, outputs, out)
     return by_time(out)
 
 
 def _gather(
-    direction: str, signal: Tensor, start: Tensor, strides: tuple[int, int], values: Tensor, longest: int, sources: int,
+    direction: str, signal: Tensor, start: Tensor, strides: tuple[int, int], values: Tensor, past: int, sources: int,
     out: Tensor,
 ) -> None:  # fmt: skip
     """Fill ``out [neuron, step, batch]`` from ``signal [time, batch, source]``."""
@@ -57,13 +57,13 @@ def _gather(
         grid = (-(-targets // OUTPUTS) * -(-batch // LANES) * -(-steps // STEPS),)
         start, values = start.contiguous(), values.detach().contiguous()
         args = (
-            by_neuron(signal.detach()), start, *strides, values, values[0].numel(), *strides, longest, taps, count,
+            by_neuron(signal.detach()), start, *strides, values, values[0].numel(), *strides, past, taps, count,
             sources, targets, signal.shape[0], steps, batch, out,
         )  # fmt: skip
         cupy_launch.launch(SOURCE, f"{direction}_{_at_once(taps)}", grid, (LANES, OUTPUTS), out, args)
 
 
-def _grad_values(grad_y: Tensor, extended: Tensor, start: Tensor, max_delay_steps: int, taps: int) -> Tensor:
+def _grad_values(grad_y: Tensor, signal: Tensor, past: int, start: Tensor, taps: int) -> Tensor:
     outputs, inputs, count = start.shape
     steps, batch = grad_y.shape[:2]
     blocks = -(-outputs // WARPS) * -(-inputs * count // GROUP) * -(-taps // _at_once(taps))
@@ -71,8 +71,8 @@ def _grad_values(grad_y: Tensor, extended: Tensor, start: Tensor, max_delay_step
     part = grad_y.new_empty(parts, taps, outputs, inputs, count)
     if part.numel():
         args = (
-            by_neuron(grad_y), by_neuron(extended.detach()), start.contiguous(), max_delay_steps, taps, count, inputs,
-            outputs, extended.shape[0], steps, batch, parts, part,
+            by_neuron(grad_y), by_neuron(signal.detach()), start.contiguous(), past, taps, count, inputs,
+            outputs, signal.shape[0], steps, batch, parts, part,
         )  # fmt: skip
         cupy_launch.launch(SOURCE, f"values_{_at_once(taps)}", (blocks * parts,), (LANES, WARPS), part, args)
     return part.sum(0) if parts > 1 else part[0]
@@ -83,4 +83,4 @@ def _at_once(taps: int) -> int:
     return 4 if taps > 2 else taps
 
 
-KERNELS = GatherKernels(_forward, _grad_extended, _grad_values)
+KERNELS = GatherKernels(_forward, _grad_signal, _grad_values)

@@ -17,7 +17,7 @@ def refuses(**call: Any) -> str | None:
 
 
 def run(**call: Any) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
     return gather_cuda.run(**call, kernels=KERNELS)
 
 
@@ -25,16 +25,16 @@ def _trial(dtype: torch.dtype, device: torch.device) -> None:
     gather_cuda.trial(KERNELS, dtype, device)
 
 
-def _forward(extended: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
-    out = extended.new_empty(values.shape[1], extended.shape[0] - max_delay_steps, extended.shape[1])
-    _gather(extended, max_delay_steps - start, -1, values, out)
+def _forward(signal: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
+    out = signal.new_empty(values.shape[1], signal.shape[0] - past, signal.shape[1])
+    _gather(signal, past - start, -1, values, out)
     return by_time(out)
 
 
-def _grad_extended(grad_y: Tensor, start: Tensor, values: Tensor, max_delay_steps: int) -> Tensor:
+def _grad_signal(grad_y: Tensor, past: int, start: Tensor, values: Tensor) -> Tensor:
     # What a step sent forward in time comes back from there: the same gather with the ends of a synapse exchanged.
-    out = grad_y.new_empty(values.shape[2], grad_y.shape[0] + max_delay_steps, grad_y.shape[1])
-    _gather(grad_y, (start - max_delay_steps).transpose(0, 1), 1, values.transpose(1, 2), out)
+    out = grad_y.new_empty(values.shape[2], grad_y.shape[0] + past, grad_y.shape[1])
+    _gather(grad_y, (start - past).transpose(0, 1), 1, values.transpose(1, 2), out)
     return by_time(out)
 
 
@@ -49,7 +49,7 @@ def _gather(signal: Tensor, offset: Tensor, direction: int, values: Tensor, out:
         numba_launch.launch(kernels(out.dtype)[0], grid, (LANES, OUTPUTS), out, args)
 
 
-def _grad_values(grad_y: Tensor, extended: Tensor, start: Tensor, max_delay_steps: int, taps: int) -> Tensor:
+def _grad_values(grad_y: Tensor, signal: Tensor, past: int, start: Tensor, taps: int) -> Tensor:
     from snn_delays.ops.delay.gather_numba_cuda_kernels import OUTPUTS, kernels
 
     outputs, inputs, count = start.shape
@@ -57,9 +57,9 @@ def _grad_values(grad_y: Tensor, extended: Tensor, start: Tensor, max_delay_step
     parts = gather_cuda.parts_of_batch(grad_y.shape[1], blocks * OUTPUTS)
     part = grad_y.new_zeros(parts, taps, outputs, inputs, count)
     if part.numel() and grad_y.numel():
-        args = (by_neuron(grad_y), by_neuron(extended), (max_delay_steps - start).contiguous(), part)
+        args = (by_neuron(grad_y), by_neuron(signal), (past - start).contiguous(), part)
         numba_launch.launch(kernels(part.dtype)[1], (blocks * parts,), (LANES, OUTPUTS), part, args)
     return part.sum(0) if parts > 1 else part[0]
 
 
-KERNELS = GatherKernels(_forward, _grad_extended, _grad_values)
+KERNELS = GatherKernels(_forward, _grad_signal, _grad_values)

@@ -32,8 +32,11 @@ def tables(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @njit(parallel=True, cache=True)
-def rfft(x, scale, n, blocks, hop, place, take, radices, cosine, sine, first_row, spectrum):  # type: ignore[no-untyped-def]
-    """Spectrum of blocks of ``scale * x``: block k holds ``x[k hop + j]`` at step ``place + j`` for ``j < take``."""
+def rfft(x, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, first_row, spectrum):  # type: ignore[no-untyped-def]
+    """Spectrum of blocks of ``scale * x`` behind some silence.
+
+    Block k holds ``x[k hop + j - silence]`` at step ``place + j`` for ``j < take``.
+    """
     steps, rows, columns = x.shape
     half, zero = spectrum.dtype.type(0.5), spectrum.dtype.type(0)
     pieces = (columns + 2 * LANES - 1) // (2 * LANES)
@@ -44,11 +47,13 @@ def rfft(x, scale, n, blocks, hop, place, take, radices, cosine, sine, first_row
         left, right = min(lanes, columns - a), max(0, min(lanes, columns - a - lanes))
         buffer = np.empty((4, n * lanes), spectrum.dtype)
         real, imag = buffer[0], buffer[1]
-        last = max(0, min(take, steps - block * hop))
-        real[: place * lanes] = zero
-        imag[: place * lanes] = zero
-        for j in range(last):
-            line = x[block * hop + j, row]
+        begin = block * hop - silence
+        last = max(0, min(take, steps - begin))
+        first = min(max(0, -begin), last)
+        real[: (place + first) * lanes] = zero
+        imag[: (place + first) * lanes] = zero
+        for j in range(first, last):
+            line = x[begin + j, row]
             to_real = real[(place + j) * lanes : (place + j + 1) * lanes]
             to_imag = imag[(place + j) * lanes : (place + j + 1) * lanes]
             from_left, from_right = line[a : a + left], line[a + left : a + left + right]
@@ -79,8 +84,8 @@ def rfft(x, scale, n, blocks, hop, place, take, radices, cosine, sine, first_row
 
 
 @njit(parallel=True, cache=True)
-def irfft(spectrum, n, blocks, hop, skip, take, radices, cosine, sine, first_row, y):  # type: ignore[no-untyped-def]
-    """Add up the blocks of a spectrum: step ``skip + j`` of block k goes to ``y[k hop + j]`` for ``j < take``."""
+def irfft(spectrum, n, blocks, hop, silence, skip, take, radices, cosine, sine, first_row, y):  # type: ignore[no-untyped-def]
+    """Add up the blocks of a spectrum: step ``skip + j`` of block k goes to ``y[k hop + j - silence]``."""
     steps, rows, columns = y.shape
     zero, share = y.dtype.type(0), y.dtype.type(1.0 / n)
     pieces = (columns + 2 * LANES - 1) // (2 * LANES)
@@ -122,9 +127,10 @@ def irfft(spectrum, n, blocks, hop, skip, take, radices, cosine, sine, first_row
                     ci[left:] = zero
             at = _transform(buffer, n, lanes, radices, cosine, sine)
             imag, real = buffer[at], buffer[at + 1]
-            last = min(take, steps - block * hop)
-            for j in range(last):
-                t = block * hop + j
+            begin = block * hop - silence
+            last = min(take, steps - begin)
+            for j in range(max(0, -begin), last):
+                t = begin + j
                 to_left, to_right = y[t, row, a:b], y[t, row, b : b + right]
                 from_real = real[(skip + j) * lanes : (skip + j + 1) * lanes]
                 from_imag = imag[(skip + j) * lanes : (skip + j + 1) * lanes]
@@ -138,7 +144,7 @@ def irfft(spectrum, n, blocks, hop, skip, take, radices, cosine, sine, first_row
                         to_left[i] = share * from_real[i]
                     for i in range(right):
                         to_right[i] = share * from_imag[i]
-            written = max(written, block * hop + last)
+            written = max(written, begin + last)
 
 
 @njit

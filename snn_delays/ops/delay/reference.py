@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay.taps import delay_kernel
 
 
@@ -12,9 +13,11 @@ def refuses(**call: Any) -> None:
 
 
 def run(
-    extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
+    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+    taps: str,
+) -> Tensor:  # fmt: skip
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
+    extended = joined(x, history, max_delay_steps)
     kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
     steps = extended.shape[0] - max_delay_steps
     return sum(

@@ -10,13 +10,13 @@ longer sequences are cut into blocks (overlap-save).
 No dense kernel is kept (:mod:`snn_delays.ops.delay.spectral_kernel`), and the backward pass computes the spectra anew.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn_delays.ops.delay.cost import ONE_BY_ONE
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.spectral_kernel import kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.lanes import follow_torch_threads
@@ -28,53 +28,59 @@ from snn_delays.ops.workspace import scratch
 SPECTRUM_BYTES = 2**22  # of the kernel's spectrum that a thread uses at once
 
 
-def refuses(extended: Tensor, weight: Tensor, max_delay_steps: int, **_: Any) -> str | None:
+def refuses(x: Tensor, weight: Tensor, max_delay_steps: int, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if extended.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {extended.device}"
-    if extended.dtype not in (torch.float32, torch.float64) or weight.dtype != extended.dtype:
-        return f"it computes in float32 or float64; the input is {extended.dtype}, the weight {weight.dtype}"
+    if x.device.type != "cpu":
+        return f"it runs on the CPU and the input is on {x.device}"
+    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
+        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
     return None
 
 
 def run(
-    extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
-    steps = extended.shape[0] - max_delay_steps
-    if 0 in (steps, *extended.shape[1:], weight.shape[0], weight.shape[2]):
-        return extended.new_zeros(steps, extended.shape[1], weight.shape[0])
-    result: Tensor = _Spectral.apply(extended, weight, delay, sigma, max_delay_steps, taps)
+    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+    taps: str,
+) -> Tensor:  # fmt: skip
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
+    if 0 in (*x.shape, weight.shape[0], weight.shape[2]):
+        return x.new_zeros(*x.shape[:2], weight.shape[0])
+    signal, past = with_past(x, history)
+    result: Tensor = _Spectral.apply(signal, past, weight, delay, sigma, max_delay_steps, taps)
     return result
 
 
 class _Spectral(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-    ) -> Tensor:
-        plan = SpectralPlan(extended.shape[0] - max_delay_steps, max_delay_steps, extended.dtype)
+        ctx: Any, signal: Tensor, past: int, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+        taps: str,
+    ) -> Tensor:  # fmt: skip
+        plan = SpectralPlan(signal.shape[0] - past, max_delay_steps, past, signal.dtype)
         outputs, inputs, _ = weight.shape
-        batch = extended.shape[1]
+        batch = signal.shape[1]
         rows = plan.blocks * batch
+        learns = any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
-        packed = pack(extended) if any(ctx.needs_input_grad[1:4]) else Packed(extended, 1.0)
+        packed = pack(signal) if learns else Packed(signal, 1.0)
         ctx.plan, ctx.taps, ctx.batch, ctx.scale = plan, taps, batch, packed.scale
-        ctx.save_for_backward(packed.numbers if any(ctx.needs_input_grad[1:4]) else None, weight, delay, sigma)
-        kernel = kernel_spectrum(plan, weight, delay, sigma, taps, ctx.needs_input_grad[3])
+        ctx.save_for_backward(packed.numbers if learns else None, weight, delay, sigma)
+        kernel = kernel_spectrum(plan, weight, delay, sigma, taps, ctx.needs_input_grad[4])
         x = plan.transform(packed, plan.scratch("input", rows, inputs))
-        y = plan.scratch("output", rows, outputs)
+        # Of equal size, the output's spectrum takes the place of the input's, frequency by frequency.
+        y = x if inputs == outputs else plan.scratch("output", rows, outputs)
 
         def multiply(begin: int, end: int) -> None:
             for first, last in _chunks(begin, end, weight):
                 # [real; imaginary] input times [real, imaginary] kernel: four real products at once.
-                four = _products(x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT)
-                for y_f, four_f in zip(y[first:last], four):
-                    torch.sub(four_f[:rows, :outputs], four_f[rows:, outputs:], out=y_f[0])
-                    torch.add(four_f[:rows, outputs:], four_f[rows:, :outputs], out=y_f[1])
+                left, right = x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT
+                for a, b in _at_once(left, right):
+                    four = _product(left[a:b], right[a:b])
+                    y_part = y[first + a : first + b]
+                    torch.sub(four[:, :rows, :outputs], four[:, rows:, outputs:], out=y_part[:, 0])
+                    torch.add(four[:, :rows, outputs:], four[:, rows:, :outputs], out=y_part[:, 1])
 
         share_out(multiply, plan.frequencies)
-        current = extended.new_empty(plan.steps, batch, outputs)
+        current = signal.new_empty(plan.steps, batch, outputs)
         return plan.restore(y, current, skip=max_delay_steps, take=plan.hop)
 
     @staticmethod
@@ -84,9 +90,9 @@ class _Spectral(torch.autograd.Function):
         plan: SpectralPlan = ctx.plan
         outputs, inputs, _ = weight.shape
         rows = plan.blocks * ctx.batch
-        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:4])
+        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
-        kernel = kernel_spectrum(plan, weight, delay, sigma, ctx.taps, ctx.needs_input_grad[3])
+        kernel = kernel_spectrum(plan, weight, delay, sigma, ctx.taps, ctx.needs_input_grad[4])
         # The steps that wrapped around were thrown away: no gradient enters there.
         g = plan.scratch("output", rows, outputs)
         plan.transform(Packed(grad_current, 1.0), g, place=plan.max_delay_steps, take=plan.hop)
@@ -95,28 +101,31 @@ class _Spectral(torch.autograd.Function):
             plan.transform(Packed(numbers, ctx.scale), x)
 
         def multiply(begin: int, end: int) -> None:
-            collect = kernel.collector(begin) if for_kernel else None
             for first, last in _chunks(begin, end, weight):
-                # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
-                wide = scratch("wide", (last - first, 2, rows, 2, outputs), plan.dtype)
-                wide[:, 0] = g[first:last].transpose(1, 2)
-                wide[:, 1, :, 0] = g[first:last, 1]
-                torch.neg(g[first:last, 0], out=wide[:, 1, :, 1])
-                square = wide.view(last - first, 2 * rows, 2 * outputs)
-                x_part = x[first:last].view(last - first, 2 * rows, inputs)
-                grad_x = _products(square, kernel.part(first, last).flatten(1, 2)) if for_input else None
-                if collect is not None:
-                    collect(first, last, _products(square.mT, x_part))
-                if grad_x is not None:  # in the place of the input's spectrum, which is not needed any more
-                    for x_f, grad_f in zip(x_part, grad_x):
-                        x_f.copy_(grad_f)
+                right = kernel.part(first, last).flatten(1, 2)
+                into = kernel.room(first, last).flatten(1, 2) if for_kernel else None
+                x_all = x[first:last].view(last - first, 2 * rows, inputs)
+                for a, b in _at_once(right, x_all):
+                    # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
+                    g_part, x_part = g[first + a : first + b], x_all[a:b]
+                    wide = scratch("wide", (b - a, 2, rows, 2, outputs), plan.dtype)
+                    wide[:, 0] = g_part.transpose(1, 2)
+                    wide[:, 1, :, 0] = g_part[:, 1]
+                    torch.neg(g_part[:, 0], out=wide[:, 1, :, 1])
+                    square = wide.view(b - a, 2 * rows, 2 * outputs)
+                    grad_x = _product(square, right[a:b]) if for_input else None
+                    if into is not None:
+                        into[a:b] = _product(square.mT, x_part)
+                    if grad_x is not None:  # in the place of the input's spectrum, which is not needed any more
+                        x_part.copy_(grad_x)
+                if into is not None:
+                    kernel.take_in(begin, first, last)
 
         share_out(multiply, plan.frequencies)
-        grad_extended = None
+        grad_signal = None
         if for_input:
-            steps = plan.steps + plan.max_delay_steps
-            grad_extended = plan.restore(x, grad_current.new_empty(steps, ctx.batch, inputs))
-        return grad_extended, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
+            grad_signal = plan.restore(x, grad_current.new_empty(plan.past + plan.steps, ctx.batch, inputs))
+        return grad_signal, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
 
 
 def _chunks(begin: int, end: int, weight: Tensor) -> list[tuple[int, int]]:
@@ -125,8 +134,14 @@ def _chunks(begin: int, end: int, weight: Tensor) -> list[tuple[int, int]]:
     return [(f, min(f + size, end)) for f in range(begin, end, size)]
 
 
-def _products(left: Tensor, right: Tensor) -> Sequence[Tensor]:
-    """``left[f] @ right[f]``: by one call for small matrices, by the faster product one by one for large ones."""
-    if left.shape[1] * right.shape[1] * right.shape[2] < ONE_BY_ONE:
-        return (left @ right).unbind(0)
-    return [linear(left_f, right_f.T) for left_f, right_f in zip(left, right)]
+def _at_once(left: Tensor, right: Tensor) -> list[tuple[int, int]]:
+    """Parts of a batch of products: all in one for small matrices, one by one for large ones."""
+    count = len(left)
+    if left[0].numel() * right.shape[2] < ONE_BY_ONE:
+        return [(0, count)]
+    return [(k, k + 1) for k in range(count)]
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """``left[k] @ right[k]``; a single one by the faster product."""
+    return left @ right if len(left) > 1 else linear(left[0], right[0].T).unsqueeze(0)

@@ -12,42 +12,45 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.delay.kernel_parts import kernel_gradients, output_parts, part
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.delay.transform_length import transform_length
 
 KERNEL_BYTES = 2**25  # of the kernel built at once
 
 
-def refuses(extended: Tensor, weight: Tensor, **_: Any) -> str | None:
+def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on every device."""
-    if extended.dtype not in (torch.float32, torch.float64) or weight.dtype != extended.dtype:
-        return f"it computes in float32 or float64; the input is {extended.dtype}, the weight {weight.dtype}"
+    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
+        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
     return None
 
 
 def run(
-    extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-) -> Tensor:
-    """See :func:`snn_delays.ops.delay.delayed_linear`; ``extended`` is the history followed by the input."""
-    steps = extended.shape[0] - max_delay_steps
-    if 0 in (steps, *extended.shape[1:], weight.shape[0], weight.shape[2]):
-        return extended.new_zeros(steps, extended.shape[1], weight.shape[0])
-    result: Tensor = _SpectralFFT.apply(extended, weight, delay, sigma, max_delay_steps, taps)
+    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+    taps: str,
+) -> Tensor:  # fmt: skip
+    """See :func:`snn_delays.ops.delay.delayed_linear`."""
+    if 0 in (*x.shape, weight.shape[0], weight.shape[2]):
+        return x.new_zeros(*x.shape[:2], weight.shape[0])
+    signal, past = with_past(x, history)
+    result: Tensor = _SpectralFFT.apply(signal, past, weight, delay, sigma, max_delay_steps, taps)
     return result
 
 
 class _SpectralFFT(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, extended: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str
-    ) -> Tensor:
-        ctx.max_delay_steps, ctx.taps = max_delay_steps, taps
-        ctx.save_for_backward(extended, weight, delay, sigma)
-        steps, batch = extended.shape[0] - max_delay_steps, extended.shape[1]
+        ctx: Any, signal: Tensor, past: int, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
+        taps: str,
+    ) -> Tensor:  # fmt: skip
+        ctx.max_delay_steps, ctx.taps, ctx.silence = max_delay_steps, taps, max_delay_steps - past
+        ctx.save_for_backward(signal, weight, delay, sigma)
+        steps, batch = signal.shape[0] - past, signal.shape[1]
         n, blocks = transform_length(steps, max_delay_steps)
         hop = n - max_delay_steps
-        x = _spectrum(extended, n, blocks, hop)
-        current = extended.new_empty(steps, batch, weight.shape[0])
+        x = _spectrum(signal, ctx.silence, n, blocks, hop)
+        current = signal.new_empty(steps, batch, weight.shape[0])
         for rows in output_parts(weight, max_delay_steps + 1, KERNEL_BYTES):
             kernel = _kernel_spectrum(weight, delay, sigma, rows, max_delay_steps, taps, n)
             y = torch.fft.irfft(x @ kernel.mT, n, dim=0)[max_delay_steps:]
@@ -58,21 +61,20 @@ class _SpectralFFT(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_current: Tensor) -> Any:
-        extended, weight, delay, sigma = ctx.saved_tensors
+        signal, weight, delay, sigma = ctx.saved_tensors
         longest = ctx.max_delay_steps
         steps, batch = grad_current.shape[:2]
         n, blocks = transform_length(steps, longest)
         hop = n - longest
-        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:4])
-        x = _spectrum(extended, n, blocks, hop) if for_kernel else None
+        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
+        x = _spectrum(signal, ctx.silence, n, blocks, hop) if for_kernel else None
         given = (weight, delay, sigma)
         grads = [torch.zeros_like(t) if for_kernel and t is not None else None for t in given]
         grad_x: Tensor | None = None
         for rows in output_parts(weight, longest + 1, KERNEL_BYTES):
             # The steps that wrapped around were thrown away: no gradient enters there.
-            g = torch.fft.rfft(
-                F.pad(_blocks(grad_current[:, :, rows], hop, blocks, hop), (0, 0, 0, 0, longest, 0)), dim=0
-            )
+            g = _blocks(grad_current[:, :, rows], 0, hop, blocks, hop)
+            g = torch.fft.rfft(F.pad(g, (0, 0, 0, 0, longest, 0)), dim=0)
             if for_input:
                 kernel = _kernel_spectrum(weight, delay, sigma, rows, longest, ctx.taps, n)
                 grad_x = g @ kernel.conj() if grad_x is None else grad_x.baddbmm_(g, kernel.conj())
@@ -80,25 +82,25 @@ class _SpectralFFT(torch.autograd.Function):
                 grad_kernel = torch.fft.irfft(g.mT @ x.conj(), n, dim=0)[: longest + 1]
                 kernel_gradients(grad_kernel, rows, given, longest, ctx.taps, grads)
         if grad_x is None:
-            return None, *grads, None, None
+            return None, None, *grads, None, None
         pieces = torch.fft.irfft(grad_x, n, dim=0).view(n, blocks, batch, -1)
-        grad_extended = extended.new_zeros(blocks * hop + longest, batch, extended.shape[2])
+        grad_signal = signal.new_zeros(blocks * hop + longest, batch, signal.shape[2])
         for block in range(blocks):  # neighbours overlap by the longest delay
-            grad_extended[block * hop : block * hop + n] += pieces[:, block]
-        return grad_extended[: extended.shape[0]], *grads, None, None
+            grad_signal[block * hop : block * hop + n] += pieces[:, block]
+        return grad_signal[ctx.silence : ctx.silence + signal.shape[0]], None, *grads, None, None
 
 
-def _blocks(x: Tensor, length: int, blocks: int, hop: int) -> Tensor:
-    """``[length, blocks * batch, neuron]``: block k holds the steps from ``k hop`` on, zeros past the end."""
-    padded = F.pad(x, (0, 0, 0, 0, 0, max(0, (blocks - 1) * hop + length - x.shape[0])))
+def _blocks(x: Tensor, silence: int, length: int, blocks: int, hop: int) -> Tensor:
+    """``[length, blocks * batch, neuron]``: block k holds the steps from ``k hop - silence`` on, zeros outside."""
+    padded = F.pad(x, (0, 0, 0, 0, silence, max(0, (blocks - 1) * hop + length - silence - x.shape[0])))
     if blocks == 1:
         return padded[:length]
     return torch.stack([padded[k * hop : k * hop + length] for k in range(blocks)], 1).flatten(1, 2)
 
 
-def _spectrum(x: Tensor, n: int, blocks: int, hop: int) -> Tensor:
+def _spectrum(x: Tensor, silence: int, n: int, blocks: int, hop: int) -> Tensor:
     """``[frequency, blocks * batch, neuron]``, complex."""
-    return torch.fft.rfft(_blocks(x, n, blocks, hop), dim=0)
+    return torch.fft.rfft(_blocks(x, silence, n, blocks, hop), dim=0)
 
 
 def _kernel_spectrum(

@@ -1,6 +1,5 @@
 """The kernel's spectrum, some frequencies at a time, and the way back from its gradient to weight and delay."""
 
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,12 +23,14 @@ class KernelSpectrum(Protocol):
     def part(self, first: int, last: int) -> Tensor:
         """The frequencies from ``first`` to before ``last``; valid until the next call."""
 
-    def collector(self, begin: int) -> Callable[[int, int, Sequence[Tensor]], None]:
-        """A function that takes in the spectrum of the kernel's gradient, each frequency once.
+    def room(self, first: int, last: int) -> Tensor:
+        """Where the spectrum of the kernel's gradient is to be written: ``[frequency, 2, out, in]``.
 
-        One for each thread, which begins with frequency ``begin``. It is called with the first frequency, the one
-        after the last, and a matrix ``[2 out, in]`` for each.
+        May be the memory of :meth:`part`: write a frequency when its part has been used.
         """
+
+    def take_in(self, thread: int, first: int, last: int) -> None:
+        """Take in what was written to :meth:`room`, each frequency once. Threads go by different numbers."""
 
     def gradients(self) -> Gradients:
         """Gradients of weight, delay and sigma, once those of all frequencies were taken in."""
@@ -63,13 +64,12 @@ class Transformed:
         """See :class:`KernelSpectrum`."""
         return self._spectrum[first:last]
 
-    def collector(self, begin: int) -> Callable[[int, int, Sequence[Tensor]], None]:
-        """See :class:`KernelSpectrum`. The gradient takes the place of the spectrum, which is not needed any more."""
-        return self._collect
+    def room(self, first: int, last: int) -> Tensor:
+        """See :class:`KernelSpectrum`."""
+        return self._spectrum[first:last]
 
-    def _collect(self, first: int, last: int, gradient: Sequence[Tensor]) -> None:
-        for spectrum_f, gradient_f in zip(self._spectrum[first:last], gradient):
-            spectrum_f.copy_(gradient_f.view(spectrum_f.shape))
+    def take_in(self, thread: int, first: int, last: int) -> None:
+        """See :class:`KernelSpectrum`. The gradient has taken the place of the spectrum."""
 
     def gradients(self) -> Gradients:
         """See :class:`KernelSpectrum`."""
@@ -113,21 +113,21 @@ class Expanded:
         room = scratch("kernel", (len(waves), self._factors.shape[1]), self._waves.dtype)
         return torch.mm(waves, self._factors.detach(), out=room).view(last - first, 2, *self._shape)
 
-    def collector(self, begin: int) -> Callable[[int, int, Sequence[Tensor]], None]:
+    def room(self, first: int, last: int) -> Tensor:
         """See :class:`KernelSpectrum`."""
-        total = self._totals[begin] = torch.zeros_like(self._factors, requires_grad=False)
+        return scratch("gradient", (last - first, 2, *self._shape), self._waves.dtype)
 
-        def collect(first: int, last: int, gradient: Sequence[Tensor]) -> None:
-            back = self._back[first:last].flatten(0, 1)
-            room = scratch("gradient", (last - first, 2, *self._shape), total.dtype)
-            for room_f, gradient_f in zip(room, gradient):
-                room_f.copy_(gradient_f.view(room_f.shape))
-            total.addmm_(back.T, room.view(len(back), -1))
-
-        return collect
+    def take_in(self, thread: int, first: int, last: int) -> None:
+        """See :class:`KernelSpectrum`."""
+        back, gradient = self._back[first:last].flatten(0, 1), self.room(first, last)
+        if thread not in self._totals:
+            self._totals[thread] = torch.zeros_like(self._factors, requires_grad=False)
+        self._totals[thread].addmm_(back.T, gradient.view(len(back), -1))
 
     def gradients(self) -> Gradients:
         """See :class:`KernelSpectrum`."""
-        total = torch.stack([self._totals[begin] for begin in sorted(self._totals)]).sum(0)  # always in the same order
+        total = torch.stack([self._totals[thread] for thread in sorted(self._totals)]).sum(
+            0
+        )  # always in the same order
         weight, delay = torch.autograd.grad(self._factors, self._leaves, total)
         return weight, delay, None
