@@ -11,6 +11,11 @@ from snn_delays.nn.neuron import LIF
 from snn_delays.nn.norm import BatchNorm
 
 
+def has_hooks(layer: SpikingModule) -> bool:
+    """Whether somebody looks at what goes into a layer or comes out of it."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
 def run_together(
     layers: Sequence[SpikingModule], states: Sequence[Any], x: Tensor, valid: Tensor | None
 ) -> tuple[Tensor, list[Any]] | None:
@@ -23,7 +28,7 @@ def run_together(
     norm, neuron, *rest = layers
     dropout = rest[0] if rest and type(rest[0]) is Dropout else None
     group = [norm, neuron] if dropout is None else [norm, neuron, dropout]
-    if not norm.training or any(layer._forward_hooks or layer._forward_pre_hooks for layer in group):
+    if not norm.training or any(has_hooks(layer) for layer in group):
         return None
     assert isinstance(norm, BatchNorm)
     assert isinstance(neuron, LIF)

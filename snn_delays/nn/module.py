@@ -48,24 +48,37 @@ class Sequential(SpikingModule):
 
     def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
         """Run the layers; ``state`` is the tuple that an earlier call returned, or None."""
+        return self._run([x], state, valid)
+
+    def _run(self, taken: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple[Tensor, tuple]:
+        """Run the layers on the tensor that is taken out of the list: no caller keeps it longer than it is needed."""
+        from snn_delays.nn.fused import has_hooks, run_together
+
         if state is None:
             state = (None,) * len(self)
         elif len(state) != len(self):
             raise ShapeError(
                 f"the state has {len(state)} parts, this network {len(self)} layers; pass its own state back"
             )
-        from snn_delays.nn.fused import run_together
-
-        layers = list(self)
+        x, layers = taken.pop(), list(self)
         states: list[Any] = []
         while len(states) < len(layers):
             at = len(states)
+            layer = layers[at]
+            if type(layer) is Sequential and not has_hooks(layer):
+                taken.append(x)
+                del x
+                x, one = layer._run(taken, state[at], valid)
+                states.append(one)
+                continue
             together = run_together(layers[at:], state[at:], x, valid)
             if together is None:
-                x, one = layers[at](x, state[at], valid)
-                together = x, [one]
-            x, found = together
-            states += found
+                x, one = layer(x, state[at], valid)
+                states.append(one)
+            else:
+                x, found = together
+                states += found
+            del together
         return x, tuple(states)
 
 

@@ -8,6 +8,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from snn_delays.ops.lanes import follow_torch_threads
+from snn_delays.ops.workspace import empty
 
 PIECE = 2**15  # numbers that a thread looks at together
 
@@ -30,7 +31,7 @@ def pack(x: Tensor) -> Packed:
     follow_torch_threads()
     scale = _smallest(flat)
     if np.isfinite(scale) and scale > 0:
-        numbers = torch.empty(values.shape, dtype=torch.uint8)
+        numbers = empty(values.shape, torch.uint8)
         if _divide(flat, scale, numbers.view(-1).numpy()):
             return Packed(numbers, float(scale))
     return Packed(values, 1.0)

@@ -12,7 +12,7 @@ from snn_delays.ops.delay.gather_function import GatherKernels, gather
 from snn_delays.ops.delay.gather_kernels import LANES, TERMS
 from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.lanes import follow_torch_threads
-from snn_delays.ops.workspace import scratch
+from snn_delays.ops.workspace import empty, scratch
 
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
@@ -37,7 +37,7 @@ def run(
 def _add_up(x: Tensor, before: int, after: int, offset: Tensor, coefficient: Tensor, steps: int) -> Tensor:
     """``y[t,b,o] = sum_{n,j} coefficient[o,n,j] x[t + offset[o,n,j] - before, b, n]``, x silent outside."""
     outputs, neurons, each = offset.shape
-    y = x.new_empty(steps, x.shape[1], outputs)
+    y = empty((steps, x.shape[1], outputs), x.dtype)
     if 0 in y.shape:
         return y
     terms = neurons * each

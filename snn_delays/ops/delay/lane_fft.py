@@ -32,12 +32,12 @@ def tables(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @njit(parallel=True, cache=True)
-def rfft(x, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, first_row, spectrum):  # type: ignore[no-untyped-def]
-    """Spectrum of blocks of ``scale * x`` behind some silence.
+def rfft(x, x_row, rows, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, first_row, spectrum):  # type: ignore[no-untyped-def]
+    """Spectrum of blocks of ``scale * x`` behind some silence, of ``rows`` rows from ``x_row`` on.
 
     Block k holds ``x[k hop + j - silence]`` at step ``place + j`` for ``j < take``.
     """
-    steps, rows, columns = x.shape
+    steps, _, columns = x.shape
     half, zero = spectrum.dtype.type(0.5), spectrum.dtype.type(0)
     pieces = (columns + 2 * LANES - 1) // (2 * LANES)
     lanes = (columns + 2 * pieces - 1) // (2 * pieces)
@@ -53,7 +53,7 @@ def rfft(x, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, 
         real[: (place + first) * lanes] = zero
         imag[: (place + first) * lanes] = zero
         for j in range(first, last):
-            line = x[begin + j, row]
+            line = x[begin + j, x_row + row]
             to_real = real[(place + j) * lanes : (place + j + 1) * lanes]
             to_imag = imag[(place + j) * lanes : (place + j + 1) * lanes]
             from_left, from_right = line[a : a + left], line[a + left : a + left + right]
@@ -84,9 +84,12 @@ def rfft(x, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, 
 
 
 @njit(parallel=True, cache=True)
-def irfft(spectrum, n, blocks, hop, silence, skip, take, radices, cosine, sine, first_row, y):  # type: ignore[no-untyped-def]
-    """Add up the blocks of a spectrum: step ``skip + j`` of block k goes to ``y[k hop + j - silence]``."""
-    steps, rows, columns = y.shape
+def irfft(spectrum, n, blocks, hop, silence, skip, take, radices, cosine, sine, first_row, y, y_row, rows):  # type: ignore[no-untyped-def]
+    """Add up the blocks of a spectrum: step ``skip + j`` of block k goes to ``y[k hop + j - silence]``.
+
+    The spectrum has ``rows`` rows of ``y``, from ``y_row`` on.
+    """
+    steps, _, columns = y.shape
     zero, share = y.dtype.type(0), y.dtype.type(1.0 / n)
     pieces = (columns + 2 * LANES - 1) // (2 * LANES)
     lanes = (columns + 2 * pieces - 1) // (2 * pieces)
@@ -131,7 +134,7 @@ def irfft(spectrum, n, blocks, hop, silence, skip, take, radices, cosine, sine, 
             last = min(take, steps - begin)
             for j in range(max(0, -begin), last):
                 t = begin + j
-                to_left, to_right = y[t, row, a:b], y[t, row, b : b + right]
+                to_left, to_right = y[t, y_row + row, a:b], y[t, y_row + row, b : b + right]
                 from_real = real[(skip + j) * lanes : (skip + j + 1) * lanes]
                 from_imag = imag[(skip + j) * lanes : (skip + j + 1) * lanes]
                 if t < written:

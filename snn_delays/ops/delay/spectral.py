@@ -10,6 +10,7 @@ longer sequences are cut into blocks (overlap-save).
 No dense kernel is kept (:mod:`snn_delays.ops.delay.spectral_kernel`), and the backward pass computes the spectra anew.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from snn_delays.ops.delay.cost import ONE_BY_ONE
 from snn_delays.ops.delay.signal import with_past
-from snn_delays.ops.delay.spectral_kernel import kernel_spectrum
+from snn_delays.ops.delay.spectral_kernel import KernelSpectrum, kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.packed import Packed, pack
 from snn_delays.ops.threads import share_out
-from snn_delays.ops.workspace import scratch
+from snn_delays.ops.workspace import empty, scratch
 
 SPECTRUM_BYTES = 2**22  # of the kernel's spectrum that a thread uses at once
 
@@ -58,30 +59,23 @@ class _Spectral(torch.autograd.Function):
         plan = SpectralPlan(signal.shape[0] - past, max_delay_steps, past, signal.dtype)
         outputs, inputs, _ = weight.shape
         batch = signal.shape[1]
-        rows = plan.blocks * batch
         learns = any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
         packed = pack(signal) if learns else Packed(signal, 1.0)
-        ctx.plan, ctx.taps, ctx.batch, ctx.scale = plan, taps, batch, packed.scale
+        ctx.plan, ctx.taps, ctx.scale = plan, taps, packed.scale
         ctx.save_for_backward(packed.numbers if learns else None, weight, delay, sigma)
         kernel = kernel_spectrum(plan, weight, delay, sigma, taps, ctx.needs_input_grad[4])
-        x = plan.transform(packed, plan.scratch("input", rows, inputs))
-        # Of equal size, the output's spectrum takes the place of the input's, frequency by frequency.
-        y = x if inputs == outputs else plan.scratch("output", rows, outputs)
-
-        def multiply(begin: int, end: int) -> None:
-            for first, last in _chunks(begin, end, weight):
-                # [real; imaginary] input times [real, imaginary] kernel: four real products at once.
-                left, right = x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT
-                for a, b in _at_once(left, right):
-                    four = _product(left[a:b], right[a:b])
-                    y_part = y[first + a : first + b]
-                    torch.sub(four[:, :rows, :outputs], four[:, rows:, outputs:], out=y_part[:, 0])
-                    torch.add(four[:, :rows, outputs:], four[:, rows:, :outputs], out=y_part[:, 1])
-
-        share_out(multiply, plan.frequencies)
-        current = signal.new_empty(plan.steps, batch, outputs)
-        return plan.restore(y, current, skip=max_delay_steps, take=plan.hop)
+        current = empty((plan.steps, batch, outputs), signal.dtype)
+        for samples in plan.groups(batch, inputs if inputs == outputs else inputs + outputs):
+            rows = plan.blocks * (samples.stop - samples.start)
+            # Of equal size, the output's spectrum takes the place of the input's, frequency by frequency.
+            columns = (inputs,) if inputs == outputs else (inputs, outputs)
+            x, *apart = plan.spectra(rows, *columns)
+            y = apart[0] if apart else x
+            plan.transform(packed, samples, x)
+            share_out(partial(_multiply, x, kernel, y), plan.frequencies)
+            plan.restore(y, current, samples, skip=max_delay_steps, take=plan.hop)
+        return current
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -89,48 +83,67 @@ class _Spectral(torch.autograd.Function):
         numbers, weight, delay, sigma = ctx.saved_tensors
         plan: SpectralPlan = ctx.plan
         outputs, inputs, _ = weight.shape
-        rows = plan.blocks * ctx.batch
+        batch = grad_current.shape[1]
         for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
         kernel = kernel_spectrum(plan, weight, delay, sigma, ctx.taps, ctx.needs_input_grad[4])
-        # The steps that wrapped around were thrown away: no gradient enters there.
-        g = plan.scratch("output", rows, outputs)
-        plan.transform(Packed(grad_current, 1.0), g, place=plan.max_delay_steps, take=plan.hop)
-        x = plan.scratch("input", rows, inputs)
-        if for_kernel:
-            plan.transform(Packed(numbers, ctx.scale), x)
-
-        def multiply(begin: int, end: int) -> None:
-            for first, last in _chunks(begin, end, weight):
-                right = kernel.part(first, last).flatten(1, 2)
-                into = kernel.room(first, last).flatten(1, 2) if for_kernel else None
-                x_all = x[first:last].view(last - first, 2 * rows, inputs)
-                for a, b in _at_once(right, x_all):
-                    # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
-                    g_part, x_part = g[first + a : first + b], x_all[a:b]
-                    wide = scratch("wide", (b - a, 2, rows, 2, outputs), plan.dtype)
-                    wide[:, 0] = g_part.transpose(1, 2)
-                    wide[:, 1, :, 0] = g_part[:, 1]
-                    torch.neg(g_part[:, 0], out=wide[:, 1, :, 1])
-                    square = wide.view(b - a, 2 * rows, 2 * outputs)
-                    grad_x = _product(square, right[a:b]) if for_input else None
-                    if into is not None:
-                        into[a:b] = _product(square.mT, x_part)
-                    if grad_x is not None:  # in the place of the input's spectrum, which is not needed any more
-                        x_part.copy_(grad_x)
-                if into is not None:
-                    kernel.take_in(begin, first, last)
-
-        share_out(multiply, plan.frequencies)
-        grad_signal = None
-        if for_input:
-            grad_signal = plan.restore(x, grad_current.new_empty(plan.past + plan.steps, ctx.batch, inputs))
+        grad_signal = empty((plan.past + plan.steps, batch, inputs), plan.dtype) if for_input else None
+        groups = plan.groups(batch, inputs + outputs) if kernel.lasts or not for_kernel else [slice(0, batch)]
+        for samples in groups:
+            rows = plan.blocks * (samples.stop - samples.start)
+            g, x = plan.spectra(rows, outputs, inputs)
+            # The steps that wrapped around were thrown away: no gradient enters there.
+            plan.transform(Packed(grad_current, 1.0), samples, g, place=plan.max_delay_steps, take=plan.hop)
+            if for_kernel:
+                plan.transform(Packed(numbers, ctx.scale), samples, x)
+            share_out(partial(_multiply_back, g, kernel, x, for_input, for_kernel), plan.frequencies)
+            if grad_signal is not None:
+                plan.restore(x, grad_signal, samples)
         return grad_signal, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
 
 
-def _chunks(begin: int, end: int, weight: Tensor) -> list[tuple[int, int]]:
+def _multiply(x: Tensor, kernel: KernelSpectrum, y: Tensor, begin: int, end: int) -> None:
+    """``y = x kernel`` for the frequencies from ``begin`` to before ``end``."""
+    rows, outputs = y.shape[2:]
+    for first, last in _chunks(begin, end, x.shape[3] * outputs * x.element_size()):
+        # [real; imaginary] input times [real, imaginary] kernel: four real products at once.
+        left, right = x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT
+        for a, b in _at_once(left, right):
+            four = _product(left[a:b], right[a:b])
+            y_part = y[first + a : first + b]
+            torch.sub(four[:, :rows, :outputs], four[:, rows:, outputs:], out=y_part[:, 0])
+            torch.add(four[:, :rows, outputs:], four[:, rows:, :outputs], out=y_part[:, 1])
+
+
+def _multiply_back(
+    g: Tensor, kernel: KernelSpectrum, x: Tensor, for_input: bool, for_kernel: bool, begin: int, end: int
+) -> None:
+    """Gradients by kernel and input for some frequencies; that by the input takes the place of ``x``."""
+    rows, outputs, inputs = g.shape[2], g.shape[3], x.shape[3]
+    for first, last in _chunks(begin, end, inputs * outputs * x.element_size()):
+        right = kernel.part(first, last).flatten(1, 2)
+        into = kernel.room(first, last).flatten(1, 2) if for_kernel else None
+        x_all = x[first:last].view(last - first, 2 * rows, inputs)
+        for a, b in _at_once(right, x_all):
+            # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
+            g_part, x_part = g[first + a : first + b], x_all[a:b]
+            wide = scratch("wide", (b - a, 2, rows, 2, outputs), x.dtype)
+            wide[:, 0] = g_part.transpose(1, 2)
+            wide[:, 1, :, 0] = g_part[:, 1]
+            torch.neg(g_part[:, 0], out=wide[:, 1, :, 1])
+            square = wide.view(b - a, 2 * rows, 2 * outputs)
+            grad_x = _product(square, right[a:b]) if for_input else None
+            if into is not None:
+                into[a:b] = _product(square.mT, x_part)
+            if grad_x is not None:
+                x_part.copy_(grad_x)
+        if into is not None:
+            kernel.take_in(begin, first, last)
+
+
+def _chunks(begin: int, end: int, kernel_bytes: int) -> list[tuple[int, int]]:
     """Frequencies whose kernels fit the caches together."""
-    size = max(1, SPECTRUM_BYTES // (2 * weight[..., 0].numel() * weight.element_size()))
+    size = max(1, SPECTRUM_BYTES // (2 * kernel_bytes))
     return [(f, min(f + size, end)) for f in range(begin, end, size)]
 
 

@@ -18,7 +18,12 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class KernelSpectrum(Protocol):
-    """Spectrum ``[frequency, 2, out, in]`` of the kernel of weight, delay and sigma."""
+    """Spectrum ``[frequency, 2, out, in]`` of the kernel of weight, delay and sigma.
+
+    ``lasts``: whether the spectrum can be passed over again while its gradient is taken in.
+    """
+
+    lasts: bool
 
     def part(self, first: int, last: int) -> Tensor:
         """The frequencies from ``first`` to before ``last``; valid until the next call."""
@@ -50,11 +55,13 @@ def kernel_spectrum(
 class Transformed:
     """The dense kernel, built and transformed a few output neurons at a time; any taps, any width."""
 
+    lasts = False  # the gradient takes its place
+
     def __init__(self, plan: SpectralPlan, weight: Tensor, delay: Tensor, sigma: Tensor | None, taps: str) -> None:
         self._plan, self._given, self._taps = plan, (weight, delay, sigma), taps
         outputs, inputs, _ = weight.shape
         self._rows = output_parts(weight, plan.max_delay_steps + 1, KERNEL_BYTES)
-        self._spectrum = plan.scratch("kernel", outputs, inputs)
+        self._spectrum = plan.kernel_spectrum(outputs, inputs)
         for rows in self._rows:
             parts = weight[rows], part(delay, rows, outputs), part(sigma, rows, outputs)
             kernel = delay_kernel(*parts, plan.max_delay_steps, taps)
@@ -87,6 +94,8 @@ class Expanded:
 
     Source: this package; see :mod:`snn_delays.ops.delay.expansion`.
     """
+
+    lasts = True
 
     def __init__(
         self, plan: SpectralPlan, weight: Tensor, delay: Tensor, sigma: Tensor, coefficients: np.ndarray

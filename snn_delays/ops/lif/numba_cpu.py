@@ -13,7 +13,9 @@ from torch import Tensor
 
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 from snn_delays.ops.lif import function
+from snn_delays.ops.lif.numba_slope import slopes
 from snn_delays.ops.surrogate import Surrogate
+from snn_delays.ops.workspace import empty
 
 
 def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
@@ -39,15 +41,14 @@ def _run_forward(
     options: function.LIFOptions,
     keep_h: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    del keep_h  # fresh memory costs little here beside the loop
     x, shape = as_rows(current), v0.shape
-    h, spikes, v = np.empty_like(x), np.empty_like(x), np.empty(x.shape[1], x.dtype)
+    h, spikes = empty(x.shape if keep_h else (0, x.shape[1]), current.dtype), empty(x.shape, current.dtype)
+    v = np.empty(x.shape[1], x.dtype)
     d, theta, g = (as_row(tensor.expand(shape)) for tensor in (decay, threshold, gain))
     v_reset = x.dtype.type(options.v_reset)
     follow_torch_threads()
-    _forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h, spikes, v)
-    made = torch.from_numpy(h), torch.from_numpy(spikes), torch.from_numpy(v)
-    return made[0].view(current.shape), made[1].view(current.shape), made[2].view(shape)
+    _forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v)
+    return h.view(current.shape) if keep_h else h, spikes.view(current.shape), torch.from_numpy(v).view(shape)
 
 
 def _run_backward(
@@ -59,7 +60,7 @@ def _run_backward(
     kind, a, b = options.surrogate
     # Without a gradient to the gain the current was not kept; the kernel then reads none.
     x = np.empty((0, lanes), h.dtype) if saved.current is None else as_rows(saved.current)
-    grad_x = np.empty_like(h)
+    grad_x = empty(h.shape, saved.h.dtype)
     d, theta, g = (as_row(tensor.expand(shape)) for tensor in (saved.decay, saved.threshold, saved.gain))
     grads = [np.empty(lanes, h.dtype) for _ in range(4)]
     grad_v0, grad_decay, grad_threshold, grad_gain = grads
@@ -67,20 +68,23 @@ def _run_backward(
     _backward(
         as_rows(grad_spikes), as_row(grad_v), h, x, as_row(saved.v0), d, theta, g, number(options.v_reset),
         options.soft_reset, options.detach_reset, options.strict, kind, number(a), number(b),
-        grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
+        grad_x.numpy(), grad_v0, grad_decay, grad_threshold, grad_gain,
     )  # fmt: skip
-    return torch.from_numpy(grad_x).view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in grads)
+    return grad_x.view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in grads)
 
 
 @njit(parallel=True, cache=True)
 def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
+    """``h`` has no steps where it need not be kept."""
     steps, lanes = x.shape
+    keep = h.shape[0] > 0
     for block in prange((lanes + BLOCK - 1) // BLOCK):
         a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
         v, d, th, g = v_out[a:b], decay[a:b], threshold[a:b], gain[a:b]
         v[:] = v0[a:b]
+        alone = np.empty(b - a, x.dtype)
         for t in range(steps):
-            x_t, h_t, s_t = x[t, a:b], h[t, a:b], spikes[t, a:b]
+            x_t, h_t, s_t = x[t, a:b], h[t, a:b] if keep else alone, spikes[t, a:b]
             for j in range(b - a):
                 m = d[j] * (v[j] - v_reset) + v_reset + g[j] * x_t[j]
                 # h - theta is compared with 0, as the reference does, so both round alike.
@@ -103,7 +107,6 @@ def _backward(  # type: ignore[no-untyped-def]
     with_input = x.shape[0] > 0
     # Constants in the arrays' own type: a Python number would turn float32 loops into float64 ones.
     one, zero = h.dtype.type(1), h.dtype.type(0)
-    steepness, peak = h.dtype.type(np.pi / 2) * p, h.dtype.type(0.5) * p
     for block in prange((lanes + BLOCK - 1) // BLOCK):
         a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
         size = b - a
@@ -120,22 +123,7 @@ def _backward(  # type: ignore[no-untyped-def]
                 u = h_t[j] - th[j]
                 fired[j] = one if (u > 0 or (u == 0 and not strict)) else zero
                 slope[j] = u
-            if kind == 0:
-                for j in range(size):
-                    z = steepness * slope[j]
-                    slope[j] = peak / (one + z * z)
-            elif kind == 1:
-                for j in range(size):
-                    z = one + p * abs(slope[j])
-                    slope[j] = one / (z * z)
-            elif kind == 2:
-                for j in range(size):
-                    slope[j] = q * max(one - abs(slope[j]) / p, zero)
-            else:
-                for j in range(size):
-                    # From the negative side, so that the exponential cannot overflow; the slope is even.
-                    e = np.exp(-p * abs(slope[j]))
-                    slope[j] = p * e / ((one + e) * (one + e))
+            slopes(slope, kind, p, q)
             for j in range(size):
                 gs = gs_t[j]
                 if soft_reset:

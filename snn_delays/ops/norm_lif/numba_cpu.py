@@ -14,6 +14,7 @@ from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.lif.function import refuses_surrogate, surrogate_numbers
 from snn_delays.ops.lif.numba_slope import slopes
 from snn_delays.ops.surrogate import Surrogate
+from snn_delays.ops.workspace import empty
 
 BLOCK_BYTES = 2**18  # of membranes that a thread holds in the backward pass: within the second-level cache
 COLUMNS = 32  # neurons whose statistics are taken together
@@ -86,7 +87,7 @@ class _NormLIF(torch.autograd.Function):
         mean = torch.from_numpy(sums[0]) / count
         variance = (torch.from_numpy(sums[1]) / count).clamp_(min=0)
         scale, shift = _affine(gamma, beta, mean, variance, eps)
-        spikes, v = torch.empty_like(current), torch.empty_like(v0, memory_format=torch.contiguous_format)
+        spikes, v = empty(current.shape, current.dtype), torch.empty_like(v0, memory_format=torch.contiguous_format)
         _forward(
             _array(current), _array(valid), _array(mask), _array(v0), _array(scale), _array(shift), *options[:6],
             spikes.numpy(), v.numpy(),
@@ -103,7 +104,7 @@ class _NormLIF(torch.autograd.Function):
         current, gamma, beta, v0, valid, mask, mean, variance = ctx.saved_tensors
         follow_torch_threads()
         scale, shift = _affine(gamma, beta, mean, variance, ctx.eps)
-        grad = torch.empty_like(current)
+        grad = empty(current.shape, current.dtype)
         grad_v0 = torch.empty_like(v0, memory_format=torch.contiguous_format)
         lane_sums = np.empty((2, *v0.shape), _array(current).dtype)
         x, ok = _array(current), _array(valid)
