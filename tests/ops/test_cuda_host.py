@@ -170,7 +170,7 @@ WRONG = [
     (hold_lif, "gs * slope(u, kind, p, q)", "gs * slope(u, 0, p, q)"),
     (hold_integrator, "gv = total * d;", "gv = total;"),
     (hold_integrator, "(t > 0 ? trace[at - lanes] : v0[lane])", "trace[at]"),
-    (hold_delay, "first + longest - delay - m - (TAPS - 1)", "first + longest - delay - m"),
+    (hold_delay, "first + past - delay - m - (TAPS - 1)", "first + past - delay - m"),
     (hold_delay, "w[k] * window[t + (FORWARD ? TAPS - 1 - k : k)]", "w[k] * window[t + TAPS - 1 - k]"),
     (hold_delay, "for (; t < steps; ++t) correlate", "for (; t < steps - 1; ++t) correlate"),
     (hold_delay, "    __syncthreads();\n", ""),

@@ -108,7 +108,7 @@ def _multiply(x: Tensor, kernel: KernelSpectrum, y: Tensor, begin: int, end: int
     for first, last in _chunks(begin, end, x.shape[3] * outputs * x.element_size()):
         # [real; imaginary] input times [real, imaginary] kernel: four real products at once.
         left, right = x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT
-        for a, b in _at_once(left, right):
+        for a, b in _at_once(len(left), 4 * rows * outputs * x.shape[3]):
             four = _product(left[a:b], right[a:b])
             y_part = y[first + a : first + b]
             torch.sub(four[:, :rows, :outputs], four[:, rows:, outputs:], out=y_part[:, 0])
@@ -124,7 +124,7 @@ def _multiply_back(
         right = kernel.part(first, last).flatten(1, 2)
         into = kernel.room(first, last).flatten(1, 2) if for_kernel else None
         x_all = x[first:last].view(last - first, 2 * rows, inputs)
-        for a, b in _at_once(right, x_all):
+        for a, b in _at_once(len(right), 4 * rows * outputs * inputs):
             # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
             g_part, x_part = g[first + a : first + b], x_all[a:b]
             wide = scratch("wide", (b - a, 2, rows, 2, outputs), x.dtype)
@@ -147,10 +147,9 @@ def _chunks(begin: int, end: int, kernel_bytes: int) -> list[tuple[int, int]]:
     return [(f, min(f + size, end)) for f in range(begin, end, size)]
 
 
-def _at_once(left: Tensor, right: Tensor) -> list[tuple[int, int]]:
-    """Parts of a batch of products: all in one for small matrices, one by one for large ones."""
-    count = len(left)
-    if left[0].numel() * right.shape[2] < ONE_BY_ONE:
+def _at_once(count: int, products: int) -> list[tuple[int, int]]:
+    """Parts of ``count`` matrix products: all in one where each is few multiply-adds, one by one where it is many."""
+    if products < ONE_BY_ONE:
         return [(0, count)]
     return [(k, k + 1) for k in range(count)]
 
