@@ -23,7 +23,8 @@ SHAPES = tuple(
         (100, 64, 140, 256, 24, 3.0), (100, 256, 256, 20, 24, 0.0), (100, 8, 64, 64, 24, 0.5),
         (100, 256, 64, 64, 4, 0.5), (100, 64, 256, 256, 1, 0.0), (300, 16, 256, 256, 99, 3.0),
         (1000, 8, 128, 128, 299, 10.0), (1000, 8, 128, 128, 29, 0.0), (20, 1, 256, 256, 24, 0.0),
-        (20, 4, 16, 16, 9, 1.0), (1, 1, 256, 256, 24, 0.0), (100, 1, 140, 128, 24, 0.0), (50, 32, 32, 32, 2, 0.5),
+        (50, 64, 512, 512, 24, 12.0), (20, 4, 16, 16, 9, 1.0), (1, 1, 256, 256, 24, 0.0),
+        (100, 1, 140, 128, 24, 0.0), (50, 32, 32, 32, 2, 0.5),
     )
 )  # fmt: skip
 
@@ -34,12 +35,15 @@ def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape,
     ``tell`` is told of every shape and of the fit. Killed on the way, it leaves the calibration there was.
     """
     rows: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {}
+    totals: list[dict[str, float]] = []
     for number, shape in enumerate(shapes, 1):
-        times = []
+        times, total = [], {}
         for backend, seconds in _measure(shape):
+            total[backend] = sum(seconds)
             for name, things, took in zip(cost.PASSES, cost.features(backend, shape.call()), seconds):
                 rows.setdefault((backend, name), []).append((things, took))
             times.append(f"{backend} {sum(seconds) * 1e3:.1f} ms")
+        totals.append(total)
         tell(f"{number}/{len(shapes)}  {shape}: {', '.join(times)}")
     fitted: dict[str, dict[str, list[float]]] = {}
     for (backend, name), measured in rows.items():
@@ -51,7 +55,15 @@ def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape,
     note = {"torch": torch.__version__, "threads": torch.get_num_threads(), "things": cost.THINGS, "seconds": fitted}
     write_text(path, json.dumps(note, indent=1))
     cost.cost_model.cache_clear()
+    lost = [total[_chosen(shape)] / min(total.values()) for shape, total in zip(shapes, totals)]
+    tell(
+        f"chosen with these: the fastest for {lost.count(1.0)} of {len(lost)} shapes, at worst {max(lost):.2f} times it"
+    )
     return path
+
+
+def _chosen(shape: Shape) -> str:
+    return OPERATION.choose(shape.call()).name
 
 
 def fit(things: tuple[tuple[float, ...], ...], seconds: tuple[float, ...]) -> list[float]:

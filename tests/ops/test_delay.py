@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mutants import DELAY_MUTATIONS, mutant_delay
 
 from snn_delays.ops import delayed_linear
-from snn_delays.ops.delay import OPERATION, example_call
+from snn_delays.ops.delay import OPERATION, example_call, spectral_plan
+from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.delay.taps import TAPS
 
 CASES = list(delay_cases())
@@ -21,6 +22,22 @@ ALL = ["reference", *BACKENDS]
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_backend_equals_reference(backend: str, case: DelayCase) -> None:
     delay_contract(implementation(delayed_linear, example_call(), backend), case)
+
+
+@pytest.mark.parametrize("sample_bytes", [1, 3000])
+@pytest.mark.parametrize("wide", [0.0, 20.0])
+def test_spectral_equals_reference_a_few_samples_at_a_time(
+    wide: float, sample_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectral_plan, "GROUP_BYTES", sample_bytes)
+    run = implementation(delayed_linear, example_call(), "spectral")
+    for outputs, start in ((4, True), (3, False)):  # the spectra of input and output in one place, and apart
+        case = DelayCase(
+            batch=5, inputs_=4, outputs=outputs, max_delay_steps=40, steps=70, wide=wide, start=start,
+            learns=("x", "weight", "delay", "history"),
+        )  # fmt: skip
+        assert 1 < len(SpectralPlan(70, 40, 0, case.dtype).groups(5, 8)) <= 5
+        delay_contract(run, case)
 
 
 def hold_to_all(run) -> None:

@@ -39,20 +39,20 @@ ONE_BY_ONE = 12_000_000  # multiply-adds from which the spectral backend gives a
 # Seconds for one of each thing; two threads of an AVX-512 server processor, float32.
 MEASURED: dict[str, dict[str, tuple[float, ...]]] = {
     "spectral": {
-        "forward": (0.00085, 0.0, 1.2e-11, 2.3e-09, 6.4e-09),
-        "backward": (0.0011, 0.0, 2.2e-11, 6.2e-10, 7e-09),
+        "forward": (0.0013, 0.0, 2.7e-13, 3.5e-09, 5.7e-09),
+        "backward": (0.0013, 0.0, 4.1e-12, 2.2e-09, 6.4e-09),
     },
     "spectral_fft": {
-        "forward": (0.00059, 0.00016, 4.1e-11, 8e-09, 1.1e-08),
-        "backward": (0.0011, 0.0001, 2.6e-11, 1e-08, 1.1e-08),
+        "forward": (0.00069, 0.00013, 2.4e-11, 1e-08, 1.2e-08),
+        "backward": (0.0013, 9.9e-06, 3.3e-11, 9.5e-09, 1.3e-08),
     },
     "dense": {
-        "forward": (0.00045, 5.4e-06, 1.2e-11, 5.1e-10, 7.5e-09),
-        "backward": (0.0004, 2e-05, 1.5e-11, 0.0, 1.8e-09),
+        "forward": (0.00048, 2.1e-05, 1e-11, 9.3e-10, 7.2e-09),
+        "backward": (0.00048, 2.9e-05, 1.3e-11, 0.0, 1.6e-09),
     },
     "gather": {
-        "forward": (0.00042, 0.0, 1.8e-11, 2.5e-09, 5.8e-08),
-        "backward": (0.00045, 0.0, 2.6e-11, 1.3e-09, 3.5e-08),
+        "forward": (0.00084, 0.0, 1.4e-11, 2.7e-09, 5.8e-08),
+        "backward": (0.00059, 0.0, 1.9e-11, 1.8e-09, 3.6e-08),
     },
 }
 CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a spectrum

@@ -1,0 +1,75 @@
+"""Layers that run together give what they give one after the other, and hooks still see every layer."""
+
+import pytest
+import torch
+
+from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, Sequential
+
+
+def network(dropout: bool) -> Sequential:
+    torch.manual_seed(0)
+    first = [DelayedLinear(6, 9, max_delay_steps=4), BatchNorm(9), LIF(3.0)]
+    second = [DelayedLinear(9, 5, max_delay_steps=2), BatchNorm(5), LIF(2.0)]
+    return Sequential(Sequential(*first, *([Dropout(0.3)] if dropout else [])), Sequential(*second)).double()
+
+
+def run(made: Sequential, apart: bool) -> tuple:
+    torch.manual_seed(3)
+    if apart:  # a hook has to see what goes in and out
+        for layer in made.modules():
+            layer.register_forward_hook(lambda *_: None)
+    draw = torch.Generator().manual_seed(1)
+    x = ((torch.rand(30, 4, 6, generator=draw) < 0.5).double() * 3).requires_grad_()
+    valid = torch.arange(30).unsqueeze(1) < torch.tensor([30, 12, 25, 30])
+    y, state = made(x, None, valid)
+    weights = torch.rand(y.shape, generator=draw, dtype=y.dtype)
+    grads = torch.autograd.grad((y * weights).sum(), [x, *made.parameters()])
+    return y, state, grads, [b.clone() for b in made.buffers()]
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_together_equals_apart(dropout: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, apart = network(dropout), network(dropout)
+    ran = []
+    plain = BatchNorm.spikes
+    monkeypatch.setattr(BatchNorm, "spikes", lambda self, *a: ran.append(self) or plain(self, *a))
+    ours = run(together, apart=False)
+    assert len(ran) == 2
+    want = run(apart, apart=True)
+    assert len(ran) == 2
+    assert 0.02 < ours[0].mean() < 0.9
+    assert torch.equal(ours[0] > 0, want[0] > 0)
+    for a, b in zip([*ours[2], *ours[3]], [*want[2], *want[3]], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(ours[1][0][2].v, want[1][0][2].v)
+    with torch.no_grad():  # and so do the states that they hand on
+        next_chunk = torch.rand(9, 4, 6).double() * 3
+        assert torch.equal(together(next_chunk, ours[1])[0], apart(next_chunk, want[1])[0])
+
+
+def test_nobody_keeps_the_spikes_of_a_block_while_the_next_one_runs() -> None:
+    import weakref
+
+    made, held = network(dropout=True), []
+    plain = BatchNorm.spikes
+
+    def watched(self, *arguments):
+        held.append([ref() is not None for ref in seen])
+        y, state = plain(self, *arguments)
+        seen.append(weakref.ref(y))
+        return y, state
+
+    seen: list = []
+    BatchNorm.spikes = watched
+    try:
+        with torch.no_grad():
+            made(torch.rand(20, 3, 6).double() * 3)
+    finally:
+        BatchNorm.spikes = plain
+    assert held == [[], [False]]
+
+
+def test_evaluation_runs_layer_by_layer() -> None:
+    made = network(dropout=True).eval()
+    y, _ = made(torch.rand(20, 3, 6).double() * 3)
+    assert y.shape == (20, 3, 5)
