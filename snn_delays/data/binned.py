@@ -111,6 +111,17 @@ class BinnedDataset:
 
         Raises ConfigError for a negative tail or an unknown padding, DataError for an index out of range.
         """
+        chosen, lengths = self.batch_lengths(indices, tail_steps, padding)
+        counts = np.zeros((int(lengths.max()), chosen.size, self.n_channels), dtype=np.uint8)
+        for j, i in enumerate(chosen):
+            start, end = self.offsets[i], self.offsets[i + 1]
+            counts[: end - start, j] = self.counts[start:end]
+        return Batch(torch.from_numpy(counts), torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen]))
+
+    def batch_lengths(
+        self, indices: Sequence[int] | NDArray[np.int64], tail_steps: int, padding: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Indices of a batch, checked, and the length that each of its samples has in it; see :meth:`batch`."""
         if tail_steps < 0:
             raise ConfigError(f"tail_steps must be >= 0, got {tail_steps}")
         if padding not in ("masked", "published"):
@@ -120,13 +131,7 @@ class BinnedDataset:
             raise DataError("a batch needs at least one sample")
         self._check(chosen)
         lengths = self.lengths()[chosen] + tail_steps
-        counts = np.zeros((int(lengths.max()), chosen.size, self.n_channels), dtype=np.uint8)
-        for j, i in enumerate(chosen):
-            start, end = self.offsets[i], self.offsets[i + 1]
-            counts[: end - start, j] = self.counts[start:end]
-        if padding == "published":
-            lengths = np.full_like(lengths, lengths.max())
-        return Batch(torch.from_numpy(counts), torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen]))
+        return chosen, np.full_like(lengths, lengths.max()) if padding == "published" else lengths
 
     def _check(self, indices: NDArray[np.int64]) -> None:
         if indices.size and (indices.min() < 0 or indices.max() >= len(self)):

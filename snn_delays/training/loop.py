@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from snn_delays.data.binned import Batch, BinnedDataset
 from snn_delays.data.binning import Binning
 from snn_delays.data.loaders import load_binned
+from snn_delays.data.resident import ResidentDataset
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError, TrainingError
 from snn_delays.export.discretize import discretize
@@ -91,6 +92,7 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     optimisation = build_optimisation(recipe, network, steps)
     # States are read once the network has its device and precision, which those of the optimisers then take over.
     module, *_ = fabric.setup(network, *optimisation.optimisers.values())
+    source = _near(dataset, fabric.device)
     progress: dict[str, Any] = {"history": [], "best_epoch": 0, "source": dataset.source, "checksum": dataset.checksum}
     last = checkpoint.latest_epoch(run.checkpoints)
     if last is not None:
@@ -112,9 +114,9 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
         watcher.epoch_begins(epoch, recipe.training.epochs, steps)
         row: dict[str, Any] = {"epoch": epoch, **_settings(recipe, epoch, network, optimisation)}
         row["train_loss"], row["train_accuracy"] = _train_epoch(
-            fabric, module, network, optimisation, dataset, train, recipe, epoch, watcher
+            fabric, module, network, optimisation, source, train, recipe, epoch, watcher
         )
-        result = measure(discretize(network), dataset, valid, recipe, fabric.device)
+        result = measure(discretize(network), source, valid, recipe, fabric.device)
         row |= {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
         row |= {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
         row["seconds"] = time.perf_counter() - began
@@ -141,6 +143,11 @@ def split(recipe: Recipe, dataset: BinnedDataset) -> tuple[NDArray[np.int64], ND
     )
 
 
+def _near(dataset: BinnedDataset, device: torch.device) -> BinnedDataset | ResidentDataset:
+    """The data set where batches cost least: whole on a GPU, in the host's memory for any other device."""
+    return ResidentDataset(dataset, device) if device.type == "cuda" else dataset
+
+
 def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:
     """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
     checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
@@ -163,7 +170,7 @@ def _settings(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Opti
 
 
 def _batches(
-    dataset: BinnedDataset, train: NDArray[np.int64], recipe: Recipe, epoch: int, fabric: Fabric
+    source: BinnedDataset | ResidentDataset, train: NDArray[np.int64], recipe: Recipe, epoch: int, fabric: Fabric
 ) -> Iterator[Batch]:
     """This process's share of an epoch's batches, in an order drawn from seed and epoch, augmented, on the device."""
     generator = torch.Generator().manual_seed(_seed(recipe, epoch, 0))
@@ -171,10 +178,11 @@ def _batches(
     share = _share(recipe, fabric)
     # Every process makes as many steps: a remainder smaller than their number waits for another epoch.
     mine = order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
+    classes = (source.dataset if isinstance(source, ResidentDataset) else source).n_classes
     augmenting = torch.Generator().manual_seed(_seed(recipe, epoch, 1 + fabric.global_rank))
     for start in range(0, len(mine), share):
-        batch = dataset.batch(mine[start : start + share], recipe.data.tail_steps, recipe.data.padding)
-        batch = augmented(batch, recipe.augment, dataset.n_classes, augmenting)
+        batch = source.batch(mine[start : start + share], recipe.data.tail_steps, recipe.data.padding)
+        batch = augmented(batch, recipe.augment, classes, augmenting)
         yield Batch(*(fabric.to_device(part) for part in batch))
 
 
@@ -183,7 +191,7 @@ def _train_epoch(
     module: nn.Module,
     network: DelayClassifier,
     optimisation: Optimisation,
-    dataset: BinnedDataset,
+    source: BinnedDataset | ResidentDataset,
     train: NDArray[np.int64],
     recipe: Recipe,
     epoch: int,
@@ -193,7 +201,7 @@ def _train_epoch(
     module.train()
     total_loss, correct, seen = 0.0, 0.0, 0.0
     dtype = torch.float64 if recipe.training.precision == "64-true" else torch.float32
-    for batch in _batches(dataset, train, recipe, epoch, fabric):
+    for batch in _batches(source, train, recipe, epoch, fabric):
         x = batch.counts.to(dtype)
         valid = valid_steps(batch.lengths, x.shape[0])
         v, _ = module(x, None, valid)

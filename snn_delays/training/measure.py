@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.resident import ResidentDataset
 from snn_delays.nn import LIF, SpikingModule, layers_of
 from snn_delays.training.config import Recipe
 from snn_delays.training.objective import class_scores, valid_steps
@@ -55,7 +56,7 @@ class Measurement:
 @torch.inference_mode()
 def measure(
     network: SpikingModule,
-    dataset: BinnedDataset,
+    dataset: BinnedDataset | ResidentDataset,
     indices: NDArray[np.int64],
     recipe: Recipe,
     device: torch.device | str = "cpu",

@@ -6,6 +6,7 @@ import torch
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
+from snn_delays.data.resident import ResidentDataset
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError
 
@@ -140,3 +141,18 @@ def test_a_fraction_is_stratified_disjoint_and_repeatable():
 def test_impossible_splits_are_refused(rule, arguments, message):
     with pytest.raises(ConfigError, match=message):
         validation_split(dataset(), rule, **arguments)
+
+
+@pytest.mark.parametrize("padding", ["masked", "published"])
+@pytest.mark.parametrize("tail", [0, 4])
+def test_a_resident_data_set_gives_the_same_batches(padding: str, tail: int) -> None:
+    data = dataset()
+    resident = ResidentDataset(data, "cuda" if torch.cuda.is_available() else "cpu")
+    for chosen in ([7, 3, 50], [0], [len(data) - 1, 0, 0], np.arange(len(data))):
+        ours, want = resident.batch(chosen, tail, padding), data.batch(chosen, tail, padding)
+        assert all(torch.equal(a.cpu(), b) for a, b in zip(ours, want, strict=True))
+        assert ours.counts.device.type == resident.device.type
+    with pytest.raises(DataError, match="indices must lie in"):
+        resident.batch([len(data)])
+    with pytest.raises(ConfigError, match="unknown padding"):
+        resident.batch([0], padding="left")

@@ -12,6 +12,7 @@ import tiny_runs
 import torch
 from torch import Tensor, nn
 
+from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
@@ -270,6 +271,15 @@ def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
     made = augmented(batch, config, 4, torch.Generator().manual_seed(0))
     assert not (made.counts.shape == batch.counts.shape and torch.equal(made.counts, batch.counts))
     assert (made.labels.ndim == 2) == (name == "cutmix_probability")
+
+
+def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
+    want = fitted(tmp_path / "host", recipe)
+    used: list[ResidentDataset] = []
+    monkeypatch.setattr(loop, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
+    assert numbers(fitted(tmp_path / "resident", recipe)) == numbers(want)
+    assert len(used) == 1
 
 
 def test_no_augmentation_changes_nothing() -> None:
