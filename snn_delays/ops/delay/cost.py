@@ -39,20 +39,20 @@ ONE_BY_ONE = 12_000_000  # multiply-adds from which the spectral backend gives a
 # Seconds for one of each thing; two threads of an AVX-512 server processor, float32.
 MEASURED: dict[str, dict[str, tuple[float, ...]]] = {
     "spectral": {
-        "forward": (0.0013, 0.0, 2.7e-13, 3.5e-09, 5.7e-09),
-        "backward": (0.0013, 0.0, 4.1e-12, 2.2e-09, 6.4e-09),
+        "forward": (0.0014, 0.0, 3.6e-12, 3.1e-09, 4.6e-09),
+        "backward": (0.0014, 0.0, 9.7e-12, 1.3e-09, 4.5e-09),
     },
     "spectral_fft": {
-        "forward": (0.00069, 0.00013, 2.4e-11, 1e-08, 1.2e-08),
-        "backward": (0.0013, 9.9e-06, 3.3e-11, 9.5e-09, 1.3e-08),
+        "forward": (0.0005, 0.00029, 9.9e-12, 1.2e-08, 1.1e-08),
+        "backward": (0.00096, 0.00012, 1.7e-11, 1.1e-08, 1.1e-08),
     },
     "dense": {
-        "forward": (0.00048, 2.1e-05, 1e-11, 9.3e-10, 7.2e-09),
-        "backward": (0.00048, 2.9e-05, 1.3e-11, 0.0, 1.6e-09),
+        "forward": (0.00047, 1.5e-05, 9.6e-12, 1.3e-09, 7e-09),
+        "backward": (0.00046, 2.1e-05, 1.3e-11, 1.9e-10, 1.4e-09),
     },
     "gather": {
-        "forward": (0.00084, 0.0, 1.4e-11, 2.7e-09, 5.8e-08),
-        "backward": (0.00059, 0.0, 1.9e-11, 1.8e-09, 3.6e-08),
+        "forward": (0.00082, 0.0, 1.4e-11, 2.6e-09, 5.5e-08),
+        "backward": (0.00054, 0.0, 2e-11, 1.8e-09, 3.2e-08),
     },
 }
 CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a spectrum
@@ -74,7 +74,7 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
 def basis(call: Mapping[str, Any]) -> list[str]:
     """Lines that say what the estimate of a call rests on."""
     taps = tap_count(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"])
-    numbers = _numbers_per_synapse(call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
+    numbers = _numbers_per_synapse(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
     where = calibration() if calibration().exists() else "the package (`snn-delays bench --calibrate` measures here)"
     return [
         f"taps that matter: {taps}; numbers that a synapse's spectrum is built from: {numbers}",
@@ -105,7 +105,7 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
         each = 4.0 * blocks * batch * inputs * outputs
         # Small products go out together, at a lower rate.
         launches, products = (frequencies, frequencies * each) if each >= ONE_BY_ONE else (0, 2.5 * frequencies * each)
-        terms = window if backend == "spectral_fft" else _numbers_per_synapse(sigma, window - 1, call["taps"], x)
+        terms = window if backend == "spectral_fft" else _numbers_per_synapse(delay, sigma, window - 1, call["taps"], x)
         moved = float(n * blocks * ends)
         forward = (1.0, launches, products, moved, terms * synapses + n * inputs * outputs / 2)
         backward = (
@@ -124,13 +124,17 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     )
 
 
-def _numbers_per_synapse(sigma: torch.Tensor | None, max_delay_steps: int, taps: str, like: torch.Tensor) -> int:
-    """From how many numbers the spectral backend builds a synapse's kernel."""
+def _numbers_per_synapse(
+    delay: torch.Tensor, sigma: torch.Tensor | None, max_delay_steps: int, taps: str, like: torch.Tensor
+) -> int:
+    """From how many numbers the spectral backend builds a synapse's kernel: terms, or taps."""
     if sigma is not None and sigma.numel() == 1 and not sigma.requires_grad:
         found = expansion(float(sigma), max_delay_steps, taps, tolerance_of(like.dtype))
         if found is not None:
             return found.shape[1]
-    return max_delay_steps + 1
+    # Whether delays are whole, which tap_count would look up, is not worth it here.
+    few = 2 if taps in ("linear", "linear_normalized") else tap_count(delay, sigma, max_delay_steps, taps)
+    return few if 2 * few <= max_delay_steps + 1 else max_delay_steps + 1
 
 
 def calibration() -> Path:

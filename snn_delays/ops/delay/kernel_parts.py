@@ -1,7 +1,7 @@
 """The temporal kernel, a few output neurons at a time, so that a dense one is never kept."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ def output_parts(weight: Tensor, window: int, kernel_bytes: int) -> list[slice]:
     return [slice(o, min(o + size, outputs)) for o in range(0, outputs, size)]
 
 
+Differentiate = Callable[[Tensor, Sequence[Tensor | None], int, str], Sequence[Tensor | None]]
 T = TypeVar("T", Tensor, Tensor | None)
 
 
@@ -33,18 +34,26 @@ def kernel_gradients(
     max_delay_steps: int,
     taps: str,
     grads: Sequence[Tensor | None],
+    differentiate: Differentiate,
 ) -> None:
     """Add to ``grads`` the gradients of weight, delay and sigma, ``given``, from that of the kernel of some rows."""
     assert given[0] is not None
     outputs = given[0].shape[0]
-    with torch.enable_grad():
-        parts: list[Any] = [None if t is None else part(t.detach(), rows, outputs) for t in given]
-        for own in parts:
-            if own is not None:
-                own.requires_grad_()
-        weight, delay, sigma = parts
-        kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
-    found = iter(torch.autograd.grad(kernel, [p for p in parts if p is not None], grad_kernel, allow_unused=True))
-    for own, grad in zip(parts, grads):
-        if own is not None and (value := next(found)) is not None and grad is not None:
+    leaves = [None if t is None else part(t.detach(), rows, outputs).requires_grad_() for t in given]
+    for value, grad in zip(differentiate(grad_kernel, leaves, max_delay_steps, taps), grads):
+        if value is not None and grad is not None:
             part(grad, rows, outputs).add_(value)
+
+
+def dense_gradients(
+    grad_kernel: Tensor, leaves: Sequence[Tensor | None], max_delay_steps: int, taps: str
+) -> Sequence[Tensor | None]:
+    """Gradients of weight, delay and sigma, ``leaves``, through all taps; None for a leaf that is None."""
+    weight, delay, sigma = leaves
+    assert weight is not None
+    assert delay is not None
+    with torch.enable_grad():
+        kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
+    given = [leaf for leaf in leaves if leaf is not None]
+    found = iter(torch.autograd.grad(kernel, given, grad_kernel, allow_unused=True))
+    return [None if leaf is None else next(found) for leaf in leaves]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snn_delays.ops.delay.kernel_parts import kernel_gradients, output_parts, part
+from snn_delays.ops.delay.kernel_parts import dense_gradients, kernel_gradients, output_parts, part
 from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.delay.transform_length import transform_length
@@ -80,7 +80,7 @@ class _SpectralFFT(torch.autograd.Function):
                 grad_x = g @ kernel.conj() if grad_x is None else grad_x.baddbmm_(g, kernel.conj())
             if x is not None:
                 grad_kernel = torch.fft.irfft(g.mT @ x.conj(), n, dim=0)[: longest + 1]
-                kernel_gradients(grad_kernel, rows, given, longest, ctx.taps, grads)
+                kernel_gradients(grad_kernel, rows, given, longest, ctx.taps, grads, dense_gradients)
         if grad_x is None:
             return None, None, *grads, None, None
         pieces = torch.fft.irfft(grad_x, n, dim=0).view(n, blocks, batch, -1)

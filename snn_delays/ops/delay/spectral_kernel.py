@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.delay.expansion import expansion, polynomials, tolerance_of
-from snn_delays.ops.delay.kernel_parts import kernel_gradients, output_parts, part
+from snn_delays.ops.delay.kernel_parts import dense_gradients, kernel_gradients, output_parts, part
+from snn_delays.ops.delay.narrow_kernel import is_narrow, narrow_gradients, narrow_kernel
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.workspace import scratch
@@ -59,12 +60,13 @@ class Transformed:
 
     def __init__(self, plan: SpectralPlan, weight: Tensor, delay: Tensor, sigma: Tensor | None, taps: str) -> None:
         self._plan, self._given, self._taps = plan, (weight, delay, sigma), taps
+        self._narrow = is_narrow(delay, sigma, plan.max_delay_steps, taps)
         outputs, inputs, _ = weight.shape
         self._rows = output_parts(weight, plan.max_delay_steps + 1, KERNEL_BYTES)
         self._spectrum = plan.kernel_spectrum(outputs, inputs)
         for rows in self._rows:
             parts = weight[rows], part(delay, rows, outputs), part(sigma, rows, outputs)
-            kernel = delay_kernel(*parts, plan.max_delay_steps, taps)
+            kernel = (narrow_kernel if self._narrow else delay_kernel)(*parts, plan.max_delay_steps, taps)
             plan.transform_kernel(kernel, self._spectrum, rows.start)
 
     def part(self, first: int, last: int) -> Tensor:
@@ -80,12 +82,13 @@ class Transformed:
 
     def gradients(self) -> Gradients:
         """See :class:`KernelSpectrum`."""
-        weight = self._given[0]
+        weight, longest = self._given[0], self._plan.max_delay_steps
         grads = [None if tensor is None else torch.zeros_like(tensor) for tensor in self._given]
         for rows in self._rows:
-            gradient = weight.new_empty(self._plan.max_delay_steps + 1, rows.stop - rows.start, weight.shape[1])
+            gradient = weight.new_empty(longest + 1, rows.stop - rows.start, weight.shape[1])
             self._plan.restore_kernel(self._spectrum, gradient, rows.start)
-            kernel_gradients(gradient, rows, self._given, self._plan.max_delay_steps, self._taps, grads)
+            differentiate = narrow_gradients if self._narrow else dense_gradients
+            kernel_gradients(gradient, rows, self._given, longest, self._taps, grads, differentiate)
         return grads[0], grads[1], grads[2]
 
 
