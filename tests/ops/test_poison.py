@@ -18,7 +18,7 @@ from contracts import (
     lif_contract,
 )
 
-from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops import delayed_linear, leaky_integrator, lif, workspace
 from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.delay import example_call as delay_example
 from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
@@ -33,7 +33,11 @@ LIF_CASES = [
 INTEGRATOR_CASES = [
     IntegratorCase(batch=1, neurons=n, steps=steps, decay_input=True) for n in (1, 513) for steps in (0, 1, 7)
 ]
-DELAY_CASES = [DelayCase(steps=steps, max_delay_steps=longest) for steps in (0, 1, 7) for longest in (0, 3)]
+WIDTHS = [("gaussian", 0.0), ("gaussian", 20.0), ("linear", 0.0)]
+DELAY_CASES = [
+    DelayCase(steps=steps, max_delay_steps=longest, taps=taps, learns=("x", "weight", "delay", "history"), wide=wide)
+    for steps in (0, 1, 7) for longest in (0, 3, 40) for taps, wide in WIDTHS
+]  # fmt: skip
 OPERATIONS = {
     "lif": (LIF, lif, lif_example, lif_contract, LIF_CASES),
     "leaky_integrator": (INTEGRATOR, leaky_integrator, integrator_example, integrator_contract, INTEGRATOR_CASES),
@@ -75,7 +79,22 @@ def test_every_byte_is_written(operation: str, backend: str, poison: Callable[[s
         contract(run, case)
     poison(next(b.module for b in op.backends if b.name == backend))
     for case in cases:
+        spoil_scratch()
         contract(run, case)
+
+
+def spoil_scratch() -> None:
+    """What an earlier call left in the scratch memory must not matter."""
+    for pool in workspace._scratch.values():
+        for kept in pool.values():
+            kept.fill_(float("nan"))
+
+
+def test_scratch_is_there_to_be_spoilt() -> None:
+    spectral = implementation(delayed_linear, delay_example(), "spectral")
+    delay_contract(spectral, DELAY_CASES[-1])
+    spoil_scratch()
+    assert any(kept.isnan().any() for pool in workspace._scratch.values() for kept in pool.values())
 
 
 def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.MonkeyPatch) -> None:
