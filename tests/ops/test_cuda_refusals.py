@@ -104,7 +104,7 @@ def test_the_gather_counts_taps_only_outside_a_capture(monkeypatch: pytest.Monke
     delay = torch.full((2, 4, 1), 50.0)
 
     def asked(delay: torch.Tensor, sigma: torch.Tensor | None, taps: str) -> str | None:
-        return gather_cuda.refuses(NO_GPU, weight, delay, sigma, 99, taps, lambda tensors: None)
+        return gather_cuda.refuses(NO_GPU, None, weight, delay, sigma, 99, taps, lambda tensors: None)
 
     assert asked(delay, sigma, "gaussian") == f"it serves up to {MAX_TAPS} taps and these delays have 100"
     assert asked(delay, torch.tensor(0.5), "gaussian") is None
@@ -123,7 +123,7 @@ def test_the_gather_takes_an_input_in_half_precision(half: torch.dtype) -> None:
         seen.append({name: tensor.dtype for name, tensor in tensors.items()})
 
     synapses = torch.ones(2, 4, 1), torch.ones(2, 4, 1)
-    assert gather_cuda.refuses(NO_GPU.to(half), *synapses, None, 2, "linear", kernels_refuse) is None
+    assert gather_cuda.refuses(NO_GPU.to(half), None, *synapses, None, 2, "linear", kernels_refuse) is None
     assert seen == [{"weight": torch.float32, "delay": torch.float32}]
-    reason = gather_cuda.refuses(NO_GPU.to(half).to("meta"), *synapses, None, 2, "linear", kernels_refuse)
+    reason = gather_cuda.refuses(NO_GPU.to(half).to("meta"), None, *synapses, None, 2, "linear", kernels_refuse)
     assert reason == "the input is on meta, the weight on cpu"

@@ -62,6 +62,8 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
     """Expected seconds of a call, with its backward pass if there will be one; ``inf``: never choose it."""
     if call["x"].device.type != "cpu":
         return _rank_on_accelerator(backend, call)
+    if backend.startswith("spectral") and _taps(call) == 1:
+        return math.inf  # whole delays and weights on a grid add up exactly, but not through a transform
     model = cost_model().get(backend)
     if model is None:
         return math.inf
@@ -71,13 +73,16 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
     )
 
 
+def _taps(call: Mapping[str, Any]) -> int:
+    return tap_count(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"])
+
+
 def basis(call: Mapping[str, Any]) -> list[str]:
     """Lines that say what the estimate of a call rests on."""
-    taps = tap_count(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"])
     numbers = _numbers_per_synapse(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
     where = calibration() if calibration().exists() else "the package (`snn-delays bench --calibrate` measures here)"
     return [
-        f"taps that matter: {taps}; numbers that a synapse's spectrum is built from: {numbers}",
+        f"taps that matter: {_taps(call)}; numbers that a synapse's spectrum is built from: {numbers}",
         f"seconds by the cost model of {where}, {torch.get_num_threads()} threads",
     ]
 
@@ -171,8 +176,7 @@ def _rank_on_accelerator(backend: str, call: Mapping[str, Any]) -> float:
     if backend.startswith("gather"):
         if _captured(call):
             return math.inf
-        taps = tap_count(call["delay"], call["sigma"], window - 1, call["taps"])
-        return 1.0 if taps <= CUDA_FEW_TAPS else 4.0
+        return 1.0 if _taps(call) <= CUDA_FEW_TAPS else 4.0
     return {"spectral_fft": 2.0 if window > CUDA_FEW_TAPS else 3.0, "dense": 2.5}.get(backend, 5.0)
 
 
