@@ -31,7 +31,8 @@ def scratch(name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     if held is None or held.numel() < size:
         held = None
         pool.pop((name, dtype), None)  # before the larger one is taken
-        pool[name, dtype] = held = torch.empty(size, dtype=dtype)
+        with torch.inference_mode(False):  # where it is made must not decide where it can be used
+            pool[name, dtype] = held = torch.empty(size, dtype=dtype)
     return held[:size].view(*shape)
 
 

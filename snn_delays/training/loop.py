@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import numba
@@ -20,6 +21,7 @@ from snn_delays.data.resident import ResidentDataset
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError, TrainingError
 from snn_delays.export.discretize import discretize
+from snn_delays.files import alone_in
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training import checkpoint
@@ -71,8 +73,8 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     with the numbers of one that was not. Each epoch is validated on the discrete network; ``best_epoch`` in the
     checkpoint's progress names the best. Only training data are read.
 
-    Raises ConfigError for an accelerator that is not there, DataError, CheckpointError, or TrainingError if the loss
-    stops being finite.
+    Raises ConfigError for an accelerator that is not there, DataError, CheckpointError (also where another process is
+    training in the run's folder), or TrainingError if the loss stops being finite.
     """
     recipe = run.recipe
     try:
@@ -83,6 +85,12 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     # No more threads than Numba's kernels can follow, which would set torch's number on their way.
     torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     watcher = watcher if watcher and fabric.is_global_zero else Silent()
+    with alone_in(run.folder) if fabric.is_global_zero else nullcontext():
+        _fit(run, fabric, watcher)
+
+
+def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
+    recipe = run.recipe
     dataset = training_data(recipe, watcher)
     train, valid = split(recipe, dataset)
     steps = math.ceil(len(train) // fabric.world_size / _share(recipe, fabric))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
+from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training import checkpoint, evaluate, loop
 from snn_delays.training.augmentation import augmented
@@ -271,6 +272,18 @@ def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
     made = augmented(batch, config, 4, torch.Generator().manual_seed(0))
     assert not (made.counts.shape == batch.counts.shape and torch.equal(made.counts, batch.counts))
     assert (made.labels.ndim == 2) == (name == "cutmix_probability")
+
+
+def test_two_processes_never_train_one_run_at_once(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_runs.tiny_recipe())
+    with alone_in(run.folder), pytest.raises(CheckpointError, match="another process is training in"):
+        loop.fit(run, accelerator="cpu")
+    assert checkpoint.latest_epoch(run.checkpoints) is None
+    loop.fit(run, accelerator="cpu")  # afterwards it goes on
+    with pytest.raises(ZeroDivisionError), alone_in(run.folder):
+        raise ZeroDivisionError
+    with alone_in(run.folder):
+        pass
 
 
 def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
