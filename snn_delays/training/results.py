@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,30 @@ def read_results(path: Path) -> list[dict[str, str]]:
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
-    """The table as the documents show it."""
-    heads = ("delays", "network", "trainable", "epochs", "test, whole delays", "real delays", "unseen speakers", "data")
+    """The table as the documents show it: a line for runs that differ by their seed alone, with mean and deviation."""
+    heads = (
+        "delays", "network", "trainable", "epochs", "seeds", "test, whole delays", "real delays", "unseen speakers",
+        "data",
+    )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in rows:
+        alike = tuple(row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "version"))
+        groups.setdefault(alike, {})[row["seed"]] = row  # the last of a seed counts
+    for seeds in groups.values():
+        first = next(iter(seeds.values()))
         keys = ("test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers")
-        shares = [f"{float(row[key]):.1%}" if row[key] else "-" for key in keys]
-        cells = [row["delays"], row["hidden"], f"{int(row['parameters']):,}", row["epochs"], *shares, row["data"]]
+        shares = [_share([row[key] for row in seeds.values()]) for key in keys]
+        trainable = f"{int(first['parameters']):,}"
+        cells = [first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares, first["data"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _share(values: list[str]) -> str:
+    """Mean share, and sample deviation where there are several; a dash where one is missing."""
+    if not all(values):
+        return "-"
+    numbers = [float(value) for value in values]
+    mean = f"{statistics.mean(numbers):.1%}"
+    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.1%}"

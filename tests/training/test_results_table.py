@@ -36,8 +36,19 @@ def test_a_table_of_other_columns_is_left_alone(tmp_path):
 def test_markdown_has_a_row_for_every_result(tmp_path):
     append_result(tmp_path / "results.csv", EVALUATION, (256, 256))
     lines = markdown(read_results(tmp_path / "results.csv")).splitlines()
-    assert lines[2] == "| learned | 256x256 | 214,016 | 25 | 92.0% | 91.3% | - | SHD-regenerated |"
+    assert lines[2] == "| learned | 256x256 | 214,016 | 25 | 1 | 92.0% | 91.3% | - | SHD-regenerated |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_runs_that_differ_by_their_seed_share_a_line(tmp_path):
+    table = tmp_path / "results.csv"
+    for seed, accuracy in ((0, 0.5), (1, 0.91), (2, 0.93), (0, 0.92)):  # the second run of seed 0 counts
+        append_result(table, {**EVALUATION, "seed": seed, "test_accuracy": accuracy}, (256,))
+    append_result(table, {**EVALUATION, "epochs": 40}, (256,))
+    lines = markdown(read_results(table)).splitlines()[2:]
+    assert len(lines) == 2
+    assert "| 25 | 3 | 92.0% ± 1.0% | 91.3% ± 0.0% | - |" in lines[0]
+    assert "| 40 | 1 | 92.0% | 91.3% | - |" in lines[1]
 
 
 def test_the_table_goes_between_its_markers(tmp_path):
