@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
-from snn_delays.training import evaluate, loop
+from snn_delays.training import checkpoint, evaluate, loop
+from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, parse_recipe
 from snn_delays.training.runlog import Run, create_run, open_run
 
@@ -87,6 +89,29 @@ class Stopper:
     def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
         if self.moment == ("end", row["epoch"]):
             self.act()
+
+
+def fitted(folder: Path, recipe: Recipe) -> Run:
+    run = create_run(folder, recipe)
+    loop.fit(run, accelerator="cpu")
+    return run
+
+
+def tensors(run: Run, epoch: int | None = None) -> dict[str, Tensor]:
+    epoch = checkpoint.latest_epoch(run.checkpoints) if epoch is None else epoch
+    assert epoch is not None
+    network = network_for(run.recipe, tiny_data())
+    checkpoint.load_network(run.checkpoints, epoch, network)
+    return dict(network.state_dict())
+
+
+def numbers(run: Run) -> list[dict[str, Any]]:
+    """The history but for the time it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.progress()["history"]]
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def kill() -> None:

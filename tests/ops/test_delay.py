@@ -24,6 +24,13 @@ def test_backend_equals_reference(backend: str, case: DelayCase) -> None:
     delay_contract(implementation(delayed_linear, example_call(), backend), case)
 
 
+@pytest.mark.usefixtures("all_threads")
+@pytest.mark.parametrize("backend", ["spectral", "gather"])
+@pytest.mark.parametrize("case", CASES[::6], ids=case_name)
+def test_backend_equals_reference_on_all_threads(backend: str, case: DelayCase) -> None:
+    delay_contract(implementation(delayed_linear, example_call(), backend), case)
+
+
 @pytest.mark.parametrize("sample_bytes", [1, 3000])
 @pytest.mark.parametrize("wide", [0.0, 20.0])
 def test_spectral_equals_reference_a_few_samples_at_a_time(

@@ -10,47 +10,17 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from tiny_runs import fitted, numbers, same, tensors
 from torch import Tensor, nn
 
-from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
-from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training import checkpoint, evaluate, loop
-from snn_delays.training.augmentation import augmented
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run, create_run, open_run, resume_run
-
-ALL_AUGMENTATIONS = {
-    "channel_shift": 2, "time_shift_steps": 2, "neuron_mask_probability": 0.6, "neuron_mask_max": 2,
-    "time_mask_probability": 0.6, "time_mask_max_steps": 3, "cutmix_probability": 0.8,
-}  # fmt: skip
-
-
-def fitted(folder: Path, recipe: Recipe) -> Run:
-    run = create_run(folder, recipe)
-    loop.fit(run, accelerator="cpu")
-    return run
-
-
-def tensors(run: Run, epoch: int | None = None) -> dict[str, Tensor]:
-    epoch = checkpoint.latest_epoch(run.checkpoints) if epoch is None else epoch
-    assert epoch is not None
-    network = network_for(run.recipe, tiny_runs.tiny_data())
-    checkpoint.load_network(run.checkpoints, epoch, network)
-    return dict(network.state_dict())
-
-
-def numbers(run: Run) -> list[dict[str, Any]]:
-    """The history but for the time it took."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.progress()["history"]]
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: Path) -> None:
@@ -252,53 +222,6 @@ def test_one_batch_of_training_by_hand(folder: Path) -> None:
         # Adam's first step is the rate against the gradient's sign
         rate = row["lr_delay"] if name.endswith(".delay") else row["lr_weight"]
         torch.testing.assert_close(moved[clear], -rate * gradient.sign()[clear], rtol=0.02, atol=1e-6)
-
-
-def test_all_augmentations_together_are_repeatable_and_used(tmp_path: Path, trained: Run) -> None:
-    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
-    first, second = fitted(tmp_path / "a", recipe), fitted(tmp_path / "b", recipe)
-    assert numbers(first) == numbers(second)
-    assert same(tensors(first), tensors(second))
-    assert numbers(first)[0]["train_loss"] != numbers(trained)[0]["train_loss"]
-    assert all(math.isfinite(row["train_loss"]) for row in numbers(first))
-
-
-@pytest.mark.parametrize("name", [key for key in ALL_AUGMENTATIONS if not key.endswith(("_max", "_max_steps"))])
-def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
-    batch = tiny_runs.tiny_data().batch(np.arange(16))
-    on = {key: ALL_AUGMENTATIONS[key] for key in ALL_AUGMENTATIONS if key[:9] == name[:9]}
-    config = tiny_runs.tiny_recipe(augment=on).augment
-    assert getattr(config, name)
-    made = augmented(batch, config, 4, torch.Generator().manual_seed(0))
-    assert not (made.counts.shape == batch.counts.shape and torch.equal(made.counts, batch.counts))
-    assert (made.labels.ndim == 2) == (name == "cutmix_probability")
-
-
-def test_two_processes_never_train_one_run_at_once(tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_runs.tiny_recipe())
-    with alone_in(run.folder), pytest.raises(CheckpointError, match="another process is training in"):
-        loop.fit(run, accelerator="cpu")
-    assert checkpoint.latest_epoch(run.checkpoints) is None
-    loop.fit(run, accelerator="cpu")  # afterwards it goes on
-    with pytest.raises(ZeroDivisionError), alone_in(run.folder):
-        raise ZeroDivisionError
-    with alone_in(run.folder):
-        pass
-
-
-def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
-    want = fitted(tmp_path / "host", recipe)
-    used: list[ResidentDataset] = []
-    monkeypatch.setattr(loop, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
-    assert numbers(fitted(tmp_path / "resident", recipe)) == numbers(want)
-    assert len(used) == 1
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    batch = tiny_runs.tiny_data().batch(np.arange(4))
-    made = augmented(batch, tiny_runs.tiny_recipe().augment, 4, torch.Generator())
-    assert all(torch.equal(a, b) for a, b in zip(made, batch))
 
 
 def test_published_padding_counts_every_step_of_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

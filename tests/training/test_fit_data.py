@@ -1,0 +1,69 @@
+"""What training reads: augmented, from the host or the device, by one process at a time."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+from tiny_runs import fitted, numbers, same, tensors
+
+from snn_delays.data.resident import ResidentDataset
+from snn_delays.errors import CheckpointError
+from snn_delays.files import alone_in
+from snn_delays.training import checkpoint, loop
+from snn_delays.training.augmentation import augmented
+from snn_delays.training.runlog import Run, create_run
+
+ALL_AUGMENTATIONS = {
+    "channel_shift": 2, "time_shift_steps": 2, "neuron_mask_probability": 0.6, "neuron_mask_max": 2,
+    "time_mask_probability": 0.6, "time_mask_max_steps": 3, "cutmix_probability": 0.8,
+}  # fmt: skip
+
+
+def test_all_augmentations_together_are_repeatable_and_used(tmp_path: Path, trained: Run) -> None:
+    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
+    first, second = fitted(tmp_path / "a", recipe), fitted(tmp_path / "b", recipe)
+    assert numbers(first) == numbers(second)
+    assert same(tensors(first), tensors(second))
+    assert numbers(first)[0]["train_loss"] != numbers(trained)[0]["train_loss"]
+    assert all(math.isfinite(row["train_loss"]) for row in numbers(first))
+
+
+@pytest.mark.parametrize("name", [key for key in ALL_AUGMENTATIONS if not key.endswith(("_max", "_max_steps"))])
+def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
+    batch = tiny_runs.tiny_data().batch(np.arange(16))
+    on = {key: ALL_AUGMENTATIONS[key] for key in ALL_AUGMENTATIONS if key[:9] == name[:9]}
+    config = tiny_runs.tiny_recipe(augment=on).augment
+    assert getattr(config, name)
+    made = augmented(batch, config, 4, torch.Generator().manual_seed(0))
+    assert not (made.counts.shape == batch.counts.shape and torch.equal(made.counts, batch.counts))
+    assert (made.labels.ndim == 2) == (name == "cutmix_probability")
+
+
+def test_two_processes_never_train_one_run_at_once(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", tiny_runs.tiny_recipe())
+    with alone_in(run.folder), pytest.raises(CheckpointError, match="another process is training in"):
+        loop.fit(run, accelerator="cpu")
+    assert checkpoint.latest_epoch(run.checkpoints) is None
+    loop.fit(run, accelerator="cpu")  # afterwards it goes on
+    with pytest.raises(ZeroDivisionError), alone_in(run.folder):
+        raise ZeroDivisionError
+    with alone_in(run.folder):
+        pass
+
+
+def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
+    want = fitted(tmp_path / "host", recipe)
+    used: list[ResidentDataset] = []
+    monkeypatch.setattr(loop, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
+    assert numbers(fitted(tmp_path / "resident", recipe)) == numbers(want)
+    assert len(used) == 1
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    batch = tiny_runs.tiny_data().batch(np.arange(4))
+    made = augmented(batch, tiny_runs.tiny_recipe().augment, 4, torch.Generator())
+    assert all(torch.equal(a, b) for a, b in zip(made, batch))
