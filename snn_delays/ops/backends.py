@@ -40,7 +40,7 @@ class Backend:
     def refuses(self, call: Mapping[str, Any]) -> str | None:
         """Sentence saying why this backend cannot serve the call, or None if it can."""
         for package in self.requires:
-            if not _installed(package):
+            if not installed(package):
                 return f"the package {package} is not installed (pip install {package})"
         return importlib.import_module(self.module).refuses(**call)
 
@@ -50,7 +50,8 @@ class Backend:
 
 
 @lru_cache(maxsize=64)
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a package can be found; looked up once."""
     return importlib.util.find_spec(package) is not None
 
 

@@ -1,11 +1,12 @@
 """Whether kernels serve a tensor: its device and dtype, the package, and one trial run for each device and dtype."""
 
-import importlib.util
 import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from snn_delays.ops.backends import installed
 
 MAX_LANES = 2**31 - 1024  # kernels count lanes in 32 bits
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def refuses(
             return f"the {name} is {first.dtype} on {first.device}, the {other} {tensor.dtype} on {tensor.device}"
         if tensor.shape[1:].numel() > MAX_LANES:
             return f"it serves up to {MAX_LANES} lanes and the {other} has {tensor.shape[1:].numel()}"
-    if importlib.util.find_spec(package) is None:
+    if not installed(package):
         return f"the package {package} is not installed (pip install 'snn-delays[gpu]')"
     return failure(compiler, trial, first.dtype, first.device)
 

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from snn_delays.files import cache_folder
+from snn_delays.ops.cuda.support import capturing
 from snn_delays.ops.delay.expansion import expansion, tolerance_of
 from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.transform_length import transform_length
@@ -60,10 +61,10 @@ CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a sp
 
 def estimate(backend: str, call: Mapping[str, Any]) -> float:
     """Expected seconds of a call, with its backward pass if there will be one; ``inf``: never choose it."""
+    if backend.startswith("spectral") and _whole(call):
+        return math.inf  # whole delays and weights on a grid add up exactly, but not through a transform
     if call["x"].device.type != "cpu":
         return _rank_on_accelerator(backend, call)
-    if backend.startswith("spectral") and _taps(call) == 1:
-        return math.inf  # whole delays and weights on a grid add up exactly, but not through a transform
     model = cost_model().get(backend)
     if model is None:
         return math.inf
@@ -71,6 +72,13 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
         sum(number * each for number, each in zip(things, model[name]))
         for name, things in zip(PASSES, features(backend, call))
     )
+
+
+def _whole(call: Mapping[str, Any]) -> bool:
+    """Whether all delays are fixed whole steps; while a CUDA graph is captured, whether they may be."""
+    if call["taps"] not in ("linear", "linear_normalized") or call["delay"].requires_grad:
+        return False
+    return capturing(call["x"].device) or _taps(call) == 1
 
 
 def _taps(call: Mapping[str, Any]) -> int:
@@ -174,12 +182,5 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
 def _rank_on_accelerator(backend: str, call: Mapping[str, Any]) -> float:
     window = call["max_delay_steps"] + 1
     if backend.startswith("gather"):
-        if _captured(call):
-            return math.inf
         return 1.0 if _taps(call) <= CUDA_FEW_TAPS else 4.0
     return {"spectral_fft": 2.0 if window > CUDA_FEW_TAPS else 3.0, "dense": 2.5}.get(backend, 5.0)
-
-
-def _captured(call: Mapping[str, Any]) -> bool:
-    """Whether a CUDA graph is being recorded, during which nothing can be read back from the device."""
-    return call["x"].is_cuda and torch.cuda.is_current_stream_capturing()

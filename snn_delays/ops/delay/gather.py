@@ -10,18 +10,14 @@ from snn_delays.ops.delay import gather_kernels
 from snn_delays.ops.delay.few_taps import few_taps
 from snn_delays.ops.delay.gather_function import GatherKernels, gather
 from snn_delays.ops.delay.gather_kernels import LANES, TERMS
-from snn_delays.ops.delay.signal import with_past
+from snn_delays.ops.delay.signal import refuses_off_cpu, with_past
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import empty, scratch
 
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if x.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {x.device}"
-    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
-        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
-    return None
+    return refuses_off_cpu(x, weight)
 
 
 def run(

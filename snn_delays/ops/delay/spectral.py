@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.delay.cost import ONE_BY_ONE
-from snn_delays.ops.delay.signal import with_past
+from snn_delays.ops.delay.signal import refuses_off_cpu, with_past
 from snn_delays.ops.delay.spectral_kernel import KernelSpectrum, kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.lanes import follow_torch_threads
@@ -29,13 +29,9 @@ from snn_delays.ops.workspace import empty, scratch
 SPECTRUM_BYTES = 2**22  # of the kernel's spectrum that a thread uses at once
 
 
-def refuses(x: Tensor, weight: Tensor, max_delay_steps: int, **_: Any) -> str | None:
+def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if x.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {x.device}"
-    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
-        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
-    return None
+    return refuses_off_cpu(x, weight)
 
 
 def run(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.delay.kernel_parts import dense_gradients, kernel_gradients, output_parts, part
-from snn_delays.ops.delay.signal import with_past
+from snn_delays.ops.delay.signal import refuses_dtype, with_past
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.delay.transform_length import transform_length
 
@@ -21,9 +21,7 @@ KERNEL_BYTES = 2**25  # of the kernel built at once
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on every device."""
-    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
-        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
-    return None
+    return refuses_dtype(x, weight)
 
 
 def run(

@@ -13,9 +13,9 @@ from snn_delays.ops.lif import full_precision, per_neuron
 OPERATION = Operation(
     "leaky_integrator",
     (
+        Backend("numba_cpu", "snn_delays.ops.leaky_integrator.numba_cpu", requires=("numba",)),
         Backend("cupy", "snn_delays.ops.leaky_integrator.cupy"),
         Backend("numba_cuda", "snn_delays.ops.leaky_integrator.numba_cuda", requires=("numba",)),
-        Backend("numba_cpu", "snn_delays.ops.leaky_integrator.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.leaky_integrator.reference"),
     ),
 )

@@ -13,9 +13,9 @@ from snn_delays.ops.surrogate import ATan, Surrogate
 OPERATION = Operation(
     "lif",
     (
+        Backend("numba_cpu", "snn_delays.ops.lif.numba_cpu", requires=("numba",)),
         Backend("cupy", "snn_delays.ops.lif.cupy"),
         Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
-        Backend("numba_cpu", "snn_delays.ops.lif.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
 )
