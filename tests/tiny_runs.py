@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
-from snn_delays.training import checkpoint, evaluate, loop
+from snn_delays.training import checkpoint, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, parse_recipe
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -135,7 +135,7 @@ def kill_on_call(owner: Any, name: str, call: int) -> None:
 
 def use_tiny_data() -> None:
     """Have this process train and evaluate on the made-up data."""
-    loop.load_binned = fake_load
+    sources.load_binned = fake_load
     evaluate.load_binned = fake_load_any
 
 

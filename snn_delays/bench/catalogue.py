@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from snn_delays.bench.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
 from snn_delays.bench.delay_cases import delay_layer, integer_inference, integer_training
 from snn_delays.bench.lif_case import lif_layer
 from snn_delays.bench.network_cases import inference, long_training_step, training_step
@@ -17,11 +18,15 @@ from snn_delays.errors import ConfigError
 
 @dataclass(frozen=True)
 class Entry:
-    """A case that can be asked for by name; ``long`` ones take minutes and run only when asked for."""
+    """A case that can be asked for by name; ``long`` ones take minutes and run only when asked for.
+
+    ``host``: it is about the host alone, and runs once, whatever devices there are.
+    """
 
     name: str
     make: Callable[[Sizes, torch.device], Case]
     long: bool = False
+    host: bool = False
 
 
 CASES = (
@@ -38,6 +43,13 @@ CASES = (
         Entry(f"long-training-k{window}", partial(long_training_step, i), long=True)
         for i, window in enumerate(PUBLISHED.long_windows)
     ),
+    Entry("data-binning", binning, host=True),
+    Entry("data-first-load", partial(first_load, BUNDLED), host=True),
+    Entry("data-cached-load", partial(cached_load, BUNDLED), host=True),
+    Entry("data-epoch", partial(epoch, BUNDLED), host=True),
+    Entry("data-first-load-full", partial(first_load, FULL), long=True, host=True),
+    Entry("data-cached-load-full", partial(cached_load, FULL), long=True, host=True),
+    Entry("data-epoch-full", partial(epoch, FULL), long=True, host=True),
 )
 
 

@@ -64,7 +64,7 @@ class PublishedNetwork(nn.Module):
         from spikingjelly.activation_based import layer
 
         super().__init__()
-        synapses = list(delayed_layers(ours).values())
+        synapses = [layer for layer in delayed_layers(ours).values() if isinstance(layer, DelayedLinear)]
         norms = [module for module in ours.modules() if isinstance(module, BatchNorm)]
         drops = [module.p for module in ours.modules() if isinstance(module, Dropout)]
         self.synapses = nn.ModuleList(dcls_layer(synapse) for synapse in synapses)

@@ -15,6 +15,7 @@ PEERS = {
         "pip install loguru && pip install --no-deps spikingjelly",
     ),
     "snntorch": ("snntorch", "pip install snntorch==1.0.0"),
+    "tonic": ("tonic", "pip install 'snn-delays[tonic]'"),
     "norse": ("norse.torch.module.lif_box", "pip install --no-deps norse==1.1.0"),
 }
 

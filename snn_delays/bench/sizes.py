@@ -8,7 +8,7 @@ class Sizes:
     """Shapes of every case. ``window`` is K, the number of delay steps; the longest delay is K - 1.
 
     ``check_batch`` samples and, where all gradients of a whole network are compared, ``check_hidden`` neurons a layer
-    are what the checks run on.
+    are what the checks run on. ``recordings``: how many are read at most.
     """
 
     steps: int = 100
@@ -21,6 +21,7 @@ class Sizes:
     long_steps: int = 1127
     long_batch: int = 8
     long_windows: tuple[int, ...] = (64, 128, 256, 512)
+    recordings: int | None = None
     check_batch: int = 4
     check_hidden: tuple[int, ...] = (24, 24)
 
@@ -28,5 +29,5 @@ class Sizes:
 PUBLISHED = Sizes()
 TINY = Sizes(
     steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
-    long_windows=(6, 7, 8, 9), check_batch=3, check_hidden=(12, 12),
+    long_windows=(6, 7, 8, 9), recordings=40, check_batch=3, check_hidden=(12, 12),
 )  # fmt: skip

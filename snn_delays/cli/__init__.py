@@ -1,6 +1,6 @@
 """The command line."""
 
-from snn_delays.cli import data, runs, speed
+from snn_delays.cli import data, encode, runs, show, simulate, speed
 from snn_delays.cli.app import app, console, main
 
-__all__ = ["app", "console", "data", "main", "runs", "speed"]
+__all__ = ["app", "console", "data", "encode", "main", "runs", "show", "simulate", "speed"]

@@ -23,7 +23,10 @@ class _Commands(TyperGroup):
         except SnnDelaysError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt:
-            _fail("interrupted; what was finished is saved, and train continues with --resume", 130)
+            _fail(
+                "interrupted; what was finished is saved, and train continues with --resume",
+                130,
+            )
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
 

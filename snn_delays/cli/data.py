@@ -1,12 +1,15 @@
 """Commands about data sets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from snn_delays.cli.app import app, console
+
+if TYPE_CHECKING:
+    from snn_delays.data.catalogue import Card
 
 data_app = typer.Typer(help="Data sets: what there is, where it lies, whether it is whole.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -16,13 +19,19 @@ app.add_typer(data_app, name="data")
 def data_list() -> None:
     """List the data sets of the catalogue and whether their files are at hand."""
     from snn_delays.data.catalogue import cards
-    from snn_delays.data.convert import hdf5_path
 
-    table = Table("name", "title", "samples", "licence", "at hand")
+    table = Table("name", "what it is", "samples", "at hand")
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for card in cards().values():
-        there = card.bundled or all(hdf5_path(card, part).exists() for part in card.splits.values())
-        samples = " + ".join(f"{part.samples:,}" for part in card.splits.values())
-        table.add_row(card.name, card.title, samples, card.licence, "yes" if there else "no")
+        sensor = " x ".join(str(size) for size in card.sensor) + (" channels" if len(card.sensor) == 1 else " events")
+        tonic = f"Tonic's {card.tonic_class}" if card.tonic_class else "not in Tonic"
+        table.add_row(
+            card.name,
+            f"{card.title}\n{sensor}, {card.n_classes} classes, {card.licence}, {tonic}",
+            "\n".join(f"{split} {part.samples:,}" for split, part in card.splits.items()),
+            _at_hand(card),
+            end_section=True,
+        )
     console.print(table)
 
 
@@ -30,18 +39,43 @@ def data_list() -> None:
 def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
     """Take the checksums of a data set's files afresh and compare them with the catalogue's."""
     from snn_delays.data.catalogue import card
-    from snn_delays.data.convert import verify
+    from snn_delays.data.convert import find_data, verify
 
-    for split in card(name).splits:
-        console.print(f"{verify(name, split)}: {split} is {card(name).display_name}")
+    for split, part in card(name).splits.items():
+        if not part.made_here:
+            console.print(f"{verify(name, split)}: {split} is {card(name).display_name}")
+        elif part.file:
+            path = find_data(name, split)
+            console.print(
+                f"{path}: {split} is made on this machine, so that no checksum is on its card to compare with"
+            )
+        else:
+            console.print(f"{split} is generated from its card; there is no file to compare")
+
+
+def _at_hand(card: "Card") -> str:
+    """Whether the files of every split are there; a bundled set is not expanded for the answer."""
+    from snn_delays.data.convert import find_data
+    from snn_delays.errors import DataError
+
+    if card.bundled:
+        return "yes"
+    there = []
+    for split in card.splits:
+        try:
+            find_data(card.name, split)
+        except DataError:
+            continue
+        there.append(split)
+    return "yes" if len(there) == len(card.splits) else ", ".join(there) or "no"
 
 
 @data_app.command("convert")
 def data_convert(
-    archive: Annotated[Path, typer.Argument(help="a compact archive, such as shd_regen_train.npz.xz")],
-    out: Annotated[Path | None, typer.Option(help="HDF5 file; default: where recipes look for it")] = None,
+    archive: Annotated[Path, typer.Argument(help="such as shd_regen_train.npz.xz or nmnist_small.tar.xz")],
+    out: Annotated[Path | None, typer.Option(help="file or folder; default: where recipes look for it")] = None,
 ) -> None:
-    """Turn a compact archive into the HDF5 file that SHD's readers (Tonic among them) read."""
+    """Put the archive of a data set where recipes look for it, ready to be read."""
     from snn_delays.data.convert import convert_archive
     from snn_delays.training.progress import ProgressBar
 

@@ -37,18 +37,19 @@ def evaluate(
     run: RunFolder,
     append: Annotated[bool, typer.Option("--append", help="add the result to a table")] = False,
     table: Annotated[Path, typer.Option(help="the table that --append adds to")] = RESULTS,
+    on: Annotated[str | None, typer.Option(help="data set whose test samples to take; default: the recipe's")] = None,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Measure a run's best network on the test data, with real-valued and with whole delays."""
     from snn_delays.training.runlog import open_run
 
     opened = open_run(run)
-    result = _evaluate(opened, device)
+    result = _evaluate(opened, device, on)
     _print_results([result])
     if append:
         from snn_delays.training.results import append_result
 
-        append_result(table, result, opened.recipe.model.hidden)
+        append_result(table, result, opened.recipe.model.layers)
         console.print(f"appended to {table}")
 
 
@@ -165,12 +166,12 @@ def _train(
     return run
 
 
-def _evaluate(run: "Run", device: str) -> dict[str, Any]:
+def _evaluate(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
     from snn_delays.training.evaluate import evaluate as measure_run
     from snn_delays.training.progress import ProgressBar
 
     with ProgressBar(console) as bar:
-        return measure_run(run, device=device, watcher=bar)
+        return measure_run(run, on=on, device=device, watcher=bar)
 
 
 def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> list[str]:
@@ -178,14 +179,14 @@ def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> l
     from snn_delays.export.discretize import discretize
     from snn_delays.export.nir import write_nir, write_trace
     from snn_delays.training.evaluate import trained_network
-    from snn_delays.training.loop import split, training_data
+    from snn_delays.training.sources import selection
 
     if to != "nir":
         raise ConfigError(f"unknown format {to!r}; this version writes nir")
-    dataset = training_data(run.recipe)
-    network = discretize(trained_network(run, dataset), weight_bits=weight_bits)
+    chosen = selection(run.recipe)
+    network = discretize(trained_network(run, chosen.training), weight_bits=weight_bits)
     path = write_nir(network, out or run.folder / "network.nir", dt_ms=run.recipe.data.dt_ms)
-    samples = dataset.batch(split(run.recipe, dataset)[1][:TRACED_SAMPLES], run.recipe.data.tail_steps)
+    samples = chosen.validation.batch(chosen.valid[:TRACED_SAMPLES], run.recipe.data.tail_steps)
     trace = write_trace(network, samples.counts.to(next(network.parameters()).dtype), path.with_suffix(".trace.npz"))
     return [f"{to:<8} {path}", f"trace    {trace}", *(f"         {line}" for line in str(network.report).splitlines())]
 
@@ -198,15 +199,15 @@ def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
     from snn_delays.plot import save_figure, streaming_figure
     from snn_delays.streaming.measure import stream_report
     from snn_delays.training.evaluate import discrete_network
-    from snn_delays.training.loop import split, training_data
     from snn_delays.training.runlog import environment
+    from snn_delays.training.sources import selection
 
     if samples < 1:
         raise ConfigError(f"--samples must be at least 1, got {samples}")
-    dataset = training_data(run.recipe)
-    batch = dataset.batch(split(run.recipe, dataset)[1][:samples], run.recipe.data.tail_steps)
+    chosen = selection(run.recipe)
+    batch = chosen.validation.batch(chosen.valid[:samples], run.recipe.data.tail_steps)
     recordings = [batch.counts[: int(length), i].numpy() for i, length in enumerate(batch.lengths)]
-    report = stream_report(discrete_network(run, dataset), recordings, dt_ms=dt_ms)
+    report = stream_report(discrete_network(run, chosen.training), recordings, dt_ms=dt_ms)
     table = Table("side", "median", "99th percentile", "longest", f"real-time factor, {dt_ms:g} ms")
     for side in report.sides:
         times = (f"{us:.1f} µs" for us in (side.median_us, side.p99_us, side.max_us))

@@ -1,6 +1,7 @@
 """Changes made to a training batch at random: pure functions, every draw from the generator passed in.
 
-Each takes a :class:`Batch` and returns a new one; the one given stays as it was. Draws are made per sample.
+Each takes a :class:`Batch` and returns a new one; the one given stays as it was. Draws are made per sample. Those about
+channels are for sensors with one row of them; for cameras see :mod:`snn_delays.data.augment_events`.
 """
 
 import torch
@@ -19,7 +20,7 @@ def channel_shift(batch: Batch, max_shift: int, generator: torch.Generator) -> B
     ``max_shift``: channels after grouping, so the published 40 of 700 is 8 of 140. Raises ConfigError unless
     ``0 <= max_shift < channels``. Source: Meszaros, Knight and Nowotny, Nature Communications 2025 (SHD: 40 of 700).
     """
-    n_channels = batch.counts.shape[2]
+    n_channels = _channels(batch)
     if not 0 <= max_shift < n_channels:
         raise ConfigError(f"max_shift must lie in 0 to {n_channels - 1} channels, got {max_shift}")
     shift = _integers(batch, -max_shift, max_shift, generator)
@@ -38,14 +39,14 @@ def time_shift(batch: Batch, max_shift_steps: int, generator: torch.Generator, *
     """
     if max_shift_steps < 0:
         raise ConfigError(f"max_shift_steps must be >= 0, got {max_shift_steps}")
-    n_steps, n_samples, n_channels = batch.counts.shape
-    high = (n_samples, n_channels if per_channel else 1)
+    n_steps, n_samples, *sensor = batch.counts.shape
+    high = (n_samples, _channels(batch)) if per_channel else (n_samples, *[1] * len(sensor))
     shift = torch.randint(max_shift_steps + 1, high, generator=generator, device=generator.device)
     shift = shift.to(batch.counts.device)
-    source = torch.arange(n_steps + max_shift_steps, device=shift.device)[:, None, None] - shift
+    source = torch.arange(n_steps + max_shift_steps, device=shift.device).view(-1, *[1] * shift.ndim) - shift
     inside = (source >= 0) & (source < n_steps)
-    index = source.clamp(0, n_steps - 1).expand(-1, -1, n_channels)
-    lengths = batch.lengths + shift.amax(1).to(batch.lengths.device)
+    index = source.clamp(0, n_steps - 1).expand(-1, -1, *sensor)
+    lengths = batch.lengths + shift.flatten(1).amax(1).to(batch.lengths.device)
     return batch._replace(counts=batch.counts.gather(0, index) * inside, lengths=lengths)
 
 
@@ -56,7 +57,7 @@ def neuron_mask(batch: Batch, probability: float, max_size: int, generator: torc
     it in their code, switched off: probability 0.65, size below a fifth of the channels (``max_size=27`` of 140).
     Raises ConfigError for a probability outside [0, 1] or a ``max_size`` above the channels.
     """
-    n_channels = batch.counts.shape[2]
+    n_channels = _channels(batch)
     extent = torch.full((batch.counts.shape[1],), n_channels, device=batch.counts.device)
     start, size = _block(batch, probability, max_size, extent, generator)
     place = torch.arange(n_channels, device=start.device)
@@ -74,7 +75,7 @@ def time_mask(batch: Batch, probability: float, max_size_steps: int, generator: 
     """
     start, size = _block(batch, probability, max_size_steps, batch.lengths.to(batch.counts.device), generator)
     hidden = _stretch(batch, start, size)
-    return batch._replace(counts=batch.counts.masked_fill(hidden[:, :, None], 0))
+    return batch._replace(counts=batch.counts.masked_fill(_over(hidden, batch), 0))
 
 
 def cutmix(batch: Batch, n_classes: int, probability: float, generator: torch.Generator) -> Batch:
@@ -97,7 +98,7 @@ def cutmix(batch: Batch, n_classes: int, probability: float, generator: torch.Ge
     size = (share * lengths).long()
     start = (_uniform(batch, generator) * (lengths - size + 1)).long()
     replaced = _stretch(batch, start, size)
-    counts = torch.where(replaced[:, :, None], batch.counts.roll(-1, dims=1), batch.counts)
+    counts = torch.where(_over(replaced, batch), batch.counts.roll(-1, dims=1), batch.counts)
     onehot = F.one_hot(batch.labels, n_classes).float()
     mixed = (size / lengths).to(onehot)[:, None]
     return batch._replace(counts=counts, labels=(1 - mixed) * onehot + mixed * onehot.roll(-1, dims=0))
@@ -118,6 +119,20 @@ def _stretch(batch: Batch, start: Tensor, size: Tensor) -> Tensor:
     """True ``[time, batch]`` from ``start`` on for ``size`` steps."""
     place = torch.arange(batch.counts.shape[0], device=start.device)[:, None]
     return (place >= start) & (place < start + size)
+
+
+def _over(chosen: Tensor, batch: Batch) -> Tensor:
+    """``[time, batch]`` as a mask over all channels."""
+    return chosen.view(*chosen.shape, *[1] * (batch.counts.ndim - 2))
+
+
+def _channels(batch: Batch) -> int:
+    if batch.counts.ndim != 3:
+        raise ConfigError(
+            f"this augmentation moves or masks channels in a row; the batch has shape {tuple(batch.counts.shape)}, of "
+            "a camera: use those on events"
+        )
+    return batch.counts.shape[2]
 
 
 def _check_probability(probability: float) -> None:

@@ -1,5 +1,6 @@
-"""A whole binned data set in memory, and the batches drawn from it."""
+"""A whole binned data set, in memory or mapped from disk, and the batches drawn from it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -16,7 +17,8 @@ from snn_delays.errors import ConfigError, DataError
 class Batch(NamedTuple):
     """Samples side by side.
 
-    ``counts`` uint8 ``[time, batch, channel]``, zero after a sample's end; ``lengths`` int64 ``[batch]``, in steps: how
+    ``counts`` uint8 (float32 where the input is not of spikes) ``[time, batch, channel]``, of an event camera ``[time,
+    batch, polarity, y, x]``, zero after a sample's end; ``lengths`` int64 ``[batch]``, in steps: how
     far the readout and the loss may look; ``labels`` int64 ``[batch]`` (float32 ``[batch, class]`` after CutMix).
     """
 
@@ -29,14 +31,15 @@ class Batch(NamedTuple):
 class BinnedDataset:
     """Counts of all samples, one after another.
 
-    ``counts`` uint8 ``[total_steps, channel]``; sample i occupies steps ``offsets[i]`` to ``offsets[i + 1]``
-    (``offsets`` int64 ``[n + 1]``); ``labels``, ``speakers`` int64 ``[n]``; ``source``: display name of the data set,
-    by checksum; ``checksum``: sha256 of the file it came from.
+    ``counts`` uint8 or float32 ``[total_steps, *sensor]``, which may be mapped from a file; sample i occupies steps
+    ``offsets[i]`` to ``offsets[i + 1]`` (``offsets`` int64 ``[n + 1]``); ``labels``, ``speakers`` int64 ``[n]``;
+    ``source``: display name of the data set, by checksum; ``checksum``: sha256 of what it came from; ``skipped``: the
+    errors of the recordings that were left out because they could not be read.
 
     Raises DataError if the arrays contradict each other.
     """
 
-    counts: NDArray[np.uint8]
+    counts: NDArray[np.uint8] | NDArray[np.float32]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int64]
     speakers: NDArray[np.int64]
@@ -45,11 +48,15 @@ class BinnedDataset:
     binning: Binning
     n_classes: int
     class_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.labels)
-        if self.counts.dtype != np.uint8 or self.counts.ndim != 2:
-            raise DataError(f"counts must be uint8 [steps, channel], got {self.counts.dtype} {self.counts.shape}")
+        if self.counts.dtype not in (np.uint8, np.float32) or self.counts.ndim < 2:
+            raise DataError(
+                f"counts must be uint8 or float32 [steps, channel] or [steps, polarity, y, x], got {self.counts.dtype} "
+                f"{self.counts.shape}"
+            )
         if self.offsets.shape != (n + 1,) or self.speakers.shape != (n,):
             raise DataError(
                 f"{n} labels need {n + 1} offsets and {n} speakers, got {self.offsets.shape} and {self.speakers.shape}"
@@ -69,16 +76,25 @@ class BinnedDataset:
         return len(self.labels)
 
     @property
+    def sensor(self) -> tuple[int, ...]:
+        """Shape of one step after grouping: ``(channels,)`` or ``(polarity, height, width)``."""
+        return self.counts.shape[1:]
+
+    @property
     def n_channels(self) -> int:
         """Channels after grouping."""
-        return self.counts.shape[1]
+        return math.prod(self.sensor)
+
+    def in_a_row(self) -> "BinnedDataset":
+        """The same with the channels of each step in one row; a view."""
+        return self if len(self.sensor) == 1 else replace(self, counts=self.counts.reshape(len(self.counts), -1))
 
     def lengths(self) -> NDArray[np.int64]:
         """Steps of each sample, int64 ``[n]``."""
         return np.diff(self.offsets)
 
-    def sample(self, i: int) -> NDArray[np.uint8]:
-        """Counts of one sample, ``[time, channel]``, a view."""
+    def sample(self, i: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Counts of one sample, ``[time, *sensor]``, a view."""
         self._check(np.array([i]))
         return self.counts[self.offsets[i] : self.offsets[i + 1]]
 
@@ -112,7 +128,7 @@ class BinnedDataset:
         Raises ConfigError for a negative tail or an unknown padding, DataError for an index out of range.
         """
         chosen, lengths = self.batch_lengths(indices, tail_steps, padding)
-        counts = np.zeros((int(lengths.max()), chosen.size, self.n_channels), dtype=np.uint8)
+        counts = np.zeros((int(lengths.max()), chosen.size, *self.sensor), dtype=self.counts.dtype)
         for j, i in enumerate(chosen):
             start, end = self.offsets[i], self.offsets[i + 1]
             counts[: end - start, j] = self.counts[start:end]

@@ -1,7 +1,8 @@
-"""Events to counts ``[time, channel]``: the two named rules by which time is cut."""
+"""Events to counts ``[time, channel]`` or ``[time, polarity, y, x]``: the two named rules by which time is cut."""
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from snn_delays.data.events import Events
 from snn_delays.errors import ConfigError, DataError
 
-_RULES = ("fixed", "event_anchored_v2023")
+_RULES = ("fixed", "event_anchored_v2023", "log_mel")
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,16 @@ class Binning:
     ``t - t_l <= dt`` (the end is included); silences between frames vanish. This is how the SpikingJelly of 2023 cut
     SHD for the published results of Hammouamri et al. (ICLR 2024); see docs/data.md for what differs.
 
+    ``rule="log_mel"``: of recordings that are sound, features in place of counts (:class:`log_mel.LogMel`); ``dt_ms``
+    is the time between their frames, and channels are not grouped.
+
     ``dt_ms``: milliseconds, a whole number of microseconds. ``channel_group``: so many neighbouring channels are summed
-    into one (700 to 140 by 5, as in the paper). Raises ConfigError on anything else.
+    into one (700 to 140 by 5, as in the paper); on an event camera, squares of so many by so many pixels.
+
+    Raises ConfigError on anything else.
     """
 
-    rule: Literal["fixed", "event_anchored_v2023"] = "fixed"
+    rule: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
     dt_ms: float = 10.0
     channel_group: int = 5
 
@@ -41,6 +47,8 @@ class Binning:
             raise ConfigError(f"dt_ms must be a whole number of microseconds, got {self.dt_ms} ms")
         if not (isinstance(self.channel_group, int) and self.channel_group >= 1):
             raise ConfigError(f"channel_group must be a whole number >= 1, got {self.channel_group}")
+        if self.rule == "log_mel" and self.channel_group != 1:
+            raise ConfigError(f"binning rule 'log_mel' needs channel_group 1, got {self.channel_group}")
 
     @property
     def dt_us(self) -> int:
@@ -49,39 +57,53 @@ class Binning:
 
 
 def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
-    """Counts of events per step and group of channels, uint8 ``[time, n_channels / channel_group]``.
+    """Counts of events per step and group of channels, uint8 ``[time, *binned_sensor(events.sensor, binning)]``.
 
-    The counts sum to the number of events. Without events there are no steps: shape ``[0, channels]``.
+    The counts sum to the number of events. Without events there are no steps: shape ``[0, ...]``.
 
-    Raises ConfigError if the groups do not divide the channels, DataError if a count exceeds 255.
+    Raises ConfigError if the groups do not divide the sensor, DataError if a count exceeds 255.
     """
-    if events.n_channels % binning.channel_group:
-        raise ConfigError(
-            f"channel_group {binning.channel_group} does not divide the {events.n_channels} channels of the events"
-        )
-    n_channels = events.n_channels // binning.channel_group
+    if binning.rule == "log_mel":
+        raise ConfigError("binning rule 'log_mel' is for sound; events are binned by 'fixed' or 'event_anchored_v2023'")
+    from snn_delays.data.binning_kernel import anchored_frames, count_anchored, count_fixed
+
+    sensor, place = _places(events.sensor, binning.channel_group)
     if len(events) == 0:
-        return np.zeros((0, n_channels), dtype=np.uint8)
-    step = events.t_us // binning.dt_us if binning.rule == "fixed" else _anchored_steps(events.t_us, binning.dt_us)
-    n_steps = int(step[-1]) + 1
-    flat = step * n_channels + events.channel // binning.channel_group
-    counts = np.bincount(flat, minlength=n_steps * n_channels)
-    if counts.max() > 255:
-        where = divmod(int(counts.argmax()), n_channels)
+        return np.zeros((0, *sensor), dtype=np.uint8)
+    fixed = binning.rule == "fixed"
+    n_steps = int(events.t_us[-1]) // binning.dt_us + 1 if fixed else anchored_frames(events.t_us, binning.dt_us)
+    counts = np.zeros((n_steps, math.prod(sensor)), dtype=np.uint8)
+    count = count_fixed if fixed else count_anchored
+    overflow = count(events.t_us, place, events.channel, binning.dt_us, counts)
+    if overflow >= 0:
         raise DataError(
-            f"{int(counts.max())} events fall into step {where[0]}, channel {where[1]}; a count holds at most 255: "
-            "use a smaller dt_ms or channel_group"
+            f"more than 255 events fall into the step of event {overflow} (t_us = {events.t_us[overflow]}), channel "
+            f"{place[events.channel[overflow]]} after grouping; a count holds at most 255: use a smaller dt_ms or "
+            "channel_group"
         )
-    return counts.astype(np.uint8).reshape(n_steps, n_channels)
+    return counts.reshape(n_steps, *sensor)
 
 
-def _anchored_steps(t_us: NDArray[np.int64], dt_us: int) -> NDArray[np.int64]:
-    """Frame number of each event when every frame opens at the first event that the previous one left."""
-    step = np.zeros(t_us.size, dtype=np.int64)
-    start = 0
-    frame = 0
-    while start < t_us.size:
-        end = int(np.searchsorted(t_us, t_us[start] + dt_us, side="right"))
-        step[start:end] = frame
-        start, frame = end, frame + 1
-    return step
+def binned_sensor(sensor: tuple[int, ...], channel_group: int) -> tuple[int, ...]:
+    """Shape of one step after grouping: ``(n / g,)``, or ``(polarity, height / g, width / g)`` of an event camera.
+
+    Raises ConfigError if the groups do not divide the sensor.
+    """
+    axes = min(len(sensor), 2)  # polarities stay apart
+    kept, grouped = sensor[:-axes], sensor[-axes:]
+    if any(size % channel_group for size in grouped):
+        what = f"{grouped[0]} channels" if axes == 1 else f"{grouped[0]} x {grouped[1]} pixels"
+        raise ConfigError(f"channel_group {channel_group} does not divide the {what} of the events")
+    return (*kept, *(size // channel_group for size in grouped))
+
+
+@lru_cache(maxsize=8)
+def _places(sensor: tuple[int, ...], channel_group: int) -> tuple[tuple[int, ...], NDArray[np.int64]]:
+    """Shape after grouping, and where in it, flattened, each channel of the sensor goes."""
+    shape = binned_sensor(sensor, channel_group)
+    at = list(np.unravel_index(np.arange(math.prod(sensor)), sensor))
+    for axis in range(-min(len(sensor), 2), 0):
+        at[axis] = at[axis] // channel_group
+    place = np.ravel_multi_index(tuple(at), shape).astype(np.int64)
+    place.setflags(write=False)
+    return shape, place

@@ -1,7 +1,7 @@
 """What data sets there are, and which of them a file is: one TOML card each, checksums decide."""
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,14 @@ UNIDENTIFIED = "unidentified"
 
 @dataclass(frozen=True)
 class SplitFile:
-    """One split on disk: its file, and the checksums by which it is known.
+    """One split on disk: its file or folder, and the checksums by which it is known.
 
-    ``md5``, ``sha256``: of the HDF5 file. ``content_sha256``: of what it says (:func:`shd.content_sha256`), which holds
-    whichever version of HDF5 wrote it. ``archive``, ``archive_sha256``: the compact file it is converted from.
+    ``file``: relative to the card's folder; empty for a set that is generated. ``md5``, ``sha256``: of the file, or of
+    the folder (:func:`files.checksums`). ``content_sha256``: of what a file in SHD's layout says
+    (:func:`shd.content_sha256`), which holds whichever version of HDF5 wrote it. ``archive``, ``archive_md5``,
+    ``archive_sha256``: what it is unpacked or converted from. ``parts``: of a split that is several files in the card's
+    folder, the md5 of each by name; any of them may lie there gzipped, and the md5 is of what was packed. ``remedy``:
+    how to come by a missing file, where that is not the usual way.
     """
 
     file: str
@@ -31,16 +35,26 @@ class SplitFile:
     sha256: str | None = None
     content_sha256: str | None = None
     archive: str | None = None
+    archive_md5: str | None = None
     archive_sha256: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    remedy: str | None = None
+
+    @property
+    def made_here(self) -> bool:
+        """Whether the split is made on the user's machine, so that nobody can know its checksum beforehand."""
+        return not (self.md5 or self.sha256 or self.content_sha256 or self.archive_md5 or self.parts)
 
 
 @dataclass(frozen=True)
 class Card:
     """A data set: where it comes from, who made it, what may be done with it, and how its files are known.
 
-    ``folder``: relative to the data folder, or for a bundled set (``bundled``) beside the card. ``finest_dt_ms``: bins
-    finer than this resolve nothing, because of how times are stored. ``validation``: the default rule that holds out
-    part of the training set.
+    ``reader``: one of :data:`recordings.READERS`. ``folder``: relative to the data folder, or for a bundled set
+    (``bundled``) beside the card. ``sensor``: ``[channels]``, or ``[polarity, height, width]`` of an event camera.
+    ``time_unit``: how times are stored. ``finest_dt_ms``: bins finer than this resolve nothing because of it.
+    ``validation``: the default rule that holds out part of the training set. ``settings``: what a reader needs to know
+    besides, such as the seed of a generated set.
     """
 
     name: str
@@ -51,15 +65,17 @@ class Card:
     licence: str
     attribution: str
     source: str
+    reader: str
     tonic_class: str
     folder: str
     bundled: bool
-    n_channels: int
+    sensor: list[int]
     n_classes: int
     time_unit: str
     finest_dt_ms: float
     validation: dict[str, Any]
     splits: dict[str, SplitFile]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def split(self, split: str) -> SplitFile:
         """The file of a split. Raises ConfigError for a split that the data set does not have."""
@@ -92,7 +108,7 @@ def read_card(path: Path) -> Card:
 
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
-    known = {field.name for field in fields(kind)}
+    known = {key.name for key in fields(kind)}
     if unknown := sorted(set(values) - known):
         raise DataError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
@@ -120,17 +136,28 @@ def card(name: str) -> Card:
     return known[name]
 
 
-def identify(path: Path, *, remember: bool = True) -> str:
-    """Which data set a HDF5 file is, as its display name, decided by checksum alone; ``"unidentified"`` if none.
+def identify(path: Path, *, remember: bool = True, first: str = "") -> str:
+    """Which data set a file or folder is, as its display name, decided by checksum alone; ``"unidentified"`` if none.
 
-    First by the checksums of the file, then by that of its content, as another version of HDF5 may lay out the same
-    data in other bytes. Raises DataError if the file is missing; a damaged one is unidentified.
+    Of data sets that share their files, it is the one named ``first``.
+
+    First by its own checksums, then by that of the archive it was unpacked from where that lies beside it, then by that
+    of the content of a HDF5 file, as another version of HDF5 may lay out the same data in other bytes. Raises DataError
+    if it is missing; a damaged one is unidentified.
     """
     known = [(card, part) for card in cards().values() for part in card.splits.values()]
+    known.sort(key=lambda pair: pair[0].name != first)
     found = checksums(path, remember=remember)
     for card, part in known:
         if found.sha256 == part.sha256 or found.md5 == part.md5:
             return card.display_name
+    for card, part in known:
+        archive = path.parent / str(part.archive)
+        unpacked = part.archive_md5 and path.name == Path(part.file).name and archive.is_file()
+        if unpacked and checksums(archive, remember=remember).md5 == part.archive_md5:
+            return card.display_name
+    if path.is_dir():
+        return UNIDENTIFIED
     try:
         content = remembered(path, "content", lambda: _content(path)) if remember else _content(path)
     except DataError:

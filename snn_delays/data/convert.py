@@ -1,50 +1,73 @@
-"""Compact archives to HDF5 files in SHD's layout; finding the HDF5 file of a data set."""
+"""Where the files of a data set lie, and archives put there."""
 
 from pathlib import Path
 
 from snn_delays.data.archive import read_archive
 from snn_delays.data.catalogue import UNIDENTIFIED, Card, SplitFile, card, cards, datasets_folder, identify
 from snn_delays.data.files import Progress, checksums, data_folder
+from snn_delays.data.parts import check_parts, find_parts
 from snn_delays.data.shd import write_shd_hdf5
+from snn_delays.data.unpack import unpack_archive
 from snn_delays.errors import DataError
 from snn_delays.files import cache_folder
 
 
 def convert_archive(archive_path: Path, out_path: Path | None = None, progress: Progress | None = None) -> Path:
-    """Turn a compact archive of a data set into the HDF5 file that SHD's readers read; returns its path.
+    """Put the archive of a data set where :func:`find_data` looks for it, ready to be read; returns where that is.
 
-    The checksum of the archive says which data set and split it is. Without ``out_path`` the file goes where
-    :func:`find_hdf5` looks for it, with the empty ``.zip`` beside it that Tonic asks for.
+    The checksum of the archive says which data set and splits it is. A compact archive of spikes becomes an HDF5 file
+    in SHD's layout, ``out_path`` if given, with the empty ``.zip`` beside it that Tonic asks for. A tar or zip archive
+    is unpacked, into the folder ``out_path`` if given.
 
     Raises DataError if the archive is unknown or damaged, or if what was written is not what the card promises.
     """
     archive_path = Path(archive_path)
-    found = checksums(archive_path).sha256
+    found = checksums(archive_path)
     for known in cards().values():
-        for part in known.splits.values():
-            if part.archive_sha256 == found:
-                target = Path(out_path) if out_path is not None else hdf5_path(known, part)
-                return _expand(archive_path, target, known, progress)
+        parts = [
+            part
+            for part in known.splits.values()
+            if found.sha256 == part.archive_sha256 or found.md5 == part.archive_md5
+        ]
+        if not parts:
+            continue
+        if str(parts[0].archive).endswith(".npz.xz"):
+            target = Path(out_path) if out_path is not None else data_path(known, parts[0])
+            return _expand(archive_path, target, known, progress)
+        folder = Path(out_path) if out_path is not None else data_folder() / known.folder
+        paths = unpack_archive(archive_path, known, parts, folder, progress)
+        return paths[0] if len(set(paths)) == 1 else folder
     raise DataError(
-        f"{archive_path} has sha256 {found}, which no card in {datasets_folder()} knows; "
+        f"{archive_path} has sha256 {found.sha256}, which no card in {datasets_folder()} knows; "
         "it is damaged or another file: fetch it again"
     )
 
 
-def find_hdf5(name: str, split: str, progress: Progress | None = None) -> Path:
-    """The HDF5 file of a data set and split, ready to be read. A bundled set is expanded on first use.
+def find_data(name: str, split: str, progress: Progress | None = None) -> Path:
+    """The file or folder of a data set and split, ready to be read. A bundled set is expanded on first use.
 
-    Raises ConfigError for an unknown name or split; DataError saying what to place where if the file is missing.
+    A set that is generated has its card for a file. Raises ConfigError for an unknown name or split, DataError saying
+    what to place where if the file is missing.
     """
     found = card(name)
     part = found.split(split)
-    path = hdf5_path(found, part)
+    path = data_path(found, part)
+    if part.parts:
+        find_parts(found, part)
+        return path
+    if not part.file:
+        return datasets_folder() / f"{found.name}.toml"
     if found.bundled:
         return _expand_bundled(found, part, path, progress)
     if path.exists():
         return path
-    if part.archive is not None:
+    if part.remedy is not None:
+        remedy = part.remedy
+    elif part.archive_sha256 is not None:
         remedy = f"convert it with: snn-delays data convert {part.archive} (sha256 {part.archive_sha256})"
+    elif part.archive is not None:
+        md5 = f" (md5 {part.archive_md5})" if part.archive_md5 else ""
+        remedy = f"get {part.archive}{md5} from {found.source}, place it in {path.parent} and unpack it there"
     else:
         remedy = f"get it from {found.source} and place it there unpacked (md5 {part.md5})"
     raise DataError(
@@ -55,17 +78,21 @@ def find_hdf5(name: str, split: str, progress: Progress | None = None) -> Path:
 def verify(name: str, split: str) -> Path:
     """Take the checksum of a split's file afresh and compare it with the card's; returns the path.
 
-    Raises DataError if the file is missing, or is not the one on the card.
+    Raises DataError if it is missing, or is not the one on the card.
     """
-    path = find_hdf5(name, split)
-    expected = card(name).display_name
-    if (found := identify(path, remember=False)) != expected:
+    path = find_data(name, split)
+    of = card(name)
+    if of.split(split).parts:
+        check_parts(of, of.split(split), remember=False)
+        return path
+    expected = of.display_name
+    if (found := identify(path, remember=False, first=name)) != expected:
         raise DataError(f"{path} should be {expected}, but by its checksum it is {found}; fetch or convert it again")
     return path
 
 
-def hdf5_path(of: Card, part: SplitFile) -> Path:
-    """Where the HDF5 file of a split belongs."""
+def data_path(of: Card, part: SplitFile) -> Path:
+    """Where the file or folder of a split belongs."""
     if not of.bundled:
         return data_folder() / of.folder / part.file
     # The name of the folder carries the archive's checksum: a new release of the data never meets an old expansion.

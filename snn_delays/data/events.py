@@ -1,5 +1,6 @@
 """One recording as a list of events, checked once when it is made."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,9 @@ class Events:
     """Spikes of one recording in the order of time, with time 0 at stimulus onset.
 
     ``t_us`` int64 [event], microseconds, >= 0, ascending (equal times allowed); ``channel`` int64 [event], each in
-    ``[0, n_channels)``. Both are copied and become read-only. Whole-numbered floats are accepted.
+    ``[0, n_channels)``. Both are copied and become read-only. Whole-numbered floats are accepted. ``sensor``: the shape
+    in which the channels are laid out, ``(n_channels,)`` where nothing is given. An event camera has
+    ``(polarity, height, width)`` and ``channel = (polarity * height + y) * width + x``.
 
     Raises DataError naming the array and the first offending index.
     """
@@ -43,8 +46,13 @@ class Events:
     t_us: NDArray[np.int64]
     channel: NDArray[np.int64]
     n_channels: int
+    sensor: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.sensor:
+            object.__setattr__(self, "sensor", (self.n_channels,))
+        elif math.prod(self.sensor) != self.n_channels:
+            raise DataError(f"a sensor of shape {self.sensor} has not {self.n_channels} channels")
         t_us, channel = _whole_numbers(self.t_us, "t_us"), _whole_numbers(self.channel, "channel")
         if self.n_channels < 1:
             raise DataError(f"n_channels must be at least 1, got {self.n_channels}")
@@ -70,11 +78,11 @@ class Events:
         return self.t_us.size
 
     def __eq__(self, other: object) -> bool:
-        """Equal when the channels, the times and their order are."""
+        """Equal when the sensor, the channels, the times and their order are."""
         if not isinstance(other, Events):
             return NotImplemented
         return (
-            self.n_channels == other.n_channels
+            self.sensor == other.sensor
             and np.array_equal(self.t_us, other.t_us)
             and np.array_equal(self.channel, other.channel)
         )
@@ -82,8 +90,8 @@ class Events:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled recording: its events, class (0-based) and speaker number."""
+    """One labelled recording: its events, class (0-based) and the number of who made it, -1 where nobody is known."""
 
     events: Events
     label: int
-    speaker: int
+    speaker: int = -1

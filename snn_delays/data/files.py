@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,16 +22,17 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Checksums:
-    """md5 and sha256 of a whole file, as hexadecimal text."""
+    """md5 and sha256 of a whole file or folder, as hexadecimal text."""
 
     md5: str
     sha256: str
 
 
 def checksums(path: Path, *, remember: bool = True) -> Checksums:
-    """Checksums of a file. With ``remember`` they are taken once per (path, size, time of change).
+    """Checksums of a file, or of a folder with all that is in it but hidden files.
 
-    Raises DataError if the file cannot be read.
+    A folder's are those of one line ``sha256  relative/path`` for each file, in the order of the paths. With
+    ``remember`` checksums are taken once per (path, size, time of change). Raises DataError if one cannot be read.
     """
     memory = None
     if remember:
@@ -39,17 +40,36 @@ def checksums(path: Path, *, remember: bool = True) -> Checksums:
         if known is not None:
             return Checksums(**known)
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    try:
-        with path.open("rb") as f:
-            while block := f.read(1 << 20):
-                md5.update(block)
-                sha256.update(block)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    for block in _lines(path) if path.is_dir() else _blocks(path):
+        md5.update(block)
+        sha256.update(block)
     result = Checksums(md5.hexdigest(), sha256.hexdigest())
     if memory is not None:
         memory(asdict(result))
     return result
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones aside, in the order of their paths: the same on every machine."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as f:
+            while block := f.read(1 << 20):
+                yield block
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _lines(folder: Path) -> Iterator[bytes]:
+    for path in files_in(folder):
+        digest = hashlib.sha256()
+        for block in _blocks(path):
+            digest.update(block)
+        yield f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n".encode()
 
 
 def remembered(path: Path, what: str, compute: Callable[[], str]) -> str:
@@ -68,7 +88,12 @@ def _recall(path: Path, what: str) -> tuple[dict[str, str] | None, Callable[[dic
         stat = path.stat()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    state = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "what": what}
+    size, changed = stat.st_size, stat.st_mtime_ns
+    if path.is_dir():
+        inside = [file.stat() for file in files_in(path)]
+        size, changed = sum(s.st_size for s in inside), max([s.st_mtime_ns for s in inside], default=0)
+        what = f"{what} of {len(inside)} files"
+    state = {"path": str(path), "size": size, "mtime_ns": changed, "what": what}
     name = hashlib.sha256(f"{what}:{path}".encode()).hexdigest()[:32]
     note = cache_folder() / "checksums" / f"{name}.json"
     try:

@@ -1,25 +1,28 @@
-"""Data sets by name, binned, held in memory, with a cache on disk keyed by everything that shapes them."""
+"""Data sets by name, binned, with a cache on disk keyed by everything that shapes them."""
 
 import hashlib
 import json
 import warnings
-import zipfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn_delays.data import catalogue
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.convert import find_hdf5
-from snn_delays.data.files import Progress, checksums
-from snn_delays.data.shd import Reader, iterate_shd_hdf5, read_header
-from snn_delays.errors import DataError
-from snn_delays.files import atomic_path, cache_folder
+from snn_delays.data.files import Progress
+from snn_delays.data.rate_free_recordings import RateFreeRecordings, RateFreeRule
+from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings, open_recordings
+from snn_delays.data.store import Memory, read_store, write_store
+from snn_delays.errors import ConfigError, DataError
+from snn_delays.files import cache_folder
 
-_FORMAT = 1  # raised whenever the same file and binning would give another dataset
+_FORMAT = 2  # raised whenever the same file and binning would give another dataset
+OnBad = Literal["raise", "skip"]
 
 
 def load_binned(
@@ -29,100 +32,178 @@ def load_binned(
     *,
     reader: Reader = "auto",
     cache: bool = True,
+    memory: Memory = "auto",
+    on_bad: OnBad = "raise",
+    rate_free: RateFreeRule | None = None,
     progress: Progress | None = None,
 ) -> BinnedDataset:
-    """A split of a data set, binned and whole in memory.
+    """A split of a data set, binned, in memory or mapped from the cache.
 
-    ``name``: as in the catalogue; ``split``: ``"train"`` or ``"test"``; ``reader``: see
-    :func:`shd.iterate_shd_hdf5`, it does not change the result; ``cache``: keep the result in the cache folder, under a
-    key made of the file's checksum, the binning and the version of the format. A stale or damaged cache is built anew.
+    ``name``, ``split``: as in the catalogue; ``reader``: see :func:`open_recordings`, it does not change the result;
+    ``cache``: keep the result in the cache folder, under a key made of the checksum of the recordings, the binning and
+    the version of the format. A stale or damaged cache is built anew. ``memory``: ``"ram"``, ``"mapped"`` (needs the
+    cache; batches are read from disk as they are wanted, and building it holds one recording at a time) or ``"auto"``,
+    which maps what is larger than 1 GiB. ``on_bad``: what to do with a recording that cannot be read or has no events,
+    ``"raise"``, or ``"skip"`` it with a warning that names it. ``rate_free``: take the rates away
+    (:class:`RateFreeRecordings`), by the rule fitted on the ``train`` split; ``source`` says how many are left.
 
     Warns (UserWarning) if ``dt_ms`` is finer than the stored times. Raises ConfigError for an unknown name or split,
-    DataError if the file is missing or damaged or a sample has no events.
+    DataError if a file is missing or damaged or a sample has no events.
     """
     card = catalogue.card(name)
+    if memory not in ("auto", "ram", "mapped") or on_bad not in ("raise", "skip"):
+        raise ConfigError(f"memory is auto, ram or mapped and on_bad raise or skip; got {memory!r} and {on_bad!r}")
+    if memory == "mapped" and not cache:
+        raise ConfigError("memory='mapped' reads from the cache, which cache=False leaves out; choose one of them")
     if binning.dt_ms < card.finest_dt_ms:
         warnings.warn(
             f"dt_ms = {binning.dt_ms:g} is finer than {card.finest_dt_ms:g} ms: {card.display_name} stores times as "
-            f"{card.time_unit}, whose step reaches 0.98 ms after 1 s, so finer bins show the rounding, not the data",
+            f"{card.time_unit}, so finer bins show the rounding, not the data",
             UserWarning,
             stacklevel=2,
         )
-    path = find_hdf5(name, split, progress)
-    key = {"format": _FORMAT, "file_sha256": checksums(path).sha256, **asdict(binning)}
+    recordings = open_recordings(name, split, reader=reader, progress=progress)
+    if rate_free is not None:
+        training = recordings if split == "train" else open_recordings(name, "train", reader=reader, progress=progress)
+        recordings = RateFreeRecordings(recordings, training, rate_free)
+    if not cache:
+        return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
+    key = {"format": _FORMAT, "checksum": recordings.checksum(), "on_bad": on_bad, **asdict(binning)}
     text = json.dumps(key, sort_keys=True)
-    cached = cache_folder() / "binned" / f"{name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    source = catalogue.identify(path)
-    if cache and (dataset := _read_cache(cached, text, source, binning)) is not None:
-        return dataset
-    dataset = bin_file(path, binning, reader=reader, progress=progress)
-    if cache:
+    cached = cache_folder() / "binned" / f"{name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
+    source = recordings.source()
+    dataset = read_store(cached, text, source, binning, memory)
+    if dataset is None:
         try:
-            _write_cache(cached, text, dataset)
+            store_binned(cached, text, recordings, binning, on_bad=on_bad, progress=progress)
         except OSError as error:
+            if memory == "mapped":
+                raise DataError(f"the cache {cached} could not be written ({error}); free some space") from error
             warnings.warn(f"the cache {cached} could not be written ({error}); binning is repeated", stacklevel=2)
-    return dataset
+            return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
+        dataset = read_store(cached, text, source, binning, memory)
+        if dataset is None:
+            raise DataError(f"{cached} was written, but reads as something else; check the disk, or use cache=False")
+    return _warned(dataset)
 
 
-def bin_file(
-    path: Path, binning: Binning, *, reader: Reader = "auto", progress: Progress | None = None
+def bin_recordings(
+    recordings: Recordings, binning: Binning, *, on_bad: OnBad = "raise", progress: Progress | None = None
 ) -> BinnedDataset:
-    """Any file in SHD's layout, binned. Its checksum decides what ``source`` says.
+    """Recordings of any kind, binned, in memory. Their checksum decides what ``source`` says.
 
-    Raises DataError if the file is damaged or a sample has no events.
+    Raises DataError if a recording cannot be read or has no events, unless ``on_bad="skip"``.
     """
-    class_names, n_samples = read_header(path)
-    parts, labels, speakers = [], [], []
-    for i, sample in enumerate(iterate_shd_hdf5(path, reader)):
-        if len(sample.events) == 0:
-            raise DataError(f"{path}: sample {i} has no events; a recording without spikes cannot be classified")
-        parts.append(bin_events(sample.events, binning))
-        labels.append(sample.label)
-        speakers.append(sample.speaker)
-        if progress is not None:
-            progress(i + 1, n_samples)
-    if not parts:
-        raise DataError(f"{path} holds no samples")
+    making = _Making(recordings, binning, on_bad, progress)
+    parts = list(making.counts())
+    about = making.about()
     return BinnedDataset(
         counts=np.concatenate(parts),
-        offsets=np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64),
-        labels=np.array(labels, dtype=np.int64),
-        speakers=np.array(speakers, dtype=np.int64),
-        source=catalogue.identify(path),
-        checksum=checksums(path).sha256,
+        **{name: about[name] for name in ("offsets", "labels", "speakers", "checksum")},
+        source=recordings.source(),
         binning=binning,
-        n_classes=len(class_names),
-        class_names=class_names,
+        n_classes=len(recordings.class_names),
+        class_names=recordings.class_names,
+        skipped=tuple(about["skipped"]),
     )
 
 
-def _read_cache(path: Path, key: str, source: str, binning: Binning) -> BinnedDataset | None:
-    try:
-        with np.load(path) as z:  # a zip archive: each array carries a checksum, which reading verifies
-            if str(z["key"]) != key:
-                return None
-            arrays: dict[str, Any] = {name: z[name] for name in ("counts", "offsets", "labels", "speakers")}
-            class_names = tuple(json.loads(str(z["class_names"])))
-        return BinnedDataset(
-            **arrays,
-            source=source,
-            checksum=json.loads(key)["file_sha256"],
-            binning=binning,
-            n_classes=len(class_names),
-            class_names=class_names,
-        )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-        return None  # absent or damaged: it is built anew
+def store_binned(
+    path: Path,
+    key: str,
+    recordings: Recordings,
+    binning: Binning,
+    *,
+    on_bad: OnBad = "raise",
+    progress: Progress | None = None,
+) -> None:
+    """Recordings of any kind, binned, into a file from which :func:`read_store` gives them back under ``key``.
+
+    No more than one recording is held in memory. Raises as :func:`bin_recordings` does, and OSError.
+    """
+    making = _Making(recordings, binning, on_bad, progress)
+    write_store(path, key, making.counts(), making.about)
 
 
-def _write_cache(path: Path, key: str, dataset: BinnedDataset) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as f:
-        np.savez(
-            f,
-            key=np.array(key),
-            class_names=np.array(json.dumps(dataset.class_names)),
-            counts=dataset.counts,
-            offsets=dataset.offsets,
-            labels=dataset.labels,
-            speakers=dataset.speakers,
+@dataclass
+class _Making:
+    """Bins one recording after another and keeps what has to be known of each."""
+
+    recordings: Recordings
+    binning: Binning
+    on_bad: OnBad
+    progress: Progress | None
+    lengths: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    speakers: list[int] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
+    dtype: str = "uint8"
+
+    def __post_init__(self) -> None:
+        found, binning = self.recordings, self.binning
+        if isinstance(found, FeatureRecordings) and (binning.rule != "log_mel" or binning.dt_ms != found.frame_ms):
+            raise ConfigError(
+                f"{found.path} gives log-mel features, a frame every {found.frame_ms:g} ms: ask for binning 'log_mel' "
+                f"with dt_ms {found.frame_ms:g} and channel_group 1, not {binning.rule!r} with {binning.dt_ms:g}"
+            )
+        if binning.rule == "log_mel" and not isinstance(found, FeatureRecordings):
+            raise ConfigError(f"{found.path} holds events, not sound: choose binning 'fixed', not 'log_mel'")
+
+    def counts(self) -> Iterator[NDArray[Any]]:
+        """The counts of each recording that can be used."""
+        for i in range(len(self.recordings)):
+            try:
+                counts, label, speaker = self._bin(i)
+            except DataError as error:
+                if self.on_bad == "raise":
+                    raise
+                self.skipped.append(str(error))
+            else:
+                self.lengths.append(len(counts))
+                self.labels.append(label)
+                self.speakers.append(speaker)
+                self.shape, self.dtype = counts.shape[1:], str(counts.dtype)
+                yield counts
+            if self.progress is not None:
+                self.progress(i + 1, len(self.recordings))
+        if not self.lengths:
+            why = f"; the first of {len(self.skipped)} errors: {self.skipped[0]}" if self.skipped else ""
+            raise DataError(f"{self.recordings.path} holds no samples that can be used{why}")
+
+    def _bin(self, i: int) -> tuple[NDArray[Any], int, int]:
+        if isinstance(self.recordings, FeatureRecordings):
+            return self.recordings.frames(i)
+        sample = self.recordings[i]
+        if len(sample.events) == 0:
+            raise DataError(
+                f"{self.recordings.path}: sample {i} has no events; a recording without spikes cannot be classified"
+            )
+        try:
+            return bin_events(sample.events, self.binning), sample.label, sample.speaker
+        except DataError as error:
+            raise DataError(f"{self.recordings.path}: sample {i}: {error}") from error
+
+    def about(self) -> dict[str, Any]:
+        """What the file says besides the counts."""
+        return {
+            "offsets": np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
+            "labels": np.array(self.labels, dtype=np.int64),
+            "speakers": np.array(self.speakers, dtype=np.int64),
+            "counts_shape": [sum(self.lengths), *self.shape],
+            "dtype": self.dtype,
+            "checksum": self.recordings.checksum(),
+            "class_names": list(self.recordings.class_names),
+            "skipped": self.skipped,
+        }
+
+
+def _warned(dataset: BinnedDataset) -> BinnedDataset:
+    if dataset.skipped:
+        warnings.warn(
+            f"{dataset.source}: {len(dataset.skipped)} recordings were left out, the first because: "
+            f"{dataset.skipped[0]}",
+            UserWarning,
+            stacklevel=3,
         )
+    return dataset

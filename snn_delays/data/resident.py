@@ -21,7 +21,7 @@ class ResidentDataset:
 
     def __init__(self, dataset: BinnedDataset, device: torch.device | str) -> None:
         self.dataset, self.device = dataset, torch.device(device)
-        silent = np.zeros((1, dataset.n_channels), np.uint8)  # what every step after a sample's end looks at
+        silent = np.zeros_like(dataset.counts[:1])  # what every step after a sample's end looks at
         try:
             self._counts = torch.from_numpy(np.concatenate([dataset.counts, silent])).to(self.device)
         except torch.OutOfMemoryError as error:

@@ -5,19 +5,24 @@
 """
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.data.catalogue import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
-from snn_delays.errors import BackendUnavailableError, DataError
+from snn_delays.data.recordings import Reader, Recordings
+from snn_delays.data.through_tonic import through_tonic
+from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ _KEYS = ("spikes/times", "spikes/units", "labels", "extra/speaker", "extra/keys"
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
 _BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
 
-Reader = Literal["auto", "tonic", "own"]
+_Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
 
 
 def write_shd_hdf5(
@@ -112,111 +117,113 @@ def _open(path: Path) -> Iterator["h5py.File"]:
         yield file
 
 
-def _raw_samples(path: Path, file: "h5py.File") -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]]:
-    n_samples = file["labels"].shape[0]
-    for start in range(0, n_samples, _BLOCK):
-        try:
-            times, units = (file[key][start : start + _BLOCK] for key in _KEYS[:2])
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or convert it again"
-            ) from error
-        yield from zip(times, units)
+class ShdRecordings(Recordings):
+    """Recordings of a file in SHD's layout, in file order, events sorted by time.
 
-
-def _checked_events(path: Path, i: int, t_us: NDArray[Any], units: NDArray[Any]) -> Events:
-    if t_us.size != units.size:
-        raise DataError(f"{path}: sample {i} has {t_us.size} spikes/times and {units.size} spikes/units")
-    if t_us.size and units.max() >= N_CHANNELS:
-        j = int((units >= N_CHANNELS).argmax())
-        raise DataError(f"{path}: spikes/units[{i}][{j}] is {units[j]}; SHD has channels 0 to {N_CHANNELS - 1}")
-    # The layout promises no order; float16 keeps the order of what was rounded, so a stable sort loses nothing.
-    if (t_us[1:] < t_us[:-1]).any():
-        order = np.argsort(t_us, kind="stable")
-        t_us, units = t_us[order], units[order]
-    try:
-        return Events(t_us, units, N_CHANNELS)
-    except DataError as error:
-        raise DataError(f"{path}: spikes of sample {i}: {error}") from error
-
-
-def iterate_shd_hdf5(path: Path, reader: Reader = "auto") -> Iterator[Sample]:
-    """Samples of a file in SHD's layout, in file order, events sorted by time.
-
-    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic's SHD gives it. ``reader``: ``"own"``,
-    ``"tonic"`` (needs tonic >= 1.7), or ``"auto"``: Tonic where it is installed. Both yield equal events.
-
-    Raises DataError naming file, key and sample; BackendUnavailableError if Tonic is asked for and cannot serve.
+    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic's SHD gives it. Spikes are read by the block.
+    Raises DataError naming file, key and sample.
     """
-    if reader not in ("auto", "tonic", "own"):
-        raise DataError(f"unknown reader {reader!r}; choose auto, tonic or own")
-    refusal = _tonic_refuses()
-    if reader == "tonic" and refusal:
-        raise BackendUnavailableError(refusal)
-    if reader == "own" or refusal:
-        yield from _iterate_own(path)
-    else:
-        yield from _iterate_tonic(path)
+
+    def __init__(self, path: Path, n_channels: int = N_CHANNELS) -> None:
+        self.path, self.sensor = path, (n_channels,)
+        with _open(path) as file:
+            self.labels, self.speakers = file["labels"][()], file["extra/speaker"][()]
+            self.class_names = tuple(bytes(name).decode() for name in file["extra/keys"][()])
+        self._block: tuple[int, list[_Spikes]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> Sample:
+        return Sample(self._events(*self._raw(i), i), int(self.labels[i]), int(self.speakers[i]))
+
+    def _raw(self, i: int) -> _Spikes:
+        """Times and units of a sample as they are stored, checked for what no cast survives."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}")
+        start = i - i % _BLOCK
+        if self._block[0] != start:
+            with _open(self.path) as file:
+                self._block = (start, _read_block(self.path, file, start))
+        times, units = self._block[1][i - start]
+        good = np.isfinite(times) & (times >= 0)
+        if not good.all():
+            j = int((~good).argmax())
+            raise DataError(
+                f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds >= 0: fetch or convert it again"
+            )
+        if times.size != units.size:
+            raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
+        return times, units
+
+    def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
+        return self._checked((times.astype(np.float64) * 1e6).astype(np.int64), units, i)
+
+    def _checked(self, t_us: NDArray[Any], units: NDArray[Any], i: int) -> Events:
+        n_channels = self.sensor[0]
+        if t_us.size and units.max() >= n_channels:
+            j = int((units >= n_channels).argmax())
+            raise DataError(
+                f"{self.path}: spikes/units[{i}][{j}] is {units[j]}; the data set has channels 0 to {n_channels - 1}"
+            )
+        # The layout promises no order; float16 keeps the order of what was rounded, so a stable sort loses nothing.
+        if (t_us[1:] < t_us[:-1]).any():
+            order = np.argsort(t_us, kind="stable")
+            t_us, units = t_us[order], units[order]
+        try:
+            return Events(t_us, units, n_channels)
+        except DataError as error:
+            raise DataError(f"{self.path}: spikes of sample {i}: {error}") from error
 
 
-def _iterate_own(path: Path) -> Iterator[Sample]:
-    with _open(path) as file:
-        labels, speakers = file["labels"][()], file["extra/speaker"][()]
-        for i, (times, units) in enumerate(_raw_samples(path, file)):
-            _check_times(path, i, times)
-            t_us = (times.astype(np.float64) * 1e6).astype(np.int64)
-            yield Sample(_checked_events(path, i, t_us, units), int(labels[i]), int(speakers[i]))
+class _TonicShdRecordings(ShdRecordings):
+    """The same through Tonic, which says little about a file that is not as it expects: ours looks first."""
 
+    def __init__(self, path: Path, n_channels: int = N_CHANNELS) -> None:
+        from tonic.datasets import SHD
 
-def _check_times(path: Path, i: int, times: NDArray[np.floating[Any]]) -> None:
-    good = np.isfinite(times) & (times >= 0)
-    if not good.all():
-        j = int((~good).argmax())
-        raise DataError(
-            f"{path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds >= 0: fetch or convert it again"
-        )
-
-
-def _tonic_refuses() -> str | None:
-    try:
-        found = version("tonic")
-    except PackageNotFoundError:
-        return "tonic is not installed: pip install 'snn-delays[tonic]', or read with reader='own'"
-    if tuple(int(part) for part in found.split(".")[:2]) < (1, 7):
-        return f"tonic {found} overflows SHD's float16 times: install tonic >= 1.7, or read with reader='own'"
-    return None
-
-
-def _iterate_tonic(path: Path) -> Iterator[Sample]:
-    with _open(path) as file:  # Tonic says little about a file that is not as it expects: look first
-        for i, (times, units) in enumerate(_raw_samples(path, file)):
-            _check_times(path, i, times)
-            if times.size != units.size:
-                raise DataError(f"{path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
-    from tonic.datasets import SHD
-
-    # Tonic wants <folder>/SHD/shd_train.h5 with an archive of that name beside it, of which it reads nothing.
-    with tempfile.TemporaryDirectory() as folder:
+        super().__init__(path, n_channels)
+        # Tonic wants <folder>/SHD/shd_train.h5 with an archive of that name beside it, of which it reads nothing.
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         home = Path(folder, "SHD")
         home.mkdir()
         (home / "shd_train.h5").symlink_to(path.resolve())
         (home / "shd_train.h5.zip").touch()
-        dataset = SHD(folder, train=True)
-        for i, speaker in enumerate(dataset.speaker):
-            events, label = dataset[i]
-            yield Sample(_checked_events(path, i, events["t"], events["x"]), int(label), int(speaker))
+        self._dataset = SHD(folder, train=True)
+
+    def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
+        events, _ = self._dataset[i]
+        return self._checked(events["t"], events["x"], i)
+
+
+def open_shd(card: Card, split: str, path: Path, reader: Reader) -> ShdRecordings:
+    """The recordings of a card in SHD's layout; ``"auto"`` is Tonic where it is installed. Both give equal events."""
+    del split
+    return shd_recordings(path, reader, card.sensor[0])
+
+
+def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int = N_CHANNELS) -> ShdRecordings:
+    """The recordings of any file in SHD's layout, read as ``reader`` says.
+
+    Raises BackendUnavailableError if Tonic is asked for and cannot serve.
+    """
+    return (_TonicShdRecordings if through_tonic(reader) else ShdRecordings)(path, n_channels)
+
+
+def _read_block(path: Path, file: "h5py.File", start: int) -> list[_Spikes]:
+    try:
+        times, units = (file[key][start : start + _BLOCK] for key in _KEYS[:2])
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or convert it again"
+        ) from error
+    return list(zip(times, units))
 
 
 def read_shd_hdf5(path: Path, reader: Reader = "auto") -> list[Sample]:
-    """All samples of a file in SHD's layout; see :func:`iterate_shd_hdf5`."""
-    return list(iterate_shd_hdf5(path, reader))
-
-
-def read_header(path: Path) -> tuple[tuple[str, ...], int]:
-    """Names of the classes, in the order of the labels, and the number of samples."""
-    with _open(path) as file:
-        names = tuple(bytes(name).decode() for name in file["extra/keys"][()])
-        return names, file["labels"].shape[0]
+    """All samples of a file in SHD's layout; see :func:`shd_recordings`."""
+    return list(shd_recordings(path, reader))
 
 
 def content_sha256(path: Path) -> str:
@@ -227,7 +234,8 @@ def content_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     with _open(path) as file:
-        for times, units in _raw_samples(path, file):
+        blocks = (_read_block(path, file, start) for start in range(0, file["labels"].shape[0], _BLOCK))
+        for times, units in chain.from_iterable(blocks):
             digest.update(np.array([times.size], dtype="<u4").tobytes())
             digest.update(times.astype("<f2").tobytes())
             digest.update(units.astype("<u2").tobytes())

@@ -11,9 +11,14 @@ from snn_delays.errors import ExportError
 from snn_delays.nn import (
     LIF,
     BatchNorm,
+    BatchNorm2d,
+    DelayedConv2d,
+    DelayedLayer,
     DelayedLinear,
     Dropout,
+    Flatten,
     LeakyIntegrator,
+    Pool2d,
     Sequential,
     SpikingModule,
     layers_of,
@@ -81,8 +86,9 @@ class DiscretizationReport:
 class DiscreteNetwork(Sequential):
     """A network with whole delays and no norms or dropout: evaluated, streamed, drawn and exported.
 
-    A chain of :class:`DelayedLinear` (taps "linear", whole delays, nothing trainable), :class:`LIF` and
-    :class:`LeakyIntegrator`, under the names of the network it came from. ``report`` says what was lost.
+    A chain of :class:`DelayedLinear` and :class:`DelayedConv2d` (taps "linear", whole delays, nothing trainable),
+    :class:`LIF`, :class:`LeakyIntegrator`, pooling and :class:`Flatten`, under the names of the network it came from.
+    ``report`` says what was lost. Convolutions are evaluated and drawn; streaming and NIR refuse them.
     """
 
     def __init__(self, report: DiscretizationReport, **named: SpikingModule) -> None:
@@ -96,13 +102,14 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
     r"""A new network with whole delays, the one on which evaluation, streaming and export run.
 
     Each delay becomes the nearest step (halves to even) within the window and acts through a single tap; each batch
-    norm is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped. With
-    ``weight_bits`` each synapse's weights are rounded to ``q s`` with whole ``|q| <= 2^(bits-1) - 1`` and the smallest
-    power of two ``s`` that fits them; sums of such weights are exact in any order. Idempotent; ``network`` stays as it
-    was.
+    norm is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped, pooling
+    stays. With ``weight_bits`` each synapse's weights are rounded to ``q s`` with whole ``|q| <= 2^(bits-1) - 1`` and
+    the smallest power of two ``s`` that fits them; sums of such weights are exact in any order. Idempotent;
+    ``network`` stays as it was.
 
     Args:
-        network: a chain of delayed synapses, norms, neurons and dropout, or a discrete network.
+        network: a chain of delayed synapses (linear or convolutional), norms, neurons, pooling and dropout, or a
+            discrete network.
         weight_bits: 2 to 16, or None to leave the weights alone.
 
     Raises:
@@ -115,14 +122,14 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
     kept: dict[str, SpikingModule] = {}
     skip_norm = False
     for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)]):
-        if isinstance(layer, DelayedLinear):
-            norm = following if isinstance(following, BatchNorm) else None
+        if isinstance(layer, DelayedLinear | DelayedConv2d):
+            norm = following if isinstance(following, BatchNorm) and _fits(following, layer) else None
             kept[name], report = _synapse(name, layer, norm, weight_bits)
             reports.append(report)
             skip_norm = norm is not None
         elif isinstance(layer, BatchNorm) and skip_norm:
             skip_norm = False
-        elif isinstance(layer, LIF | LeakyIntegrator):
+        elif isinstance(layer, LIF | LeakyIntegrator | Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
         elif not isinstance(layer, Dropout):
             reason = (
@@ -132,9 +139,13 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
     return DiscreteNetwork(DiscretizationReport(tuple(reports)), **_nested(kept))
 
 
+def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
+    return isinstance(norm, BatchNorm2d) == isinstance(synapse, DelayedConv2d)
+
+
 def _synapse(
-    name: str, layer: DelayedLinear, norm: BatchNorm | None, weight_bits: int | None
-) -> tuple[DelayedLinear, LayerReport]:
+    name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, weight_bits: int | None
+) -> tuple[DelayedLayer, LayerReport]:
     weight = layer.weight.detach()
     bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
     delay = layer.delay.detach()
@@ -148,7 +159,7 @@ def _synapse(
         scale, shift = (part.detach() for part in norm.scale_and_shift())
         if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
             raise ExportError(f"the norm after {name} has values that are not finite; training diverged")
-        weight = weight * scale.view(-1, 1, 1)
+        weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
         bias = shift if bias is None else shift + scale * bias
     rounded = round_delays(delay)
     whole = rounded.clamp(0, layer.max_delay_steps)
@@ -156,10 +167,7 @@ def _synapse(
     quantised = weight
     if weight_bits is not None:
         quantised, step = _on_grid(weight, weight_bits)
-    made = DelayedLinear(
-        layer.in_features, layer.out_features, max_delay_steps=layer.max_delay_steps, sharing=layer.sharing,
-        delay_count=layer.delay_count, taps="linear", learn_delay=False, bias=bias is not None,
-    ).to(weight)  # fmt: skip
+    made = _single_tap(layer, bias is not None).to(weight)
     with torch.no_grad():
         made.weight.copy_(quantised)
         made.delay.copy_(whole)
@@ -181,6 +189,19 @@ def _synapse(
         max_weight_error=float((quantised - weight).abs().max()),
         weights_zeroed=int(((quantised == 0) & (weight != 0)).sum()),
     )
+
+
+def _single_tap(layer: DelayedLinear | DelayedConv2d, bias: bool) -> DelayedLayer:
+    """A layer of the same sizes whose delays are whole and not learned."""
+    if isinstance(layer, DelayedConv2d):
+        return DelayedConv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding,
+            max_delay_steps=layer.max_delay_steps, sharing=layer.sharing, taps="linear", learn_delay=False, bias=bias,
+        )  # fmt: skip
+    return DelayedLinear(
+        layer.in_features, layer.out_features, max_delay_steps=layer.max_delay_steps, sharing=layer.sharing,
+        delay_count=layer.delay_count, taps="linear", learn_delay=False, bias=bias,
+    )  # fmt: skip
 
 
 def _on_grid(weight: Tensor, bits: int) -> tuple[Tensor, float]:

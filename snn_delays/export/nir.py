@@ -56,6 +56,12 @@ def to_nir(network: DiscreteNetwork, *, dt_ms: float) -> nir.NIRGraph:
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"NIR takes a discrete network, got a {type(network).__name__}; pass discretize(network)")
     layers = layers_of(network)
+    for name, layer in layers:
+        if not isinstance(layer, DelayedLinear | LIF | LeakyIntegrator):
+            raise ExportError(
+                f"layer {name!r} ({type(layer).__name__}) has no NIR node; only DelayedLinear, LIF and LeakyIntegrator "
+                "are exported"
+            )
     inputs = next((layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear)), None)
     if inputs is None:
         raise ExportError("the network has no synapse, so nothing says how many inputs it has")
@@ -71,8 +77,6 @@ def to_nir(network: DiscreteNetwork, *, dt_ms: float) -> nir.NIRGraph:
             width = layer.out_features
         elif isinstance(layer, LIF | LeakyIntegrator):
             inside[name] = _neuron(name, layer, width, dt_ms)
-        else:
-            raise ExportError(f"layer {name!r} ({type(layer).__name__}) has no NIR node")
     nodes: Nodes = {
         _free("input", inside): nir.Input({"input": np.array([inputs])}),
         **inside,

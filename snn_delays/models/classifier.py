@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from snn_delays.errors import ConfigError
-from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Sequential
+from snn_delays.nn import LIF, BatchNorm, DelayedLayer, DelayedLinear, Dropout, LeakyIntegrator, Sequential
 from snn_delays.ops.surrogate import ATan, Surrogate
 
 _SHD = {"in_features": 140, "classes": 20, "max_delay_steps": 24, "tau_steps": 1.005, "dropout": 0.4}
@@ -102,6 +102,6 @@ class DelayClassifier(Sequential):
         return cls(**{"delay_init": "hammouamri_2024", **PUBLISHED[name], **changes})
 
 
-def delayed_layers(network: nn.Module) -> dict[str, DelayedLinear]:
-    """Every delayed synapse of a network by its dotted name."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, DelayedLinear)}
+def delayed_layers(network: nn.Module) -> dict[str, DelayedLayer]:
+    """Every delayed synapse of a network, linear or convolutional, by its dotted name."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, DelayedLayer)}

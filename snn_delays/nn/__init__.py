@@ -1,22 +1,33 @@
 """Floor 2: parameters + operations = layers. Every layer is ``y, state = layer(x, state=None)``."""
 
+from snn_delays.nn.conv import DelayedConv2d
+from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.dropout import Dropout, DropoutState
 from snn_delays.nn.module import Sequential, SpikingModule, layers_of, record
 from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState
-from snn_delays.nn.norm import BatchNorm
-from snn_delays.nn.synapse import DelayedLinear, DelayLineState
+from snn_delays.nn.norm import BatchNorm, BatchNorm2d
+from snn_delays.nn.pooling import AvgPool2d, Flatten, MaxPool2d, Pool2d, SumPool2d
+from snn_delays.nn.synapse import DelayedLinear
 
 __all__ = [
     "LIF",
+    "AvgPool2d",
     "BatchNorm",
+    "BatchNorm2d",
     "DelayLineState",
+    "DelayedConv2d",
+    "DelayedLayer",
     "DelayedLinear",
     "Dropout",
     "DropoutState",
+    "Flatten",
     "LeakyIntegrator",
+    "MaxPool2d",
     "MembraneState",
+    "Pool2d",
     "Sequential",
     "SpikingModule",
+    "SumPool2d",
     "layers_of",
     "record",
 ]

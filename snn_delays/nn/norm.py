@@ -30,6 +30,8 @@ class BatchNorm(SpikingModule):
     Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
     """
 
+    AXES_BEHIND = 0  # that of the features
+
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.features, self.eps, self.momentum = features, eps, momentum
@@ -42,13 +44,12 @@ class BatchNorm(SpikingModule):
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Normalised current; there is no state."""
         del state
-        if x.shape[-1] != self.features:
-            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
+        self._check_shape(x)
         if not self.training:
             scale, shift = self.scale_and_shift()
-            return x * scale + shift, None
-        rows = x.flatten(0, -2) if valid is None else x[valid]
-        self._check_count(len(rows))
+            return x * self._spread(scale) + self._spread(shift), None
+        rows = x.flatten(0, -2 - self.AXES_BEHIND) if valid is None else x[valid]
+        self._check_count(rows.numel() // self.features)
         y = F.batch_norm(
             rows, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps
         )
@@ -66,8 +67,9 @@ class BatchNorm(SpikingModule):
 
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
-        if x.shape[-1] != self.features:
-            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
+        self._check_shape(x)
+        if x.ndim != 3:
+            raise ShapeError(f"norm and neurons run as one on [time, batch, neuron], got shape {tuple(x.shape)}")
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
         v0 = None if state is None else state.v
@@ -78,6 +80,13 @@ class BatchNorm(SpikingModule):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return spikes, MembraneState(v)
+
+    def _spread(self, values: Tensor) -> Tensor:
+        return values.view(-1, *[1] * self.AXES_BEHIND)
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.shape[-1] != self.features:
+            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
 
     def _check_count(self, count: int) -> None:
         if count < 2:
@@ -91,3 +100,19 @@ class BatchNorm(SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return f"{self.features}, eps={self.eps:g}, momentum={self.momentum:g}"
+
+
+class BatchNorm2d(BatchNorm):
+    """Normalise each map's current over all places and all steps of all samples: :class:`BatchNorm` for convolutions.
+
+    Shapes: ``[time, batch, features, y, x]``; no state. Raises ShapeError for other shapes.
+    """
+
+    AXES_BEHIND = 2
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.ndim != 5 or x.shape[2] != self.features:
+            raise ShapeError(
+                f"batch norm of {self.features} maps got a current of shape {tuple(x.shape)}, expected "
+                f"[time, batch, {self.features}, y, x]"
+            )

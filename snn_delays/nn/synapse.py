@@ -1,28 +1,12 @@
 """A linear layer with a delay on every synapse."""
 
-import math
-from typing import NamedTuple
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from snn_delays.errors import ConfigError
-from snn_delays.nn.module import SpikingModule
-from snn_delays.ops.delay import check_delays, delayed_linear
-from snn_delays.ops.delay.taps import TAPS
-from snn_delays.units import round_delays
-
-SHARING = ("synapse", "axon", "dendrite")
-DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024")
+from snn_delays.nn.delayed import DelayedLayer, DelayLineState
+from snn_delays.ops.delay import delayed_linear
 
 
-class DelayLineState(NamedTuple):
-    """The last ``max_delay_steps`` inputs, ``[max_delay_steps, batch, in_features]``."""
-
-    history: Tensor
-
-
-class DelayedLinear(SpikingModule):
+class DelayedLinear(DelayedLayer):
     r"""Linear layer whose synapses have delays, learned with the weights.
 
     .. math:: y_t[o] = b[o] + \sum_{i,c} w[o,i,c]\; x_{t - d[o,i,c]}[i]
@@ -60,6 +44,8 @@ class DelayedLinear(SpikingModule):
     Source: Hammouamri et al., ICLR 2024, section 3.2; sharing after Bouhadjar & Neftci, arXiv 2602.09746.
     """
 
+    SHARING = ("synapse", "axon", "dendrite")
+
     def __init__(
         self,
         in_features: int,
@@ -74,68 +60,27 @@ class DelayedLinear(SpikingModule):
         bias: bool = False,
         delay_init: str = "uniform",
     ) -> None:
-        super().__init__()
-        for name, value, choices in (
-            ("sharing", sharing, SHARING),
-            ("taps", taps, TAPS),
-            ("delay_init", delay_init, DELAY_INIT),
-        ):
-            if value not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-        for name, number, least in (
-            ("in_features", in_features, 1), ("out_features", out_features, 1), ("delay_count", delay_count, 1),
-            ("max_delay_steps", max_delay_steps, 0),
-        ):  # fmt: skip
-            if number < least:
-                raise ConfigError(f"{name} must be at least {least}, got {number}")
-        self.in_features, self.out_features = in_features, out_features
-        self.max_delay_steps, self.delay_count = max_delay_steps, delay_count
-        # A window of one step has nothing to spread; "linear" makes the layer exactly F.linear.
-        self.sharing, self.taps, self.delay_init = sharing, taps if max_delay_steps else "linear", delay_init
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, delay_count))
-        delay_shape = (
-            out_features if sharing != "axon" else 1,
-            in_features if sharing != "dendrite" else 1,
-            delay_count,
+        self._check(
+            sharing, taps, delay_init, ("in_features", in_features, 1), ("out_features", out_features, 1),
+            ("delay_count", delay_count, 1), ("max_delay_steps", max_delay_steps, 0),
+        )  # fmt: skip
+        super().__init__(
+            (out_features, in_features, delay_count),
+            (
+                out_features if sharing != "axon" else 1,
+                in_features if sharing != "dendrite" else 1,
+                delay_count,
+            ),
+            in_features * delay_count,
+            max_delay_steps=max_delay_steps,
+            sharing=sharing,
+            taps=taps,
+            sigma_steps=sigma_steps,
+            learn_delay=learn_delay,
+            bias=bias,
+            delay_init=delay_init,
         )
-        # A window of one step leaves nothing to learn.
-        self.delay = nn.Parameter(torch.empty(delay_shape), requires_grad=learn_delay and max_delay_steps > 0)
-        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.sigma: Tensor
-        if sigma_steps is None:
-            sigma_steps = max((max_delay_steps + 1) // 2, 1)
-        self.register_buffer("sigma", torch.tensor(float(sigma_steps)))
-        self.set_sigma(sigma_steps)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weights and delays anew from torch's global generator."""
-        bound = math.sqrt(6 / (self.in_features * self.delay_count))
-        nn.init.uniform_(self.weight, -bound, bound)
-        published = self.delay_init == "hammouamri_2024" and self.max_delay_steps > 0
-        nn.init.uniform_(self.delay, 0, self.max_delay_steps + published)
-        with torch.no_grad():
-            self.delay.clamp_(max=self.max_delay_steps)
-            if self.delay_init == "uniform_rounded":
-                self.delay.copy_(round_delays(self.delay))
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def set_sigma(self, sigma_steps: float) -> None:
-        """Set the width of the taps, in steps. Raises ConfigError if it is not positive (gaussian) or negative."""
-        least = "> 0" if self.taps == "gaussian" else ">= 0"
-        if not (math.isfinite(sigma_steps) and (sigma_steps > 0 or (sigma_steps == 0 and self.taps != "gaussian"))):
-            raise ConfigError(f"sigma_steps of {self.taps} taps must be {least}, got {sigma_steps}")
-        self.sigma.fill_(sigma_steps)
-
-    @torch.no_grad()
-    def clamp_delays_(self) -> None:
-        """Bring every delay back into 0..max_delay_steps, in place: what the recipe does after each optimiser step."""
-        self.delay.clamp_(0, self.max_delay_steps)
-
-    def check_delays(self, name: str = "delay") -> None:
-        """Raise ConfigError if a delay is NaN or outside the window."""
-        check_delays(self.delay, self.max_delay_steps, name)
+        self.in_features, self.out_features, self.delay_count = in_features, out_features, delay_count
 
     def forward(
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
@@ -159,6 +104,5 @@ class DelayedLinear(SpikingModule):
         """Arguments as one would write them."""
         return (
             f"{self.in_features}, {self.out_features}, max_delay_steps={self.max_delay_steps}, "
-            f"sharing={self.sharing!r}, delay_count={self.delay_count}, taps={self.taps!r}, "
-            f"sigma_steps={self.sigma.item():g}, learn_delay={self.delay.requires_grad}, bias={self.bias is not None}"
+            f"sharing={self.sharing!r}, delay_count={self.delay_count}, {self._options()}"
         )

@@ -1,7 +1,8 @@
-"""Floor 1: pure functions on tensors ``[time, batch, neuron]``. State goes in, state comes out."""
+"""Floor 1: pure functions on tensors ``[time, batch, neuron]``, or maps. State goes in, state comes out."""
 
 from snn_delays.ops.backends import Backend, Operation, use_backend
 from snn_delays.ops.delay import delayed_linear
+from snn_delays.ops.delay_conv import delayed_conv2d
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.norm_lif import norm_lif
@@ -15,6 +16,7 @@ __all__ = [
     "Sigmoid",
     "Surrogate",
     "Triangle",
+    "delayed_conv2d",
     "delayed_linear",
     "leaky_integrator",
     "lif",

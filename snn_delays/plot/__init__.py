@@ -6,18 +6,26 @@ Nothing here touches pyplot or global settings; figures are made and saved witho
 from snn_delays.plot.confusion import confusion_matrix
 from snn_delays.plot.curves import learning_curves
 from snn_delays.plot.delays import delay_histogram, delay_movement, delays_figure
+from snn_delays.plot.event_frames import compared_frames, event_frame
 from snn_delays.plot.membranes import membrane_traces
+from snn_delays.plot.planted import planted_delays
 from snn_delays.plot.rasters import raster, raster_figure
+from snn_delays.plot.recording import events_figure, features_figure
 from snn_delays.plot.streaming import step_time_by_activity, step_times, streaming_figure
 from snn_delays.plot.style import save_figure
 
 __all__ = [
+    "compared_frames",
     "confusion_matrix",
     "delay_histogram",
     "delay_movement",
     "delays_figure",
+    "event_frame",
+    "events_figure",
+    "features_figure",
     "learning_curves",
     "membrane_traces",
+    "planted_delays",
     "raster",
     "raster_figure",
     "save_figure",

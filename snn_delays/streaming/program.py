@@ -39,6 +39,12 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
     layers = layers_of(network)
+    for name, layer in layers:
+        if not isinstance(layer, DelayedLinear | LIF | LeakyIntegrator):
+            raise ExportError(
+                f"layer {name!r} ({type(layer).__name__}) cannot be streamed; known are DelayedLinear, LIF and "
+                "LeakyIntegrator. Other layers run in chunks: y, state = network(x, state)"
+            )
     width = next((layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear)), None)
     if width is None:
         raise ExportError("the network has no synapse, so nothing says how many inputs it has")
@@ -56,13 +62,9 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
             where, what, rest = _synapse(name, layer, row, dtype)
             index.append(where)
             width = layer.out_features
-        elif isinstance(layer, LIF | LeakyIntegrator):
-            what, rest = _neuron(layer, row, width, dtype)
         else:
-            raise ExportError(
-                f"layer {name!r} ({type(layer).__name__}) cannot be streamed; known are DelayedLinear, LIF and "
-                "LeakyIntegrator"
-            )
+            assert isinstance(layer, LIF | LeakyIntegrator)
+            what, rest = _neuron(layer, row, width, dtype)
         numbers.append(what)
         state.append(rest)
         outputs[name] = slice(target, target + width)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from snn_delays.data.catalogue import cards
 from snn_delays.errors import ConfigError
 from snn_delays.units import steps_from_ms
 
@@ -25,15 +26,30 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """Which samples, how binned, how split for model selection, how padded."""
 
-    dataset: Literal["shd", "shd-regenerated", "shd-regenerated-subset"]
-    binning: Literal["fixed", "event_anchored_v2023"] = "fixed"
+    dataset: str
+    binning: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
     dt_ms: float = Field(10.0, gt=0)
     channel_group: int = Field(5, ge=1, description="neighbouring channels summed, 700 -> 140 with 5")
-    validation: Literal["speakers", "fraction"] = "fraction"
+    validation: Literal["speakers", "fraction", "official"] = "fraction"
     validation_speakers: tuple[int, ...] = ()
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     tail_steps: int = Field(0, ge=0, description="silent steps after each sample, for spikes still under way")
     padding: Literal["masked", "published"] = "masked"
+    bucketing: bool = Field(False, description="batches of samples of like length")
+    memory: Literal["auto", "ram", "mapped"] = "auto"
+    on_bad: Literal["raise", "skip"] = Field("raise", description="recordings that cannot be read")
+
+    rate_free: Literal["off", "minimum", "equal"] = Field("off", description="equal spike counts, timing kept")
+    rate_free_spikes: int = Field(2, ge=1, description="spikes that a channel needs to count")
+
+    @field_validator("dataset")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        if name not in (known := cards()):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"there is no such data set; {hint}the catalogue has {', '.join(known)}")
+        return name
 
     @model_validator(mode="after")
     def _speakers_named(self) -> "DataConfig":
@@ -62,13 +78,19 @@ class SurrogateConfig(_Strict):
 
 
 class ModelConfig(_Strict):
-    """The network: see :class:`snn_delays.models.DelayClassifier`."""
+    """The network: see :class:`snn_delays.models.DelayClassifier`, or for event cameras ``ConvolutionalClassifier``."""
 
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    kind: Literal["classifier", "convolutional"] = "classifier"
+    maps: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="maps of each convolutional layer")
+    kernel_size: int = Field(5, ge=1, description="pixels on a side of every kernel")
+    padding: int = Field(0, ge=0, description="silent pixels around the maps of every convolution")
+    pool: int = Field(2, ge=1, description="pixels on a side that become one behind every convolution")
+    pooling: Literal["max", "avg", "sum"] = "max"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...]
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     delay_count: int = Field(1, ge=1)
-    sharing: Literal["synapse", "axon", "dendrite"] = "synapse"
+    sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
     taps: Literal["gaussian", "triangle", "linear", "linear_normalized"] = "gaussian"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
     tau_mem_ms: float = Field(gt=0)
@@ -77,6 +99,23 @@ class ModelConfig(_Strict):
     detach_reset: bool = True
     surrogate: SurrogateConfig = SurrogateConfig()
     dropout: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def layers(self) -> str:
+        """The hidden layers in short: ``256x256``, or ``16c3x32c3x128`` with two of maps by 3 x 3 kernels."""
+        return "x".join([*(f"{maps}c{self.kernel_size}" for maps in self.maps), *map(str, self.hidden)])
+
+    @model_validator(mode="after")
+    def _layers_of_the_kind(self) -> "ModelConfig":
+        if self.kind == "classifier" and (self.maps or not self.hidden):
+            raise ValueError("kind = 'classifier' has at least one layer in hidden, and no maps")
+        if self.kind == "convolutional" and not self.maps:
+            raise ValueError("kind = 'convolutional' needs maps = [...], the number of maps of each layer")
+        if self.kind == "classifier" and self.sharing == "channel":
+            raise ValueError("sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'")
+        if self.kind == "convolutional" and self.delay_count != 1:
+            raise ValueError("kind = 'convolutional' has one synapse for each weight: delay_count = 1")
+        return self
 
 
 class TrainingConfig(_Strict):

@@ -8,28 +8,27 @@ import torch
 from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
-from snn_delays.data.binning import Binning
 from snn_delays.data.loaders import load_binned
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
-from snn_delays.models import DelayClassifier
+from snn_delays.nn import Sequential
 from snn_delays.training import checkpoint
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
-from snn_delays.training.loop import Watcher, training_data
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
+from snn_delays.training.sources import LoadingWatcher, binning, options, shaped, training_data
 
 
-def held_out_data(recipe: Recipe, watcher: Watcher | None = None) -> BinnedDataset:
-    """The test part of a recipe's data set, binned as the training part was."""
-    binning = Binning(recipe.data.binning, recipe.data.dt_ms, recipe.data.channel_group)
-    return load_binned(recipe.data.dataset, "test", binning, progress=watcher.loading if watcher else None)
+def held_out_data(recipe: Recipe, watcher: LoadingWatcher | None = None, dataset: str | None = None) -> BinnedDataset:
+    """The test part of a recipe's data set, or of another, binned as the training part was."""
+    name = dataset or recipe.data.dataset
+    return shaped(load_binned(name, "test", binning(recipe), **options(recipe, watcher)), recipe)
 
 
-def trained_network(run: Run, dataset: BinnedDataset, epoch: int | None = None) -> DelayClassifier:
+def trained_network(run: Run, dataset: BinnedDataset, epoch: int | None = None) -> Sequential:
     """The network of a run after an epoch (the best by default), in evaluation."""
     epoch = run.best_epoch() if epoch is None else epoch
     network = network_for(run.recipe, dataset)
@@ -42,10 +41,13 @@ def discrete_network(run: Run, dataset: BinnedDataset) -> DiscreteNetwork:
     return discretize(trained_network(run, dataset))
 
 
-def evaluate(run: Run, *, device: str = "cpu", watcher: Watcher | None = None) -> dict[str, Any]:
+def evaluate(
+    run: Run, *, on: str | None = None, device: str = "cpu", watcher: LoadingWatcher | None = None
+) -> dict[str, Any]:
     """Measure a run's best network on the test samples, with real-valued and with whole delays; write evaluation.json.
 
-    Accuracy is over samples; speakers the network was not trained on are also reported by themselves.
+    Accuracy is over samples; speakers the network was not trained on are also reported by themselves. ``on``: take the
+    test samples of another data set with the same sensor and classes, and write ``evaluation_NAME.json``.
 
     Raises ConfigError for a device that is not there, DataError, or CheckpointError if nothing was trained yet.
     """
@@ -56,14 +58,20 @@ def evaluate(run: Run, *, device: str = "cpu", watcher: Watcher | None = None) -
     progress = run.progress()
     if not progress["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")
-    dataset = held_out_data(run.recipe, watcher)
+    dataset, trained_on = held_out_data(run.recipe, watcher, on), training_data(run.recipe)
+    if (dataset.sensor, dataset.class_names) != (trained_on.sensor, trained_on.class_names):
+        raise ConfigError(
+            f"{run.folder} was trained on {trained_on.source} with sensor {trained_on.sensor} and "
+            f"{trained_on.n_classes} classes; {dataset.source} has sensor {dataset.sensor} and {dataset.n_classes}, or "
+            "other classes"
+        )
     everything = np.arange(len(dataset))
     network = trained_network(run, dataset).to(device)
     discrete = discretize(network)
     real = measure(network, dataset, everything, run.recipe, device)
     whole = measure(discrete, dataset, everything, run.recipe, device)
-    seen = np.unique(training_data(run.recipe).speakers)
-    unseen = torch.from_numpy(~np.isin(dataset.speakers, seen))
+    named = torch.from_numpy(dataset.speakers >= 0)
+    seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers)))
     best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
     result = {
         "run": run.recipe.name,
@@ -80,8 +88,8 @@ def evaluate(run: Run, *, device: str = "cpu", watcher: Watcher | None = None) -
         "valid_accuracy": best["valid_accuracy"],
         "test_accuracy_real_delays": real.accuracy,
         "test_accuracy": whole.accuracy,
-        "test_accuracy_unseen_speakers": _mean(whole.correct, unseen),
-        "test_accuracy_known_speakers": _mean(whole.correct, ~unseen),
+        "test_accuracy_unseen_speakers": _mean(whole.correct, named & ~seen),
+        "test_accuracy_known_speakers": _mean(whole.correct, named & seen),
         "test_loss": whole.loss,
         "firing_rates": whole.firing_rates,
         "training_minutes": sum(row["seconds"] for row in progress["history"]) / 60,
@@ -89,7 +97,7 @@ def evaluate(run: Run, *, device: str = "cpu", watcher: Watcher | None = None) -
         "class_names": list(dataset.class_names),
         "confusion": whole.confusion().tolist(),
     }
-    write_text(run.evaluation, json.dumps(result, indent=1))
+    write_text(run.evaluation_on(on), json.dumps(result, indent=1))
     return result
 
 
@@ -102,7 +110,7 @@ def read_evaluation(run: Run) -> dict[str, Any]:
     return result
 
 
-def trainable_parameters(network: DelayClassifier) -> int:
+def trainable_parameters(network: Sequential) -> int:
     """Numbers that training sets: fixed delays do not count."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from snn_delays import plot
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import LIF, LeakyIntegrator, layers_of, record
 from snn_delays.training.evaluate import discrete_network, read_evaluation, trained_network
-from snn_delays.training.loop import split, training_data
 from snn_delays.training.objective import class_scores, valid_steps
 from snn_delays.training.runlog import Run
+from snn_delays.training.sources import Selection, selection
 
 
 def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
@@ -26,23 +25,27 @@ def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
     for name in what:
         if name not in PICTURES:
             raise ConfigError(f"there is no picture {name!r}; choose from {', '.join(PICTURES)}")
-    dataset = training_data(run.recipe)
-    return [path for name in (what or PICTURES) for path in PICTURES[name](run, dataset, sample)]
+    chosen = selection(run.recipe)
+    return [path for name in (what or PICTURES) for path in PICTURES[name](run, chosen, sample)]
 
 
-def _rasters(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
-    counts, layers, length, index = _response(run, dataset, sample)
+def _rasters(run: Run, chosen: Selection, sample: int) -> list[Path]:
+    counts, layers, length, index = _response(run, chosen, sample)
+    dataset = chosen.validation
     spikes = {"input": counts, **{name: out for name, out in layers.items() if name != "readout"}}
-    title = f"{dataset.class_names[int(dataset.labels[index])]}, speaker {dataset.speakers[index]}"
+    title = dataset.class_names[int(dataset.labels[index])]
+    if dataset.speakers[index] >= 0:
+        title += f", speaker {dataset.speakers[index]}"
     figure = plot.raster_figure(spikes, dt_ms=run.recipe.data.dt_ms, length=length, title=title)
     return [plot.save_figure(figure, run.figures / "rasters.png")]
 
 
-def _membranes(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
-    _, layers, length, index = _response(run, dataset, sample)
+def _membranes(run: Run, chosen: Selection, sample: int) -> list[Path]:
+    _, layers, length, index = _response(run, chosen, sample)
     v = torch.from_numpy(layers["readout"]).unsqueeze(1)
     valid = valid_steps(torch.tensor([length + run.recipe.data.tail_steps]), len(v))
     prediction = int(class_scores(v, valid, run.recipe.training.readout).argmax())
+    dataset = chosen.validation
     axes = plot.membrane_traces(
         layers["readout"], dt_ms=run.recipe.data.dt_ms, label=int(dataset.labels[index]), prediction=prediction,
         class_names=dataset.class_names, length=length,
@@ -50,8 +53,8 @@ def _membranes(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
     return [plot.save_figure(axes.figure, run.figures / "membranes.png")]
 
 
-def _delays(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
-    before, after = (delayed_layers(trained_network(run, dataset, epoch)) for epoch in (0, None))
+def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
+    before, after = (delayed_layers(trained_network(run, chosen.training, epoch)) for epoch in (0, None))
     layers = {
         name.removesuffix(".synapse"): (
             before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(), layer.max_delay_steps,
@@ -64,7 +67,7 @@ def _delays(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
     return [plot.save_figure(plot.delays_figure(layers, dt_ms=run.recipe.data.dt_ms), run.figures / "delays.png")]
 
 
-def _curves(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
+def _curves(run: Run, chosen: Selection, sample: int) -> list[Path]:
     progress = run.progress()
     history = progress["history"]
     columns = {key: [row[key] for row in history] for key in history[0] if history[0][key] is not None}
@@ -72,13 +75,13 @@ def _curves(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
     return [plot.save_figure(figure, run.figures / "curves.png")]
 
 
-def _confusion(run: Run, dataset: BinnedDataset, sample: int) -> list[Path]:
+def _confusion(run: Run, chosen: Selection, sample: int) -> list[Path]:
     evaluation = read_evaluation(run)
     axes = plot.confusion_matrix(np.array(evaluation["confusion"]), class_names=evaluation["class_names"])
     return [plot.save_figure(axes.figure, run.figures / "confusion.png")]
 
 
-PICTURES: dict[str, Callable[[Run, BinnedDataset, int], list[Path]]] = {
+PICTURES: dict[str, Callable[[Run, Selection, int], list[Path]]] = {
     "rasters": _rasters,
     "membranes": _membranes,
     "delays": _delays,
@@ -87,16 +90,15 @@ PICTURES: dict[str, Callable[[Run, BinnedDataset, int], list[Path]]] = {
 }
 
 
-def _response(run: Run, dataset: BinnedDataset, sample: int) -> tuple[np.ndarray, dict[str, np.ndarray], int, int]:
+def _response(run: Run, chosen: Selection, sample: int) -> tuple[np.ndarray, dict[str, np.ndarray], int, int]:
     """Input counts, hidden spikes and readout membranes of a validation sample, its length in steps, its index."""
-    _, valid = split(run.recipe, dataset)
-    if not 0 <= sample < len(valid):
-        raise ConfigError(f"there is no validation sample {sample}; there are 0..{len(valid) - 1}")
-    index = int(valid[sample])
+    if not 0 <= sample < len(chosen.valid):
+        raise ConfigError(f"there is no validation sample {sample}; there are 0..{len(chosen.valid) - 1}")
+    dataset, index = chosen.validation, int(chosen.valid[sample])
     batch = dataset.batch(np.array([index]), run.recipe.data.tail_steps)
     network = discrete_network(run, dataset)
     shown = {name for name, layer in layers_of(network) if isinstance(layer, LIF | LeakyIntegrator)}
     with torch.inference_mode():
         outputs = record(network, batch.counts.to(next(network.parameters()).dtype))
-    layers = {name.partition(".")[0]: out[:, 0].numpy() for name, out in outputs.items() if name in shown}
-    return batch.counts[:, 0].numpy(), layers, int(batch.lengths[0]) - run.recipe.data.tail_steps, index
+    layers = {name.partition(".")[0]: out[:, 0].flatten(1).numpy() for name, out in outputs.items() if name in shown}
+    return batch.counts[:, 0].flatten(1).numpy(), layers, int(batch.lengths[0]) - run.recipe.data.tail_steps, index

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.binned import Batch, BinnedDataset
-from snn_delays.data.binning import Binning
-from snn_delays.data.loaders import load_binned
+from snn_delays.data.bucketing import bucketed
 from snn_delays.data.resident import ResidentDataset
-from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.files import alone_in
-from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import Sequential
 from snn_delays.training import checkpoint
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.build import network_for
@@ -32,6 +30,7 @@ from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.runlog import Run, write_metrics
 from snn_delays.training.schedule import Optimisation, build_optimisation, sigma_at
+from snn_delays.training.sources import selection
 
 
 class Watcher(Protocol):
@@ -91,8 +90,8 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
 
 def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
     recipe = run.recipe
-    dataset = training_data(recipe, watcher)
-    train, valid = split(recipe, dataset)
+    chosen = selection(recipe, watcher)
+    dataset, train = chosen.training, chosen.train
     steps = math.ceil(len(train) // fabric.world_size / _share(recipe, fabric))
 
     torch.manual_seed(recipe.seed)
@@ -101,6 +100,7 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
     # States are read once the network has its device and precision, which those of the optimisers then take over.
     module, *_ = fabric.setup(network, *optimisation.optimisers.values())
     source = _near(dataset, fabric.device)
+    held_out = source if chosen.validation is dataset else _near(chosen.validation, fabric.device)
     progress: dict[str, Any] = {"history": [], "best_epoch": 0, "source": dataset.source, "checksum": dataset.checksum}
     last = checkpoint.latest_epoch(run.checkpoints)
     if last is not None:
@@ -124,7 +124,7 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
         row["train_loss"], row["train_accuracy"] = _train_epoch(
             fabric, module, network, optimisation, source, train, recipe, epoch, watcher
         )
-        result = measure(discretize(network), source, valid, recipe, fabric.device)
+        result = measure(discretize(network), held_out, chosen.valid, recipe, fabric.device)
         row |= {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
         row |= {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
         row["seconds"] = time.perf_counter() - began
@@ -135,20 +135,6 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
             _tidy(run, progress, epoch)
         fabric.barrier()
         watcher.epoch_ends(row, progress["best_epoch"])
-
-
-def training_data(recipe: Recipe, watcher: Watcher | None = None) -> BinnedDataset:
-    """The training part of a recipe's data set, binned."""
-    binning = Binning(recipe.data.binning, recipe.data.dt_ms, recipe.data.channel_group)
-    return load_binned(recipe.data.dataset, "train", binning, progress=watcher.loading if watcher else None)
-
-
-def split(recipe: Recipe, dataset: BinnedDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices for training and for model selection, by the recipe's rule."""
-    data = recipe.data
-    return validation_split(
-        dataset, data.validation, speakers=data.validation_speakers, fraction=data.validation_fraction, seed=recipe.seed
-    )
 
 
 def _near(dataset: BinnedDataset, device: torch.device) -> BinnedDataset | ResidentDataset:
@@ -186,10 +172,13 @@ def _batches(
     share = _share(recipe, fabric)
     # Every process makes as many steps: a remainder smaller than their number waits for another epoch.
     mine = order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
+    parts = [mine[start : start + share] for start in range(0, len(mine), share)]
+    if recipe.data.bucketing:
+        parts = bucketed(mine, source.lengths(), share, generator)
     classes = (source.dataset if isinstance(source, ResidentDataset) else source).n_classes
     augmenting = torch.Generator().manual_seed(_seed(recipe, epoch, 1 + fabric.global_rank))
-    for start in range(0, len(mine), share):
-        batch = source.batch(mine[start : start + share], recipe.data.tail_steps, recipe.data.padding)
+    for part in parts:
+        batch = source.batch(part, recipe.data.tail_steps, recipe.data.padding)
         batch = augmented(batch, recipe.augment, classes, augmenting)
         yield Batch(*(fabric.to_device(part) for part in batch))
 
@@ -197,7 +186,7 @@ def _batches(
 def _train_epoch(
     fabric: Fabric,
     module: nn.Module,
-    network: DelayClassifier,
+    network: Sequential,
     optimisation: Optimisation,
     source: BinnedDataset | ResidentDataset,
     train: NDArray[np.int64],

@@ -79,7 +79,7 @@ def measure(
         for name, layer in layers_of(network):
             x, _ = layer(x)
             if name in rates:
-                rates[name] += float((x * valid.unsqueeze(-1)).sum())
+                rates[name] += float((x * valid.view(*valid.shape, *[1] * (x.ndim - 2))).sum())
                 neurons[name] = x[0, 0].numel()
         scores.append(class_scores(x, valid, recipe.training.readout).float().cpu())
         steps += int(valid.sum())

@@ -18,14 +18,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def append_result(path: Path, evaluation: dict[str, Any], hidden: tuple[int, ...]) -> None:
-    """Add an evaluation to a table of results; rows already there stay as they are.
+def append_result(path: Path, evaluation: dict[str, Any], layers: str) -> None:
+    """Add an evaluation to a table of results; rows already there stay as they are. ``layers``: the hidden ones.
 
     Raises CheckpointError if the file has other columns or cannot be written.
     """
     row = {
         **{key: evaluation[key] for key in COLUMNS if key in evaluation},
-        "hidden": "x".join(map(str, hidden)),
+        "hidden": layers,
         "version": snn_delays.__version__,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }

@@ -39,7 +39,11 @@ class Run:
     @property
     def evaluation(self) -> Path:
         """What ``evaluate`` found."""
-        return self.folder / "evaluation.json"
+        return self.evaluation_on(None)
+
+    def evaluation_on(self, dataset: str | None) -> Path:
+        """What ``evaluate`` found on the test data of another data set than the recipe's."""
+        return self.folder / (f"evaluation_{dataset}.json" if dataset else "evaluation.json")
 
     def progress(self) -> dict[str, Any]:
         """History, best epoch and data source up to the last checkpoint."""

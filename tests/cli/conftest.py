@@ -9,7 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from snn_delays import cli
-from snn_delays.training import evaluate, loop
+from snn_delays.training import evaluate, sources
 from snn_delays.training.config import to_toml
 
 Run = Callable[..., Result]
@@ -17,7 +17,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def made_up_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "load_binned", tiny_runs.fake_load)
+    monkeypatch.setattr(sources, "load_binned", tiny_runs.fake_load)
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load_any)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path / "data"))

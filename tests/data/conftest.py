@@ -1,5 +1,7 @@
 """Caches and data of the tests lie in a folder of their own, never in the user's."""
 
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,3 +27,17 @@ def samples() -> list[Sample]:
         t_us = np.sort(random.integers(0, 2600, n)) * 500
         made.append(Sample(Events(t_us, random.integers(0, 700, n), 700), label=3 * i, speaker=i % 3))
     return made
+
+
+@pytest.fixture(scope="session")
+def real_events(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Paths of the real recordings in the common event formats, unpacked once."""
+    archive = Path(__file__).resolve().parents[3] / "shared" / "data" / "event_samples" / "event_samples.tar.xz"
+    folder = tmp_path_factory.mktemp("events")
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            if member.isfile():
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(tar.extractfile(member).read())
+    return lambda name: folder / name

@@ -158,3 +158,18 @@ def test_cutmix_mixes_labels_by_the_share_replaced(batch):
 def test_impossible_arguments_are_refused(call, message, batch):
     with pytest.raises(ConfigError, match=message):
         call(batch, generator())
+
+
+@pytest.mark.parametrize("augment", [ALL[1], ALL[4], ALL[5]])
+def test_a_camera_is_changed_in_time_as_a_row_is(augment, batch):
+    row = augment(batch, generator(4))
+    camera = augment(batch._replace(counts=batch.counts.view(STEPS, SAMPLES, 2, 2, 5)), generator(4))
+    assert not row.counts[:STEPS].equal(batch.counts)
+    assert camera.counts.flatten(2).equal(row.counts)
+    assert camera.lengths.equal(row.lengths)
+
+
+@pytest.mark.parametrize("augment", [ALL[0], ALL[2], ALL[3]])
+def test_channels_of_a_camera_are_no_row(augment, batch):
+    with pytest.raises(ConfigError, match=r"channels in a row; the batch has shape \(30, 400, 2, 2, 5\), of a camera"):
+        augment(batch._replace(counts=batch.counts.view(STEPS, SAMPLES, 2, 2, 5)), generator())

@@ -70,7 +70,7 @@ def test_a_subset_is_the_samples_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"counts": np.zeros((4, 3), np.float32)}, "counts must be uint8"),
+        ({"counts": np.zeros((4, 3), np.int16)}, "counts must be uint8 or float32"),
         ({"offsets": np.arange(3)}, "60 labels need 61 offsets"),
         ({"offsets": np.arange(61)}, "offsets must rise from 0 to the"),
         ({"labels": np.full(60, 4)}, "labels must lie in 0 to 3"),
@@ -156,3 +156,20 @@ def test_a_resident_data_set_gives_the_same_batches(padding: str, tail: int) -> 
         resident.batch([len(data)])
     with pytest.raises(ConfigError, match="unknown padding"):
         resident.batch([0], padding="left")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_camera_keeps_its_axes_in_a_batch(dtype):
+    flat = dataset()
+    data = replace(flat, counts=flat.counts.astype(dtype).reshape(-1, 1, 1, flat.n_channels))
+    assert (data.sensor, data.n_channels) == ((1, 1, flat.n_channels), flat.n_channels)
+    batch = data.batch([3, 1], tail_steps=2)
+    assert batch.counts.shape[2:] == data.sensor
+    assert batch.counts.numpy().dtype == dtype
+    assert np.array_equal(batch.counts[:, :, 0, 0], flat.batch([3, 1], tail_steps=2).counts)
+    row = data.in_a_row()
+    assert np.shares_memory(row.counts, data.counts)
+    assert row.sensor == flat.sensor
+    assert flat.in_a_row() is flat
+    near = ResidentDataset(data, "cpu").batch([3, 1], tail_steps=2)
+    assert all(a.equal(b) for a, b in zip(near, batch))

@@ -84,7 +84,7 @@ def test_no_events_give_no_steps():
 
 def test_255_fit_and_256_do_not():
     assert bin_events(Events([3] * 255, [7] * 255, 10), Binning()).max() == 255
-    with pytest.raises(DataError, match="256 events fall into step 0, channel 1"):
+    with pytest.raises(DataError, match=r"more than 255 events fall into the step of event 255 .*, channel 1"):
         bin_events(Events([3] * 256, [7] * 256, 10), Binning())
 
 
@@ -107,3 +107,27 @@ def test_impossible_binnings_are_refused(arguments, message):
 def test_groups_must_divide_the_channels():
     with pytest.raises(ConfigError, match="does not divide the 7 channels"):
         bin_events(Events([0], [0], 7), Binning())
+
+
+@pytest.mark.parametrize("rule", ["fixed", "event_anchored_v2023"])
+def test_a_camera_keeps_its_axes_and_sums_squares_of_pixels(rule):
+    random = np.random.default_rng(3)
+    sensor, n = (2, 4, 6), 300
+    events = Events(np.sort(random.integers(0, 50_000, n)), random.integers(0, 48, n), 48, sensor)
+    fine = bin_events(events, Binning(rule, 10.0, 1))
+    assert fine.shape[1:] == sensor
+    row = bin_events(Events(events.t_us, events.channel, 48), Binning(rule, 10.0, 1))
+    assert np.array_equal(fine.reshape(len(fine), -1), row)
+    polarity, y, x = np.unravel_index(events.channel, sensor)
+    assert fine[:, 1, 2, 3].sum() == ((polarity == 1) & (y == 2) & (x == 3)).sum() > 0
+    coarse = bin_events(events, Binning(rule, 10.0, 2))
+    assert np.array_equal(coarse, fine.reshape(-1, 2, 2, 2, 3, 2).sum((3, 5)))
+    with pytest.raises(ConfigError, match="channel_group 4 does not divide the 4 x 6 pixels"):
+        bin_events(events, Binning(rule, 10.0, 4))
+
+
+def test_a_sensor_has_the_channels_of_its_events():
+    with pytest.raises(DataError, match=r"sensor of shape \(2, 3\) has not 7 channels"):
+        Events([0], [0], 7, (2, 3))
+    assert Events([0], [0], 6).sensor == (6,)
+    assert Events([0], [0], 6) != Events([0], [0], 6, (2, 3))

@@ -8,7 +8,8 @@ import pytest
 from snn_delays.data import catalogue, convert
 from snn_delays.data.archive import pack, read_archive, write_archive
 from snn_delays.data.catalogue import card, cards, datasets_folder, identify, read_card
-from snn_delays.data.convert import convert_archive, find_hdf5, hdf5_path, verify
+from snn_delays.data.convert import convert_archive, data_path, find_data, verify
+from snn_delays.data.recordings import READERS
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.subset import TEST_SPEAKERS, TRAIN_SPEAKERS, draw_subset, make_bundled_subset
 from snn_delays.errors import ConfigError, DataError
@@ -18,15 +19,21 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "shd_regenera
 
 
 def test_every_card_is_complete():
-    assert sorted(cards()) == ["shd", "shd-regenerated", SUBSET]
-    assert len({c.display_name for c in cards().values()}) == 3
+    assert {"shd", "shd-regenerated", SUBSET, "ssc", "gsc-35", "n-mnist", "dvs128-gesture", "n-tidigits"} <= set(
+        cards()
+    )
+    assert len({c.display_name for c in cards().values()}) == len(cards())
     for known in cards().values():
-        assert known.licence == "CC BY 4.0"
-        assert "Cramer" in known.attribution
+        assert known.reader in READERS
+        assert known.licence
+        assert known.attribution
+        assert known.validation["rule"] in ("speakers", "fraction", "official")
+        assert (known.validation["rule"] == "official") == ("valid" in known.splits)
         for part in known.splits.values():
-            assert part.md5 or (part.sha256 and part.content_sha256 and part.archive_sha256)
+            known_by_checksum = part.md5 or part.sha256 or part.archive_md5 or part.archive_sha256 or part.parts
+            assert known_by_checksum or part.remedy or not part.file
     assert card("shd").split("train").md5 == "8e9877c85f29a28dd353ea6a54402667"
-    with pytest.raises(ConfigError, match="unknown data set 'shd2'; the catalogue has shd, "):
+    with pytest.raises(ConfigError, match="unknown data set 'shd2'; the catalogue has cifar10-dvs, "):
         card("shd2")
     with pytest.raises(ConfigError, match="no split 'valid'; choose train or test"):
         card("shd").split("valid")
@@ -67,23 +74,23 @@ def test_the_bundled_subset_is_small_balanced_and_its_speakers_are_apart():
 
 
 def test_the_bundled_subset_is_expanded_once_and_known_by_checksum(own_folders):
-    path = find_hdf5(SUBSET, "test")
+    path = find_data(SUBSET, "test")
     assert path.is_relative_to(own_folders / "cache")
     assert identify(path) == "SHD-regenerated (bundled subset)"
     before = path.stat().st_mtime_ns
-    assert find_hdf5(SUBSET, "test").stat().st_mtime_ns == before
+    assert find_data(SUBSET, "test").stat().st_mtime_ns == before
     assert verify(SUBSET, "test") == path
 
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])  # a damaged expansion is made again
-    assert find_hdf5(SUBSET, "test").read_bytes() == content
+    assert find_data(SUBSET, "test").read_bytes() == content
 
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert hashlib.sha256(find_hdf5(SUBSET, "test").read_bytes()).hexdigest() == card(SUBSET).split("test").sha256
+    assert hashlib.sha256(find_data(SUBSET, "test").read_bytes()).hexdigest() == card(SUBSET).split("test").sha256
 
 
 def test_content_identifies_a_file_that_another_hdf5_laid_out(tmp_path):
-    path = find_hdf5(SUBSET, "test")
+    path = find_data(SUBSET, "test")
     with h5py.File(path) as old, h5py.File(tmp_path / "new.h5", "w", libver="latest") as new:
         for key in ("labels", "extra/speaker", "extra/keys", "spikes/times", "spikes/units"):
             new.create_dataset(key, data=old[key][()], dtype=old[key].dtype)
@@ -94,7 +101,7 @@ def test_content_identifies_a_file_that_another_hdf5_laid_out(tmp_path):
 
 
 def test_an_unknown_file_is_called_unidentified_wherever_it_lies(samples):
-    path = hdf5_path(card("shd"), card("shd").split("train"))
+    path = data_path(card("shd"), card("shd").split("train"))
     write_shd_hdf5(path, samples, len(samples))
     assert identify(path) == "unidentified"
     with pytest.raises(DataError, match=r"should be SHD, but by its checksum it is unidentified"):
@@ -119,13 +126,13 @@ def catalogue_checksums(md5):
 
 def test_missing_files_are_named_with_place_checksum_and_remedy(own_folders):
     with pytest.raises(DataError, match=r"SHD/shd_train.h5 is missing; get it .* unpacked \(md5 8e9877c85f29"):
-        find_hdf5("shd", "train")
+        find_data("shd", "train")
     with pytest.raises(
         DataError, match=r"shd_test.h5 is missing; .*snn-delays data convert shd_regen_test.npz.xz \(sha"
     ):
-        find_hdf5("shd-regenerated", "test")
+        find_data("shd-regenerated", "test")
     with pytest.raises(ConfigError):
-        find_hdf5(SUBSET, "valid")
+        find_data(SUBSET, "valid")
 
 
 def copy_of_datasets(monkeypatch, tmp_path, change):
@@ -146,21 +153,21 @@ def test_a_corrupt_bundled_archive_is_refused(tmp_path, monkeypatch):
 
     copy_of_datasets(monkeypatch, tmp_path, damage)
     with pytest.raises(DataError, match=r"sha256 [0-9a-f]{64}, expected 0696308e.*install the package again"):
-        find_hdf5(SUBSET, "test")
-    assert not hdf5_path(card(SUBSET), card(SUBSET).split("test")).exists()
+        find_data(SUBSET, "test")
+    assert not data_path(card(SUBSET), card(SUBSET).split("test")).exists()
 
 
 def test_an_absent_bundled_archive_is_refused(tmp_path, monkeypatch):
     copy_of_datasets(monkeypatch, tmp_path, lambda path, content: None)
     with pytest.raises(DataError, match="is missing, though it travels with the package"):
-        find_hdf5(SUBSET, "test")
+        find_data(SUBSET, "test")
 
 
 def test_an_archive_that_does_not_give_what_the_card_promises_is_refused(tmp_path, monkeypatch):
     """The last check: the archive passes, what it expands to does not."""
     monkeypatch.setattr(convert, "read_archive", lambda path: read_archive(path).subset(np.arange(20)))
     with pytest.raises(DataError, match=r"unknown to every card, not that of SHD-regenerated \(bundled subset\)"):
-        find_hdf5(SUBSET, "test")
+        find_data(SUBSET, "test")
 
 
 def test_conversion_goes_by_the_checksum_of_the_archive(samples, tmp_path):
@@ -169,7 +176,7 @@ def test_conversion_goes_by_the_checksum_of_the_archive(samples, tmp_path):
     out = convert_archive(archive, tmp_path / "out.h5", progress=lambda done, total: calls.append((done, total)))
     assert identify(out) == "SHD-regenerated (bundled subset)"
     assert calls[-1] == (300, 300)
-    assert convert_archive(archive) == find_hdf5(SUBSET, "test")
+    assert convert_archive(archive) == find_data(SUBSET, "test")
     damaged = tmp_path / "damaged.npz.xz"
     damaged.write_bytes(archive.read_bytes()[:-5])
     with pytest.raises(DataError, match=r"damaged.npz.xz has sha256 .* no card"):

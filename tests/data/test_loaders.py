@@ -5,16 +5,17 @@ import sys
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.catalogue import card
-from snn_delays.data.convert import find_hdf5, hdf5_path
+from snn_delays.data.convert import data_path, find_data
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.loaders import bin_file, load_binned
-from snn_delays.data.shd import read_shd_hdf5, write_shd_hdf5
+from snn_delays.data.loaders import bin_recordings, load_binned
+from snn_delays.data.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.errors import ConfigError, DataError
 
 SUBSET = "shd-regenerated-subset"
@@ -24,7 +25,7 @@ ROOT = Path(loaders.__file__).resolve().parents[2]
 @pytest.fixture
 def path(samples) -> Path:
     """A small file in the place of the published SHD."""
-    target = hdf5_path(card("shd"), card("shd").split("train"))
+    target = data_path(card("shd"), card("shd").split("train"))
     write_shd_hdf5(target, samples, len(samples))
     return target
 
@@ -41,7 +42,7 @@ def same(a, b):
 def test_the_bundled_subset_binned(rule):
     binning = Binning(rule)
     test = load_binned(SUBSET, "test", binning)
-    samples = read_shd_hdf5(find_hdf5(SUBSET, "test"), "own")
+    samples = read_shd_hdf5(find_data(SUBSET, "test"), "own")
     assert test.counts.shape[1] == 140
     assert test.counts.sum() == sum(len(s.events) for s in samples)
     for i in (0, 123, 299):
@@ -57,7 +58,7 @@ def test_the_cache_gives_the_same_and_is_used(path, own_folders, monkeypatch):
     first = load_binned("shd", "train", Binning(), progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (6, 6)
     assert len(cached_files(own_folders)) == 1
-    monkeypatch.setattr(loaders, "bin_file", None)  # a second binning would fail
+    monkeypatch.setattr(loaders, "_Making", None)  # a second binning would fail
     second = load_binned("shd", "train", Binning())
     assert same(first, second)
     for key in ("source", "checksum", "binning", "n_classes", "class_names"):
@@ -70,7 +71,7 @@ def test_the_cache_gives_the_same_and_is_used(path, own_folders, monkeypatch):
 def test_everything_that_shapes_the_result_is_in_the_key(path, own_folders, samples):
     load_binned("shd", "train", Binning())
     for binning in (Binning("event_anchored_v2023"), Binning(dt_ms=5.0), Binning(channel_group=10)):
-        assert same(load_binned("shd", "train", binning), bin_file(path, binning))
+        assert same(load_binned("shd", "train", binning), bin_recordings(shd_recordings(path), binning))
     assert len(cached_files(own_folders)) == 4
     write_shd_hdf5(path, samples[:4], 4)  # another file in the same place
     assert len(load_binned("shd", "train", Binning())) == 4
@@ -109,16 +110,19 @@ def test_a_damaged_cache_is_built_anew(path, own_folders, how):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import numpy as np
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning
 
-def half(file, **arrays):
-    file.write(b"PK half a cache")
-    file.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+original = loaders.bin_events
+calls = []
 
-loaders.np.savez = half
+def then_killed(events, binning):
+    calls.append(events)
+    if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(events, binning)
+
+loaders.bin_events = then_killed
 loaders.load_binned("shd", "train", Binning())
 """
 
@@ -129,8 +133,8 @@ def test_killed_while_writing_leaves_no_broken_cache(path, own_folders):
     left = cached_files(own_folders)
     assert len(left) == 1  # the half-written file is there, under a name that nothing reads
     assert left[0].suffix == ".tmp"
-    assert same(load_binned("shd", "train", Binning()), bin_file(path, Binning()))
-    assert len([f for f in cached_files(own_folders) if f.suffix == ".npz"]) == 1
+    assert same(load_binned("shd", "train", Binning()), bin_recordings(shd_recordings(path), Binning()))
+    assert len([f for f in cached_files(own_folders) if f.suffix == ".zip"]) == 1
 
 
 def test_a_failing_replace_warns_and_still_gives_the_data(path, own_folders, monkeypatch):
@@ -138,7 +142,7 @@ def test_a_failing_replace_warns_and_still_gives_the_data(path, own_folders, mon
     real = os.replace
 
     def fail(source, target):
-        if str(target).endswith(".npz"):
+        if str(target).endswith(".zip"):
             raise OSError(28, "No space left on device")
         real(source, target)
 
@@ -194,3 +198,44 @@ def test_readers_agree_and_errors_are_named(path, samples):
     path.write_bytes(b"cut off")
     with pytest.raises(DataError, match="truncated"):
         load_binned("shd", "train", Binning())
+
+
+def test_a_mapped_set_is_that_in_memory(path, own_folders):
+    whole = load_binned("shd", "train", Binning(), memory="ram")
+    mapped = load_binned("shd", "train", Binning(), memory="mapped")
+    assert isinstance(mapped.counts, np.memmap)
+    assert not isinstance(whole.counts, np.memmap)
+    assert same(whole, mapped)
+    for a, b in zip(whole.batch([4, 0, 4], 3), mapped.batch([4, 0, 4], 3)):
+        assert a.equal(b)
+    with pytest.raises(ValueError, match="read-only"):
+        mapped.counts[0] = 1
+    (cached,) = cached_files(own_folders)
+    content = bytearray(cached.read_bytes())
+    content[200] ^= 1  # within the counts: seen when the file is first mapped after the change
+    cached.write_bytes(content)
+    assert same(load_binned("shd", "train", Binning(), memory="mapped"), whole)
+    with pytest.raises(ConfigError, match="memory='mapped' reads from the cache"):
+        load_binned("shd", "train", Binning(), memory="mapped", cache=False)
+    with pytest.raises(ConfigError, match="memory is auto, ram or mapped"):
+        load_binned("shd", "train", Binning(), memory="disk")
+
+
+def test_bad_recordings_are_skipped_if_asked_and_named(path, samples):
+    with h5py.File(path, "r+") as file:
+        file["spikes/times"][1] = np.array([0.5, np.nan], dtype=np.float16)
+        file["spikes/times"][4] = np.zeros(0, dtype=np.float16)
+        file["spikes/units"][4] = np.zeros(0, dtype=np.uint16)
+    with pytest.raises(DataError, match=r"shd_train.h5: spikes/times\[1\]\[1\] is nan"):
+        load_binned("shd", "train", Binning())
+    with pytest.warns(UserWarning, match=r"2 recordings were left out, the first because: .*times\[1\]\[1\] is nan"):
+        dataset = load_binned("shd", "train", Binning(), on_bad="skip")
+    assert dataset.labels.tolist() == [samples[i].label for i in (0, 2, 3, 5)]
+    assert "sample 4 has no events" in dataset.skipped[1]
+    with pytest.warns(UserWarning, match="2 recordings were left out"):  # from the cache as well
+        assert load_binned("shd", "train", Binning(), on_bad="skip").skipped == dataset.skipped
+    write_shd_hdf5(path, [Sample(Events([], [], 700), 0, 0)], 1)
+    with pytest.raises(
+        DataError, match=r"no samples that can be used; the first of 1 errors: .*sample 0 has no events"
+    ):
+        load_binned("shd", "train", Binning(), on_bad="skip")

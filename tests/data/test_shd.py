@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data import shd
+from snn_delays.data import shd, through_tonic
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.shd import content_sha256, iterate_shd_hdf5, read_header, read_shd_hdf5, write_shd_hdf5
+from snn_delays.data.shd import content_sha256, read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.errors import BackendUnavailableError, DataError
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
@@ -30,7 +30,8 @@ def test_the_layout_is_that_of_shd(path):
         assert h5py.check_vlen_dtype(file["spikes/units"].dtype) == np.uint16
         assert file["labels"].dtype == file["extra/speaker"].dtype == np.uint16
         assert file["extra/keys"][10] == b"null"
-    assert read_header(path) == (shd.CLASS_NAMES, 6)
+    recordings = shd_recordings(path)
+    assert (recordings.class_names, recordings.sensor, len(recordings)) == (shd.CLASS_NAMES, (700,), 6)
 
 
 def test_samples_come_back_with_times_rounded_to_float16(path, samples):
@@ -65,13 +66,13 @@ def test_our_reader_equals_tonic(path):
 
 def test_tonic_asked_for_and_absent_is_refused_and_auto_reads_on(path, monkeypatch):
     def absent(name):
-        raise shd.PackageNotFoundError(name)
+        raise through_tonic.PackageNotFoundError(name)
 
-    monkeypatch.setattr(shd, "version", absent)
+    monkeypatch.setattr(through_tonic, "version", absent)
     with pytest.raises(BackendUnavailableError, match="tonic is not installed"):
         read_shd_hdf5(path, "tonic")
     assert len(read_shd_hdf5(path)) == 6
-    monkeypatch.setattr(shd, "version", lambda name: "1.6.0")
+    monkeypatch.setattr(through_tonic, "version", lambda name: "1.6.0")
     with pytest.raises(BackendUnavailableError, match="overflows"):
         read_shd_hdf5(path, "tonic")
     with pytest.raises(DataError, match="unknown reader"):
@@ -175,7 +176,7 @@ def test_truncated_and_missing_files_are_refused(path, tmp_path):
         with pytest.raises(DataError, match=r"bad.h5 is truncated or not an HDF5 file .*fetch or convert it again"):
             read_shd_hdf5(bad)
     with pytest.raises(DataError, match=r"absent\.h5 does not exist"):
-        next(iterate_shd_hdf5(tmp_path / "absent.h5", "own"))
+        shd_recordings(tmp_path / "absent.h5", "own")
 
 
 def test_a_write_that_fails_leaves_nothing_and_keeps_the_old_file(path, samples, tmp_path):

@@ -54,7 +54,7 @@ def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, leaky_integrator, lif"):
+    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, leaky"):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
     with pytest.raises(ConfigError, match="SNN_DELAYS_BACKEND: no operation 'lief'"):
@@ -127,6 +127,8 @@ def own_operation() -> Iterator[Operation]:
 
 
 def test_every_operation_has_a_reference_that_serves_everything() -> None:
-    assert [operation.name for operation in operations()] == ["delay", "leaky_integrator", "lif", "norm_lif"]
+    assert [operation.name for operation in operations()] == [
+        "delay", "delay_conv", "leaky_integrator", "lif", "norm_lif",
+    ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"

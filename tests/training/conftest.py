@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import tiny_runs
 
-from snn_delays.training import evaluate, loop
+from snn_delays.training import evaluate, loop, sources
 from snn_delays.training.runlog import Run, create_run
 
 
 @pytest.fixture(autouse=True)
 def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training reads made-up data and fails if it opens test data; a test on real data undoes this."""
-    monkeypatch.setattr(loop, "load_binned", tiny_runs.fake_load)
+    monkeypatch.setattr(sources, "load_binned", tiny_runs.fake_load)
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load_any)
 
 
@@ -21,7 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny recipe, trained to the end without interruption."""
     run = create_run(tmp_path_factory.mktemp("trained") / "run", tiny_runs.tiny_recipe())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_binned", tiny_runs.fake_load)
+        patch.setattr(sources, "load_binned", tiny_runs.fake_load)
         loop.fit(run, accelerator="cpu")
     return run
 

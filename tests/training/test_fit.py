@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.training import checkpoint, evaluate, loop
+from snn_delays.training import checkpoint, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run, create_run, open_run, resume_run
+from snn_delays.training.sources import selection
 
 
 def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_every_epoch_has_its_own_order_and_every_sample_once(trained: Run) -> No
     from lightning_fabric import Fabric
 
     fabric, dataset = Fabric(accelerator="cpu", devices=1), tiny_runs.tiny_data()
-    train, _ = loop.split(trained.recipe, dataset)
+    train = selection(trained.recipe).train
     seen = []
     for epoch in (1, 2):
         batches = loop._batches(dataset, train, trained.recipe, epoch, fabric)
@@ -68,7 +69,7 @@ def test_delays_move_only_when_learned(delays: str, folder: Path) -> None:
 
 
 def test_training_learns_what_only_delays_tell_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "load_binned", lambda *_, **__: tiny_runs.tiny_data(per_class=100))
+    monkeypatch.setattr(sources, "load_binned", lambda *_, **__: tiny_runs.tiny_data(per_class=100))
 
     def accuracy(delays: str) -> float:
         recipe = tiny_runs.tiny_recipe(
@@ -121,7 +122,8 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
     dataset = tiny_runs.tiny_data()
-    train, valid = loop.split(trained.recipe, dataset)
+    chosen = selection(trained.recipe)
+    train, valid = chosen.train, chosen.valid
     assert set(train).isdisjoint(valid)
     assert len(train) + len(valid) == len(dataset)
     network = evaluate.trained_network(trained, dataset, 3)
@@ -163,7 +165,7 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
 
 
 def test_canary_opening_the_test_data_in_training_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "training_data", lambda recipe, watcher=None: evaluate.held_out_data(recipe))
+    monkeypatch.setattr(sources, "training_data", lambda recipe, watcher=None: evaluate.held_out_data(recipe))
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load)
     with pytest.raises(AssertionError, match="opened the test data"):
         fitted(folder, tiny_runs.tiny_recipe())
@@ -196,7 +198,7 @@ def test_one_batch_of_training_by_hand(folder: Path) -> None:
     recipe = tiny_runs.tiny_recipe(model={"dropout": 0.0}, training={"epochs": 1, "batch_size": 48})
     run = fitted(folder, recipe)
     dataset = tiny_runs.tiny_data()
-    train, _ = loop.split(recipe, dataset)
+    train = selection(recipe).train
     assert len(train) == 48
     torch.manual_seed(recipe.seed)
     network = network_for(recipe, dataset)
@@ -252,7 +254,7 @@ def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkey
         loop.fit(run, accelerator="cpu")
     assert len(run.progress()["history"]) == 1  # the epoch before is intact
     monkeypatch.undo()
-    monkeypatch.setattr(loop, "load_binned", tiny_runs.fake_load)
+    monkeypatch.setattr(sources, "load_binned", tiny_runs.fake_load)
     loop.fit(resume_run(folder, run.recipe), accelerator="cpu")
     assert len(run.progress()["history"]) == 3
 
@@ -346,7 +348,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     dtype = torch.float64 if precision == "64-true" else torch.float32
     assert {tensor.dtype for tensor in tensors(whole).values()} == {dtype}
     assert all(math.isfinite(row["train_loss"]) and 0.02 < row["rate_hidden1"] < 0.6 for row in numbers(whole))
-    _, valid = loop.split(recipe, tiny_runs.tiny_data())
+    valid = selection(recipe).valid
     network = evaluate.trained_network(whole, tiny_runs.tiny_data(), 2)
     result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
     assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran

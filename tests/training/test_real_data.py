@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snn_delays.data.loaders import load_binned
-from snn_delays.training import evaluate, loop
+from snn_delays.training import evaluate, loop, sources
 from snn_delays.training.config import load_recipe
 from snn_delays.training.runlog import create_run
 
@@ -17,7 +17,7 @@ SMALL = (
 
 def test_the_bundled_digits_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loop, "load_binned", load_binned)
+    monkeypatch.setattr(sources, "load_binned", load_binned)
     monkeypatch.setattr(evaluate, "load_binned", load_binned)
     run = create_run(tmp_path / "run", load_recipe("demo", SMALL))
     loop.fit(run, accelerator="cpu")

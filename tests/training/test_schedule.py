@@ -61,7 +61,7 @@ def test_sigma_where_it_matters(model: dict[str, Any], training: dict[str, Any],
 
 
 def test_rates_and_betas_of_the_published_recipe() -> None:
-    network = build_network(PUBLISHED, 140, 20)
+    network = build_network(PUBLISHED, (140,), 20)
     optimisation = build_optimisation(PUBLISHED, network, steps_per_epoch=29)
     weight, delay = optimisation.optimisers["weight"], optimisation.optimisers["delay"]
     lone = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
@@ -92,7 +92,7 @@ def test_rates_and_betas_of_the_published_recipe() -> None:
 
 def test_by_step_the_same_curves_are_walked_in_steps() -> None:
     recipe = tiny_runs.tiny_recipe(training={"epochs": 5})
-    optimisation = build_optimisation(recipe, build_network(recipe, 12, 4), steps_per_epoch=4)
+    optimisation = build_optimisation(recipe, build_network(recipe, (12,), 4), steps_per_epoch=4)
     rates = []
     for _ in range(20):
         rates.append((optimisation.optimisers["weight"].param_groups[0]["lr"],
@@ -103,7 +103,7 @@ def test_by_step_the_same_curves_are_walked_in_steps() -> None:
 
 
 def test_every_parameter_is_trained_by_one_optimiser_and_only_weights_decay() -> None:
-    network = build_network(PUBLISHED, 140, 20)
+    network = build_network(PUBLISHED, (140,), 20)
     optimisation = build_optimisation(PUBLISHED, network, 29)
     assert set(optimisation.optimisers) == set(optimisation.schedules) == {"weight", "delay"}
     names = {id(p): name for name, p in network.named_parameters()}
@@ -123,7 +123,7 @@ def test_every_parameter_is_trained_by_one_optimiser_and_only_weights_decay() ->
 @pytest.mark.parametrize("delays", ["fixed", "none"])
 def test_delays_that_are_not_learned_have_no_optimiser(delays: str) -> None:
     recipe = tiny_runs.tiny_recipe(model={"delays": delays})
-    network = build_network(recipe, 12, 4)
+    network = build_network(recipe, (12,), 4)
     optimisation = build_optimisation(recipe, network, 3)
     assert set(optimisation.optimisers) == set(optimisation.schedules) == {"weight"}
     held = {id(p) for group in optimisation.optimisers["weight"].param_groups for p in group["params"]}
@@ -138,7 +138,7 @@ def test_parameters_of_the_published_network(delays: str, expected: int) -> None
     from snn_delays.training.evaluate import trainable_parameters
 
     recipe = load_recipe("hammouamri_2024_shd", (f"model.delays={delays}",))
-    network = build_network(recipe, 140, 20)
+    network = build_network(recipe, (140,), 20)
     # 140 x 256 + 256 x 256 + 256 x 20 synapses with a weight and a delay each, two norms of 2 x 256
     synapses = 140 * 256 + 256 * 256 + 256 * 20
     assert trainable_parameters(network) == expected == synapses * (2 if delays == "learned" else 1) + 2 * 2 * 256

@@ -1,0 +1,43 @@
+"""Batches of recordings that are about as long as one another, so that little of them is padding."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from snn_delays.errors import ConfigError
+
+BATCHES_A_BUCKET = 16
+
+
+def bucketed(
+    indices: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    batch_size: int,
+    generator: torch.Generator,
+    batches_a_bucket: int = BATCHES_A_BUCKET,
+) -> list[NDArray[np.int64]]:
+    """Cut ``indices`` into batches of samples of like length; every index is in exactly one.
+
+    The indices, in the order given, are taken ``batches_a_bucket * batch_size`` at a time; each such bucket is sorted
+    by length and cut into batches, and all batches are shuffled. Which samples meet still changes from epoch to epoch,
+    as long as the order given does. Only the last batch of the last bucket may be smaller.
+
+    ``lengths``: steps of every sample of the data set. Raises ConfigError for a size below 1.
+    """
+    if batch_size < 1 or batches_a_bucket < 1:
+        raise ConfigError(f"batch_size and batches_a_bucket must be >= 1, got {batch_size} and {batches_a_bucket}")
+    size = batch_size * batches_a_bucket
+    batches = []
+    for start in range(0, len(indices), size):
+        bucket = indices[start : start + size]
+        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+        batches += [bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size)]
+    order = torch.randperm(len(batches), generator=generator, device=generator.device).tolist()
+    return [batches[i] for i in order]
+
+
+def padding_share(batches: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> float:
+    """Share of all steps of padded batches that are padding."""
+    used = sum(int(lengths[batch].sum()) for batch in batches)
+    held = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    return 1 - used / held if held else 0.0

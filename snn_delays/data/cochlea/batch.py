@@ -1,0 +1,196 @@
+"""Many recordings to one file in SHD's layout: in parallel, resumable, one bad file costing only itself."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from csv import writer
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from snn_delays.data.cochlea.audio import SUFFIXES
+from snn_delays.data.cochlea.encode import Cochlea, fingerprint
+from snn_delays.data.cochlea.extra import need
+from snn_delays.data.cochlea.labels import Labels, label_files
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.files import Progress
+from snn_delays.data.shd import write_shd_hdf5
+from snn_delays.errors import CheckpointError, ConfigError, DataError
+from snn_delays.files import alone_in, atomic_path, write_text
+
+_VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What a batch did: recordings written, those of them taken from an earlier run, and (file, reason) of the rest."""
+
+    written: int
+    reused: int
+    failed: tuple[tuple[Path, str], ...]
+
+
+def find_audio(places: Sequence[Path]) -> list[Path]:
+    """Files as given, and in the place of a folder all WAV and FLAC files inside it, in the order of their paths.
+
+    Raises DataError for a folder without any, or if nothing is given.
+    """
+    files: dict[Path, None] = {}
+    for place in places:
+        if place.is_dir():
+            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise DataError(f"{place} holds no {' or '.join(SUFFIXES)} files")
+            files |= dict.fromkeys(inside)
+        else:
+            files[place] = None
+    if not files:
+        raise DataError("no recordings are given; name WAV or FLAC files, or folders that hold them")
+    return list(files)
+
+
+def encode_files(
+    files: Sequence[Path],
+    out: Path,
+    cochlea: Cochlea | None = None,
+    *,
+    labels: Path | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> BatchReport:
+    """Encode recordings into one HDF5 file in SHD's layout, samples in the order of ``files``.
+
+    Every recording draws from ``seed`` and its own contents: neither order nor ``workers`` (processes; default: all
+    cores) change a spike. Finished recordings are kept in the folder ``<out>.parts`` until the file is written, whole
+    or not at all; a run that was stopped goes on from there. A recording that cannot be used is left out and reported.
+    Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none.
+
+    With more than one worker, a script must guard its own start with ``if __name__ == "__main__"``.
+
+    Raises DataError if ``out`` exists, a class cannot be told, or no recording can be used.
+    """
+    cochlea, out, files = cochlea or Cochlea(), Path(out), [Path(file) for file in files]
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if not files:
+        raise DataError("no recordings are given; name WAV or FLAC files")
+    if out.exists():
+        raise DataError(f"{out} exists already; remove it or name another file")
+    for module in ("soundfile", "scipy.special"):
+        need(module)
+    found = label_files(files, labels)
+    parts = out.with_name(out.name + ".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(parts):
+            job = _Job(parts, cochlea, seed)
+            done = _run(job, files, workers or os.cpu_count() or 1, progress)
+            good = [i for i, part in enumerate(done) if part.path is not None]
+            failed = tuple((file, part.reason) for file, part in zip(files, done) if part.path is None)
+            if not good:
+                raise DataError(f"none of the {len(files)} recordings can be used; the first: {failed[0][1]}")
+            samples = (Sample(job.load(done[i].path), found.label[i], found.speaker[i]) for i in good)
+            write_shd_hdf5(out, samples, len(good), found.class_names)
+            _write_list(out.with_name(out.name + ".csv"), files, done, found)
+            shutil.rmtree(parts)
+    except CheckpointError as error:
+        raise DataError(f"another process is encoding into {out}; wait for it, or name another file") from error
+    return BatchReport(len(good), sum(part.reused for part in done), failed)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A finished recording, or the reason why there is none."""
+
+    path: Path | None
+    reason: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know. A part's name carries everything that shapes its spikes, so none can be stale."""
+
+    folder: Path
+    cochlea: Cochlea
+    seed: int
+
+    def __call__(self, file: Path) -> _Part:
+        try:
+            content = fingerprint(file)
+            key = json.dumps([_VERSION, asdict(self.cochlea), self.seed, content.hex()])
+            part = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+            if self._whole(part):
+                return _Part(part, reused=True)
+            events = self.cochlea.encode(file, self.seed)
+        except DataError as error:
+            return _Part(None, str(error))
+        except OSError as error:
+            return _Part(None, f"cannot read {file}: {error.strerror or error}; check its path and permissions")
+        with atomic_path(part) as temporary, temporary.open("wb") as stream:
+            np.save(stream, np.stack([events.t_us, events.channel]).astype(np.uint32))
+        return _Part(part)
+
+    def load(self, part: Path | None) -> Events:
+        assert part is not None
+        t_us, channel = np.load(part)
+        return Events(t_us, channel, self.cochlea.channels)
+
+    def _whole(self, part: Path) -> bool:
+        try:
+            self.load(part)
+        except (OSError, ValueError):  # none yet, or damaged since it was written
+            return False
+        return True
+
+
+def _run(job: _Job, files: list[Path], workers: int, progress: Progress | None) -> list[_Part]:
+    """The part of every file, in the order of the files."""
+    # By size: neighbours then share the membrane's table, which is made for one padded length.
+    order = sorted(range(len(files)), key=lambda i: files[i].stat().st_size if files[i].is_file() else 0)
+    done: dict[int, _Part] = {}
+
+    def note(i: int, part: _Part) -> None:
+        done[i] = part
+        if progress is not None:
+            progress(len(done), len(files))
+
+    workers = min(workers, len(files))
+    if workers == 1:
+        for i in order:
+            note(i, job(files[i]))
+    else:
+        # Fresh processes: a fork would copy the locks of torch's and Numba's threads.
+        executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            futures = {executor.submit(job, files[i]): i for i in order}
+            for future in as_completed(futures):
+                note(futures[future], future.result())
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process was killed, mostly for want of memory; run again with fewer workers: "
+                f"the {len(done)} recordings that are done are kept"
+            ) from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return [done[i] for i in range(len(files))]
+
+
+def _write_list(path: Path, files: list[Path], done: list[_Part], found: Labels) -> None:
+    text = StringIO()
+    rows = writer(text, lineterminator="\n")
+    rows.writerow(["sample", "file", "label", "class", "speaker", "error"])
+    sample = 0
+    for file, part, label, speaker in zip(files, done, found.label, found.speaker):
+        number = "" if part.path is None else str(sample)
+        sample += part.path is not None
+        rows.writerow([number, file, label, found.class_names[label], speaker, part.reason])
+    write_text(path, text.getvalue())

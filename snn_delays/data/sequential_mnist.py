@@ -1,0 +1,94 @@
+"""Sequential and permuted MNIST as spikes: an image read pixel after pixel, each grey value crossing thresholds.
+
+Encoding: Bellec, Salaj, Subramoney, Legenstein and Maass, "Long short-term memory and learning-to-learn in networks of
+spiking neurons", NeurIPS 2018, supplement. Permuted task: Le, Jaitly and Hinton, arXiv:1504.00941, section 4.2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.data.events import Events
+from snn_delays.errors import ConfigError, DataError
+
+N_PIXELS = 28 * 28
+
+
+@dataclass(frozen=True)
+class ThresholdCrossing:
+    """How grey values become spikes.
+
+    With ``n = (n_channels - 1) / 2`` thresholds ``theta_k = floor(254 k / (n - 1))``, k = 0 .. n - 1, and the grey
+    values ``g_0, g_1, ...`` of the pixels in their order, at pixel i fire:
+
+    - channel ``n_channels - k`` for k = 1 .. n - 1 if ``g_i < theta_k <= g_{i+1}`` (up);
+    - channel ``n_channels - n - k`` if ``g_{i+1} < theta_k <= g_i`` (down);
+    - channel 0 if ``g_i = 255`` (touch).
+
+    theta_0 = 0 is never crossed, so channels 1 and n + 1 are always silent. A pixel lasts ``steps_per_pixel`` steps of
+    ``dt_us``, and its spikes are repeated in each. These are the events, here in the order of time, of Tonic's
+    ``SMNIST(num_neurons=n_channels, dt=dt_us, duplicate=True)`` for two steps a pixel and ``duplicate=False`` for one.
+
+    Raises ConfigError for an even number of channels or fewer than 5, or numbers below 1.
+    """
+
+    n_channels: int = 99
+    dt_us: int = 1000
+    steps_per_pixel: int = 2
+
+    def __post_init__(self) -> None:
+        if self.n_channels < 5 or self.n_channels % 2 == 0:
+            raise ConfigError(f"n_channels must be odd and at least 5, got {self.n_channels}")
+        if self.dt_us < 1 or self.steps_per_pixel < 1:
+            raise ConfigError(f"dt_us and steps_per_pixel must be >= 1, got {self.dt_us} and {self.steps_per_pixel}")
+
+    @property
+    def thresholds(self) -> NDArray[np.int64]:
+        """Grey values theta_k, int64 ``[(n_channels - 1) / 2]``."""
+        n = self.n_channels // 2
+        return np.linspace(0.0, 254.0, n).astype(np.int64)
+
+
+def permutation(seed: int | None = 0) -> NDArray[np.int64]:
+    """The order in which pixels are read, int64 ``[784]``: row by row for None, else the permutation of that seed.
+
+    It is the argsort of 784 numbers of NumPy's PCG64 raw stream, which no later version changes. A result on permuted
+    MNIST names its seed: other orders are other tasks.
+    """
+    if seed is None:
+        return np.arange(N_PIXELS)
+    return np.argsort(np.random.PCG64(seed).random_raw(N_PIXELS), kind="stable")
+
+
+def encode_pixels(
+    image: NDArray[np.uint8], encoding: ThresholdCrossing | None = None, order: NDArray[np.int64] | None = None
+) -> Events:
+    """Spikes of an image uint8 ``[28, 28]`` read in ``order`` (row by row if None), as :class:`ThresholdCrossing` says.
+
+    Events of equal time are in the order of their channels. Raises DataError for another shape or type, or an order
+    that is no permutation of the pixels.
+    """
+    encoding = encoding or ThresholdCrossing()
+    image = np.asarray(image)
+    if image.shape != (28, 28) or image.dtype != np.uint8:
+        raise DataError(f"an image must be uint8 of shape (28, 28), got {image.dtype} of shape {image.shape}")
+    grey = image.reshape(-1)
+    if order is not None:
+        if not np.array_equal(np.sort(np.asarray(order).reshape(-1)), np.arange(N_PIXELS)):
+            raise DataError(f"order must hold each of the {N_PIXELS} pixels once; use permutation(seed)")
+        grey = grey[order]
+    n_channels, thresholds = encoding.n_channels, encoding.thresholds
+    above = grey[:, None] >= thresholds
+    up_at, up = np.nonzero(~above[:-1] & above[1:])
+    down_at, down = np.nonzero(above[:-1] & ~above[1:])
+    touch_at = np.flatnonzero(grey == 255)
+    pixel = np.concatenate([up_at, down_at, touch_at])
+    channel = np.concatenate([n_channels - up, n_channels - thresholds.size - down, np.zeros_like(touch_at)])
+    by_time = np.lexsort((channel, pixel))
+    pixel, channel = pixel[by_time], channel[by_time]
+    repeats = encoding.steps_per_pixel
+    step = pixel[:, None] * repeats + np.arange(repeats)
+    step, channel = step.reshape(-1), np.repeat(channel, repeats)
+    by_time = np.lexsort((channel, step))
+    return Events(step[by_time] * encoding.dt_us, channel[by_time], n_channels)

@@ -1,0 +1,123 @@
+"""A two-dimensional convolution with delays."""
+
+from torch import Tensor
+
+from snn_delays.nn.delayed import DelayedLayer, DelayLineState
+from snn_delays.ops.delay_conv import delayed_conv2d
+
+Size = int | tuple[int, int]
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """A size along y and x; one number means both."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+class DelayedConv2d(DelayedLayer):
+    r"""Convolution of maps whose weights have delays, learned with the weights.
+
+    .. math:: y_t[o,v,u] = b[o] + \sum_{i,a,c} w[o,i,a,c]\; x_{t - d[o,i,a,c]}[i,\; s v + a - p,\; s u + c - p]
+
+    Taps, windows and what :meth:`clamp_delays_` is for are those of :class:`snn_delays.nn.DelayedLinear`, which this
+    layer is on maps of one place; with ``max_delay_steps=0`` it is ``torch.nn.functional.conv2d``.
+
+    Args:
+        in_channels: maps before the layer (an event camera's polarities).
+        out_channels: maps behind it.
+        kernel_size: rows and columns of the kernel, or one number for both.
+        stride: steps of the kernel in space, along y and x or one number for both.
+        padding: silent rows above and below, silent columns left and right, or one number for both.
+        max_delay_steps: longest delay; 0 makes a plain convolution.
+        sharing: ``"synapse"``, a delay of its own for each weight; ``"channel"``, one for each pair of an input and an
+            output map; ``"axon"``, one per input map; ``"dendrite"``, one per output map. The last two cost little
+            more than a convolution without delays.
+        taps, sigma_steps, learn_delay, delay_init: see :class:`snn_delays.nn.DelayedLinear`.
+        bias: add a constant to each output map.
+
+    Attributes:
+        weight: ``[out, in, ky, kx]``, He-uniform with bound ``sqrt(6 / (in * ky * kx))``.
+        delay: steps; shaped as ``weight``, ``[out, in, 1, 1]``, ``[1, in, 1, 1]`` or ``[out, 1, 1, 1]``.
+        sigma: buffer, width of the taps in steps.
+        bias: ``[out]`` or None.
+
+    State: :class:`DelayLineState`. Shapes: ``[time, batch, in, y, x]`` to ``[time, batch, out, v, u]`` with
+    ``v = (y + 2 padding - kernel) // stride + 1``.
+
+    Raises:
+        ConfigError: an argument that names nothing or cannot be.
+
+    Source: see :func:`snn_delays.ops.delay_conv.delayed_conv2d`.
+    """
+
+    SHARING = ("synapse", "channel", "axon", "dendrite")
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        max_delay_steps: int,
+        sharing: str = "synapse",
+        taps: str = "gaussian",
+        sigma_steps: float | None = None,
+        learn_delay: bool = True,
+        bias: bool = False,
+        delay_init: str = "uniform",
+    ) -> None:
+        kernel, steps, margin = pair(kernel_size), pair(stride), pair(padding)
+        self._check(
+            sharing, taps, delay_init, ("in_channels", in_channels, 1), ("out_channels", out_channels, 1),
+            ("kernel_size", min(kernel), 1), ("stride", min(steps), 1), ("padding", min(margin), 0),
+            ("max_delay_steps", max_delay_steps, 0),
+        )  # fmt: skip
+        delay_shape = {
+            "synapse": (out_channels, in_channels, *kernel),
+            "channel": (out_channels, in_channels, 1, 1),
+            "axon": (1, in_channels, 1, 1),
+            "dendrite": (out_channels, 1, 1, 1),
+        }
+        super().__init__(
+            (out_channels, in_channels, *kernel),
+            delay_shape[sharing],
+            in_channels * kernel[0] * kernel[1],
+            max_delay_steps=max_delay_steps,
+            sharing=sharing,
+            taps=taps,
+            sigma_steps=sigma_steps,
+            learn_delay=learn_delay,
+            bias=bias,
+            delay_init=delay_init,
+        )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel, steps, margin
+
+    def forward(
+        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, DelayLineState]:
+        """Current ``[time, batch, out, v, u]`` and the delay line's state."""
+        del valid
+        current, history = delayed_conv2d(
+            x,
+            self.weight,
+            self.delay,
+            self.sigma,
+            None if state is None else state.history,
+            max_delay_steps=self.max_delay_steps,
+            taps=self.taps,
+            stride=self.stride,
+            padding=self.padding,
+        )
+        if self.bias is not None:
+            current = current + self.bias.view(-1, 1, 1)
+        return current, DelayLineState(history)
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, max_delay_steps={self.max_delay_steps}, sharing={self.sharing!r}, "
+            f"{self._options()}"
+        )

@@ -1,0 +1,77 @@
+"""Smaller maps, and maps laid out flat: layers without parameters or state on ``[time, batch, channel, y, x]``."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.conv import Size, pair
+from snn_delays.nn.module import SpikingModule
+from snn_delays.ops.delay_conv import map_size
+
+
+class Pool2d(SpikingModule):
+    """One number for every window of a map, at every step: :class:`SumPool2d`, :class:`AvgPool2d`, :class:`MaxPool2d`.
+
+    Args:
+        kernel_size: rows and columns of the window, or one number for both.
+        stride: from window to window; None: windows side by side. Rows and columns that fill no window are left out.
+
+    Shapes: ``[time, batch, channel, y, x]`` to ``[time, batch, channel, v, u]``, ``v = (y - kernel) // stride + 1``;
+    no state. Raises ConfigError for sizes below one, ShapeError for maps smaller than the window.
+    """
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None) -> None:
+        super().__init__()
+        self.kernel_size = pair(kernel_size)
+        self.stride = self.kernel_size if stride is None else pair(stride)
+        for name, size in (("kernel_size", self.kernel_size), ("stride", self.stride)):
+            if min(size) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {size}")
+
+    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+        """Pooled maps; there is no state."""
+        del state, valid
+        if x.ndim != 5:
+            raise ShapeError(f"pooling got an input of shape {tuple(x.shape)}, expected [time, batch, channel, y, x]")
+        rows, columns = map_size(x.shape[3:], self.kernel_size, self.stride)
+        if 0 in x.shape[:3]:
+            return x.new_zeros(*x.shape[:3], rows, columns), None
+        return self._pool(x.flatten(0, 1)).unflatten(0, x.shape[:2]), None
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} has to define _pool(maps); take SumPool2d, AvgPool2d or MaxPool2d")
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        return f"{self.kernel_size}, stride={self.stride}"
+
+
+class SumPool2d(Pool2d):
+    """Spikes of a window counted: events stay events. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return F.avg_pool2d(maps, self.kernel_size, self.stride, divisor_override=1)
+
+
+class AvgPool2d(Pool2d):
+    """Mean of a window. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return F.avg_pool2d(maps, self.kernel_size, self.stride)
+
+
+class MaxPool2d(Pool2d):
+    """Largest number of a window: of spikes, whether there is one. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        pooled: Tensor = F.max_pool2d(maps, self.kernel_size, self.stride)
+        return pooled
+
+
+class Flatten(SpikingModule):
+    """Everything behind time and batch in one row, ``[time, batch, channel, y, x]`` to ``[time, batch, neuron]``."""
+
+    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+        """The same numbers, flat; there is no state."""
+        del state, valid
+        return x.flatten(2), None

@@ -1,0 +1,76 @@
+"""The data of a recipe: what is trained on, and what epochs are compared on. Never the test data."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.binning import Binning
+from snn_delays.data.loaders import load_binned
+from snn_delays.data.rate_free_recordings import RateFreeRule
+from snn_delays.data.splits import validation_split
+from snn_delays.errors import DataError
+from snn_delays.training.config import Recipe
+
+
+class LoadingWatcher(Protocol):
+    """Is told how reading and binning go."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Reading and binning the data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The samples that are trained on, ``train`` of ``training``, and those that choose the epoch, ``valid`` of
+    ``validation``; both data sets are one where part of the training set is held out.
+    """
+
+    training: BinnedDataset
+    train: NDArray[np.int64]
+    validation: BinnedDataset
+    valid: NDArray[np.int64]
+
+
+def training_data(recipe: Recipe, watcher: LoadingWatcher | None = None) -> BinnedDataset:
+    """The training part of a recipe's data set, binned."""
+    data = load_binned(recipe.data.dataset, "train", binning(recipe), **options(recipe, watcher))
+    return shaped(data, recipe)
+
+
+def selection(recipe: Recipe, watcher: LoadingWatcher | None = None) -> Selection:
+    """Training and validation samples by the recipe's rule.
+
+    Rule ``"official"`` takes the data set's own ``valid`` split; see :func:`validation_split` for the others.
+    """
+    data, training = recipe.data, training_data(recipe, watcher)
+    if data.validation == "official":
+        own = load_binned(data.dataset, "valid", binning(recipe), **options(recipe, watcher))
+        if own.class_names != training.class_names:
+            raise DataError(f"the splits train and valid of {data.dataset!r} name other classes; fetch them again")
+        return Selection(training, np.arange(len(training)), shaped(own, recipe), np.arange(len(own)))
+    train, valid = validation_split(
+        training, data.validation, speakers=data.validation_speakers, fraction=data.validation_fraction,
+        seed=recipe.seed,
+    )  # fmt: skip
+    return Selection(training, train, training, valid)
+
+
+def binning(recipe: Recipe) -> Binning:
+    """How the recipe cuts time."""
+    return Binning(recipe.data.binning, recipe.data.dt_ms, recipe.data.channel_group)
+
+
+def options(recipe: Recipe, watcher: LoadingWatcher | None) -> dict[str, Any]:
+    """What else :func:`load_binned` is told."""
+    data = recipe.data
+    rule = None if data.rate_free == "off" else RateFreeRule(data.rate_free_spikes, keep=data.rate_free)
+    progress = watcher.loading if watcher else None
+    return {"memory": data.memory, "on_bad": data.on_bad, "rate_free": rule, "progress": progress}
+
+
+def shaped(dataset: BinnedDataset, recipe: Recipe) -> BinnedDataset:
+    """The data set as the recipe's network takes it: a camera's pixels in a row unless the network is convolutional."""
+    return dataset if recipe.model.kind == "convolutional" else dataset.in_a_row()

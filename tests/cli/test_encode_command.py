@@ -1,0 +1,93 @@
+"""`data encode`: what it writes and says, and its exit codes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+pytest.importorskip("soundfile")
+from recordings_made_up import vowel, write
+from typer.testing import CliRunner
+
+import snn_delays.cli.encode  # noqa: F401
+from snn_delays import cli
+from snn_delays.data.cochlea import Cochlea
+from snn_delays.data.cochlea import compare as compare_module
+from snn_delays.data.cochlea.compare import Match
+from snn_delays.data.shd import read_shd_hdf5, shd_recordings
+
+Ok = Callable[..., Result]
+Bad = Callable[..., str]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    for digit in range(3):
+        write(tmp_path / "in" / f"lang-english_speaker-02_trial-0_digit-{digit}.flac", vowel(0.15, seed=digit))
+    return tmp_path / "in"
+
+
+def test_encode(snn: Ok, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    shown = snn("data", "encode", recordings, "--out", out, "--channels", 10, "--seed", 3, "--workers", 1).stdout
+    assert f"written: {out}, 3 recordings; {out}.csv lists them" in shown
+    samples = read_shd_hdf5(out, "own")
+    assert [(s.label, s.speaker) for s in samples] == [(0, 2), (1, 2), (2, 2)]
+    expected = Cochlea(channels=10).encode(recordings / "lang-english_speaker-02_trial-0_digit-1.flac", seed=3)
+    assert samples[1].events.channel.tolist() == expected.channel.tolist()
+
+
+def test_options_reach_the_cochlea(snn: Ok, recordings: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "file,label,speaker\n" + "".join(f"in/{p.name},w{i},0\n" for i, p in enumerate(sorted(recordings.iterdir())))
+    )
+    options = ("--window", "--tick-us", 1000, "--causal", "--labels", table, "--channels", 10, "--workers", 1)
+    snn("data", "encode", recordings, "--out", tmp_path / "out.h5", *options)
+    assert shd_recordings(tmp_path / "out.h5", "own").class_names == ("w0", "w1", "w2")
+    cochlea = Cochlea(channels=10, window="hann", tick_us=1000, causal=True)
+    expected = cochlea.encode(recordings / "lang-english_speaker-02_trial-0_digit-0.flac")
+    assert read_shd_hdf5(tmp_path / "out.h5", "own")[0].events.channel.tolist() == expected.channel.tolist()
+
+
+def test_a_bad_recording_is_named_and_makes_the_exit_code_1(recordings: Path, tmp_path: Path) -> None:
+    bad = recordings / "lang-english_speaker-02_trial-0_digit-9.flac"
+    bad.write_bytes(b"")
+    out = tmp_path / "out.h5"
+    words = ["data", "encode", str(recordings), "--out", str(out), "--channels", "10", "--workers", "1"]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 1
+    shown = result.stdout.replace("\n", " ")
+    assert f"left out: {bad} is empty (0 bytes); fetch or record it again" in shown
+    assert "1 of 4 recordings were left out" in shown
+    assert len(read_shd_hdf5(out, "own")) == 3
+
+
+def test_refusals(refused: Bad, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    assert "channels must lie" in refused("data", "encode", recordings, "--out", out, "--channels", 0)
+    assert "no class can be read" in refused("data", "encode", tmp_path / "a.wav", "--out", out)
+    out.touch()
+    assert "exists already" in refused("data", "encode", recordings, "--out", out)
+    assert "missing or no zip archive" in refused("data", "encode-check", tmp_path / "a.zip", tmp_path / "b.xz")
+
+
+def test_check_prints_numbers_and_draws(
+    snn: Ok, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def compare(audio: Path, archives: list[Path], cochlea: Cochlea, **options: object) -> list[Match]:
+        asked.update(window=cochlea.window, recordings=options["recordings"])
+        few = Cochlea(channels=100)
+        return [Match(p.stem, *(few.encode(p, seed) for seed in (5, 0, 1))) for p in sorted(recordings.iterdir())]
+
+    monkeypatch.setattr(compare_module, "compare", compare)
+    picture = tmp_path / "a.png"
+    shown = snn("data", "encode-check", "a.zip", "b.xz", "--recordings", 3, "--window", "--picture", picture).stdout
+    assert asked == {"window": "hann", "recordings": 3}
+    assert "against the archive: counts" in shown
+    assert "against another seed: counts" in shown
+    assert f"written: {picture}" in shown.replace("\n", "")
+    assert picture.stat().st_size > 5000
