@@ -77,7 +77,7 @@ def first_load(name: str, sizes: Sizes, device: torch.device) -> Case:
     del device
     name, notes = _at_hand(name)
     folder = _Folder()
-    sides = []
+    sides: list[Side] = []
     for reader in ("own", "tonic"):
         if reader == "tonic" and (line := missing("tonic")):
             return Case(_title("first load", name), tuple(sides), lambda: None, (*notes, line))
@@ -109,8 +109,7 @@ def cached_load(name: str, sizes: Sizes, device: torch.device) -> Case:
     store_binned(stored, "key", _recordings(name, sizes, "own"), BINNING)
 
     def load(memory: Memory) -> BinnedDataset:
-        dataset = read_store(stored, "key", "", BINNING, memory)
-        assert dataset is not None
+        dataset = _stored(stored, memory)
         dataset.batch(_first(dataset))
         return dataset
 
@@ -140,8 +139,7 @@ def epoch(name: str, sizes: Sizes, device: torch.device) -> Case:
     memories: tuple[Memory, ...] = ("ram", "mapped")
     text = f"{_what(name, sizes.recordings)}; batches of {BATCH} in a drawn order"
     for memory in memories:
-        dataset = read_store(stored, "key", "", BINNING, memory)
-        assert dataset is not None
+        dataset = _stored(stored, memory)
         sides.append(Side(f"snn_delays, {memory}", f"{text}, {memory}, uint8", partial(_epoch, dataset)))
     if line := missing("tonic"):
         return Case(_title("epoch", name), tuple(sides), lambda: None, (*notes, line))
@@ -182,7 +180,11 @@ def _dropped(work: Callable[[], Any]) -> Callable[[], None]:
 def _first_load(name: str, sizes: Sizes, reader: Any, folder: _Folder) -> BinnedDataset:
     path = folder.new(reader) / "binned.zip"
     store_binned(path, "key", _recordings(name, sizes, reader), BINNING)
-    dataset = read_store(path, "key", "", BINNING, "ram")
+    return _stored(path, "ram")
+
+
+def _stored(path: Path, memory: Memory) -> BinnedDataset:
+    dataset = read_store(path, "key", "", BINNING, memory)
     assert dataset is not None
     return dataset
 

@@ -137,7 +137,7 @@ def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
     shown = snn("backends").stdout
     for name in ("lif", "leaky_integrator", "norm_lif", "delay", "reference", "numba_cpu"):
         assert name in shown
-    assert shown.count("yes, chosen") == 4
+    assert shown.count("yes, chosen") == 5
 
 
 def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> None:

@@ -235,7 +235,5 @@ def test_bad_recordings_are_skipped_if_asked_and_named(path, samples):
     with pytest.warns(UserWarning, match="2 recordings were left out"):  # from the cache as well
         assert load_binned("shd", "train", Binning(), on_bad="skip").skipped == dataset.skipped
     write_shd_hdf5(path, [Sample(Events([], [], 700), 0, 0)], 1)
-    with pytest.raises(
-        DataError, match=r"no samples that can be used; the first of 1 errors: .*sample 0 has no events"
-    ):
+    with pytest.raises(DataError, match=r"no samples that can be used; the first of 1 errors: .*has no events"):
         load_binned("shd", "train", Binning(), on_bad="skip")

@@ -19,8 +19,8 @@ EVALUATION = {
 
 def test_rows_are_appended_under_one_header(tmp_path):
     table = tmp_path / "results.csv"
-    append_result(table, EVALUATION, (256, 256))
-    append_result(table, {**EVALUATION, "run": "second"}, (128,))
+    append_result(table, EVALUATION, "256x256")
+    append_result(table, {**EVALUATION, "run": "second"}, "128")
     assert [(row["run"], row["hidden"]) for row in read_results(table)] == [("toy", "256x256"), ("second", "128")]
     assert table.read_text().count("test_accuracy_real_delays") == 1
 
@@ -29,12 +29,12 @@ def test_a_table_of_other_columns_is_left_alone(tmp_path):
     table = tmp_path / "results.csv"
     table.write_text("a,b\n1,2\n")
     with pytest.raises(CheckpointError, match="other columns"):
-        append_result(table, EVALUATION, (256,))
+        append_result(table, EVALUATION, "256")
     assert table.read_text() == "a,b\n1,2\n"
 
 
 def test_markdown_has_a_row_for_every_result(tmp_path):
-    append_result(tmp_path / "results.csv", EVALUATION, (256, 256))
+    append_result(tmp_path / "results.csv", EVALUATION, "256x256")
     lines = markdown(read_results(tmp_path / "results.csv")).splitlines()
     assert lines[2] == "| learned | 256x256 | 214,016 | 25 | 1 | 92.0% | 91.3% | - | SHD-regenerated |"
     assert len({line.count("|") for line in lines}) == 1

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from snn_delays.data.binning import Binning
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.loaders import load_binned
+from snn_delays.data.rate_free_recordings import RateFreeRecordings, RateFreeRule
+from snn_delays.data.recordings import FeatureRecordings, open_recordings
+from snn_delays.data.shd import shd_recordings, write_shd_hdf5
+from snn_delays.errors import ConfigError
+
+RULE = RateFreeRule(least_spikes=2, max_short=0.2)
+
+
+def recordings(path, n, seed):
+    """``n`` recordings of four busy channels and one that is mostly silent; the last fires too little."""
+    random = np.random.default_rng(seed)
+    made = []
+    for i in range(n):
+        counts = random.integers(3, 9, 4) if i < n - 1 else np.array([1, 3, 3, 3])
+        channel = np.concatenate([np.repeat(np.arange(4), counts), [4] * int(random.random() < 0.3)])
+        t_us = random.permutation(1000)[: channel.size] * 500
+        order = np.argsort(t_us)
+        made.append(Sample(Events(t_us[order], channel[order], 700), i % 20, i % 3))
+    write_shd_hdf5(path, made, n)
+    return shd_recordings(path, "own")
+
+
+@pytest.fixture
+def both(tmp_path):
+    return recordings(tmp_path / "train.h5", 12, 0), recordings(tmp_path / "test.h5", 8, 1)
+
+
+def test_counts_are_equal_in_both_splits_and_spikes_are_those_recorded(both):
+    for given in both:
+        thinned = RateFreeRecordings(given, both[0], RULE)
+        assert thinned.left_out.tolist() == [len(given) - 1]
+        assert len(thinned) == len(given) - 1
+        for i, sample in enumerate(thinned):
+            assert np.array_equal(np.bincount(sample.events.channel, minlength=700), thinned.fitted.spikes)
+            assert (sample.label, sample.speaker) == (given[i].label, given[i].speaker)
+            before = set(zip(given[i].events.t_us.tolist(), given[i].events.channel.tolist()))
+            assert set(zip(sample.events.t_us.tolist(), sample.events.channel.tolist())) < before
+    assert thinned.fitted.spikes[:4].min() >= 2
+    assert thinned.source() == "unidentified, rate-free (7 of 8 recordings)"
+
+
+def test_a_recording_is_thinned_the_same_whenever_it_is_read_and_otherwise_with_another_seed(both):
+    training, test = both
+    thinned = RateFreeRecordings(test, training, RULE)
+    assert thinned[3] == thinned[3] == list(thinned)[3]
+    other = RateFreeRecordings(test, training, RateFreeRule(2, 0.2, seed=1))
+    assert any(a != b for a, b in zip(thinned, other))
+    sums = {r.checksum() for r in (thinned, other, test, RateFreeRecordings(training, training, RULE))}
+    assert len(sums) == 4
+
+
+def test_by_name_from_the_cache_and_fitted_on_training_data():
+    rule = RateFreeRule()
+    test = load_binned("shd-regenerated-subset", "test", Binning(), reader="own", rate_free=rule)
+    assert test.source == "SHD-regenerated (bundled subset), rate-free (270 of 300 recordings)"
+    totals = np.add.reduceat(test.counts.astype(int).sum(1), test.offsets[:-1])
+    assert set(totals.tolist()) == {747}
+    again = load_binned("shd-regenerated-subset", "test", Binning(), reader="own", rate_free=rule)
+    assert np.array_equal(test.counts, again.counts)
+    plain = load_binned("shd-regenerated-subset", "test", Binning(), reader="own")
+    assert plain.checksum != test.checksum
+
+
+def test_features_have_no_rates(both):
+    class Features(FeatureRecordings):
+        path, sensor, class_names = both[0].path, (4,), ("a",)
+
+        def __len__(self):
+            return 0
+
+        def frames(self, i):
+            raise IndexError
+
+    with pytest.raises(ConfigError, match="holds features, not spikes"):
+        RateFreeRecordings(Features(), both[0], RULE)
+
+
+def test_what_is_made_here_says_so_and_what_is_drawn_needs_no_file():
+    drawn = open_recordings("synthetic-ordering", "valid")
+    assert (len(drawn), drawn.source()) == (400, "synthetic-ordering")
+    for split in ("train", "test"):
+        other = open_recordings("synthetic-ordering", split)
+        assert other.checksum() != drawn.checksum()

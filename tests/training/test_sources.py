@@ -1,0 +1,138 @@
+"""What is trained on and what epochs are compared on: official splits, cameras, lengths in buckets, other test data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+
+from snn_delays.data.binned import BinnedDataset
+from snn_delays.errors import ConfigError, DataError
+from snn_delays.models import ConvolutionalClassifier
+from snn_delays.training import evaluate, figures, loop, sources
+from snn_delays.training.build import network_for
+from snn_delays.training.measure import measure
+from snn_delays.training.sources import selection, training_data
+
+CONVOLUTIONAL = {
+    "kind": "convolutional", "maps": [32], "kernel_size": 3, "padding": 1, "pool": 1, "hidden": [],
+    "sharing": "channel", "tau_mem_ms": 10.05,
+}  # fmt: skip
+
+
+def camera(split: str = "train", per_class: int = 100) -> BinnedDataset:
+    """The made-up data as seen by a camera of 2 x 2 x 3 pixels."""
+    flat = tiny_runs.tiny_data("test" if split == "test" else "train", per_class)
+    return replace(flat, counts=flat.counts.reshape(-1, 2, 2, 3))
+
+
+def load_splits(name: str, split: str, *_: Any, **__: Any) -> BinnedDataset:
+    assert split in ("train", "valid"), "training opened the test data"
+    return tiny_runs.tiny_data("train", 16 if split == "train" else 5)
+
+
+@pytest.fixture
+def official(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load_binned", load_splits)
+
+
+def test_the_official_split_chooses_the_epoch(official: None, folder: Path) -> None:
+    recipe = tiny_runs.tiny_recipe(data={"validation": "official"})
+    chosen = selection(recipe)
+    assert (len(chosen.train), len(chosen.valid)) == (64, 20)
+    assert chosen.validation is not chosen.training
+    run = tiny_runs.fitted(folder, recipe)
+    network = evaluate.discrete_network(run, chosen.training)
+    best = run.progress()["history"][run.best_epoch() - 1]
+    found = measure(network, chosen.validation, chosen.valid, recipe)
+    assert (found.accuracy, found.loss) == (best["valid_accuracy"], best["valid_loss"])
+
+
+def test_splits_that_name_other_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, split: str, *_: Any, **__: Any) -> BinnedDataset:
+        data = tiny_runs.tiny_data()
+        return data if split == "train" else replace(data, class_names=("a", "b", "c", "d"))
+
+    monkeypatch.setattr(sources, "load_binned", load)
+    with pytest.raises(DataError, match="the splits train and valid of 'shd-regenerated-subset' name other classes"):
+        selection(tiny_runs.tiny_recipe(data={"validation": "official"}))
+
+
+def test_a_camera_is_learned_by_convolutions_evaluated_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load_binned", lambda name, split, *_, **__: camera(split))
+    monkeypatch.setattr(evaluate, "load_binned", lambda name, split, *_, **__: camera(split))
+    recipe = tiny_runs.tiny_recipe(
+        model=CONVOLUTIONAL, training={"epochs": 10, "batch_size": 32, "max_lr_weight": 2e-2, "sigma_epochs": None}
+    )
+    assert recipe.model.layers == "32c3"
+    run = tiny_runs.fitted(folder, recipe)
+    assert isinstance(network_for(recipe, camera()), ConvolutionalClassifier)
+    history = run.progress()["history"]
+    assert 0.02 < history[-1]["rate_conv1"] < 0.6, [r["rate_conv1"] for r in history]
+    assert max(row["valid_accuracy"] for row in history) > 0.6  # chance is 0.25
+    assert evaluate.evaluate(run)["test_accuracy"] > 0.5
+    names = sorted(path.name for path in figures.draw(run))
+    assert names == ["confusion.png", "curves.png", "delays.png", "membranes.png", "rasters.png"]
+
+
+def test_pixels_lie_in_a_row_for_a_network_without_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load_binned", lambda name, split, *_, **__: camera(split))
+    data = training_data(tiny_runs.tiny_recipe())
+    assert data.sensor == (12,)
+    assert np.array_equal(data.counts, tiny_runs.tiny_data(per_class=100).counts)
+    assert training_data(tiny_runs.tiny_recipe(model=CONVOLUTIONAL)).sensor == (2, 2, 3)
+
+
+def test_convolutions_on_channels_in_a_row_are_refused() -> None:
+    recipe = tiny_runs.tiny_recipe(model=CONVOLUTIONAL)
+    with pytest.raises(ConfigError, match=r"takes \[polarity, y, x\] and the data set has \(12,\)"):
+        network_for(recipe, training_data(recipe))
+
+
+def test_batches_in_buckets_hold_every_sample_once_and_less_padding(folder: Path) -> None:
+    from lightning_fabric import Fabric
+
+    fabric, dataset = Fabric(accelerator="cpu", devices=1), tiny_runs.tiny_data(per_class=64)
+    everything = np.arange(len(dataset))
+
+    def batches(**data: Any) -> list[Any]:
+        recipe = tiny_runs.tiny_recipe(data=data)
+        return list(loop._batches(dataset, everything, recipe, 1, fabric))
+
+    drawn, bucketed = batches(), batches(bucketing=True)
+    assert sum(batch.counts.numel() for batch in bucketed) < 0.9 * sum(batch.counts.numel() for batch in drawn)
+    for found in (drawn, bucketed):
+        labels = torch.cat([batch.labels for batch in found])
+        assert labels.bincount().tolist() == [64] * 4
+        assert sum(int(batch.counts.sum()) for batch in found) == dataset.counts.sum()
+    assert tiny_runs.fitted(folder, tiny_runs.tiny_recipe(data={"bucketing": True})).best_epoch() >= 1
+
+
+def test_a_network_is_measured_on_other_test_data(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(name: str, split: str, *_: Any, **__: Any) -> BinnedDataset:
+        asked.append((name, split))
+        data = tiny_runs.tiny_data("test")
+        return data if name == "shd" else replace(data, class_names=("a", "b", "c", "d"))
+
+    monkeypatch.setattr(evaluate, "load_binned", load)
+    own = evaluate.evaluate(trained) if trained.evaluation.exists() else None
+    found = evaluate.evaluate(trained, on="shd")
+    assert asked[-1] == ("shd", "test")
+    assert json.loads((trained.folder / "evaluation_shd.json").read_text())["test_accuracy"] == found["test_accuracy"]
+    assert own is None or json.loads(trained.evaluation.read_text()) == own
+    with pytest.raises(ConfigError, match=r"was trained on made up with sensor \(12,\) and 4 classes"):
+        evaluate.evaluate(trained, on="ssc")
+
+
+def test_who_speaks_is_not_counted_where_nobody_is_known(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = replace(tiny_runs.tiny_data("test"), speakers=np.full(len(tiny_runs.tiny_data("test")), -1))
+    monkeypatch.setattr(evaluate, "load_binned", lambda *_, **__: nobody)
+    found = evaluate.evaluate(trained, on="shd")
+    assert found["test_accuracy_unseen_speakers"] is None
+    assert found["test_accuracy_known_speakers"] is None
