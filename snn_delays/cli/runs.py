@@ -67,13 +67,18 @@ def results(
     table: Annotated[Path, typer.Argument(help="the table that evaluate --append writes")] = Path(
         "experiments/results.csv"
     ),
+    only: Annotated[str, typer.Option(help="rows of data sets whose name begins so")] = "",
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
 ) -> None:
     """Print the table of results as Markdown, or write it into a document."""
+    from snn_delays.errors import ConfigError
     from snn_delays.files import write_between_markers
     from snn_delays.training.results import markdown, read_results
 
-    text = markdown(read_results(table))
+    rows = [row for row in read_results(table) if row["data"].startswith(only)]
+    if only and not rows:
+        raise ConfigError(f"{table} has no row of a data set whose name begins with {only!r}")
+    text = markdown(rows)
     if write is None:
         print(text, end="")
     else:

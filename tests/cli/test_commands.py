@@ -40,7 +40,7 @@ def test_help_names_every_command(snn: Ok) -> None:
     ):
         assert command in shown
         assert "--help" in snn(command, "--help").stdout
-    for command in ("list", "verify", "convert"):
+    for command in ("list", "verify", "convert", "show", "encode", "encode-check", "simulate-nmnist"):
         assert command in snn("data", "--help").stdout
 
 
@@ -129,6 +129,8 @@ def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, t
     document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     snn("results", table, "--write", document)
     assert document.read_text() == f"before\n<!-- results -->\n{shown}<!-- /results -->\nafter\n"
+    assert snn("results", table, "--only", "made").stdout == shown
+    assert "no row of a data set whose name begins with 'N-MNIST'" in refused("results", table, "--only", "N-MNIST")
     document.write_text("nothing")
     assert "has no lines <!-- results -->" in refused("results", table, "--write", document)
 
