@@ -82,3 +82,12 @@ def data_convert(
     with ProgressBar(console) as bar:
         path = convert_archive(archive, out, bar.loading)
     console.print(f"written: {path}")
+
+
+@data_app.command("download")
+def data_download(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
+    """Fetch a data set through Tonic to where recipes look for it, and take its checksums."""
+    from snn_delays.data.download import download
+
+    for path in download(name, lambda line: console.print(line)):
+        console.print(f"there: {path}")

@@ -40,7 +40,7 @@ def test_help_names_every_command(snn: Ok) -> None:
     ):
         assert command in shown
         assert "--help" in snn(command, "--help").stdout
-    for command in ("list", "verify", "convert", "show", "encode", "encode-check", "simulate-nmnist"):
+    for command in ("list", "download", "verify", "convert", "show", "encode", "encode-check", "simulate-nmnist"):
         assert command in snn("data", "--help").stdout
 
 
