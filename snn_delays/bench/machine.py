@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("snn-delays", "torch", "numpy", "numba", "cupy-cuda13x", "cupy-cuda12x", "triton", *(
-    "dcls", "spikingjelly", "snntorch", "norse"
+    "dcls", "spikingjelly", "snntorch", "norse", "tonic"
 ))  # fmt: skip
 
 

@@ -75,9 +75,7 @@ def test_a_network_that_is_not_there_says_what_to_place_where(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(tonic.dataset.Dataset, "download", offline)
-    with pytest.raises(
-        DataError, match=r"could not fetch SHD \(no route to host\)\. By hand: .*train.h5 is missing"
-    ):
+    with pytest.raises(DataError, match=r"could not fetch SHD \(no route to host\)\. By hand: .*train.h5 is missing"):
         download.download("shd")
 
 

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.catalogue import card
 from snn_delays.data.convert import data_path, find_data
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.loaders import bin_recordings, load_binned
+from snn_delays.data.loaders import bin_recordings, load_binned, store_binned
+from snn_delays.data.recordings import Recordings
 from snn_delays.data.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
+from snn_delays.data.store import read_store
 from snn_delays.errors import ConfigError, DataError
 
 SUBSET = "shd-regenerated-subset"
@@ -237,3 +240,32 @@ def test_bad_recordings_are_skipped_if_asked_and_named(path, samples):
     write_shd_hdf5(path, [Sample(Events([], [], 700), 0, 0)], 1)
     with pytest.raises(DataError, match=r"no samples that can be used; the first of 1 errors: .*has no events"):
         load_binned("shd", "train", Binning(), on_bad="skip")
+
+
+class Long(Recordings):
+    """Recordings whose counts are large and drawn when asked for."""
+
+    path, sensor, class_names = Path("long"), (2, 32, 32), ("a", "b")
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, i):
+        t_us = np.arange(0, 2_000_000, 1000)
+        return Sample(Events(t_us, (t_us * (i + 1)) % 2048, 2048, self.sensor), i % 2)
+
+    def checksum(self):
+        return "none"
+
+
+def test_a_store_is_made_holding_one_recording_at_a_time(tmp_path):
+    binning = Binning(dt_ms=1.0, channel_group=1)
+    tracemalloc.start()
+    store_binned(tmp_path / "long.zip", "key", Long(), binning)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    one = 2000 * 2048
+    assert peak < 6 * one  # all are 60 times as much
+    mapped = read_store(tmp_path / "long.zip", "key", "long", binning, "mapped")
+    assert mapped.counts.nbytes > 50 * one
+    assert mapped.batch([59]).counts.sum() == 2000

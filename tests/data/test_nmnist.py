@@ -156,7 +156,7 @@ def test_a_folder_of_simulated_recordings_is_binned_by_name_and_bad_ones_left_ou
     assert binned.labels.tolist() == [3, 9]
     assert int(binned.counts.sum()) == 600
     assert binned.counts.shape[1:] == (2, 34, 34)
-    assert binned.source == "unidentified"
+    assert binned.source == "N-MNIST (simulated from MNIST), made here"
 
 
 @pytest.mark.parametrize("name", ["n-mnist", "n-mnist-subset", "dvs128-gesture", "n-tidigits", "cifar10-dvs"])

@@ -61,7 +61,9 @@ def test_the_table_goes_between_its_markers(tmp_path):
         write_between_markers(document, "results", "new\n")
 
 
-def test_the_readme_shows_the_table_as_it_is():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = readme.partition("<!-- results -->\n")[2].partition("<!-- /results -->")[0]
-    assert shown == markdown(read_results(ROOT / "experiments" / "results.csv"))
+@pytest.mark.parametrize(("document", "data"), [("README.md", "SHD"), ("docs/nmnist.md", "N-MNIST")])
+def test_documents_show_the_table_as_it_is(document, data):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    shown = text.partition("<!-- results -->\n")[2].partition("<!-- /results -->")[0]
+    rows = [row for row in read_results(ROOT / "experiments" / "results.csv") if row["data"].startswith(data)]
+    assert shown == markdown(rows)
