@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ConfigError, ShapeError
@@ -62,7 +63,9 @@ def delay_movement(
     bins = np.linspace(0, longest, 49)
     drawn = ax.hist2d(before, after, bins=[bins, bins], norm=LogNorm(), cmap="viridis")[3]
     ax.plot([0, longest], [0, longest], color=GREY, linewidth=0.8, linestyle="--")
-    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02)
+    ticks = LogLocator(subs=(1, 2, 5))  # layers with few synapses span less than a decade
+    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, ticks=ticks, format=StrMethodFormatter("{x:g}"))
+    bar.ax.minorticks_off()
     bar.set_label("synapses", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     moved = np.abs(after - before)
