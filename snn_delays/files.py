@@ -1,5 +1,6 @@
 """Whole-or-nothing writing, where readers see the old file or the new one, never a part; and the cache folder."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Two processes may write at once, the last one stays. A process killed outright leaves a ``.tmp`` file behind, which
     nothing ever reads.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)

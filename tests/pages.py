@@ -171,8 +171,8 @@ def stray_options(text: str) -> list[str]:
     """Options named by themselves, as in ``--resume``, that no subcommand has."""
     top = help_of(()) or ""
     names = [(word,) for word in re.findall(r"^  (\w+)  ", top.partition("Commands:")[2], re.MULTILINE)]
-    of_data = ("list", "download", "verify", "convert", "show", "encode", "encode-check", "simulate-nmnist")
-    names += [("data", word) for word in of_data]
+    of_data = ("list", "download", "verify", "convert", "show", "encode", "encode-check", "encode-speech-commands")
+    names += [("data", word) for word in (*of_data, "simulate-nmnist")]
     everything = "".join(help_of(name) or "" for name in names)
     named = [span.split()[0] for span in spans(text) if re.match(r"--[a-z]", span)]
     return [option for option in named if not offers(everything, option.partition("=")[0])]

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from snn_delays.errors import SnnDelaysError
 
 RUNS = Path("runs")
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False)  # paths and messages may hold brackets
 
 
 class _Commands(TyperGroup):
@@ -24,7 +24,7 @@ class _Commands(TyperGroup):
             _fail(str(error), 2)
         except KeyboardInterrupt:
             _fail(
-                "interrupted; what was finished is saved, and train continues with --resume",
+                "interrupted; what was finished is saved: start it again, train with --resume",
                 130,
             )
         except OSError as error:

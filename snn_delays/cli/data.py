@@ -56,6 +56,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data 
 def _at_hand(card: "Card") -> str:
     """Whether the files of every split are there; a bundled set is not expanded for the answer."""
     from snn_delays.data.convert import find_data
+    from snn_delays.data.files import files_in
     from snn_delays.errors import DataError
 
     if card.bundled:
@@ -63,11 +64,13 @@ def _at_hand(card: "Card") -> str:
     there = []
     for split in card.splits:
         try:
-            find_data(card.name, split)
+            path = find_data(card.name, split)
         except DataError:
             continue
-        there.append(split)
-    return "yes" if len(there) == len(card.splits) else ", ".join(there) or "no"
+        part = card.splits[split]
+        half = path.is_dir() and bool(part.file) and not part.made_here and len(files_in(path)) < part.samples
+        there.append(f"{split}, incomplete" if half else split)
+    return "yes" if there == list(card.splits) else ", ".join(there) or "no"
 
 
 @data_app.command("convert")

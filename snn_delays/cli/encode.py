@@ -1,7 +1,7 @@
 """The command that turns recordings into spikes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -9,6 +9,9 @@ from rich.table import Table
 
 from snn_delays.cli.app import console
 from snn_delays.cli.data import data_app
+
+if TYPE_CHECKING:
+    from snn_delays.data.cochlea import BatchReport
 
 
 @data_app.command("encode")
@@ -45,13 +48,50 @@ def data_encode(
         report = encode_files(
             find_audio(wavs), out, cochlea, labels=labels, seed=seed, workers=workers, progress=bar.loading
         )
-    again = f", {report.reused} of them from an earlier run" if report.reused else ""
-    console.print(f"written: {out}, {report.written} recordings{again}; {out}.csv lists them", highlight=False)
+    _tell(out, report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@data_app.command("encode-speech-commands")
+def data_encode_speech_commands(
+    folder: Annotated[Path, typer.Argument(help="the unpacked archive: a folder for each word, and the two lists")],
+    out: Annotated[
+        Path | None, typer.Option(help="folder of the three files; default: where `gsc-35-cochlea` looks for them")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
+    seed: Annotated[int, typer.Option(help="of the draws; with each file's contents it decides its spikes")] = 0,
+) -> None:
+    """Turn Speech Commands into spikes of a model cochlea: a file for each official split, as `gsc-35-cochlea` reads.
+
+    A recording that cannot be used is left out, named with its reason at the end, and makes the exit code 1. A run that
+    was stopped goes on from there when started again; files that are there are kept.
+    """
+    from snn_delays.data.encode_speech_commands import encode_speech_commands
+    from snn_delays.data.files import data_folder
+    from snn_delays.training.progress import ProgressBar
+
+    target = out or data_folder() / "gsc-35-cochlea"
+    before = set(target.glob("gsc_*.h5"))
+    with ProgressBar(console) as bar:
+        reports = encode_speech_commands(folder, target, seed=seed, workers=workers, progress=bar.loading)
+    for path, report in reports.items():
+        _tell(path, report, kept=path in before)
+    if any(report.failed for report in reports.values()):
+        raise typer.Exit(1)
+
+
+def _tell(out: Path, report: "BatchReport", kept: bool = False) -> None:
+    """What a file holds, and what was left out of it and why."""
+    again = f", {report.reused} of them from an earlier run" if report.reused and not kept else ""
+    done = "there already" if kept else "written"
+    console.print(
+        f"{done}: {out}, {report.written} recordings{again}; {out}.csv lists them", highlight=False, markup=False
+    )
     for _, reason in report.failed:
         console.print(f"left out: {reason}", highlight=False, markup=False)
     if report.failed:
         console.print(f"{len(report.failed)} of {report.written + len(report.failed)} recordings were left out")
-        raise typer.Exit(1)
 
 
 @data_app.command("encode-check")

@@ -20,6 +20,7 @@ from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
 
 _KEYS = ("n_spikes", "label", "speaker", "trial", "tick_us", "n_units", "d0", "d1", "d2")
+_SCALARS = ("tick_us", "n_units")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +69,24 @@ def read_archive(path: Path) -> SpikeArchive:
     try:
         with lzma.open(path) as f:
             content = f.read()
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise ValueError("there is no .npz inside")
         with np.load(io.BytesIO(content)) as z:
             missing = [key for key in _KEYS if key not in z]
             if missing:
                 raise DataError(f"{path}: no array {missing[0]!r} inside; this is not an archive of spikes")
-            arrays = {key: z[key] for key in _KEYS}
+            arrays = {key: np.asarray(z[key]) for key in _KEYS}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; give the path of a .npz.xz archive of spikes") from error
-    except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # the headers inside are parsed as Python, and damage raises what that parser raises
         raise DataError(f"{path} is damaged or not an archive of spikes ({error}); fetch it again") from error
+    for key, array in arrays.items():
+        if array.dtype.kind not in "iu" or array.ndim != (0 if key in _SCALARS else 1):
+            raise DataError(f"{path}: {key} holds {array.dtype} of shape {array.shape}, expected whole numbers")
+        if array.size and array.min() < (key in _SCALARS):
+            raise DataError(f"{path}: {key} has {array.min()}, expected at least {int(key in _SCALARS)}")
     n_samples, n_spikes = arrays["n_spikes"].size, int(arrays["n_spikes"].sum(dtype=np.int64))
     for key in ("label", "speaker", "trial"):
         if arrays[key].shape != (n_samples,):

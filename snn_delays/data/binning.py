@@ -12,6 +12,7 @@ from snn_delays.data.events import Events
 from snn_delays.errors import ConfigError, DataError
 
 _RULES = ("fixed", "event_anchored_v2023", "log_mel")
+_MOST_STEPS, _MOST_COUNTS = 1 << 20, 1 << 31  # beyond that one damaged time would fill the memory
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
 
     The counts sum to the number of events. Without events there are no steps: shape ``[0, ...]``.
 
-    Raises ConfigError if the groups do not divide the sensor, DataError if a count exceeds 255.
+    Raises ConfigError if the groups do not divide the sensor, DataError if a count exceeds 255 or if the last event is
+    so late that there would be more than 2**20 steps or 2**31 counts.
     """
     if binning.rule == "log_mel":
         raise ConfigError("binning rule 'log_mel' is for sound; events are binned by 'fixed' or 'event_anchored_v2023'")
@@ -72,6 +74,11 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
         return np.zeros((0, *sensor), dtype=np.uint8)
     fixed = binning.rule == "fixed"
     n_steps = int(events.t_us[-1]) // binning.dt_us + 1 if fixed else anchored_frames(events.t_us, binning.dt_us)
+    if n_steps > _MOST_STEPS or n_steps * math.prod(sensor) > _MOST_COUNTS:
+        raise DataError(
+            f"the last event is at {events.t_us[-1] / 1e6:g} s, which makes {n_steps:,} steps of {math.prod(sensor):,} "
+            "counts; expected a recording of seconds: it is damaged, or dt_ms is too small"
+        )
     counts = np.zeros((n_steps, math.prod(sensor)), dtype=np.uint8)
     count = count_fixed if fixed else count_anchored
     overflow = count(events.t_us, place, events.channel, binning.dt_us, counts)

@@ -139,33 +139,47 @@ def card(name: str) -> Card:
 def identify(path: Path, *, remember: bool = True, first: str = "") -> str:
     """Which data set a file or folder is, as its display name, decided by checksum alone; ``"unidentified"`` if none.
 
-    Of data sets that share their files, it is the one named ``first``.
-
-    First by its own checksums, then by that of the archive it was unpacked from where that lies beside it, then by that
-    of the content of a HDF5 file, as another version of HDF5 may lay out the same data in other bytes. Raises DataError
-    if it is missing; a damaged one is unidentified.
+    Of data sets that share their files, it is the one named ``first``. See :func:`recognise`.
     """
-    known = [(card, part) for card in cards().values() for part in card.splits.values()]
-    known.sort(key=lambda pair: pair[0].name != first)
+    found = recognise(path, remember=remember)
+    return min(found, key=lambda pair: pair[0].name != first)[0].display_name if found else UNIDENTIFIED
+
+
+def recognise(path: Path, *, remember: bool = True) -> list[tuple[Card, str]]:
+    """The data sets and splits that a file or folder is, by checksum; several where they share their files.
+
+    First by its own checksums, then by the archive beside it, whose checksum a card knows and whose content it equals,
+    then by the content of a HDF5 file, as another version of HDF5 may lay out the same data in other bytes. Raises
+    DataError if it is missing; a damaged one is none.
+    """
+    known = [(card, name, part) for card in cards().values() for name, part in card.splits.items()]
     found = checksums(path, remember=remember)
-    for card, part in known:
-        if found.sha256 == part.sha256 or found.md5 == part.md5:
-            return card.display_name
-    for card, part in known:
-        archive = path.parent / str(part.archive)
-        unpacked = part.archive_md5 and path.name == Path(part.file).name and archive.is_file()
-        if unpacked and checksums(archive, remember=remember).md5 == part.archive_md5:
-            return card.display_name
-    if path.is_dir():
-        return UNIDENTIFIED
+    of_file = [(c, name) for c, name, part in known if found.sha256 == part.sha256 or found.md5 == part.md5]
+    if of_file:
+        return of_file
+    of_archive = [(c, name) for c, name, part in known if _unpacked(path, part, remember)]
+    if of_archive or path.is_dir():
+        return of_archive
     try:
         content = remembered(path, "content", lambda: _content(path)) if remember else _content(path)
     except DataError:
-        return UNIDENTIFIED
-    for card, part in known:
-        if content == part.content_sha256:
-            return card.display_name
-    return UNIDENTIFIED
+        return []
+    return [(c, name) for c, name, part in known if content == part.content_sha256]
+
+
+def _unpacked(path: Path, part: SplitFile, remember: bool) -> bool:
+    """Whether a folder or file is what its archive, which lies beside it, holds under that name."""
+    archive = path.parent / str(part.archive)
+    if not part.archive_md5 or path.name != Path(part.file).name or not archive.is_file():
+        return False
+    if checksums(archive, remember=remember).md5 != part.archive_md5:
+        return False
+    from snn_delays.data.unpack import holds
+
+    def compared() -> str:
+        return "yes" if holds(archive, path) else "no"
+
+    return (remembered(path, f"unpacked from {part.archive_md5}", compared) if remember else compared()) == "yes"
 
 
 def _content(path: Path) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snn_delays.data.archive import read_archive
-from snn_delays.data.catalogue import UNIDENTIFIED, Card, SplitFile, card, cards, datasets_folder, identify
+from snn_delays.data.catalogue import UNIDENTIFIED, Card, SplitFile, card, cards, datasets_folder, identify, recognise
 from snn_delays.data.files import Progress, checksums, data_folder
 from snn_delays.data.parts import check_parts, find_parts
 from snn_delays.data.shd import write_shd_hdf5
@@ -85,9 +85,13 @@ def verify(name: str, split: str) -> Path:
     if of.split(split).parts:
         check_parts(of, of.split(split), remember=False)
         return path
-    expected = of.display_name
-    if (found := identify(path, remember=False, first=name)) != expected:
-        raise DataError(f"{path} should be {expected}, but by its checksum it is {found}; fetch or convert it again")
+    found = recognise(path, remember=False)
+    if not any((c.name, s) == (name, split) for c, s in found):
+        really = f"the split {found[0][1]} of {found[0][0].display_name}" if found else UNIDENTIFIED
+        raise DataError(
+            f"{path} should be the split {split} of {of.display_name}, but by its checksum it is {really}; fetch or "
+            "convert it again"
+        )
     return path
 
 

@@ -17,8 +17,8 @@ _WHOLE = ("CIFAR10DVS",)  # classes that have one part only
 def download(name: str, said: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Fetch every split of a data set that is not there, compare its checksum, and return where they lie.
 
-    What is there is left alone. An archive that an earlier download left unfinished, which Tonic would take for the
-    whole, is removed and fetched again. ``said`` is told what is being fetched.
+    What is there is left alone, and its checksum compared. An archive that an earlier download left unfinished, which
+    Tonic would take for the whole, is renamed and fetched again. ``said`` is told what is being done.
 
     Raises ConfigError for a set that Tonic does not have in the form we read, BackendUnavailableError without Tonic,
     DataError naming what to place where by hand if fetching fails, or if what came is not what the card promises.
@@ -31,11 +31,13 @@ def download(name: str, said: Callable[[str], None] = lambda line: None) -> list
     paths = []
     for split, part in found.splits.items():
         try:
-            paths.append(find_data(name, split))
-            continue
+            find_data(name, split)
         except DataError as error:
             missing = str(error)
-        _remove_unfinished(found, part)
+        else:
+            paths.append(verify(name, split))
+            continue
+        _set_aside(found, part, said)
         said(f"fetching {found.display_name}, {split}, through Tonic's {found.tonic_class}")
         try:
             _fetch(found.tonic_class, split)
@@ -54,10 +56,12 @@ def _by_hand(of: Card) -> str:
     return ""
 
 
-def _remove_unfinished(of: Card, part: SplitFile) -> None:
+def _set_aside(of: Card, part: SplitFile, said: Callable[[str], None]) -> None:
     archive = data_path(of, part).parent / str(part.archive)
     if part.archive and part.archive_md5 and archive.is_file() and checksums(archive).md5 != part.archive_md5:
-        archive.unlink()
+        aside = archive.with_name(f"{archive.name}.unfinished")
+        archive.replace(aside)
+        said(f"{archive} is not whole: now {aside.name}")
 
 
 def _fetch(tonic_class: str, split: str) -> None:

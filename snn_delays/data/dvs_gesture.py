@@ -24,6 +24,7 @@ CLASS_NAMES = (
     *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
     *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
 )
+_LIMIT = 1e12  # in ms 31 years; a thousand times as much still fits 64 bits
 _FOLDER = re.compile(r"user(\d+)_.+")
 
 
@@ -51,14 +52,18 @@ class DvsGestureRecordings(EventFiles):
 
     def _events(self, file: Path) -> Events:
         try:
-            stored = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            with file.open("rb") as f:
+                stored = np.lib.format.read_array(f, allow_pickle=False)
+        except OSError:
+            raise
+        except Exception as error:  # the header is parsed as Python, and damage in it raises what that parser raises
             raise DataError(f"is no array of numpy, or cut short ({error})") from error
         if stored.ndim != 2 or stored.shape[1] != 4 or stored.dtype.kind not in "iuf":
             raise DataError(f"holds {stored.dtype} of shape {stored.shape}; expected numbers [event, 4]: x, y, p, t")
-        if not np.isfinite(stored).all():
-            i = int((~np.isfinite(stored).all(axis=1)).argmax())
-            raise DataError(f"event {i} is {stored[i].tolist()}; expected finite numbers")
+        usable = (np.abs(stored.astype(np.float64)) < _LIMIT).all(axis=1)  # before any cast that would hide it
+        if not usable.all():
+            i = int((~usable).argmax())
+            raise DataError(f"event {i} is {stored[i].tolist()}; expected finite numbers below {_LIMIT:g}")
         exact = stored.astype(np.float64 if stored.dtype.kind == "f" else np.int64)
         if (exact[:, :3] != np.floor(exact[:, :3])).any() or (exact[:, 3] < 0).any():
             i = int(((exact[:, :3] != np.floor(exact[:, :3])).any(axis=1) | (exact[:, 3] < 0)).argmax())

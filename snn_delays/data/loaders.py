@@ -68,7 +68,8 @@ def load_binned(
         recordings = RateFreeRecordings(recordings, training, rate_free)
     if not cache:
         return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
-    key = {"format": _FORMAT, "checksum": recordings.checksum(), "on_bad": on_bad, **asdict(binning)}
+    key = {"format": _FORMAT, "name": name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
+    key |= asdict(binning)
     text = json.dumps(key, sort_keys=True)
     cached = cache_folder() / "binned" / f"{name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
     source = recordings.source()

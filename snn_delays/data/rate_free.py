@@ -100,7 +100,7 @@ def fit_rate_free(
             f"the recordings, and {int((~short).sum())} of {short.size} recordings remain; ask for fewer spikes or "
             "another max_short"
         )
-    spikes = counts[~short].min(0) if keep == "minimum" else least_spikes * counted.astype(np.int64)
+    spikes = counts[~short].min(0).astype(np.int64) if keep == "minimum" else least_spikes * counted.astype(np.int64)
     return RateFree(spikes, np.flatnonzero(short))
 
 
@@ -130,14 +130,16 @@ def balance_classes(samples: Sequence[Sample], generator: np.random.Generator) -
     return [samples[i] for i in np.sort(np.concatenate(drawn))]
 
 
-def spike_counts(samples: Iterable[Sample]) -> NDArray[np.int64]:
-    """Spikes of each recording in each channel, int64 ``[sample, channel]``: all that a rate code could read.
+def spike_counts(samples: Iterable[Sample]) -> NDArray[np.int32]:
+    """Spikes of each recording in each channel, int32 ``[sample, channel]``: all that a rate code could read.
 
     Raises DataError for no recordings or unequal numbers of channels.
     """
-    counts = [np.bincount(s.events.channel, minlength=s.events.n_channels) for s in samples]  # one held at a time
+    counts = [  # in 32 bits: a data set of a camera has thousands of channels
+        np.bincount(s.events.channel, minlength=s.events.n_channels).astype(np.int32) for s in samples
+    ]
     if not counts:
         raise DataError("there are no recordings to count spikes of")
     if len(channels := {count.size for count in counts}) > 1:
         raise DataError(f"recordings have different numbers of channels: {sorted(channels)}")
-    return np.stack(counts).astype(np.int64)
+    return np.stack(counts)

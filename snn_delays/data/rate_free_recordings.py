@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snn_delays.data.events import Sample
+from snn_delays.data.files import remembered
 from snn_delays.data.rate_free import Keep, RateFree, fit_rate_free, spike_counts
 from snn_delays.data.recordings import FeatureRecordings, Recordings
-from snn_delays.errors import ConfigError
+from snn_delays.errors import ConfigError, DataError
 
 _FORMAT = 1  # raised whenever the same recordings and rule would be thinned to others
 
@@ -27,8 +32,9 @@ class RateFreeRule:
 class RateFreeRecordings(Recordings):
     """The recordings that fire enough, each with the same number of spikes in every channel.
 
-    ``fitted``: on the training split; ``left_out``: indices, in the recordings given, of those that fire too little.
-    What is kept of a recording depends on the rule's seed and the recording's own number alone.
+    ``fitted``: on the training split, when first needed; ``left_out``: indices, in the recordings given, of those that
+    fire too little. What is kept of a recording depends on the rule's seed and the recording's own number alone. A
+    recording that cannot be read does not count in the fit, and raises when it is asked for, as without the rule.
     """
 
     def __init__(self, recordings: Recordings, training: Recordings, rule: RateFreeRule) -> None:
@@ -36,9 +42,28 @@ class RateFreeRecordings(Recordings):
             raise ConfigError(f"{recordings.path} holds features, not spikes, so there are no rates to take away")
         self.path, self.sensor, self.class_names = recordings.path, recordings.sensor, recordings.class_names
         self.rule, self._recordings, self._training = rule, recordings, training
-        self.fitted: RateFree = fit_rate_free(training, rule.least_spikes, rule.max_short, rule.keep)
-        enough = (spike_counts(recordings) >= self.fitted.spikes).all(1)
-        self.left_out, self._kept = np.flatnonzero(~enough), np.flatnonzero(enough)
+
+    @cached_property
+    def fitted(self) -> RateFree:
+        """How many spikes every channel keeps."""
+        return fit_rate_free(_readable(self._training), self.rule.least_spikes, self.rule.max_short, self.rule.keep)
+
+    @cached_property
+    def left_out(self) -> NDArray[np.int64]:
+        """Indices of the recordings that fire too little."""
+        short = (i for i in range(len(self._recordings)) if self._fires_too_little(i))
+        return np.fromiter(short, dtype=np.int64)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.int64]:
+        return np.setdiff1d(np.arange(len(self._recordings)), self.left_out)
+
+    def _fires_too_little(self, i: int) -> bool:
+        try:
+            counts = spike_counts([self._recordings[i]])
+        except DataError:
+            return False  # it is damaged, which is said when it is asked for
+        return bool((counts < self.fitted.spikes).any())
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -58,4 +83,15 @@ class RateFreeRecordings(Recordings):
 
     def source(self) -> str:
         """The data set's name, that its rates are gone, and how many recordings are left."""
-        return f"{self._recordings.source()}, rate-free ({len(self):,} of {len(self._recordings):,} recordings)"
+        whole = len(self._recordings)
+        if self.path.exists():  # what is drawn has no file
+            kept = int(remembered(self.path, f"rate-free {self.checksum()}", lambda: str(len(self))))
+        else:
+            kept = len(self)
+        return f"{self._recordings.source()}, rate-free ({kept:,} of {whole:,} recordings)"
+
+
+def _readable(recordings: Recordings) -> Iterator[Sample]:
+    for i in range(len(recordings)):
+        with suppress(DataError):
+            yield recordings[i]

@@ -85,7 +85,7 @@ def open_recordings(name: str, split: str, *, reader: Reader = "auto", progress:
     Raises ConfigError for an unknown name or split, DataError naming the missing file, where it belongs and its
     checksum, BackendUnavailableError if a package is missing.
     """
-    from snn_delays.data.catalogue import card
+    from snn_delays.data.catalogue import card, recognise
     from snn_delays.data.convert import find_data
 
     found = card(name)
@@ -93,6 +93,11 @@ def open_recordings(name: str, split: str, *, reader: Reader = "auto", progress:
         raise DataError(f"card {name!r} names the reader {found.reader!r}; there are {', '.join(READERS)}")
     module, function = READERS[found.reader].split(":")
     path = find_data(name, split, progress)
+    if path.exists() and (known := recognise(path)) and split not in [other for _, other in known]:
+        raise DataError(
+            f"{path} should be the split {split} of {found.display_name}, but by its checksum it is the split "
+            f"{known[0][1]} of {known[0][0].display_name}; put each file in its place"
+        )
     opened: Recordings = getattr(import_module(module), function)(found, split, path, reader)
     if found.split(split).made_here:
         opened.made_here = f"{found.display_name}, made here"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.catalogue import Card
+from snn_delays.data.catalogue import Card, identify
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
 from snn_delays.data.recordings import Reader, Recordings
@@ -35,6 +35,7 @@ CLASS_NAMES = (
 )
 _KEYS = ("spikes/times", "spikes/units", "labels", "extra/speaker", "extra/keys")
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
+_TOO_LATE_S = 1e9
 _BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
 
 _Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
@@ -89,7 +90,7 @@ def write_shd_hdf5(
 
 @contextmanager
 def _open(path: Path) -> Iterator["h5py.File"]:
-    """The file with its layout checked: groups present, lengths equal, labels in range."""
+    """The file with its layout checked; see :func:`_check`."""
     import h5py
 
     if not path.exists():
@@ -99,22 +100,49 @@ def _open(path: Path) -> Iterator["h5py.File"]:
     except OSError as error:
         raise DataError(f"{path} is truncated or not an HDF5 file ({error}); fetch or convert it again") from error
     with file:
-        for key in _KEYS:
-            if not isinstance(file.get(key), h5py.Dataset):
-                raise DataError(f"{path}: no dataset {key!r}; SHD's layout has {', '.join(_KEYS)}")
-        n_samples = file["labels"].shape[0]
-        for key in _KEYS[:-1]:
-            if file[key].shape != (n_samples,):
-                raise DataError(f"{path}: {key} has shape {file[key].shape}, expected ({n_samples},) as labels")
-        for key in _KEYS[:2]:
-            if h5py.check_vlen_dtype(file[key].dtype) is None:
-                raise DataError(f"{path}: {key} holds {file[key].dtype}, expected arrays of variable length")
-        labels, n_classes = file["labels"][()], file["extra/keys"].shape[0]
-        outside = (labels < 0) | (labels >= n_classes)
-        if outside.any():
-            i = int(outside.argmax())
-            raise DataError(f"{path}: labels[{i}] is {labels[i]}, but extra/keys names {n_classes} classes")
+        try:
+            _check(path, file)
+        except DataError:
+            raise
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); fetch or convert it again") from error
         yield file
+
+
+def _check(path: Path, file: "h5py.File") -> None:
+    """Datasets present, of the right kind and of equal lengths, names in UTF-8, labels in range."""
+    import h5py
+
+    for key in _KEYS:
+        if not isinstance(file.get(key), h5py.Dataset):
+            raise DataError(f"{path}: no dataset {key!r}; SHD's layout has {', '.join(_KEYS)}")
+        if len(file[key].shape or ()) != 1:
+            raise DataError(f"{path}: {key} has shape {file[key].shape}, expected one axis")
+    n_samples = file["labels"].shape[0]
+    for key in _KEYS[:-1]:
+        if file[key].shape != (n_samples,):
+            raise DataError(f"{path}: {key} has shape {file[key].shape}, expected ({n_samples},) as labels")
+    for key in _KEYS[:2]:
+        inner = h5py.check_vlen_dtype(file[key].dtype)
+        if inner is None or np.dtype(inner).kind not in "fiu":
+            raise DataError(f"{path}: {key} holds {inner or file[key].dtype}, expected arrays of variable length")
+    for key in _KEYS[2:4]:
+        if file[key].dtype.kind not in "iu":
+            raise DataError(f"{path}: {key} holds {file[key].dtype}, expected whole numbers")
+    if h5py.check_string_dtype(file["extra/keys"].dtype) is None:
+        raise DataError(f"{path}: extra/keys holds {file['extra/keys'].dtype}, expected names of classes")
+    labels, n_classes = file["labels"][()], len(_class_names(path, file))
+    outside = (labels < 0) | (labels >= n_classes)
+    if outside.any():
+        i = int(outside.argmax())
+        raise DataError(f"{path}: labels[{i}] is {labels[i]}, but extra/keys names {n_classes} classes")
+
+
+def _class_names(path: Path, file: "h5py.File") -> tuple[str, ...]:
+    try:
+        return tuple(bytes(name).decode() for name in file["extra/keys"][()])
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: extra/keys is not UTF-8 ({error}); fetch or convert it again") from error
 
 
 class ShdRecordings(Recordings):
@@ -128,7 +156,7 @@ class ShdRecordings(Recordings):
         self.path, self.sensor = path, (n_channels,)
         with _open(path) as file:
             self.labels, self.speakers = file["labels"][()], file["extra/speaker"][()]
-            self.class_names = tuple(bytes(name).decode() for name in file["extra/keys"][()])
+            self.class_names = _class_names(path, file)
         self._block: tuple[int, list[_Spikes]] = (-1, [])
 
     def __len__(self) -> int:
@@ -142,15 +170,17 @@ class ShdRecordings(Recordings):
         if not 0 <= i < len(self):
             raise IndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}")
         start = i - i % _BLOCK
-        if self._block[0] != start:
+        block = self._block  # taken once, as another thread may put its own in place meanwhile
+        if block[0] != start:
             with _open(self.path) as file:
-                self._block = (start, _read_block(self.path, file, start))
-        times, units = self._block[1][i - start]
-        good = np.isfinite(times) & (times >= 0)
+                block = self._block = (start, _read_block(self.path, file, start))
+        times, units = block[1][i - start]
+        good = (times >= 0) & (times.astype(np.float64) < _TOO_LATE_S)
         if not good.all():
             j = int((~good).argmax())
             raise DataError(
-                f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds >= 0: fetch or convert it again"
+                f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds from 0 to {_TOO_LATE_S:g}: "
+                "fetch or convert it again"
             )
         if times.size != units.size:
             raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
@@ -198,9 +228,24 @@ class _TonicShdRecordings(ShdRecordings):
 
 
 def open_shd(card: Card, split: str, path: Path, reader: Reader) -> ShdRecordings:
-    """The recordings of a card in SHD's layout; ``"auto"`` is Tonic where it is installed. Both give equal events."""
-    del split
-    return shd_recordings(path, reader, card.sensor[0])
+    """The recordings of a card in SHD's layout; ``"auto"`` is Tonic where it is installed. Both give equal events.
+
+    Raises DataError for another number of classes than the card has, or, of a file that by its checksum is that data
+    set, of recordings: it is another split.
+    """
+    recordings = shd_recordings(path, reader, card.sensor[0])
+    if len(recordings.class_names) != card.n_classes:
+        raise DataError(
+            f"{path} names {len(recordings.class_names)} classes; {card.display_name} has {card.n_classes}: "
+            "another data set lies there, fetch or convert it again"
+        )
+    part = card.split(split)
+    if not part.made_here and len(recordings) != part.samples and identify(path) == card.display_name:
+        raise DataError(
+            f"{path} has {len(recordings):,} recordings; {card.display_name} has {part.samples:,} in {split}: it is "
+            "another split's file, put each in its place"
+        )
+    return recordings
 
 
 def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int = N_CHANNELS) -> ShdRecordings:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.catalogue import Card, identify
+from snn_delays.data.event_files import check_complete
 from snn_delays.data.files import checksums
 from snn_delays.data.log_mel import PUBLISHED, VARIANTS, LogMel, log_mel
 from snn_delays.data.recordings import FeatureRecordings, Reader
@@ -36,13 +37,21 @@ class SpeechCommands(FeatureRecordings):
     others; the lists put every speaker into one of the three. Labels are those of :data:`WORDS` whichever words are
     there, and the number of a speaker is the hash in the file names.
 
-    Raises DataError for a folder without lists, a file in both of them, a folder that is no word, or no files.
+    ``partial``: the folder holds a part of the data set. Raises DataError as :func:`split_files` does, or for no files.
     """
 
-    def __init__(self, path: Path, split: str, features: LogMel = PUBLISHED, card: Card | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        split: str,
+        features: LogMel = PUBLISHED,
+        card: Card | None = None,
+        *,
+        partial: bool = False,
+    ) -> None:
         self.path, self.split, self.features, self._card = path, split, features, card
         self.class_names, self.sensor, self.frame_ms = WORDS, (features.n_mels,), features.frame_ms
-        self.files = split_files(path)[split]
+        self.files = split_files(path, partial=partial)[split]
         if not self.files:
             raise DataError(f"{path} holds no files of the split {split}; unpack the archive again")
 
@@ -75,18 +84,27 @@ class SpeechCommands(FeatureRecordings):
 
 
 def open_speech_commands(card: Card, split: str, path: Path, reader: Reader) -> SpeechCommands:
-    """The split of a card, whose settings name the features: ``log_mel`` is one of :data:`log_mel.VARIANTS`."""
+    """The split of a card, whose settings name the features: ``log_mel`` is one of :data:`log_mel.VARIANTS`.
+
+    Raises DataError if the folder is not the whole data set, unless the card's settings have ``any_number``.
+    """
     if reader == "tonic":
         raise BackendUnavailableError(f"Tonic has no class for {card.display_name}; read it with reader='own'")
     if (name := card.settings.get("log_mel", "published")) not in VARIANTS:
         raise DataError(f"card {card.name!r}: settings.log_mel is {name!r}; choose {' or '.join(VARIANTS)}")
-    return SpeechCommands(path, split, VARIANTS[name], card)
+    partial = bool(card.settings.get("any_number"))
+    recordings = SpeechCommands(path, split, VARIANTS[name], card, partial=partial)
+    check_complete(recordings, card, split)
+    return recordings
 
 
-def split_files(folder: Path) -> dict[str, list[str]]:
+def split_files(folder: Path, *, partial: bool = False) -> dict[str, list[str]]:
     """Paths ``<word>/<file>`` of each split, sorted: every wav file of the folder is in exactly one.
 
-    Raises DataError if a list is missing, if both name a file, or if a folder is no word.
+    ``partial``: the folder holds a part of the data set, so that the lists may name files that are not there.
+
+    Raises DataError if a list is missing or empty, if both name a file, if one names a file that is not there, or if a
+    folder is no word: what a list fails to name would be trained on.
     """
     listed = {split: _listed(folder / name) for split, name in LISTS.items()}
     if both := listed["valid"] & listed["test"]:
@@ -96,6 +114,12 @@ def split_files(folder: Path) -> dict[str, list[str]]:
         raise DataError(
             f"{folder / strange[0]} is none of the {len(WORDS)} words of Speech Commands; move it elsewhere"
         )
+    for split, names in listed.items():
+        if not partial and (missing := sorted(names.difference(there))):
+            raise DataError(
+                f"{folder}: {LISTS[split]} names {len(missing):,} files that are not there, the first {missing[0]}; "
+                "unpack the archive again, or read a part of the data set with partial=True"
+            )
     splits: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for name in there:
         splits[next((split for split, names in listed.items() if name in names), "train")].append(name)
@@ -104,11 +128,14 @@ def split_files(folder: Path) -> dict[str, list[str]]:
 
 def _listed(path: Path) -> set[str]:
     try:
-        return set(path.read_text(encoding="utf-8").split())
+        names = set(path.read_text(encoding="utf-8-sig").split())  # editors may have put a mark before the first name
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {path} ({error}); without the official lists the splits are unknown: unpack the archive again"
         ) from error
+    if not names:
+        raise DataError(f"{path} is empty; without the official lists the splits are unknown: unpack the archive again")
+    return names
 
 
 def read_wav(path: Path, rate_hz: int) -> NDArray[np.float32]:
@@ -120,7 +147,7 @@ def read_wav(path: Path, rate_hz: int) -> NDArray[np.float32]:
         with wave.open(str(path), "rb") as file:
             kind = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
             announced, content = file.getnframes(), file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
+    except (OSError, EOFError, RuntimeError, wave.Error) as error:  # RuntimeError: sizes that lead out of the file
         why = str(error) or "it ends within its header"
         raise DataError(f"{path} is damaged or not a WAV file of 16-bit PCM ({why}); unpack it again") from error
     if kind != (1, 16, rate_hz):

@@ -107,7 +107,11 @@ class _Events:
         events = sample.events
         if len(events) == 0:
             raise DataError(f"{self.recordings.path}: sample {i} has no events")
-        self.frames.append(len(bin_events(events, self.binning)))
+        try:
+            n_frames = len(bin_events(events, self.binning))
+        except DataError as error:
+            raise DataError(f"{self.recordings.path}: sample {i}: {error}") from error
+        self.frames.append(n_frames)
         self.n_events.append(len(events))
         self.duration_ms.append(float(events.t_us[-1]) / 1000)
         self.per_channel += np.bincount(events.channel, minlength=self.per_channel.size)

@@ -7,12 +7,12 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from snn_delays.data.catalogue import Card, SplitFile
-from snn_delays.data.files import Progress, checksums
+from snn_delays.data.files import Progress, checksums, files_in
 from snn_delays.errors import DataError
 
 _BLOCK = 1 << 20
@@ -46,6 +46,57 @@ def unpack_archive(
             f"cannot unpack {archive} into {folder} ({error}); free some space or choose a folder that can be written"
         ) from error
     return list(by_path)
+
+
+def holds(archive: Path, path: Path) -> bool:
+    """Whether a file or folder is, byte for byte, what a tar or zip archive holds under its name (CRC-32 of each file).
+
+    Hidden files do not count. False for an archive that cannot be read.
+    """
+    try:
+        inside = dict(_members(archive))
+        named = {_below(name, path.name): crc for name, crc in inside.items() if path.name in name.parts}
+        if path.is_file():
+            return [_crc(path)] == [crc for name, crc in inside.items() if name.name == path.name]
+        wanted = {name: crc for name, crc in (named or inside).items() if not name.name.startswith(".")}
+        there = {PurePosixPath(file.relative_to(path).as_posix()): file for file in files_in(path)}
+        return wanted.keys() == there.keys() and all(_crc(file) == wanted[name] for name, file in there.items())
+    except (OSError, EOFError, ValueError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def _members(archive: Path | IO[bytes]) -> Iterator[tuple[PurePosixPath, int]]:
+    """Path and CRC-32 of every file in an archive, and of those in zips inside."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if info.filename.endswith(".zip"):
+                    with packed.open(info) as inner:
+                        yield from _members(inner)
+                elif not info.is_dir():
+                    yield PurePosixPath(info.filename), info.CRC
+        return
+    assert isinstance(archive, Path)
+    with tarfile.open(archive) as packed_tar:
+        for member in packed_tar:
+            if member.isfile() and (content := packed_tar.extractfile(member)) is not None:
+                yield PurePosixPath(member.name), _crc_of(content)
+
+
+def _below(name: PurePosixPath, folder: str) -> PurePosixPath:
+    return PurePosixPath(*name.parts[name.parts.index(folder) + 1 :])
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as content:
+        return _crc_of(content)
+
+
+def _crc_of(content: IO[bytes]) -> int:
+    crc = 0
+    while block := content.read(_BLOCK):
+        crc = zlib.crc32(block, crc)
+    return crc
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -140,7 +140,8 @@ def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> Dis
 
 
 def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
-    return isinstance(norm, BatchNorm2d) == isinstance(synapse, DelayedConv2d)
+    same_kind = isinstance(norm, BatchNorm2d) == isinstance(synapse, DelayedConv2d)
+    return same_kind and norm.features == synapse.weight.shape[0]
 
 
 def _synapse(

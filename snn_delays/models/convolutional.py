@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import Any
 
+from torch import Tensor
+
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import (
     LIF,
@@ -102,6 +104,8 @@ class ConvolutionalClassifier(Sequential):
             return Sequential(synapse=synapse, norm=norm, neuron=neuron, dropout=Dropout(dropout), **behind)
 
         layers: dict[str, SpikingModule] = {}
+        if len(sensor) != 3:
+            raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")
         channels, *size = sensor
         rows, columns = size
         for i, (inputs, outputs) in enumerate(pairwise((channels, *maps)), 1):
@@ -120,3 +124,10 @@ class ConvolutionalClassifier(Sequential):
             layers[f"hidden{i}"] = block(linear(inputs, outputs), BatchNorm(outputs))
         layers["readout"] = Sequential(synapse=linear(widths[-1], classes), integrator=LeakyIntegrator(tau_steps))
         super().__init__(**layers)
+        self.sensor = tuple(sensor)
+
+    def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
+        """Readout membranes and the state. Raises ShapeError for maps of another size, as with x and y exchanged."""
+        if tuple(x.shape[2:]) != self.sensor:
+            raise ShapeError(f"the network takes maps of {self.sensor}, got an input of shape {tuple(x.shape)}")
+        return super().forward(x, state, valid)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from snn_delays.errors import ConfigError
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.ops.delay_conv import delayed_conv2d
 
@@ -9,8 +10,11 @@ Size = int | tuple[int, int]
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """A size along y and x; one number means both."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    """A size along y and x; one number means both. Raises ConfigError for anything but one or two whole numbers."""
+    sizes = (size, size) if type(size) is int else size
+    if not isinstance(sizes, tuple | list) or len(sizes) != 2 or any(type(n) is not int for n in sizes):
+        raise ConfigError(f"a size is a whole number, or two for y and x; got {size!r}")
+    return sizes[0], sizes[1]
 
 
 class DelayedConv2d(DelayedLayer):

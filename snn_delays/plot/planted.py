@@ -32,6 +32,8 @@ def planted_delays(
         raise ShapeError(
             f"planted delays, delays and weights must have one shape, got {truth.shape}, {found.shape}, {size.shape}"
         )
+    if (size.max(1) <= 0).any():
+        raise ShapeError("every unit needs a weight above 0; without one there is no strong synapse to align by")
     ax = axes_or_new(ax, 4.5, 4.2)
     strong = size >= 0.5 * size.max(1, keepdims=True)
     aligned = np.stack([row - np.median((row - to)[here]) for row, to, here in zip(found, truth, strong)])

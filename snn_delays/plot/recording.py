@@ -16,12 +16,19 @@ def events_figure(t_us: ArrayLike, channel: ArrayLike, sensor: tuple[int, ...], 
     """Events of one recording. ``t_us``, ``channel`` ``[event]`` and ``sensor`` as in :class:`snn_delays.data.Events`.
 
     One line of channels: a dot an event, and beside it the events of each channel. An event camera: for each polarity
-    the events a pixel had in six equal slices of time. Raises ShapeError unless there are as many times as channels and
-    at least one.
+    the events a pixel had in six equal slices of time. Raises ShapeError unless there are as many times as channels, at
+    least one, and all on the sensor.
     """
     times, channels = array(t_us, 1, "times"), array(channel, 1, "channels").astype(np.int64)
     if times.shape != channels.shape:
         raise ShapeError(f"{times.size} times and {channels.size} channels; every event needs both")
+    if len(sensor) not in (1, 3):
+        raise ShapeError(f"a sensor is (channels,) or (polarity, height, width), got {sensor}")
+    if channels.min() < 0 or channels.max() >= math.prod(sensor) or times.min() < 0:
+        raise ShapeError(
+            f"channels must lie in 0..{math.prod(sensor) - 1} and times at 0 or later, got channels "
+            f"{channels.min()}..{channels.max()} and times from {times.min():g} us"
+        )
     figure = _raster(times, channels, sensor[0]) if len(sensor) == 1 else _slices(times, channels, sensor)
     if title:
         figure.suptitle(title, fontsize=10)

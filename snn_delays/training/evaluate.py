@@ -21,6 +21,9 @@ from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
 from snn_delays.training.sources import LoadingWatcher, binning, options, shaped, training_data
 
+# Data sets whose numbers of speakers are the same people.
+SAME_SPEAKERS = {"shd", "shd-regenerated", "shd-regenerated-subset"}
+
 
 def held_out_data(recipe: Recipe, watcher: LoadingWatcher | None = None, dataset: str | None = None) -> BinnedDataset:
     """The test part of a recipe's data set, or of another, binned as the training part was."""
@@ -46,7 +49,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a run's best network on the test samples, with real-valued and with whole delays; write evaluation.json.
 
-    Accuracy is over samples; speakers the network was not trained on are also reported by themselves. ``on``: take the
+    Accuracy is over samples; speakers the network was not trained on are also reported by themselves, where numbers of
+    speakers mean the same people. ``on``: take the
     test samples of another data set with the same sensor and classes, and write ``evaluation_NAME.json``.
 
     Raises ConfigError for a device that is not there, DataError, or CheckpointError if nothing was trained yet.
@@ -70,7 +74,8 @@ def evaluate(
     discrete = discretize(network)
     real = measure(network, dataset, everything, run.recipe, device)
     whole = measure(discrete, dataset, everything, run.recipe, device)
-    named = torch.from_numpy(dataset.speakers >= 0)
+    same_people = on in (None, run.recipe.data.dataset) or {on, run.recipe.data.dataset} <= SAME_SPEAKERS
+    named = torch.from_numpy((dataset.speakers >= 0) & same_people)
     seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers)))
     best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
     result = {

@@ -40,7 +40,8 @@ def test_help_names_every_command(snn: Ok) -> None:
     ):
         assert command in shown
         assert "--help" in snn(command, "--help").stdout
-    for command in ("list", "download", "verify", "convert", "show", "encode", "encode-check", "simulate-nmnist"):
+    of_data = ("list", "download", "verify", "convert", "show", "encode", "encode-check", "encode-speech-commands")
+    for command in (*of_data, "simulate-nmnist"):
         assert command in snn("data", "--help").stdout
 
 

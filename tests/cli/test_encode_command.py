@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import speech_commands_fixture
 from click.testing import Result
 
 pytest.importorskip("soundfile")
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 import snn_delays.cli.encode  # noqa: F401
 from snn_delays import cli
 from snn_delays.data.cochlea import Cochlea
+from snn_delays.data.cochlea import batch as batch_module
 from snn_delays.data.cochlea import compare as compare_module
 from snn_delays.data.cochlea.compare import Match
+from snn_delays.data.recordings import open_recordings
 from snn_delays.data.shd import read_shd_hdf5, shd_recordings
 
 Ok = Callable[..., Result]
@@ -62,6 +65,33 @@ def test_a_bad_recording_is_named_and_makes_the_exit_code_1(recordings: Path, tm
     assert f"left out: {bad} is empty (0 bytes); fetch or record it again" in shown
     assert "1 of 4 recordings were left out" in shown
     assert len(read_shd_hdf5(out, "own")) == 3
+
+
+def test_speech_commands(snn: Ok, refused: Bad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, gone = tmp_path / "in", tmp_path / "in" / "bed" / "0a7c2a8d_nohash_0.wav"
+    speech_commands_fixture.write(folder)
+    monkeypatch.setattr(batch_module, "Cochlea", lambda: Cochlea(channels=10))
+    assert "validation_list.txt" in refused("data", "encode-speech-commands", tmp_path)
+    words = ("data", "encode-speech-commands", folder, "--workers", 1, "--seed", 3)
+    shown = snn(*words).stdout
+    made = tmp_path / "data" / "gsc-35-cochlea"
+    for split, count in (("train", 6), ("valid", 3), ("test", 3)):
+        assert f"written: {made / f'gsc_{split}.h5'}, {count} recordings; " in shown
+        assert len(open_recordings("gsc-35-cochlea", split, reader="own")) == count
+    expected = Cochlea(channels=10).encode(gone, seed=3)
+    assert read_shd_hdf5(made / "gsc_train.h5", "own")[0].events.channel.tolist() == expected.channel.tolist()
+
+    gone.write_bytes(b"")
+    (other := tmp_path / "other").mkdir()
+    (made / "gsc_valid.h5").rename(other / "gsc_valid.h5")
+    (made / "gsc_valid.h5.csv").rename(other / "gsc_valid.h5.csv")
+    for first in ("written", "there already"):  # the reasons are told again when there is nothing left to do
+        result = CliRunner().invoke(cli.app, [str(word) for word in (*words, "--out", other)])
+        assert result.exit_code == 1
+        assert f"{first}: {other / 'gsc_train.h5'}, 5 recordings; " in result.stdout
+        assert f"there already: {other / 'gsc_valid.h5'}, 3 recordings; " in result.stdout
+        assert f"left out: {gone} is empty (0 bytes)" in result.stdout
+        assert "1 of 6 recordings were left out" in result.stdout
 
 
 def test_refusals(refused: Bad, recordings: Path, tmp_path: Path) -> None:

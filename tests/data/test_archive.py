@@ -63,12 +63,14 @@ def test_packing_refuses_what_it_cannot_hold():
 
 def test_damaged_archives_are_refused(written, tmp_path):
     path, _ = written
-    content = path.read_bytes()
+    content, npy = path.read_bytes(), io.BytesIO()
+    np.save(npy, np.arange(3))
     cases = {
         "truncated": content[: len(content) // 2],
         "flipped": content[:200] + bytes([content[200] ^ 255]) + content[201:],
         "empty": b"",
         "text": b"not an archive",
+        "bare_npy": lzma.compress(npy.getvalue()),
         "not_npz": lzma.compress(b"not an npz"),
     }
     for name, damaged in cases.items():
@@ -85,6 +87,14 @@ def test_damaged_archives_are_refused(written, tmp_path):
     [
         ({"trial": None}, "no array 'trial'"),
         ({"label": np.zeros(3, np.uint8)}, r"label has shape \(3,\), expected \(6,\)"),
+        ({"label": np.array(["a"] * 6)}, r"label holds <U1 of shape \(6,\), expected whole numbers"),
+        ({"label": np.full(6, np.nan)}, "label holds float64 of shape"),
+        ({"n_spikes": np.uint16(3)}, r"n_spikes holds uint16 of shape \(\)"),
+        ({"n_spikes": np.full(6, -1)}, "n_spikes has -1, expected at least 0"),
+        ({"tick_us": np.array("500")}, "tick_us holds <U3 of shape"),
+        ({"n_units": np.array([700, 700])}, r"n_units holds int64 of shape \(2,\)"),
+        ({"n_units": np.int64(0)}, "n_units has 0, expected at least 1"),
+        ({"d0": np.array([None])}, "is damaged or not an archive of spikes"),
         ({"d1": np.zeros(9, np.uint8)}, r"d1 has shape \(9,\)"),
     ],
 )

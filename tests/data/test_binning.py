@@ -89,6 +89,24 @@ def test_255_fit_and_256_do_not():
 
 
 @pytest.mark.parametrize(
+    ("t_us", "dt_ms", "n_channels", "n_steps"),
+    [
+        (60_000_000_000, 0.01, 700, "6,000,000,001 steps of 700"),
+        (900_000_000_000_000, 10.0, 64, "90,000,000,001 steps of 64"),
+        ((1 << 20) * 10_000, 10.0, 1, "1,048,577 steps of 1"),
+        ((1 << 16) * 10_000, 10.0, 1 << 15, "65,537 steps of 32,768"),
+    ],
+)
+def test_a_time_out_of_range_is_refused_before_it_fills_the_memory(t_us, dt_ms, n_channels, n_steps):
+    events = Events([0, t_us], [0, 0], n_channels)
+    with pytest.raises(DataError, match=rf"last event is at .* s, which makes {n_steps} counts; .*it is damaged, or"):
+        bin_events(events, Binning("fixed", dt_ms, 1))
+    assert bin_events(events, Binning("event_anchored_v2023", dt_ms, 1)).shape == (2, n_channels)
+    if n_channels == 1:
+        assert len(bin_events(Events([0, t_us - 1], [0, 0], 1), Binning("fixed", dt_ms, 1))) == 1 << 20
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"rule": "fixd"}, "unknown binning rule 'fixd'"),

@@ -9,7 +9,7 @@ from snn_delays.data import catalogue, convert
 from snn_delays.data.archive import pack, read_archive, write_archive
 from snn_delays.data.catalogue import card, cards, datasets_folder, identify, read_card
 from snn_delays.data.convert import convert_archive, data_path, find_data, verify
-from snn_delays.data.recordings import READERS
+from snn_delays.data.recordings import READERS, open_recordings
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.subset import TEST_SPEAKERS, TRAIN_SPEAKERS, draw_subset, make_bundled_subset
 from snn_delays.errors import ConfigError, DataError
@@ -104,7 +104,7 @@ def test_an_unknown_file_is_called_unidentified_wherever_it_lies(samples):
     path = data_path(card("shd"), card("shd").split("train"))
     write_shd_hdf5(path, samples, len(samples))
     assert identify(path) == "unidentified"
-    with pytest.raises(DataError, match=r"should be SHD, but by its checksum it is unidentified"):
+    with pytest.raises(DataError, match=r"should be the split train of SHD, but by its checksum it is unidentified"):
         verify("shd", "train")
     path.write_text("not HDF5")
     assert identify(path) == "unidentified"
@@ -243,3 +243,13 @@ def test_an_archive_of_ones_own_is_no_known_data_set(samples, tmp_path):
     write_archive(path, pack(unique, list(range(len(unique))), tick_us=500))
     with pytest.raises(DataError, match="no card"):
         convert_archive(path)
+
+
+def test_splits_in_each_others_place_are_refused():
+    train, test = (find_data(SUBSET, split) for split in ("train", "test"))
+    train.write_bytes(test.read_bytes())
+    with pytest.raises(DataError, match=r"should be the split train of SHD-.* by its checksum it is the split test"):
+        verify(SUBSET, "train")
+    with pytest.raises(DataError, match=r"shd_train.h5 should be the split train .* the split test of SHD-regenerated"):
+        open_recordings(SUBSET, "train", reader="own")
+    assert len(open_recordings(SUBSET, "test", reader="own")) == 300

@@ -1,9 +1,12 @@
 """Many recordings to one file: order and workers change nothing, a bad file costs itself, a killed run goes on."""
 
 import csv
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from recordings_made_up import vowel, write
 
 from snn_delays.data.cochlea import Cochlea, encode_files, find_audio
 from snn_delays.data.cochlea import batch as batch_module
+from snn_delays.data.cochlea.listing import read_report
 from snn_delays.data.shd import content_sha256, read_shd_hdf5, shd_recordings
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import alone_in
@@ -86,7 +90,8 @@ def test_a_recording_that_may_not_be_read_costs_itself(
     assert report.failed == ((files[0], f"cannot read {files[0]}: Permission denied; check its path and permissions"),)
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path, files: list[Path]) -> None:
+@pytest.mark.parametrize("damage", [b"damaged", b"", b"PK\x03\x04 and no archive"])
+def test_a_stopped_run_goes_on(tmp_path: Path, files: list[Path], damage: bytes) -> None:
     encode_files(files, tmp_path / "whole.h5", FEW, workers=1)
 
     def stop(done: int, total: int) -> None:
@@ -99,12 +104,85 @@ def test_a_stopped_run_goes_on(tmp_path: Path, files: list[Path]) -> None:
     assert not out.exists()
     parts = sorted((tmp_path / "out.h5.parts").iterdir())
     assert len(parts) == 2
-    parts[0].write_bytes(b"damaged")
+    parts[0].write_bytes(damage)
     files[5].touch()  # what counts is what is in a file
     report = encode_files(files, out, FEW, workers=1)
     assert (report.written, report.reused) == (6, 1)
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert not parts[0].parent.exists()
+
+
+def test_a_run_stopped_between_the_list_and_the_file_goes_on(
+    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list comes first: whatever moment a run ends at, a file that is there has its list beside it."""
+    files[2].write_bytes(b"")
+    out = tmp_path / "out.h5"
+    for name in ("write_list", "write_shd_hdf5"):
+        with monkeypatch.context() as stopped:
+            real = getattr(batch_module, name)
+
+            def then_stop(*arguments: object, real: Callable[..., None] = real) -> None:
+                real(*arguments)
+                raise KeyboardInterrupt
+
+            stopped.setattr(batch_module, name, then_stop)
+            with pytest.raises(KeyboardInterrupt):
+                encode_files(files, out, FEW, workers=1)
+        assert out.exists() == (name == "write_shd_hdf5")
+        assert "is empty" in rows(out)[2]["error"]
+    report = read_report(out)
+    assert (report.written, report.reused) == (5, 5)
+    assert report.failed == ((files[2], rows(out)[2]["error"]),)
+    out.with_name("out.h5.csv").unlink()
+    with pytest.raises(DataError, match=r"out\.h5 is there, but not .*out\.h5\.csv.*remove .*out\.h5 to make both"):
+        read_report(out)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full after so many bytes a file, as near as a process can come to it by itself."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_with_its_remedy(tmp_path: Path, files: list[Path]) -> None:
+    encode_files(files, tmp_path / "whole.h5", FEW, workers=1)
+    out, remedy = tmp_path / "out.h5", r": .*; free some space .* start again; finished recordings are kept"
+    with files_of_at_most(100), pytest.raises(DataError, match=r"cannot write .*out\.h5\.parts/\w+\.npy" + remedy):
+        encode_files(files, out, FEW, workers=1)
+    with files_of_at_most(100), pytest.raises(DataError, match=r"cannot write .*\.npy" + remedy):
+        encode_files(files, out, FEW, workers=2)
+    with files_of_at_most(3000), pytest.raises(DataError, match=r"cannot write .*out\.h5" + remedy):
+        encode_files(files, out, FEW, workers=1)
+    assert not out.exists()
+    report = encode_files(files, out, FEW, workers=1)
+    assert (report.written, report.reused) == (6, 6)
+    assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names on disk are text there")
+def test_names_that_are_not_utf8_are_left_out(tmp_path: Path, files: list[Path]) -> None:
+    odd = Path(os.fsdecode(os.fsencode(files[0].parent) + b"/lang-german_speaker-01_trial-0_digit-9\xff.wav"))
+    odd.write_bytes(files[0].read_bytes())
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9t\xe9"))
+    inside = folder / name(3, 3)
+    folder.mkdir()
+    inside.write_bytes(files[0].read_bytes())
+    out = tmp_path / "out.h5"
+    report = encode_files([odd, *files[:2], inside], out, FEW, workers=1)
+    assert report.written == 2
+    assert [file for file, _ in report.failed] == [odd, inside]
+    assert all("is not UTF-8, so it cannot be listed; rename" in reason for _, reason in report.failed)
+    assert [(row["sample"], row["label"]) for row in rows(out)] == [("", ""), ("0", "10"), ("1", "11"), ("", "")]
+    assert rows(out)[0]["file"].endswith(r"digit-9\udcff.wav")
+    with pytest.raises(DataError, match=r"none of the 1 recordings can be used; the first: .* is not UTF-8"):
+        encode_files([odd], tmp_path / "none.h5", FEW, workers=1)
 
 
 def test_a_killed_run_goes_on(tmp_path: Path, files: list[Path]) -> None:
@@ -189,6 +267,16 @@ def test_folders_stand_for_the_recordings_inside(tmp_path: Path, files: list[Pat
         find_audio([tmp_path / "none"])
     with pytest.raises(DataError, match="no recordings are given"):
         find_audio([])
+
+
+def test_a_link_that_leads_nowhere_is_left_out(tmp_path: Path, files: list[Path]) -> None:
+    link, gone = tmp_path / "in" / name(0, 0), tmp_path / "gone.wav"
+    link.symlink_to(gone)
+    found = find_audio([tmp_path / "in"])
+    assert found == [link, *files]
+    report = encode_files(found, tmp_path / "out.h5", FEW, workers=1)
+    assert report.written == 6
+    assert report.failed == ((link, f"{link} is a link to {gone}, which is not there; mend or remove the link"),)
 
 
 def test_speech_commands_become_classes(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_came_must_be_what_the_card_promises(server, monkeypatch):
     wrong = {name: replace(part, md5="1" * 32) for name, part in card("shd").splits.items()}
     known = replace(card("shd"), splits=wrong)
     monkeypatch.setattr(catalogue, "cards", lambda: {"shd": known})
-    with pytest.raises(DataError, match="should be SHD, but by its checksum it is unidentified"):
+    with pytest.raises(DataError, match="should be the split train of SHD, but by its checksum it is unidentified"):
         download.download("shd")
 
 

@@ -1,4 +1,5 @@
 import importlib.util
+import io
 import pickle
 import shutil
 from dataclasses import replace
@@ -113,6 +114,10 @@ def _set(i, j, value):
         (_set(7, 0, 70_000), "event 7 has x = 70000"),
         (_set(0, 3, -4), r"event 0 is \[.*-4\]; expected whole x, y, p and a time of 0 ms or more"),
         (_set(3, 0, 1.5), r"event 3 is \[1.5, .*expected whole x"),
+        (_set(3, 3, 1e12), r"event 3 is \[.*1000000000000\.0\]; expected finite numbers below 1e\+12"),
+        (_set(3, 3, 1 << 62), r"event 3 is \[.*\]; expected finite numbers below 1e\+12"),
+        (_set(3, 0, -1e300), r"event 3 is \[-1e\+300.*; expected finite numbers"),
+        (_set(3, 3, -np.inf), r"event 3 is \[.*-inf\]; expected finite numbers"),
         (_set(3, 3, np.nan), r"event 3 is \[.*nan\]; expected finite numbers"),
         (lambda stored: stored[:0], "holds no events"),
         (lambda stored: stored[:, :3], r"holds int64 of shape \(80, 3\); expected numbers \[event, 4\]"),
@@ -130,6 +135,40 @@ def test_a_damaged_recording_is_named_and_the_others_stay_usable(train, damage, 
         np.save(file, damaged, allow_pickle=True)
     recordings = gestures("train", train, reader)
     with pytest.raises(DataError, match=rf"user01_fluorescent/0.npy \(sample 0\): {message}"):
+        recordings[0]
+    assert len(recordings[1].events) == 80
+
+
+def _npz(stored):
+    content = io.BytesIO()
+    np.savez(content, a=stored)
+    return content.getvalue()
+
+
+def _npy(stored):
+    content = io.BytesIO()
+    np.save(content, stored)
+    return content.getvalue()
+
+
+@readers
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _npz,
+        lambda stored: b"PK\x03\x04" + b"no zip" * 40,
+        lambda stored: _npy(stored).replace(b"}", b" ", 1),  # the header never ends
+        lambda stored: _npy(stored).replace(b"'fortran_order'", b"b'ortran_order'", 1),
+        lambda stored: _npy(stored).replace(b"(80, 4)", b"(0080,)", 1),
+        lambda stored: b"",
+    ],
+    ids=["npz", "zip", "open", "bytes", "octal", "empty"],
+)
+def test_a_file_that_is_no_array_is_named(train, damage, reader):
+    file = train / "user01_fluorescent" / "0.npy"
+    file.write_bytes(damage(np.load(file)))
+    recordings = gestures("train", train, reader)
+    with pytest.raises(DataError, match=r"user01_fluorescent/0.npy \(sample 0\): is no array of numpy, or cut short"):
         recordings[0]
     assert len(recordings[1].events) == 80
 

@@ -89,3 +89,17 @@ def test_a_damaged_note_is_ignored_and_a_cache_that_cannot_be_written_costs_only
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(DataError, match="absent"):
         checksums(tmp_path / "absent")
+
+
+def test_a_folder_is_looked_at_again_when_files_change_places(tmp_path):
+    folder = tmp_path / "data"  # the notes of checksums lie beside it
+    for name in ("0/a", "1/b"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(name.encode())
+    before = checksums(folder)
+    assert checksums(folder) == before
+    (folder / "0" / "a").rename(tmp_path / "kept")  # same names in other places, sizes and times as they were
+    (folder / "1" / "b").rename(folder / "0" / "a")
+    (tmp_path / "kept").rename(folder / "1" / "b")
+    assert checksums(folder) != before
+    assert checksums(folder) == checksums(folder, remember=False)

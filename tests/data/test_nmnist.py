@@ -221,7 +221,7 @@ def test_the_real_subset_whole(tmp_path, monkeypatch):
             tonic = open_recordings("n-mnist-subset", split, reader="tonic")
             assert all(tonic[i] == samples[i] for i in range(0, len(samples), 10))
     (placed / "Test" / "0" / "00004.bin").write_bytes(b"12345")
-    with pytest.raises(DataError, match=r"should be N-MNIST \(subset\), but by its checksum it is unidentified"):
+    with pytest.raises(DataError, match=r"should be the split test of N-MNIST .* by its checksum it is unidentified"):
         verify("n-mnist-subset", "test")
     with pytest.raises(DataError, match="is there already and differs"):
         convert_archive(archive)

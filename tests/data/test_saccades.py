@@ -242,6 +242,40 @@ def test_a_folder_says_that_it_is_simulated_and_goes_on_where_it_stopped(tmp_pat
         simulate_folder(images, labels, [3], tmp_path / "a", 5)
 
 
+def test_another_mnist_is_refused_in_the_folder(tmp_path):
+    images, labels = np.stack([drawn(0), drawn(1), drawn(7)]), np.array([0, 1, 7])
+    simulate_folder(images, labels, [0], tmp_path)
+    simulate_folder(images, labels.astype(np.uint8), [1], tmp_path)  # the same, stored in fewer bytes
+    for others in ((images[::-1], labels), (images, labels[::-1])):
+        with pytest.raises(DataError, match=r"simulated with another MNIST \(sha256 of images and labels\); choose"):
+            simulate_folder(*others, [2], tmp_path)
+
+
+def test_a_recording_cut_short_is_made_again(tmp_path):
+    images, labels = drawn(1)[None], np.array([1])
+    path = simulate_folder(images, labels, [0], tmp_path) / "Test" / "1" / "00001.bin"
+    whole = path.read_bytes()
+    for left in (0, 5 * 100 + 3):
+        path.write_bytes(whole[:left])
+        simulate_folder(images, labels, [0], tmp_path)
+        assert path.read_bytes() == whole
+
+
+def test_a_full_disk_is_named_with_its_remedy(tmp_path):
+    resource = pytest.importorskip("resource")
+    images, labels = drawn(1)[None], np.array([1])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size, file in ((100, r"simulated\.json"), (4000, r"1/00001\.bin")):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            with pytest.raises(DataError, match=rf"cannot write .*{file}: .*; free some space .* are kept"):
+                simulate_folder(images, labels, [0], tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.rglob("*.bin"))
+    simulate_folder(images, labels, [0], tmp_path)
+
+
 def test_the_program_prints_and_writes_its_table(tmp_path, capsys, monkeypatch):
     pairs = pairs_of(EventCamera(), PATH_PX, 15)
     assert len(pairs.only(pairs.labels == 7)) == 5

@@ -3,6 +3,8 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,8 +12,10 @@ import numpy as np
 import pytest
 
 from snn_delays.data import shd, through_tonic
+from snn_delays.data.catalogue import card
+from snn_delays.data.convert import find_data
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.shd import content_sha256, read_shd_hdf5, shd_recordings, write_shd_hdf5
+from snn_delays.data.shd import content_sha256, open_shd, read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.errors import BackendUnavailableError, DataError
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
@@ -139,6 +143,26 @@ def _shorten(key):
     return damage
 
 
+def _replace(key, values, dtype=None):
+    def damage(file):
+        del file[key]
+        file.create_dataset(key, data=values, dtype=dtype)
+
+    return damage
+
+
+def _texts(file):
+    del file["spikes/times"]
+    file.create_dataset("spikes/times", (6,), dtype=h5py.vlen_dtype("S4"))
+
+
+def _late(file):
+    units = file["spikes/units"][0].size
+    del file["spikes/times"]
+    times = file.create_dataset("spikes/times", (6,), dtype=h5py.vlen_dtype(np.float64))
+    times[0] = np.full(units, 1e300)
+
+
 def _plain(file):
     del file["spikes/times"]
     file.create_dataset("spikes/times", data=np.zeros(6))
@@ -158,6 +182,17 @@ def _plain(file):
         (_set("spikes/times", 1, [-0.5], np.float16), r"spikes/times\[1\]\[0\] is -0.5"),
         (_set("spikes/units", 3, [1, 2], np.uint16), "sample 3 has 260 spikes/times and 2 spikes/units"),
         (_set("spikes/units", 0, [5] * 199 + [700], np.uint16), r"spikes/units\[0\]\[199\] is 700"),
+        (_replace("labels", 3), r"labels has shape \(\), expected one axis"),
+        (_replace("labels", h5py.Empty("u2")), "labels has shape None, expected one axis"),
+        (_replace("labels", np.array([b"zero"] * 6)), r"labels holds \|S4, expected whole numbers"),
+        (_replace("labels", [0, 1, np.nan, 3, 4, 5]), "labels holds float64, expected whole numbers"),
+        (_replace("extra/speaker", np.array([b"me"] * 6)), r"extra/speaker holds \|S2, expected whole numbers"),
+        (_replace("extra/keys", b"zero"), r"extra/keys has shape \(\), expected one axis"),
+        (_replace("extra/keys", range(20)), "extra/keys holds int64, expected names of classes"),
+        (_replace("extra/keys", ["f\xfcnf".encode("latin-1")] * 20), "extra/keys is not UTF-8 .*0xfc"),
+        (_replace("spikes/times", ["0.5"] * 6, h5py.string_dtype()), "spikes/times holds <class 'str'>, expected arr"),
+        (_texts, r"spikes/times holds \|S4, expected arrays of variable length"),
+        (_late, r"spikes/times\[0\]\[0\] is 1e\+300; expected seconds from 0 to 1e\+09"),
         (_set("labels", 4, 20, None), r"labels\[4\] is 20, but extra/keys names 20 classes"),
     ],
 )
@@ -198,3 +233,36 @@ def test_a_write_that_fails_leaves_nothing_and_keeps_the_old_file(path, samples,
     with pytest.raises(DataError, match="ends after 65504 s"):
         write_shd_hdf5(tmp_path / "new.h5", [Sample(Events([70_000_000_000], [0], 700), 0, 0)], 1)
     assert not (tmp_path / "new.h5").exists()
+
+
+def test_a_block_that_another_thread_reads_meanwhile_does_no_harm(path, samples, monkeypatch):
+    """As the file of one sample is closed, another thread puts the block of another in place."""
+    monkeypatch.setattr(shd, "_BLOCK", 1)
+    expected = read_shd_hdf5(path, "own")
+    recordings, opened = shd_recordings(path, "own"), shd._open
+    busy = []
+
+    @contextmanager
+    def interrupted(path):
+        with opened(path) as file:
+            yield file
+        if not busy:
+            busy.append(True)
+            recordings[5]
+            busy.clear()
+
+    monkeypatch.setattr(shd, "_open", interrupted)
+    assert list(recordings) == expected
+
+
+def test_another_data_set_or_split_in_the_place_of_a_file_is_refused(path, samples):
+    known = card("shd")
+    assert len(open_shd(known, "train", path, "own")) == 6  # no published file, so that its number is free
+    with pytest.raises(DataError, match=r"shd_train\.h5 names 20 classes; SSC has 35: another data set lies there"):
+        open_shd(card("ssc"), "train", path, "own")
+    known = card("shd-regenerated-subset")
+    bundled = find_data(known.name, "test")
+    assert len(open_shd(known, "test", bundled, "own")) == 300
+    known = replace(known, splits={"test": replace(known.split("test"), samples=301)})
+    with pytest.raises(DataError, match=r"has 300 recordings; .* has 301 in test: it is another split's file"):
+        open_shd(known, "test", bundled, "own")

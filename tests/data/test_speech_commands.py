@@ -2,13 +2,16 @@
 
 import re
 import shutil
+import tarfile
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import speech_commands_fixture
 
+from snn_delays.data import catalogue
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.catalogue import card
 from snn_delays.data.convert import verify
@@ -17,25 +20,31 @@ from snn_delays.data.events import Events
 from snn_delays.data.loaders import bin_recordings, load_binned
 from snn_delays.data.log_mel import WITHIN_NYQUIST, log_mel
 from snn_delays.data.recordings import open_recordings
-from snn_delays.data.speech_commands import WORDS, SpeechCommands, read_wav, split_files
+from snn_delays.data.speech_commands import WORDS, SpeechCommands, open_speech_commands, read_wav, split_files
 from snn_delays.errors import BackendUnavailableError, ConfigError, DataError
 
 FIXTURE = Path(__file__).parent / "fixtures" / "speech_commands"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "speech_commands_mini"
+HERE = {"train": 6, "valid": 3, "test": 3}
 LOG_MEL = Binning("log_mel", dt_ms=10.0, channel_group=1)
 
 
 @pytest.fixture
 def folder(own_folders, monkeypatch) -> Path:
-    """The fixture where the card looks for it, free to be damaged."""
+    """The fixture where the card looks for it, free to be damaged, and cards that promise as many recordings."""
     monkeypatch.setenv("SNN_DELAYS_DATA", str(own_folders / "data"))
+    known = catalogue.cards()
+    for name in ("gsc-35", "gsc-35-within-nyquist"):
+        splits = {split: replace(known[name].split(split), samples=n) for split, n in HERE.items()}
+        known[name] = replace(known[name], splits=splits)
+    monkeypatch.setattr(catalogue, "cards", lambda: known)
     part = card("gsc-35").split("train")
     return Path(shutil.copytree(FIXTURE, own_folders / "data" / card("gsc-35").folder / part.file))
 
 
-def nobody_twice(folder):
+def nobody_twice(folder, partial=False):
     """Files and speakers of each split; fails if one is in two."""
-    splits = split_files(folder)
+    splits = split_files(folder, partial=partial)
     files = [name for names in splits.values() for name in names]
     assert len(files) == len(set(files)) == len(list(folder.glob("*/*.wav")))
     speakers = {split: {name.split("/")[1][:8] for name in names} for split, names in splits.items()}
@@ -65,7 +74,7 @@ def test_the_card_is_that_of_version_2():
 
 def test_splits_words_and_speakers(folder):
     splits = nobody_twice(folder)
-    assert {split: len(names) for split, names in splits.items()} == {"train": 6, "valid": 3, "test": 3}
+    assert {split: len(names) for split, names in splits.items()} == HERE
     train = open_recordings("gsc-35", "train")
     assert train.files == splits["train"] == sorted(splits["train"])
     assert (train.class_names, train.sensor, train.frame_ms) == (WORDS, (140,), 10.0)
@@ -136,9 +145,12 @@ def cut(path, keep):
 
 def floats(path):
     wav(path)
-    content = bytearray(path.read_bytes())
-    content[20] = 3  # the number of the format: IEEE floats, which could be NaN
-    path.write_bytes(bytes(content))
+    patch(path, 20, b"\x03")  # the number of the format: IEEE floats, which could be NaN
+
+
+def patch(path, at, new):
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + new + content[at + len(new) :])
 
 
 @pytest.mark.parametrize(
@@ -152,9 +164,10 @@ def floats(path):
         (lambda path: cut(path, 20), "damaged or not a WAV file"),
         (lambda path: cut(path, 0), "damaged or not a WAV file"),
         (lambda path: path.write_bytes(b"not a sound" * 100), "damaged or not a WAV file"),
+        (lambda path: patch(path, 16, b"\xff\xff\xff\x7f"), "damaged or not a WAV file"),
         (floats, "damaged or not a WAV file of 16-bit PCM .*unknown format: 3"),
     ],
-    ids=["rate", "stereo", "width", "silent", "truncated", "header", "empty", "text", "floats"],
+    ids=["rate", "stereo", "width", "silent", "truncated", "header", "empty", "text", "chunk", "floats"],
 )
 def test_a_damaged_recording_is_named_and_the_others_are_read(folder, damage, message):
     bad = SpeechCommands(folder, "train").files[2]
@@ -194,10 +207,48 @@ def test_a_folder_that_is_not_speech_commands_is_refused(folder):
     (folder / "testing_list.txt").unlink()
     with pytest.raises(DataError, match=r"testing_list\.txt .*without the official lists the splits are unknown"):
         split_files(folder)
-    (folder / "testing_list.txt").touch()
-    (folder / "validation_list.txt").write_text("")
-    with pytest.raises(DataError, match="holds no files of the split valid"):
-        SpeechCommands(folder, "valid")
+    (folder / "testing_list.txt").write_text("yes/00000000_nohash_0.wav")
+    with pytest.raises(DataError, match="holds no files of the split test"):
+        SpeechCommands(folder, "test", partial=True)
+
+
+@pytest.mark.parametrize("name", ["testing_list.txt", "validation_list.txt"])
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_an_empty_list_lets_nothing_into_train(folder, name, partial, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} is empty; without the official lists"):
+        split_files(folder, partial=partial)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_mark_of_the_encoding_is_no_part_of_the_first_name(folder, partial):
+    before = split_files(folder)
+    for name in ("testing_list.txt", "validation_list.txt"):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    assert split_files(folder, partial=partial) == before
+
+
+def test_a_list_that_names_absent_files_is_refused_unless_a_part_is_read(folder):
+    (folder / "yes" / "3c257192_nohash_0.wav").unlink()
+    message = r"testing_list\.txt names 1 files that are not there, the first yes/3c257192_nohash_0\.wav; unpack"
+    with pytest.raises(DataError, match=message):
+        split_files(folder)
+    with pytest.raises(DataError, match=message):
+        open_recordings("gsc-35", "train")
+    assert [len(names) for names in split_files(folder, partial=True).values()] == [6, 3, 2]
+
+
+def test_a_card_has_its_number_of_recordings_in_each_split(folder, own_folders):
+    (folder / "bed" / "0a7c2a8d_nohash_0.wav").unlink()  # no list names what is trained on
+    with pytest.raises(DataError, match=r"has 5 recordings of the split train; GSC-35 \(log-mel\) has 6: unpack"):
+        open_recordings("gsc-35", "train")
+    listed = folder / "testing_list.txt"
+    listed.write_text("\n".join(listed.read_text().split()[1:]))  # a file of the test set would be trained on
+    with pytest.raises(DataError, match="has 2 recordings of the split test"):
+        open_recordings("gsc-35", "test")
+    any_number = replace(card("gsc-35"), settings={"any_number": True})
+    assert len(open_speech_commands(any_number, "test", folder, "own")) == 2
 
 
 def test_tonic_is_refused_as_it_has_no_class(folder):
@@ -206,13 +257,13 @@ def test_tonic_is_refused_as_it_has_no_class(folder):
 
 
 def test_the_archive_beside_the_folder_says_what_it_is(folder, monkeypatch):
-    from snn_delays.data import catalogue
     from snn_delays.data.files import Checksums, checksums
 
-    with pytest.raises(DataError, match=r"should be GSC-35 \(log-mel\), but by its checksum it is unidentified"):
+    with pytest.raises(DataError, match=r"GSC-35 \(log-mel\), but by its checksum it is unidentified"):
         verify("gsc-35", "train")
     archive = folder.with_name("speech_commands_v0.02.tar.gz")
-    archive.write_text("stands for the published archive")
+    with tarfile.open(archive, "w:gz") as packed:  # stands for the published archive
+        packed.add(folder, ".")
     known = card("gsc-35").split("test").archive_md5
     monkeypatch.setattr(
         catalogue, "checksums",
@@ -227,19 +278,23 @@ def test_the_archive_beside_the_folder_says_what_it_is(folder, monkeypatch):
 def test_the_cochlea_keeps_words_and_splits(folder, own_folders):
     """The path through HDF5: labels of all 35 words, a speaker's number the same in every file."""
     pytest.importorskip("soundfile")
-    for path in sorted(folder.glob("five/*")):
-        path.unlink()
+    shutil.rmtree(folder / "five")
+    for path in folder.glob("*_list.txt"):
+        path.write_text("\n".join(name for name in path.read_text().split() if not name.startswith("five/")))
     from snn_delays.data.cochlea import Cochlea
 
     out = own_folders / "data" / "gsc-35-cochlea"
     small = Cochlea(channels=20)
-    assert encode_speech_commands(folder, out, small, workers=1) == {"train": (), "valid": (), "test": ()}
-    assert encode_speech_commands(folder, out, small, workers=1) == {}  # nothing is made twice
+    made = encode_speech_commands(folder, out, small, workers=1)
+    assert [path.name for path in made] == ["gsc_train.h5", "gsc_valid.h5", "gsc_test.h5"]
+    assert all(report.written and not report.reused and not report.failed for report in made.values())
+    again = encode_speech_commands(folder, out, small, workers=1)  # nothing is made twice
+    assert all(again[path].reused == made[path].written for path in made)
     speakers = {}
     for split, names in split_files(folder).items():
-        made = open_recordings("gsc-35-cochlea", split, reader="own")
-        assert made.class_names == WORDS
-        samples = list(made)
+        opened = open_recordings("gsc-35-cochlea", split, reader="own")
+        assert opened.class_names == WORDS
+        samples = list(opened)
         assert [WORDS[sample.label] for sample in samples] == [name.split("/")[0] for name in names]
         assert min(len(sample.events) for sample in samples) > 0
         speakers[split] = {sample.speaker for sample in samples}
@@ -249,16 +304,14 @@ def test_the_cochlea_keeps_words_and_splits(folder, own_folders):
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are not at hand")
 def test_300_real_recordings(tmp_path):
-    import tarfile
-
     with tarfile.open(SHARED / "gsc_v0.01_300wav.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / "speech_commands_v0.01"
-    splits = nobody_twice(folder)
+    splits = nobody_twice(folder, partial=True)
     assert {split: len(names) for split, names in splits.items()} == {"train": 205, "valid": 44, "test": 51}
     counts = np.zeros(35, dtype=int)
     for split in splits:
-        binned = bin_recordings(SpeechCommands(folder, split), LOG_MEL)
+        binned = bin_recordings(SpeechCommands(folder, split, partial=True), LOG_MEL)
         assert binned.lengths().tolist() == [101] * len(binned)
         counts += np.bincount(binned.labels, minlength=35)
         assert (binned.counts == -100).all(0).sum() == 53

@@ -89,7 +89,7 @@ def test_splits_are_read_binned_and_apart(made):
 
 
 def test_missing_and_foreign_files_are_named(made):
-    with pytest.raises(DataError, match="should be SSC, but by its checksum it is unidentified"):
+    with pytest.raises(DataError, match="should be the split valid of SSC, but by its checksum it is unidentified"):
         verify("ssc", "valid")
     find_data("ssc", "valid").unlink()
     with pytest.raises(

@@ -89,6 +89,13 @@ def test_recordings_that_cannot_be_used_are_counted_and_named():
         statistics(Made(made.samples[:2]), EVERY_10_MS)
 
 
+def test_a_recording_with_an_impossible_time_is_left_out():
+    made = Made([sample([900_000_000_000_000], [0], 0), sample([1], [2], 2)])
+    found = statistics(made, EVERY_10_MS)
+    assert (found.looked_at, found.frames, found.events) == (1, Spread(1, 1, 1, 1), Spread(1, 1, 1, 1))
+    assert found.errors[0].startswith("made: sample 0: the last event is at 9e+08 s, which makes 90,000,000,001 steps")
+
+
 def test_events_at_time_zero_alone_have_no_rate():
     found = statistics(Made([sample([0, 0], [1, 2], 0)]), EVERY_10_MS)
     assert found.duration_ms == Spread(0, 0, 0, 0)

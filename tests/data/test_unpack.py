@@ -11,7 +11,7 @@ from event_fixtures import FIXTURES
 from snn_delays.data import convert
 from snn_delays.data.catalogue import card, identify
 from snn_delays.data.convert import convert_archive
-from snn_delays.data.unpack import unpack_archive
+from snn_delays.data.unpack import holds, unpack_archive
 from snn_delays.errors import DataError
 
 NMNIST = FIXTURES / "NMNIST"
@@ -139,3 +139,35 @@ def test_zips_inside_a_zip_are_unpacked_into_the_folder_of_the_set(tmp_path, kno
     assert sorted(path.name for path in placed.iterdir()) == ["airplane", "frog"]
     assert len(list(placed.rglob("*.aedat"))) == 20
     assert identify(placed) == "CIFAR10-DVS"
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "nested"])
+def test_a_folder_is_what_its_archive_holds_or_is_not(tmp_path, kind):
+    folder = tmp_path / "made" / "Train"
+    for label in "01":
+        (folder / label).mkdir(parents=True)
+        (folder / label / "a.bin").write_bytes(label.encode() * 10)
+    archive = tmp_path / f"train.{kind}"
+    if kind == "tar":
+        with tarfile.open(archive, "w") as packed:
+            packed.add(folder, "Train")
+    else:
+        inner = tmp_path / "inner.zip"
+        with zipfile.ZipFile(inner, "w") as packed:
+            for file in sorted(folder.rglob("*.bin")):
+                packed.write(file, Path("Train", file.relative_to(folder)))
+        if kind == "zip":
+            inner.rename(archive)
+        else:
+            with zipfile.ZipFile(archive, "w") as packed:
+                packed.write(inner, "inner.zip")
+    assert holds(archive, folder)
+    a, b = (folder / label / "a.bin" for label in "01")
+    a.write_bytes(b.read_bytes())  # same names and sizes
+    assert not holds(archive, folder)
+    a.write_bytes(b"0" * 10)
+    assert holds(archive, folder)
+    a.rename(a.with_name("b.bin"))
+    assert not holds(archive, folder)
+    archive.write_bytes(archive.read_bytes()[:-30])
+    assert not holds(archive, folder)

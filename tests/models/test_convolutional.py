@@ -5,12 +5,13 @@ import torch
 from networks import assert_active, firing_rates
 from torch import Tensor
 
-from snn_delays.errors import ConfigError, ExportError
+from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.export import discretize
 from snn_delays.export.nir import to_nir
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import (
+    LIF,
     BatchNorm,
     BatchNorm2d,
     DelayedConv2d,
@@ -262,3 +263,26 @@ def test_a_diverged_convolution_is_not_made_discrete() -> None:
         network.conv2.synapse.weight[0, 0, 1, 1] = float("nan")
     with pytest.raises(ExportError, match=r"conv2.synapse.weight: 1 of 180 values are not finite"):
         discretize(network)
+
+
+def test_maps_of_another_size_are_refused():
+    network = ConvolutionalClassifier((2, 12, 6), (4,), (), 3, max_delay_steps=2, kernel_size=3)
+    with pytest.raises(ShapeError, match=r"takes maps of \(2, 12, 6\), got an input of shape \(3, 2, 2, 6, 12\)"):
+        network(torch.rand(3, 2, 2, 6, 12))
+    with pytest.raises(ConfigError, match=r"sensor has channels, rows and columns"):
+        ConvolutionalClassifier((2, 8), (4,), (), 3, max_delay_steps=2)
+
+
+@pytest.mark.parametrize("size", [(3,), (3, 3, 7), "3", 3.0, (3.0, 3.0), True])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ConfigError, match="a size is a whole number"):
+        ConvolutionalClassifier((2, 8, 8), (4,), (), 3, max_delay_steps=2, kernel_size=size)
+
+
+def test_a_norm_of_another_width_is_not_folded():
+    for chain in (
+        Sequential(DelayedConv2d(1, 4, 3, max_delay_steps=0), BatchNorm2d(5), LIF(2.0)),
+        Sequential(DelayedLinear(1, 4, max_delay_steps=0), BatchNorm(1), LIF(2.0)),
+    ):
+        with pytest.raises(ExportError, match="follows no synapse it could be folded into"):
+            discretize(chain)

@@ -1,8 +1,9 @@
 """The cochlea: sound in, spikes out, as for the Spiking Heidelberg Digits. Needs the ``audio`` extra."""
 
 from snn_delays.data.cochlea.audio import read_audio
-from snn_delays.data.cochlea.batch import BatchReport, encode_files, find_audio
+from snn_delays.data.cochlea.batch import encode_files, find_audio
 from snn_delays.data.cochlea.encode import Cochlea, encode
 from snn_delays.data.cochlea.labels import label_files
+from snn_delays.data.cochlea.listing import BatchReport
 
 __all__ = ["BatchReport", "Cochlea", "encode", "encode_files", "find_audio", "label_files", "read_audio"]

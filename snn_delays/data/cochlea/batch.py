@@ -5,12 +5,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from csv import writer
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +17,30 @@ import numpy as np
 from snn_delays.data.cochlea.audio import SUFFIXES
 from snn_delays.data.cochlea.encode import Cochlea, fingerprint
 from snn_delays.data.cochlea.extra import need
-from snn_delays.data.cochlea.labels import Labels, label_files
+from snn_delays.data.cochlea.labels import label_files
+from snn_delays.data.cochlea.listing import BatchReport, nameable, unnameable, write_list
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
 from snn_delays.data.shd import write_shd_hdf5
+from snn_delays.data.writing import try_room, writing
 from snn_delays.errors import CheckpointError, ConfigError, DataError
-from snn_delays.files import alone_in, atomic_path, write_text
+from snn_delays.files import alone_in, atomic_path
 
 _VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
 
 
-@dataclass(frozen=True)
-class BatchReport:
-    """What a batch did: recordings written, those of them taken from an earlier run, and (file, reason) of the rest."""
-
-    written: int
-    reused: int
-    failed: tuple[tuple[Path, str], ...]
-
-
 def find_audio(places: Sequence[Path]) -> list[Path]:
     """Files as given, and in the place of a folder all WAV and FLAC files inside it, in the order of their paths.
+
+    Links that lead nowhere are among them, so that whoever encodes them hears of it.
 
     Raises DataError for a folder without any, or if nothing is given.
     """
     files: dict[Path, None] = {}
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            named = (p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in named if p.is_file() or _is_dangling(p))
             if not inside:
                 raise DataError(f"{place} holds no {' or '.join(SUFFIXES)} files")
             files |= dict.fromkeys(inside)
@@ -54,6 +49,10 @@ def find_audio(places: Sequence[Path]) -> list[Path]:
     if not files:
         raise DataError("no recordings are given; name WAV or FLAC files, or folders that hold them")
     return list(files)
+
+
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def encode_files(
@@ -71,11 +70,12 @@ def encode_files(
     Every recording draws from ``seed`` and its own contents: neither order nor ``workers`` (processes; default: all
     cores) change a spike. Finished recordings are kept in the folder ``<out>.parts`` until the file is written, whole
     or not at all; a run that was stopped goes on from there. A recording that cannot be used is left out and reported.
-    Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none.
+    Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none; it is written first, so that
+    it is there whenever ``out`` is.
 
     With more than one worker, a script must guard its own start with ``if __name__ == "__main__"``.
 
-    Raises DataError if ``out`` exists, a class cannot be told, or no recording can be used.
+    Raises DataError if ``out`` exists or cannot be written, a class cannot be told, or no recording can be used.
     """
     cochlea, out, files = cochlea or Cochlea(), Path(out), [Path(file) for file in files]
     if workers is not None and workers < 1:
@@ -86,10 +86,15 @@ def encode_files(
         raise DataError(f"{out} exists already; remove it or name another file")
     for module in ("soundfile", "scipy.special"):
         need(module)
-    found = label_files(files, labels)
+    known = [i for i, file in enumerate(files) if nameable(file)]
+    if not known:
+        raise DataError(f"none of the {len(files)} recordings can be used; the first: {unnameable(files[0])}")
+    found = label_files([files[i] for i in known], labels)
+    classes = dict(zip(known, zip(found.label, found.speaker)))
     parts = out.with_name(out.name + ".parts")
-    parts.mkdir(parents=True, exist_ok=True)
     try:
+        with writing(parts):
+            parts.mkdir(parents=True, exist_ok=True)
         with alone_in(parts):
             job = _Job(parts, cochlea, seed)
             done = _run(job, files, workers or os.cpu_count() or 1, progress)
@@ -97,9 +102,14 @@ def encode_files(
             failed = tuple((file, part.reason) for file, part in zip(files, done) if part.path is None)
             if not good:
                 raise DataError(f"none of the {len(files)} recordings can be used; the first: {failed[0][1]}")
-            samples = (Sample(job.load(done[i].path), found.label[i], found.speaker[i]) for i in good)
-            write_shd_hdf5(out, samples, len(good), found.class_names)
-            _write_list(out.with_name(out.name + ".csv"), files, done, found)
+            samples = (Sample(job.load(done[i].path), *classes[i]) for i in good)
+            listed = out.with_name(out.name + ".csv")
+            with writing(listed):
+                write_list(listed, files, [part.reason for part in done], classes, found.class_names)
+            with writing(out):
+                # Times and channels take half of what they take in the parts; the rest is for HDF5's own tables.
+                try_room(out.parent, sum(part.path.stat().st_size for part in done if part.path) + (64 << 10))
+                write_shd_hdf5(out, samples, len(good), found.class_names)
             shutil.rmtree(parts)
     except CheckpointError as error:
         raise DataError(f"another process is encoding into {out}; wait for it, or name another file") from error
@@ -124,6 +134,10 @@ class _Job:
     seed: int
 
     def __call__(self, file: Path) -> _Part:
+        if not nameable(file):
+            return _Part(None, unnameable(file))
+        if _is_dangling(file):
+            return _Part(None, f"{file} is a link to {os.readlink(file)}, which is not there; mend or remove the link")
         try:
             content = fingerprint(file)
             key = json.dumps([_VERSION, asdict(self.cochlea), self.seed, content.hex()])
@@ -135,7 +149,7 @@ class _Job:
             return _Part(None, str(error))
         except OSError as error:
             return _Part(None, f"cannot read {file}: {error.strerror or error}; check its path and permissions")
-        with atomic_path(part) as temporary, temporary.open("wb") as stream:
+        with writing(part), atomic_path(part) as temporary, temporary.open("wb") as stream:
             np.save(stream, np.stack([events.t_us, events.channel]).astype(np.uint32))
         return _Part(part)
 
@@ -147,7 +161,7 @@ class _Job:
     def _whole(self, part: Path) -> bool:
         try:
             self.load(part)
-        except (OSError, ValueError):  # none yet, or damaged since it was written
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # none yet, or damaged since it was written
             return False
         return True
 
@@ -182,15 +196,3 @@ def _run(job: _Job, files: list[Path], workers: int, progress: Progress | None) 
         finally:
             executor.shutdown(cancel_futures=True)
     return [done[i] for i in range(len(files))]
-
-
-def _write_list(path: Path, files: list[Path], done: list[_Part], found: Labels) -> None:
-    text = StringIO()
-    rows = writer(text, lineterminator="\n")
-    rows.writerow(["sample", "file", "label", "class", "speaker", "error"])
-    sample = 0
-    for file, part, label, speaker in zip(files, done, found.label, found.speaker):
-        number = "" if part.path is None else str(sample)
-        sample += part.path is not None
-        rows.writerow([number, file, label, found.class_names[label], speaker, part.reason])
-    write_text(path, text.getvalue())

@@ -31,8 +31,8 @@ class Cochlea:
     48 kHz sound. Channel 0 is the base of the cochlea, the high frequencies.
 
     ``channels`` places from base to apex. ``window``: the published program multiplies the whole file with a Hann
-    window; ``"none"``, the default, does not, because the window costs a quarter of the spikes, and only without it do
-    the numbers of spikes, and the sizes of the files, come to those of the published set. ``tick_us``: times are
+    window; ``"none"``, the default, does not, because the window costs many of the spikes (see docs/cochlea.md), and
+    only without it do the numbers of spikes come to those of SHD-regenerated. ``tick_us``: times are
     rounded to whole ticks (500 us as in SHD-regenerated); no channel fires twice within 1 ms. ``causal``: the
     published transfer function, with the sign of its inverse DFT, answers before the sound, by up to 20 ms in the low
     channels; ``True`` turns it round, for systems that listen while the sound goes on. ``max_seconds`` and

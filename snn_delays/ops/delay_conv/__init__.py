@@ -14,20 +14,22 @@ from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
 
-STEPS_FOR_A_TAP = 5  # steps of the window that the dense convolution does in the time of one tap of the gather
+# Steps of the window that the dense convolution does in the time of one tap of the gather, by the number of input maps.
+STEPS_FOR_A_TAP, STEPS_BEHIND_MANY_MAPS, MANY_MAPS = 5, 12, 9
 
 
 def rank(backend: str, call: Mapping[str, Any]) -> float:
     """The smallest serves: shared delays take a convolution in space and a product along time; few taps are gathered.
 
-    The rest is left to the dense convolution, which is a good one: on a CPU, a window of 11 steps takes about three
+    The rest is left to the dense convolution, which is a good one: on a CPU, a window of 11 steps takes three to eight
     times as long as a convolution without delays. Unfolding the maps for the linear layer's backends does not pay: the
     unfolding alone takes longer. On a GPU (not run) the first and the last serve, through cuDNN.
     """
     if backend == "gather":
         window = call["max_delay_steps"] + 1
         taps = tap_count(call["delay"], call["sigma"], window - 1, call["taps"])
-        return 1.0 if taps * STEPS_FOR_A_TAP <= window else 3.0
+        steps = STEPS_FOR_A_TAP if call["x"].shape[2] < MANY_MAPS else STEPS_BEHIND_MANY_MAPS
+        return 1.0 if taps * steps <= window else 3.0
     return {"separable": 0.0}.get(backend, 2.0)
 
 

@@ -1,4 +1,4 @@
-"""The delayed convolution on the taps that matter, each a shift of whole maps: whole delays cost what none would."""
+"""The delayed convolution on the taps that matter, each a shift of whole maps."""
 
 from typing import Any, NamedTuple
 
