@@ -41,7 +41,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> N
     finally:
         process.kill()
     assert process.returncode == 130
-    assert errors == "error: interrupted; what was finished is saved, and train continues with --resume\n"
+    assert errors == "error: interrupted; what was finished is saved: start it again, train with --resume\n"
     run = open_run(folder)
     assert checkpoint.latest_epoch(run.checkpoints) >= 2  # type: ignore[operator]
     assert evaluate(run)["test_samples"] == 64

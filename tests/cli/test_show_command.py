@@ -173,7 +173,7 @@ def test_verify_names_what_is_missing_and_what_it_cannot_know(snn: Ok, refused: 
         f"{card('s-mnist').source} and place it there (md5 6bbc9ace898e44ae57da46a324031adb when unpacked). "
         "SNN_DELAYS_DATA moves the folder\n"
     )
-    assert "make it from the recordings of gsc-35 with: python -m" in refused("data", "verify", "gsc-35-cochlea")
+    assert "make it from the recordings of gsc-35 with: snn-delays data" in refused("data", "verify", "gsc-35-cochlea")
     for split, part in card("gsc-35-cochlea").splits.items():
         path = data_path(card("gsc-35-cochlea"), part)
         write_shd_hdf5(path, [Sample(Events([5], [6], 700), 0, 0)], 1)
