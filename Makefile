@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Another build of PyTorch, for a certain GPU or for none: make demo TORCH="torch --index-url URL", URL from pytorch.org.
 TORCH ?= torch
 BIN := .venv/bin
+# Tests of one file share what they set up; more processes than these want more memory than they save time.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test test-all check docs bench env clean
@@ -46,10 +48,10 @@ docs: .venv/.tested
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: check docs
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-all: check docs
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(SPREAD)
 
 bench: .venv/.tested
 	@$(BIN)/snn-delays bench
