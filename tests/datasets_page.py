@@ -46,6 +46,8 @@ def facts(of: Card) -> str:
 
 def rule(of: Card) -> str:
     """The card's validation rule in words."""
+    if "train" not in of.splits:
+        return "none: there is nothing to train on"
     kind = of.validation["rule"]
     if kind == "official":
         return "`official`: its own split `valid`"
