@@ -5,14 +5,16 @@ TORCH ?= torch
 BIN := .venv/bin
 # Tests of one file share what they set up; more processes than these want more memory than they save time.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile
+EXPORTS := .venv-export/exports
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-all check docs bench env clean
+.PHONY: help demo test test-all test-export check docs bench env clean
 
 help:
 	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
 	@echo "make test      lint, types, layers, tests, docs"
 	@echo "make test-all  the same with the long tests"
+	@echo "make test-export  the demo's networks in Brian2, NEST, PyNN, Lava, C and Verilog, spike for spike (half an hour)"
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
 	@echo "make bench     our layers against the packages they replace, timed side by side"
 	@echo "make clean     remove the environment and what was built (runs/ stays)"
@@ -53,8 +55,15 @@ test: check docs
 test-all: check docs
 	@$(BIN)/pytest $(SPREAD)
 
+# Each simulator in an environment of its own; what was made is kept, so a second time is quicker.
+test-export: .venv/.tested
+	@rm -rf $(EXPORTS)
+	@PYTHONPATH=tests $(BIN)/python tests/simulators/cases.py $(EXPORTS)/cases
+	@$(BIN)/python tests/simulators/demo.py .venv-export/runs $(EXPORTS)
+	@$(BIN)/python tests/simulators/run.py $(EXPORTS) --write docs/export.md
+
 bench: .venv/.tested
 	@$(BIN)/snn-delays bench
 
 clean:
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-export site .pytest_cache .mypy_cache .ruff_cache .hypothesis

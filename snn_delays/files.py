@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed otherwise.
+
+    A folder that is there is replaced only if it is empty or holds a file called ``mark``, which says that it was made
+    so; else OSError. The old one is gone only when the new one is in its place.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / mark).exists() or not any(folder.iterdir()))):
+        raise OSError(
+            errno.EEXIST, f"is there already and was not made by this program (it has no {mark})", str(folder)
+        )
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            sync(path)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)  # mkdtemp makes folders private; ours may be shared
+        if folder.exists():
+            before = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+            os.replace(folder, before)
+            os.replace(temporary, folder)
+            shutil.rmtree(before)
+        else:
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:  # the innermost first
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from snn_delays.bench.peers import PublishedNetwork
 from snn_delays.bench.sides import assert_active, assert_close, spikes
 from snn_delays.bench.sizes import Sizes
 from snn_delays.bench.step import Trained, TrainingStep, of_ours, of_peer, published_loss
-from snn_delays.export.discretize import DiscreteNetwork
+from snn_delays.export.network import DiscreteNetwork
 from snn_delays.models import DelayClassifier
 from snn_delays.nn import LIF, DelayedLinear, SpikingModule
 from snn_delays.ops.backends import use_backend

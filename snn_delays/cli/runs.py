@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
 
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
-TRACED_SAMPLES = 3
 RESULTS = Path("experiments/results.csv")
 DEMO_RECIPES = ("demo_no_delays", "demo_fixed_delays", "demo")
+DEMO_FORMATS = ("nir", "c99")
 
 
 @app.command()
@@ -100,20 +100,6 @@ def plot(
 
 
 @app.command()
-def export(
-    run: RunFolder,
-    to: Annotated[str, typer.Option(help="format: nir")] = "nir",
-    out: Annotated[Path | None, typer.Option(help="file; default network.nir in the run folder")] = None,
-    weight_bits: Annotated[int | None, typer.Option(help="put the weights on a grid of so many bits")] = None,
-) -> None:
-    """Write a run's best network, made discrete, for chips and simulators."""
-    from snn_delays.training.runlog import open_run
-
-    for line in _export(open_run(run), to, out, weight_bits):
-        console.print(line)
-
-
-@app.command()
 def stream(
     run: RunFolder,
     samples: Annotated[int, typer.Option(help="validation samples to stream")] = 10,
@@ -131,6 +117,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
 ) -> None:
     """Train without delays, with fixed and with learned delays on bundled spoken digits; evaluate, draw, export."""
+    from snn_delays.cli.export import export_lines
+    from snn_delays.training.export_run import export_run
     from snn_delays.training.figures import draw
 
     results, lines = [], []
@@ -139,7 +127,8 @@ def demo(
         run = _train(name, (), True, out / name, "cpu", 1)
         results.append(_evaluate(run, "cpu"))
     lines += [f"picture  {path}" for path in draw(run)]
-    lines += _export(run, "nir", None, None)
+    for to in DEMO_FORMATS:
+        lines += export_lines(export_run(run, to))
     console.rule("what delays buy")
     _print_results(results)
     for line in [*lines, f"runs     {', '.join(str(out / name) for name in DEMO_RECIPES)}"]:
@@ -177,23 +166,6 @@ def _evaluate(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
 
     with ProgressBar(console) as bar:
         return measure_run(run, on=on, device=device, watcher=bar)
-
-
-def _export(run: "Run", to: str, out: Path | None, weight_bits: int | None) -> list[str]:
-    from snn_delays.errors import ConfigError
-    from snn_delays.export.discretize import discretize
-    from snn_delays.export.nir import write_nir, write_trace
-    from snn_delays.training.evaluate import trained_network
-    from snn_delays.training.sources import selection
-
-    if to != "nir":
-        raise ConfigError(f"unknown format {to!r}; this version writes nir")
-    chosen = selection(run.recipe)
-    network = discretize(trained_network(run, chosen.training), weight_bits=weight_bits)
-    path = write_nir(network, out or run.folder / "network.nir", dt_ms=run.recipe.data.dt_ms)
-    samples = chosen.validation.batch(chosen.valid[:TRACED_SAMPLES], run.recipe.data.tail_steps)
-    trace = write_trace(network, samples.counts.to(next(network.parameters()).dtype), path.with_suffix(".trace.npz"))
-    return [f"{to:<8} {path}", f"trace    {trace}", *(f"         {line}" for line in str(network.report).splitlines())]
 
 
 def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:

@@ -1,13 +1,18 @@
-"""The discrete network: whole delays, folded norms, weights on a grid if asked. What is evaluated is exported."""
+"""From a trained network to the discrete one: whole delays, folded norms, and the numbers of a target if asked."""
 
 import copy
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from snn_delays.errors import ExportError
+from snn_delays.export.convert import canonical
+from snn_delays.export.discrete_synapse import Part, Plan, discrete_synapse, on_grid
+from snn_delays.export.network import DiscreteNetwork, nested
+from snn_delays.export.profiles import Profile, profile
+from snn_delays.export.report import DiscretizationReport, LayerReport
+from snn_delays.export.violations import violations
+from snn_delays.export.whole import whole_neuron
 from snn_delays.nn import (
     LIF,
     BatchNorm,
@@ -19,124 +24,132 @@ from snn_delays.nn import (
     Flatten,
     LeakyIntegrator,
     Pool2d,
-    Sequential,
+    Recurrent,
     SpikingModule,
     layers_of,
 )
-from snn_delays.units import round_delays
+from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.neuron import Neuron
+from snn_delays.nn.quantize import check_grid
 
 
-@dataclass(frozen=True)
-class LayerReport:
-    """What making a synapse discrete changed."""
-
-    name: str
-    synapses: int
-    delays_rounded: int
-    mean_rounding_steps: float
-    max_rounding_steps: float
-    delays_clamped: int
-    taps: str
-    sigma_steps: float
-    norm_folded: bool
-    weight_bits: int | None
-    weight_step: float | None
-    max_weight_error: float
-    weights_zeroed: int
-
-    @property
-    def lossless(self) -> bool:
-        """Whether the layer computes what it did (folding a norm only moves rounding errors)."""
-        return not (self.delays_rounded or self.delays_clamped or self.max_weight_error) and self.taps == "linear"
-
-    def __str__(self) -> str:
-        parts = [
-            f"{self.delays_rounded} delays rounded (by {self.mean_rounding_steps:.3f} steps on average, "
-            f"{self.max_rounding_steps:.3f} at most)"
-        ]
-        if self.delays_clamped:
-            parts.append(f"{self.delays_clamped} delays brought back into the window")
-        if self.taps != "linear":
-            parts.append(f"{self.taps} taps of sigma {self.sigma_steps:.3g} replaced by one tap")
-        if self.norm_folded:
-            parts.append("norm folded")
-        if self.weight_bits is not None:
-            parts.append(
-                f"weights on {self.weight_bits} bits with step {self.weight_step:g}: error {self.max_weight_error:.3g} "
-                f"at most, {self.weights_zeroed} became zero"
-            )
-        return f"{self.name} ({self.synapses} synapses): " + "; ".join(parts if not self.lossless else ["nothing lost"])
-
-
-@dataclass(frozen=True)
-class DiscretizationReport:
-    """What :func:`discretize` lost, layer by layer."""
-
-    layers: tuple[LayerReport, ...]
-
-    @property
-    def lossless(self) -> bool:
-        """Whether the discrete network computes exactly what the network given did."""
-        return all(layer.lossless for layer in self.layers)
-
-    def __str__(self) -> str:
-        return "\n".join(str(layer) for layer in self.layers)
-
-
-class DiscreteNetwork(Sequential):
-    """A network with whole delays and no norms or dropout: evaluated, streamed, drawn and exported.
-
-    A chain of :class:`DelayedLinear` and :class:`DelayedConv2d` (taps "linear", whole delays, nothing trainable),
-    :class:`LIF`, :class:`LeakyIntegrator`, pooling and :class:`Flatten`, under the names of the network it came from.
-    ``report`` says what was lost. Convolutions are evaluated and drawn; streaming and NIR refuse them.
-    """
-
-    def __init__(self, report: DiscretizationReport, **named: SpikingModule) -> None:
-        super().__init__(**named)
-        self.report = report
-        self.requires_grad_(False)
-        self.eval()
-
-
-def discretize(network: SpikingModule, *, weight_bits: int | None = None) -> DiscreteNetwork:
+def discretize(
+    network: SpikingModule,
+    *,
+    target: Profile | str | None = None,
+    weight_bits: int | str | None = None,
+    scale: str | None = None,
+    max_delay_steps: int | None = None,
+    clamp: bool = False,
+    real: bool = False,
+) -> DiscreteNetwork:
     r"""A new network with whole delays, the one on which evaluation, streaming and export run.
 
     Each delay becomes the nearest step (halves to even) within the window and acts through a single tap; each batch
     norm is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped, pooling
-    stays. With ``weight_bits`` each synapse's weights are rounded to ``q s`` with whole ``|q| <= 2^(bits-1) - 1`` and
-    the smallest power of two ``s`` that fits them; sums of such weights are exact in any order. Idempotent;
-    ``network`` stays as it was.
+    stays. With ``weight_bits`` a synapse's weights become whole codes times one step
+    (:func:`snn_delays.nn.quantize.quantize`); recurrent weights share the step of those onto the same neurons. For a
+    target that computes in whole numbers the weights are the codes themselves, and membranes, thresholds, decays and
+    biases whole numbers of its sizes (:class:`snn_delays.nn.fixed_point.FixedPoint`), held in floating point that is
+    exact for them. Idempotent; ``network`` stays as it was.
 
     Args:
         network: a chain of delayed synapses (linear or convolutional), norms, neurons, pooling and dropout, or a
             discrete network.
-        weight_bits: 2 to 16, or None to leave the weights alone.
+        target: the chip or simulator to fit (:mod:`snn_delays.export.profiles`), or None.
+        weight_bits: 2 to 16, ``"ternary"``, or None: the target's default, or what the network was fine-tuned for, or
+            weights as they are.
+        scale: ``"power_of_two"`` or ``"free"``; None takes the target's or the network's, else a power of two, with
+            which sums are exact in any order.
+        max_delay_steps: longest delay to keep, where shorter than the target's.
+        clamp: set delays beyond the limit to it. Otherwise they are an error: nothing is clamped unasked.
+        real: keep real numbers for a target that computes in whole ones; its delays and weights are still kept to.
 
     Raises:
-        ExportError: a layer of another kind, a norm that follows no synapse, or weights or delays that are not finite.
+        ExportError: a layer of another kind, a norm that follows no synapse, weights or delays that are not finite, or
+            what the target cannot hold: delays, resets, thresholds, biases, bits, fan-in.
+        ConfigError: no such target, bits or scale.
     """
-    if weight_bits is not None and not 2 <= weight_bits <= 16:
-        raise ExportError(f"weight_bits must lie in 2..16, got {weight_bits}")
+    plan = _plan(target, weight_bits, scale, max_delay_steps, clamp, real)
     layers = layers_of(network)
-    reports: list[LayerReport] = []
+    if any(isinstance(layer, FixedPointLIF | FixedPointIntegrator) for _, layer in layers):
+        if not isinstance(network, DiscreteNetwork) or target is not None or weight_bits is not None:
+            raise ExportError("the network is in whole numbers already; discretize the one it was made from")
+        return copy.deepcopy(network)
     kept: dict[str, SpikingModule] = {}
+    reports: list[LayerReport] = []
+    waiting: tuple[str, Part] | None = None  # a synapse whose neurons come next
     skip_norm = False
     for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)]):
         if isinstance(layer, DelayedLinear | DelayedConv2d):
+            _settle(waiting, None, plan, kept, reports)
             norm = following if isinstance(following, BatchNorm) and _fits(following, layer) else None
-            kept[name], report = _synapse(name, layer, norm, weight_bits)
-            reports.append(report)
+            waiting = name, discrete_synapse(name, layer, norm, plan)
+            kept[name] = waiting[1].layer
             skip_norm = norm is not None
         elif isinstance(layer, BatchNorm) and skip_norm:
             skip_norm = False
-        elif isinstance(layer, LIF | LeakyIntegrator | Pool2d | Flatten):
+        elif isinstance(layer, LIF | LeakyIntegrator | Recurrent):
+            _settle(waiting, (name, layer), plan, kept, reports)
+            waiting = None
+        elif isinstance(layer, Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
         elif not isinstance(layer, Dropout):
             reason = (
                 "follows no synapse it could be folded into" if isinstance(layer, BatchNorm) else "has no discrete form"
             )
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
-    return DiscreteNetwork(DiscretizationReport(tuple(reports)), **_nested(kept))
+    _settle(waiting, None, plan, kept, reports)
+    made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
+    if plan.whole and not _exact_in_float32(made):
+        made.double()
+    if plan.target is not None:
+        _check_fit(made, plan.target)
+    return made
+
+
+def _plan(
+    target: Profile | str | None, bits: int | str | None, scale: str | None, limit: int | None, clamp: bool, real: bool
+) -> Plan:
+    chip = profile(target) if isinstance(target, str) else target
+    if chip is not None and chip.weight_bits:
+        bits = chip.default_weight_bits if bits is None else bits
+        if bits not in chip.weight_bits and not (bits == "ternary" and max(chip.weight_bits) >= 2):
+            known = ", ".join(map(str, sorted(chip.weight_bits)))
+            raise ExportError(f"{chip.name} has weights of {known} bits, not {bits!r}; choose among them")
+        if scale == "free" and chip.weight_scale == "power_of_two":
+            raise ExportError(f"{chip.name} scales weights by powers of two; ask for scale='power_of_two'")
+        scale = chip.weight_scale if scale is None else scale
+    if bits is not None:
+        check_grid(bits, scale or "power_of_two")
+    if chip is not None and chip.delay_kind == "analog":
+        raise ExportError(f"{chip.name} has analog delays, which no number of steps stands for: {chip.about}")
+    if chip is not None and chip.arithmetic == "other":
+        raise ExportError(f"{chip.name} computes as no network here does, its card serves checks alone: {chip.about}")
+    if limit is not None and limit < 0:
+        raise ExportError(f"max_delay_steps must be >= 0, got {limit}")
+    if chip is not None:
+        longest = chip.max_delay_steps if chip.has_delays else 0
+        limit = longest if limit is None else limit if longest is None else min(limit, longest)
+    whole = chip is not None and chip.arithmetic == "whole" and not real
+    return Plan(chip, whole, bits, scale or "power_of_two", limit, clamp)
+
+
+def _check_fit(network: DiscreteNetwork, target: Profile) -> None:
+    """Raise ExportError with every limit of the target that the network breaks."""
+    broken = violations(canonical(network, dt_ms=1.0), target)
+    if broken:
+        raise ExportError("; ".join(str(violation) for violation in broken))
+
+
+def _exact_in_float32(network: DiscreteNetwork) -> bool:
+    """Whether no current of whole codes reaches 2^24, with inputs of up to 255 events."""
+    sums = (
+        layer.weight.abs().flatten(1).sum(1).max()
+        for _, layer in layers_of(network)
+        if isinstance(layer, DelayedLinear)
+    )
+    return all(float(most) * 255 < 2**24 for most in sums)
 
 
 def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
@@ -144,79 +157,41 @@ def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
     return same_kind and norm.features == synapse.weight.shape[0]
 
 
-def _synapse(
-    name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, weight_bits: int | None
-) -> tuple[DelayedLayer, LayerReport]:
-    weight = layer.weight.detach()
-    bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
-    delay = layer.delay.detach()
-    for what, tensor in (("weight", weight), ("delay", delay), ("bias", bias)):
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise ExportError(
-                f"{name}.{what}: {int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite; "
-                "training diverged, take an earlier checkpoint or lower the learning rate"
-            )
-    if norm is not None:
-        scale, shift = (part.detach() for part in norm.scale_and_shift())
-        if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
-            raise ExportError(f"the norm after {name} has values that are not finite; training diverged")
-        weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
-        bias = shift if bias is None else shift + scale * bias
-    rounded = round_delays(delay)
-    whole = rounded.clamp(0, layer.max_delay_steps)
-    step = None
-    quantised = weight
-    if weight_bits is not None:
-        quantised, step = _on_grid(weight, weight_bits)
-    made = _single_tap(layer, bias is not None).to(weight)
-    with torch.no_grad():
-        made.weight.copy_(quantised)
-        made.delay.copy_(whole)
-        if made.bias is not None and bias is not None:
-            made.bias.copy_(bias)
-    moved = (delay - rounded).abs()
-    return made, LayerReport(
-        name=name,
-        synapses=weight.numel(),
-        delays_rounded=int((moved > 0).sum()),
-        mean_rounding_steps=float(moved.mean()),
-        max_rounding_steps=float(moved.max()),
-        delays_clamped=int((whole != rounded).sum()),
-        taps=layer.taps,
-        sigma_steps=float(layer.sigma),
-        norm_folded=norm is not None,
-        weight_bits=weight_bits,
-        weight_step=step,
-        max_weight_error=float((quantised - weight).abs().max()),
-        weights_zeroed=int(((quantised == 0) & (weight != 0)).sum()),
-    )
-
-
-def _single_tap(layer: DelayedLinear | DelayedConv2d, bias: bool) -> DelayedLayer:
-    """A layer of the same sizes whose delays are whole and not learned."""
-    if isinstance(layer, DelayedConv2d):
-        return DelayedConv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding,
-            max_delay_steps=layer.max_delay_steps, sharing=layer.sharing, taps="linear", learn_delay=False, bias=bias,
-        )  # fmt: skip
-    return DelayedLinear(
-        layer.in_features, layer.out_features, max_delay_steps=layer.max_delay_steps, sharing=layer.sharing,
-        delay_count=layer.delay_count, taps="linear", learn_delay=False, bias=bias,
-    )  # fmt: skip
-
-
-def _on_grid(weight: Tensor, bits: int) -> tuple[Tensor, float]:
-    """Weights as whole multiples of a power of two, and that step."""
-    largest = 2 ** (bits - 1) - 1
-    peak = float(weight.abs().max())
-    step = 2.0 ** math.ceil(math.log2(peak / largest)) if peak > 0 else 1.0
-    return torch.round(weight / step) * step, step
-
-
-def _nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:
-    """Layers by dotted name as chains within chains."""
-    groups: dict[str, dict[str, SpikingModule]] = {}
-    for name, layer in layers.items():
-        head, _, rest = name.partition(".")
-        groups.setdefault(head, {})[rest] = layer
-    return {head: inside[""] if "" in inside else Sequential(**_nested(inside)) for head, inside in groups.items()}
+def _settle(
+    waiting: tuple[str, Part] | None,
+    neurons: tuple[str, Neuron] | None,
+    plan: Plan,
+    kept: dict[str, SpikingModule],
+    reports: list[LayerReport],
+) -> None:
+    """Put a synapse's weights on their grid, with its neurons' recurrent ones, and the neurons into whole numbers."""
+    if waiting is None:
+        if neurons is not None:
+            if plan.whole or isinstance(neurons[1], Recurrent):
+                raise ExportError(f"{neurons[0]!r} follows no synapse")
+            kept[neurons[0]] = copy.deepcopy(neurons[1])
+        return
+    name, part = waiting
+    parts = [part]
+    neuron = None if neurons is None else neurons[1]
+    if isinstance(neuron, Recurrent):
+        parts.append(discrete_synapse(f"{neurons[0]}.synapse", neuron.synapse, None, plan))  # type: ignore[index]
+        neuron = neuron.neuron
+    if plan.whole and not isinstance(neuron, LIF | LeakyIntegrator):
+        raise ExportError(f"{name!r} has no neurons behind it, whose units its weights could be in")
+    on_grid(parts, plan)
+    reports += [one.report for one in parts]
+    if neurons is None or neuron is None:
+        return
+    if plan.whole:
+        assert plan.target is not None
+        assert isinstance(neuron, LIF | LeakyIntegrator)
+        bits = part.bits if isinstance(part.bits, int) else min(b for b in plan.target.weight_bits if b >= 2)
+        bias = part.layer.bias
+        current = torch.zeros(len(part.layer.weight)) if bias is None else bias.detach()
+        made, changes = whole_neuron(name, neuron, current, plan.target, bits=bits, step=part.step)
+        part.layer.bias = None
+        reports[-len(parts)] = replace(part.report, neuron=changes)
+    else:
+        made = copy.deepcopy(neuron)  # type: ignore[assignment]
+    kept[neurons[0]] = made if len(parts) == 1 else Recurrent(parts[1].layer, made)  # type: ignore[arg-type]

@@ -1,118 +1,186 @@
-"""The discrete network as a NIR graph of standard nodes, written and read; and a trace to check simulators with."""
+"""The canonical network as a NIR graph of standard nodes, in two encodings of its delays; written and read."""
+
+from __future__ import annotations
 
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nir
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
-from snn_delays.export.discretize import DiscreteNetwork
+from snn_delays.errors import ConfigError, DataError, ExportError
+from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+from snn_delays.export.trace import Trace
 from snn_delays.files import atomic_path
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, layers_of, record
 
-Nodes = dict[str, nir.NIRNode]
+ENCODINGS = ("gather", "branch")
+Chain = list[tuple[str, nir.NIRNode]]
+
+README = """\
+A spiking network with synaptic delays as a NIR graph ({encoding} encoding), times in ms, one step is {dt_ms} ms.
+
+network.nir   the graph, HDF5, standard nodes only (nir >= 1.0.6)
+network.npz   the same network, lossless; golden.npz: {samples} samples and what each population made of them
+
+Check the graph against the golden samples, with snn_delays installed:
+
+    from snn_delays.export.canonical import read_network
+    from snn_delays.export.nir import read_nir
+    from snn_delays.export.nir_interpreter import interpret
+    from snn_delays.export.trace import first_mismatch, read_trace
+
+    trace = read_trace("golden.npz")
+    print(first_mismatch(read_network("network.npz"), trace, interpret(read_nir("network.nir"), trace.counts)))
+
+None: all is equal. Seen working: nir 1.0.8 with this interpreter, and sc-neurocore 3.16.0, which reads nir.Delay but
+adds a step to every loop. spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0 and nirtorch 2.6 do not read nir.Delay. NIR
+fires at v > threshold; metadata of a population say "ge" where it fires at v >= threshold. No chip was run.
+"""
 
 
-def to_nir(network: DiscreteNetwork, *, dt_ms: float) -> nir.NIRGraph:
-    r"""A discrete network, delays included, as a chain of standard NIR nodes.
+def refuses(network: CanonicalNetwork) -> str | None:
+    """Why NIR cannot hold the network, in which population, and what to do; None if it can."""
+    taken: set[str] = set()
+    for population in network.populations:
+        name, numbers = population.name, population.arithmetic
+        if not isinstance(numbers, Membrane):
+            return (
+                f"{name} computes in whole numbers, NIR's neurons in real ones: export the network with its weights on "
+                "a grid and real neurons"
+            )
+        if population.fires and numbers.reset != "hard":
+            return (
+                f"{name} has a {numbers.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
+            )
+        for what in ("tau_steps", "threshold", "v_reset"):
+            if not math.isfinite(getattr(numbers, what)):
+                return f"{name}.{what} is {getattr(numbers, what)}, NIR needs a finite number"
+        if not name or "/" in name:
+            return f"population {name!r}: HDF5 takes a name with '/' for a path; rename the layer"
+        if name in taken:
+            return f"two populations are called {name!r}; rename one"
+        taken.add(name)
+    return None if network.populations else "the network has no populations"
 
-    NIR's Delay has one delay for each channel. So a synapse becomes ``copy -> delay -> weight`` ("gather"): a 0/1
-    Linear copies a source once for each of the K distinct pairs (source, delay) whose weight is not zero, a Delay
-    delays each copy, a Linear (Affine with a bias) of out x K weighs them. Synapses that share source, delay and target
-    add up. Where every source has one delay (axonal) there are no copies; where all delays are zero only the Linear is
-    left. Neurons are integrated by forward Euler in steps of ``dt_ms``,
+
+def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGraph:
+    r"""A canonical network, delays and recurrence included, as standard NIR nodes.
+
+    NIR's Delay has one delay for each channel. A synapse becomes one of
+
+    - ``"gather"``: ``copy -> delay -> weight``. A 0/1 Linear copies a source once for each of the K distinct pairs
+      (source, delay), a Delay delays each copy, a Linear of out x K weighs them. Where every source has one delay there
+      are no copies; where dendrites share delays and every target has one, the Delay stands behind the weights; where
+      all delays are zero only the Linear is left.
+    - ``"branch"``: for each distinct delay ``d`` a Delay of all sources and a Linear of the weights that have it; they
+      add up at the neurons.
+
+    Recurrent synapses are written so too, from the neurons back to themselves, through a Delay of at least a step. A
+    bias makes the last Linear of a synapse an Affine (of one branch alone; behind delayed weights it is an Affine of
+    its own). Synapses that share source, target and delay become one, their weights added. Neurons are integrated by
+    forward Euler in steps of dt,
 
     .. math:: v \leftarrow v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
 
     with ``tau = tau_steps * dt``, ``v_leak = v_reset``, and ``r = 1`` for ``decay_input``, else ``r = tau / dt``.
     Membranes start at ``v_leak``, delay lines empty.
 
-    A layer's node bears its name (``hidden1.synapse``, ``hidden1.neuron``), a synapse's other nodes end in ``.copy``
-    and ``.delay``. Times (``tau``, ``delay``) are in ms, as NIR's documentation has them. Weights are float32 where
-    that holds them exactly, else float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``,
-    ``layers`` (a JSON list); of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone says ``gt``) and ``reset``.
+    Neurons bear their population's name, the nodes before them that and ``.copy``, ``.delay``, ``.weight``, ``.bias``
+    (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Times are
+    in ms, as NIR's documentation has them. Weights are float32 where that holds all of the network's exactly, else
+    float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``, and ``snn_delays``, a JSON text of
+    what the nodes do not say; of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone says ``gt``) and ``reset``.
+    Nothing but the tie at the threshold depends on metadata.
 
     Args:
-        network: what :func:`snn_delays.export.discretize` returned.
-        dt_ms: length of a step.
+        network: the canonical form, in real numbers.
+        encoding: ``"gather"`` or ``"branch"``.
 
     Raises:
-        ConfigError: ``dt_ms`` is not a positive number.
-        ExportError: not a discrete network, soft reset (NIR has no field for it), values that are not finite, delays
-            that are not whole steps in the window, or names and widths that make no graph.
+        ConfigError: no such encoding.
+        ExportError: not the canonical form; what :func:`refuses` says, or what makes the network impossible.
 
     Source: Pedersen et al., Nature Communications 2024 (NIR); node equations of nir 1.0.8.
     """
-    if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
-    if not isinstance(network, DiscreteNetwork):
-        raise ExportError(f"NIR takes a discrete network, got a {type(network).__name__}; pass discretize(network)")
-    layers = layers_of(network)
-    for name, layer in layers:
-        if not isinstance(layer, DelayedLinear | LIF | LeakyIntegrator):
-            raise ExportError(
-                f"layer {name!r} ({type(layer).__name__}) has no NIR node; only DelayedLinear, LIF and LeakyIntegrator "
-                "are exported"
-            )
-    inputs = next((layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear)), None)
-    if inputs is None:
-        raise ExportError("the network has no synapse, so nothing says how many inputs it has")
-    inside: Nodes = {}
-    width = inputs
-    for name, layer in layers:
-        if "/" in name:
-            raise ExportError(f"layer {name!r}: HDF5 takes a name with '/' for a path; rename the layer")
-        if isinstance(layer, DelayedLinear):
-            if layer.in_features != width:
-                raise ExportError(f"{name} takes {layer.in_features} inputs, the layer before it has {width} outputs")
-            inside |= _synapse(name, layer, dt_ms)
-            width = layer.out_features
-        elif isinstance(layer, LIF | LeakyIntegrator):
-            inside[name] = _neuron(name, layer, width, dt_ms)
-    nodes: Nodes = {
-        _free("input", inside): nir.Input({"input": np.array([inputs])}),
-        **inside,
-        _free("output", inside): nir.Output({"output": np.array([width])}),
-    }
-    names = list(nodes)
+    if encoding not in ENCODINGS:
+        raise ConfigError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    if not isinstance(network, CanonicalNetwork):
+        raise ExportError(
+            f"NIR takes the canonical form, got a {type(network).__name__}; pass canonical(network, dt_ms=)"
+        )
+    if reason := refuses(network):
+        raise ExportError(reason)
+    check(network)
+    names = {population.name for population in network.populations}
+    before, last = _free("input", names), _free("output", names)
+    nodes: dict[str, nir.NIRNode] = {before: nir.Input({"input": np.array([network.inputs])})}
+    edges: list[tuple[str, str]] = []
+    dtype = _dtype(network)
+    for population in network.populations:
+        name, dt_ms = population.name, network.dt_ms
+        chains = [(before, chain) for chain in _chains(name, population.synapses, population.bias, encoding, dt_ms)]
+        if population.recurrent is not None:
+            back = _chains(f"{name}.recurrent", population.recurrent, None, encoding, dt_ms)
+            chains += [(name, chain) for chain in back]
+        for source, chain in chains:
+            for inner, node in chain:
+                _cast(node, dtype)
+                _add(nodes, inner, node)
+            edges += pairwise([source, *(inner for inner, _ in chain), name])
+        assert isinstance(population.arithmetic, Membrane)
+        _add(nodes, name, neuron_node(population.arithmetic, population.fires, population.size, dt_ms))
+        before = name
+    _add(nodes, last, nir.Output({"output": np.array([network.populations[-1].size])}))
+    edges.append((before, last))
     metadata = {
-        "dt": float(dt_ms),
+        "dt": float(network.dt_ms),
         "time_unit": "ms",
-        "encoding": "gather",
+        "encoding": encoding,
         "scheme": "forward_euler",
-        "layers": json.dumps([name for name, _ in layers]),
+        "snn_delays": json.dumps({"populations": [_outline(p) for p in network.populations], "notes": network.notes}),
     }
-    return nir.NIRGraph(nodes, list(pairwise(names)), metadata=metadata)
+    return nir.NIRGraph(nodes, edges, metadata=metadata)
+
+
+def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, encoding: str = "gather") -> None:
+    """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
+    write_nir(network, folder / "network.nir", encoding=encoding)
+    text = README.format(encoding=encoding, dt_ms=f"{network.dt_ms:g}", samples=trace.samples)
+    (folder / "README.txt").write_text(text, encoding="utf-8")
 
 
 def write_nir(
-    network: DiscreteNetwork, path: str | Path, *, dt_ms: float, metadata: Mapping[str, Any] | None = None
+    network: CanonicalNetwork,
+    path: str | Path,
+    *,
+    encoding: str = "gather",
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the graph of :func:`to_nir` to a file, whole or not at all.
 
     Args:
-        network: what :func:`snn_delays.export.discretize` returned.
+        network: the canonical form, in real numbers.
         path: the file; folders are made, a file that is there is replaced.
-        dt_ms: length of a step.
+        encoding: ``"gather"`` or ``"branch"``.
         metadata: strings, numbers or arrays to add to the graph's metadata under names of their own.
 
     Returns:
         ``path``.
 
     Raises:
+        ConfigError: no such encoding.
         ExportError: as :func:`to_nir`; metadata that NIR cannot hold or that would hide ours; a file that cannot be
             written.
     """
     path = Path(path)
-    graph = to_nir(network, dt_ms=dt_ms)
+    graph = to_nir(network, encoding=encoding)
     for name, value in (metadata or {}).items():
         if name in graph.metadata or "/" in name or not name:
             raise ExportError(f"metadata {name!r}: the name is taken or not legal in HDF5; choose another")
@@ -126,7 +194,11 @@ def write_nir(
     # Through memory: HDF5 leaves its handles in disorder when a disk fills up beneath it.
     buffer = io.BytesIO()
     nir.write(buffer, graph)
-    _write(path, buffer.getvalue(), "the NIR graph")
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise ExportError(f"the NIR graph cannot be written to {path}: {error.strerror or error}") from error
     return path
 
 
@@ -149,113 +221,121 @@ def read_nir(path: str | Path) -> nir.NIRGraph:
     return graph
 
 
-def write_trace(network: DiscreteNetwork, x: Tensor, path: str | Path) -> Path:
-    """Run samples through the network and write what goes in and comes out, for checking another simulator.
+def neuron_node(numbers: Membrane, fires: bool, size: int, dt: float) -> nir.NIRNode:
+    """The LIF or LI node of ``size`` neurons in steps of ``dt``."""
 
-    An ``.npz`` of arrays ``[time, sample, neuron]``: ``input``, the counts given; under the name of each LIF its
-    spikes (uint8) and of each leaky integrator its membranes, which are the names of the NIR nodes.
+    def each(value: float) -> NDArray[np.float64]:
+        return np.full(size, float(value))
 
-    Args:
-        network: what :func:`snn_delays.export.discretize` returned.
-        x: input counts, ``[time, sample, in_features]``, of any dtype.
-        path: the file, as ``network_trace.npz``.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        ShapeError: ``x`` has not three axes.
-        ExportError: the file cannot be written.
-    """
-    path = Path(path)
-    if x.ndim != 3:
-        raise ShapeError(f"the trace's input must be [time, sample, in_features], got shape {tuple(x.shape)}")
-    with torch.no_grad():
-        outputs = record(network, x.to(next(network.parameters(), x)))
-    arrays = {_free("input", outputs): x.cpu().numpy()}
-    for name, layer in layers_of(network):
-        if isinstance(layer, LIF | LeakyIntegrator):
-            values = outputs[name].cpu().numpy()
-            arrays[name] = values.astype(np.uint8) if isinstance(layer, LIF) else values
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    _write(path, buffer.getvalue(), "the trace")
-    return path
-
-
-def _synapse(name: str, layer: DelayedLinear, dt_ms: float) -> Nodes:
-    parts = {what: part.detach().cpu().double().numpy() for what, part in layer.named_parameters()}
-    for what, part in parts.items():
-        if not np.isfinite(part).all():
-            bad = int((~np.isfinite(part)).sum())
-            raise ExportError(f"{name}.{what}: {bad} of {part.size} values are not finite; export a sound checkpoint")
-    weight, delay, bias = parts["weight"], parts["delay"], parts.get("bias")
-    whole = np.rint(delay).astype(np.int64)
-    outside = (whole != delay) | (whole < 0) | (whole > layer.max_delay_steps)
-    if outside.any():
-        raise ExportError(
-            f"{name}.delay: {int(outside.sum())} of {whole.size} delays are not whole steps in "
-            f"0..{layer.max_delay_steps}; export what discretize() returned, unchanged"
-        )
-    if layer.taps != "linear":
-        raise ExportError(f"{name} spreads its delays by {layer.taps} taps; export what discretize() returned")
-    target, source, synapse = np.nonzero(weight)
-    steps = np.broadcast_to(whole, weight.shape)[target, source, synapse]
-    values = weight[target, source, synapse]
-    nodes: Nodes = {}
-    if not steps.any():
-        columns, column = layer.in_features, source
-    elif len(np.unique(pair := source * (steps.max() + 1) + steps)) == len(np.unique(source)):
-        columns, column = layer.in_features, source
-        axonal = np.zeros(columns, np.int64)
-        axonal[source] = steps
-        nodes[f"{name}.delay"] = nir.Delay(axonal * dt_ms)
-    else:
-        pairs, column = np.unique(pair, return_inverse=True)
-        columns = len(pairs)
-        copies = np.zeros((columns, layer.in_features), np.float32)
-        copies[np.arange(columns), pairs // (steps.max() + 1)] = 1
-        nodes[f"{name}.copy"] = nir.Linear(copies)
-        nodes[f"{name}.delay"] = nir.Delay(pairs % (steps.max() + 1) * dt_ms)
-    matrix = np.zeros((layer.out_features, columns))
-    np.add.at(matrix, (target, column), values)
-    parameters = [matrix] if bias is None else [matrix, bias]
-    if all(np.array_equal(part, part.astype(np.float32)) for part in parameters):
-        parameters = [part.astype(np.float32) for part in parameters]
-    nodes[name] = (nir.Linear if bias is None else nir.Affine)(*parameters)
-    return nodes
-
-
-def _neuron(name: str, layer: LIF | LeakyIntegrator, width: int, dt_ms: float) -> nir.NIRNode:
-    def each(what: str, value: float) -> np.ndarray:
-        if not math.isfinite(value):
-            raise ExportError(f"{name}.{what} is {value}, NIR needs a finite number")
-        return np.full(width, float(value))
-
-    tau = each("tau_steps", layer.tau_steps) * dt_ms
+    tau = each(numbers.tau_steps) * dt
     # Divided as a reader will divide, so that its gain r dt / tau is exactly one.
-    r = np.ones(width) if layer.decay_input else tau / dt_ms
-    if isinstance(layer, LeakyIntegrator):
-        return nir.LI(tau=tau, r=r, v_leak=np.zeros(width))
-    if layer.reset != "hard":
-        raise ExportError(
-            f"{name} has a {layer.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
-        )
-    v_reset = each("v_reset", layer.v_reset)
+    r = each(1) if numbers.decay_input else tau / dt
+    if not fires:
+        return nir.LI(tau=tau, r=r, v_leak=each(numbers.v_reset))
     return nir.LIF(
-        tau=tau, r=r, v_leak=v_reset, v_threshold=each("threshold", layer.threshold), v_reset=v_reset.copy(),
-        metadata={"threshold_op": "gt" if layer.strict else "ge", "reset": "hard"},
+        tau=tau, r=r, v_leak=each(numbers.v_reset), v_threshold=each(numbers.threshold), v_reset=each(numbers.v_reset),
+        metadata={"threshold_op": "gt" if numbers.strict else "ge", "reset": "hard"},
     )  # fmt: skip
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """A name for a node that no layer bears."""
+def merged(synapses: Synapses) -> Synapses:
+    """The same synapses, those that share source, target and delay as one, their weights added."""
+    if not len(synapses):
+        return synapses
+    same = np.stack([synapses.source, synapses.target, synapses.delay_steps])
+    first = np.flatnonzero(np.append(True, np.diff(same).any(0)))
+    weight = np.add.reduceat(synapses.weight, first)
+    source, target, delay = same[:, first]
+    return Synapses.sorted(synapses.sources, synapses.targets, source, target, delay, weight, synapses.sharing)
+
+
+def one_delay_each(neuron: NDArray[Any], delay_steps: NDArray[Any], size: int, least: int = 0) -> NDArray[Any] | None:
+    """The delay of every neuron's synapses if each neuron has but one, ``least`` where it has no synapse."""
+    delay = np.full(size, least)
+    delay[neuron] = delay_steps
+    return delay if np.array_equal(delay[neuron], delay_steps) else None
+
+
+def _chains(
+    prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, encoding: str, dt_ms: float
+) -> Iterator[Chain]:
+    """The nodes between two populations (bias given) or from one back to itself, path by path."""
+    synapses = merged(synapses)
+    # Even a loop without synapses must hold a delay, for it is a loop.
+    least = 1 if bias is None else 0
+    constant = bias if bias is not None and bias.any() else None
+    if encoding == "gather":
+        yield _gathered(prefix, synapses, constant, least, dt_ms)
+        return
+    for steps in np.unique(synapses.delay_steps) if len(synapses) else [least]:
+        here = synapses.delay_steps == steps
+        matrix = np.zeros((synapses.targets, synapses.sources))
+        matrix[synapses.target[here], synapses.source[here]] = synapses.weight[here]
+        delay: Chain = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt_ms)))]
+        yield [*(delay if steps else []), (f"{prefix}.weight{steps}", _weights(matrix, constant))]
+        constant = None
+
+
+def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, least: int, dt_ms: float) -> Chain:
+    steps, column, columns = synapses.delay_steps, synapses.source, synapses.sources
+    before: Chain = []
+    behind: Chain = []
+    of_target = one_delay_each(synapses.target, steps, synapses.targets, least)
+    of_source = one_delay_each(column, steps, columns, least)
+    if not steps.any() and not least:
+        pass
+    elif synapses.sharing == "dendrite" and of_target is not None:
+        behind.append((f"{prefix}.delay", nir.Delay(of_target * dt_ms)))
+        if bias is not None:  # in front of the delay it would act late
+            behind.append((f"{prefix}.bias", nir.Affine(np.eye(synapses.targets), bias)))
+            bias = None
+    elif of_source is not None:
+        before.append((f"{prefix}.delay", nir.Delay(of_source * dt_ms)))
+    else:
+        pair = column * np.int64(steps.max() + 1) + steps
+        pairs, column = np.unique(pair, return_inverse=True)
+        columns = len(pairs)
+        source, delay = np.divmod(pairs, steps.max() + 1)
+        copies = np.zeros((columns, synapses.sources))
+        copies[np.arange(columns), source] = 1
+        before += [(f"{prefix}.copy", nir.Linear(copies)), (f"{prefix}.delay", nir.Delay(delay * dt_ms))]
+    matrix = np.zeros((synapses.targets, columns))
+    matrix[synapses.target, column] = synapses.weight
+    return [*before, (f"{prefix}.weight", _weights(matrix, bias)), *behind]
+
+
+def _weights(matrix: NDArray[np.float64], bias: NDArray[np.float64] | None) -> nir.NIRNode:
+    return nir.Linear(matrix) if bias is None else nir.Affine(matrix, bias)
+
+
+def _dtype(network: CanonicalNetwork) -> type:
+    """One for the whole graph: readers in torch do not mix them."""
+    values = [population.bias for population in network.populations]
+    values += [merged(synapses).weight for _, synapses in network.all_synapses()]
+    return np.float32 if all(np.array_equal(v, v.astype(np.float32)) for v in values) else np.float64
+
+
+def _cast(node: nir.NIRNode, dtype: type) -> None:
+    for what in ("weight", "bias"):
+        if hasattr(node, what):
+            setattr(node, what, getattr(node, what).astype(dtype))
+
+
+def _outline(population: Population) -> dict[str, Any]:
+    return {
+        "name": population.name,
+        "sharing": population.synapses.sharing,
+        "recurrent": None if population.recurrent is None else population.recurrent.sharing,
+        "numbers": asdict(population.arithmetic),
+    }
+
+
+def _add(nodes: dict[str, nir.NIRNode], name: str, node: nir.NIRNode) -> None:
+    if name in nodes:
+        raise ExportError(f"two nodes would be called {name!r}; rename a population")
+    nodes[name] = node
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name for a node that no population bears."""
     return name if name not in taken else _free(f"{name}_", taken)
-
-
-def _write(path: Path, content: bytes, what: str) -> None:
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise ExportError(f"{what} cannot be written to {path}: {error.strerror or error}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,15 @@ Array = NDArray[np.float64]
 Step = Callable[[Array], Array]
 
 
-def interpret(graph: nir.NIRGraph, x: ArrayLike, *, dt: float | None = None) -> dict[str, Array]:
-    r"""Run one sample through a NIR graph, step by step in float64.
+def interpret(
+    graph: nir.NIRGraph, x: ArrayLike, *, dt: float | None = None, keep: Collection[str] | None = None
+) -> dict[str, Array]:
+    r"""Run samples through a NIR graph, step by step in float64.
 
-    Knows Input, Linear, Affine, Delay, LIF, LI and Output, in any graph without cycles; several edges into a node add
-    up. In step t a node sees what the nodes before it put out in step t. Neurons move by forward Euler from ``v_leak``,
+    Knows Input, Linear, Affine, Delay, LIF, LI and Output; several edges into a node add up. In step t a node sees what
+    the nodes before it put out in step t. A Delay whose delays are all at least one step puts out what it was given
+    earlier, so cycles that pass through one are run; other cycles have no order. Neurons move by forward Euler from
+    ``v_leak``,
 
     .. math:: h = v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
 
@@ -30,71 +35,98 @@ def interpret(graph: nir.NIRGraph, x: ArrayLike, *, dt: float | None = None) -> 
 
     Args:
         graph: from :func:`snn_delays.export.nir.to_nir` or ``read_nir``, or another tool's.
-        x: input, ``[time, channel]``.
+        x: input, ``[time, channel]`` or ``[time, sample, channel]``.
         dt: length of a step in the graph's unit of time; None takes it from the graph's metadata.
+        keep: nodes whose outputs are wanted; None: all. A wide graph has many.
 
     Returns:
-        For each node, in the order they run, ``[time, channel]``: spikes of a LIF, membranes of an LI.
+        For each node, in the order they run, ``[time, channel]`` or ``[time, sample, channel]``: spikes of a LIF,
+        membranes of an LI.
 
     Raises:
-        DataError: a node of another kind, a cycle, not exactly one Input, no ``dt``, a delay that is not whole steps,
-            a reset that is not NIR's, or an input that is not finite.
+        DataError: a node of another kind, a cycle without such a Delay, not exactly one Input, no ``dt``, a delay that
+            is not whole steps, a reset that is not NIR's, or an input that is not finite.
         ShapeError: ``x`` does not fit the Input.
     """
     dt = float(graph.metadata.get("dt", np.nan) if dt is None else dt)
     if not (np.isfinite(dt) and dt > 0):
         raise DataError("the graph's metadata have no dt, the length of a step; pass dt=")
-    order, sources = _order(graph)
-    entries = [name for name in order if type(graph.nodes[name]).__name__ == "Input"]
-    if len(entries) != 1:
-        raise DataError(f"the graph has {len(entries)} Input nodes, expected one")
-    x = np.asarray(x, np.float64)
-    channels = tuple(int(n) for n in graph.nodes[entries[0]].output_type["output"])
-    if x.ndim != 2 or x.shape[1:] != channels:
-        raise ShapeError(f"the input has shape {x.shape}, the graph takes [time, {', '.join(map(str, channels))}]")
-    if not np.isfinite(x).all():
-        raise DataError("the input has values that are not finite")
-    steps = {name: _step(name, graph.nodes[name], graph.metadata, dt) for name in order}
-    outputs: dict[str, list[Array]] = {name: [] for name in order}
-    for now in x:
-        for name in order:
-            incoming = now if name == entries[0] else sum(outputs[source][-1] for source in sources[name])
-            outputs[name].append(steps[name](np.asarray(incoming)))
-    return {
-        name: np.array(values).reshape(len(x), *(int(n) for n in graph.nodes[name].output_type["output"]))
-        for name, values in outputs.items()
-    }
-
-
-def _order(graph: nir.NIRGraph) -> tuple[list[str], dict[str, list[str]]]:
-    """Nodes so that each comes after those it hears, and whom it hears."""
     sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
         sources[target].append(source)
-    order: list[str] = []
-    while len(order) < len(sources):
-        ready = [name for name in sources if name not in order and all(source in order for source in sources[name])]
-        if not ready:
-            raise DataError(f"the graph has a cycle through {', '.join(sorted(set(sources) - set(order)))}")
-        order += ready
-    return order, sources
+    entry = _entry(graph, sources)
+    x = np.asarray(x, np.float64)
+    channels = tuple(int(n) for n in graph.nodes[entry].output_type["output"])
+    if x.ndim not in (2, 3) or x.shape[-1:] != channels:
+        wanted = ", ".join(map(str, channels))
+        raise ShapeError(f"the input has shape {x.shape}, the graph takes [time, {wanted}] or [time, sample, {wanted}]")
+    if not np.isfinite(x).all():
+        raise DataError("the input has values that are not finite")
+    samples = x[:, None] if x.ndim == 2 else x
+    lines = {name: _Line(name, node, dt, samples) for name, node in graph.nodes.items() if _kind(node) == "Delay"}
+    ahead = [name for name, line in lines.items() if line.lags.min(initial=1) >= 1]
+    order = _order({name: [] if name in ahead else heard for name, heard in sources.items()})
+    steps = {name: _step(name, graph, lines, dt) for name in order}
+    outputs: dict[str, list[Array]] = {name: [] for name in order if keep is None or name in keep}
+    for now in samples:
+        values: dict[str, Array] = {entry: now}
+        for name in order:
+            if name in ahead:
+                values[name] = lines[name].read()
+            elif name != entry:
+                values[name] = steps[name](_sum(values, sources[name]))
+        for name in ahead:
+            lines[name].write(_sum(values, sources[name]))
+        for name, kept in outputs.items():
+            kept.append(values[name])
+    return {
+        name: np.array(kept).reshape(*x.shape[:-1], *(int(n) for n in graph.nodes[name].output_type["output"]))
+        for name, kept in outputs.items()
+    }
 
 
-def _step(name: str, node: Any, graph_metadata: dict[str, Any], dt: float) -> Step:
-    """What the node does in one step; its state lives in the function."""
-    kind = type(node).__name__
+def _kind(node: Any) -> str:
+    return type(node).__name__
+
+
+def _sum(values: dict[str, Array], names: list[str]) -> Array:
+    return np.asarray(sum(values[name] for name in names))
+
+
+def _entry(graph: nir.NIRGraph, sources: dict[str, list[str]]) -> str:
+    entries = [name for name, node in graph.nodes.items() if _kind(node) == "Input"]
+    if len(entries) != 1:
+        raise DataError(f"the graph has {len(entries)} Input nodes, expected one")
+    deaf = [name for name, heard in sources.items() if not heard and name != entries[0]]
+    if deaf:
+        raise DataError(f"no edge leads to node {deaf[0]!r}")
+    return entries[0]
+
+
+def _order(sources: dict[str, list[str]]) -> list[str]:
+    """Nodes so that each comes after those it hears."""
+    try:
+        return list(TopologicalSorter(sources).static_order())
+    except CycleError as error:
+        raise DataError(
+            f"the graph has a cycle through {', '.join(error.args[1][:-1])} without a Delay of at least one step"
+        ) from None
+
+
+def _step(name: str, graph: nir.NIRGraph, lines: dict[str, _Line], dt: float) -> Step:
+    """What the node does in one step to ``[sample, channel]``; its state lives in the function."""
+    node = graph.nodes[name]
+    kind = _kind(node)
     if kind in ("Input", "Output"):
         return lambda x: x
     if kind in ("Linear", "Affine"):
-        weight = np.asarray(node.weight, np.float64)
-        bias = np.asarray(node.bias, np.float64) if kind == "Affine" else 0.0
-        return lambda x: weight @ x + bias
+        return _linear(node.weight, node.bias if kind == "Affine" else np.zeros(1))
     if kind == "Delay":
-        return _delay(name, np.asarray(node.delay, np.float64) / dt)
+        return lines[name].step
     if kind in ("LIF", "LI"):
         fires = None
         if kind == "LIF":
-            wanted = {**graph_metadata, **node.metadata}
+            wanted = {**graph.metadata, **node.metadata}
             if (reset := wanted.get("reset", "hard")) != "hard":
                 raise DataError(f"node {name!r} asks for a {reset!r} reset; NIR's LIF is set to v_reset")
             operations = {"gt": np.greater, "ge": np.greater_equal}
@@ -105,22 +137,47 @@ def _step(name: str, node: Any, graph_metadata: dict[str, Any], dt: float) -> St
     raise DataError(f"node {name!r} is a {kind}; known are Input, Linear, Affine, Delay, LIF, LI and Output")
 
 
-def _delay(name: str, delay_steps: Array) -> Step:
-    whole = np.rint(delay_steps)
-    if not (np.abs(delay_steps - whole) < 1e-6).all() or (whole < 0).any():
-        raise DataError(f"node {name!r} has delays that are not whole steps >= 0 of dt")
-    lags, channels = whole.astype(np.int64), np.arange(len(whole))
-    line = np.zeros((int(lags.max(initial=0)) + 1, len(lags)))
-    t = 0
+def _linear(weight: ArrayLike, bias: ArrayLike) -> Step:
+    by_source, constant = np.array(np.asarray(weight).T, np.float64, order="C"), np.asarray(bias, np.float64)
 
     def step(x: Array) -> Array:
-        nonlocal t
-        line[t % len(line)] = x
-        out: Array = line[(t - lags) % len(line), channels]
-        t += 1
-        return out
+        active = np.flatnonzero(x.any(0))  # few: most copies of most spikes are silent
+        return np.asarray(x[:, active] @ by_source[active] + constant)
 
     return step
+
+
+class _Line:
+    """The delay lines of a Delay node."""
+
+    def __init__(self, name: str, node: Any, dt: float, x: Array) -> None:
+        delay_steps = np.asarray(node.delay, np.float64) / dt
+        whole = np.rint(delay_steps)
+        # To the precision of float32, in which other tools keep times.
+        sound = np.isclose(delay_steps, whole, rtol=1e-6, atol=1e-6) & np.isfinite(whole) & (whole >= 0)
+        if not sound.all():
+            raise DataError(f"node {name!r} has delays that are not whole steps >= 0 of dt")
+        # What is later than the last step never arrives, however late.
+        self.lags = np.minimum(whole, max(len(x), 1)).astype(np.int64)
+        self.line = np.zeros((int(self.lags.max(initial=0)) + 1, x.shape[1], len(whole)))
+        self.t = 0
+
+    def read(self) -> Array:
+        """What arrives in this step."""
+        arriving: Array = self.line[(self.t - self.lags) % len(self.line), :, np.arange(len(self.lags))]
+        return arriving.T
+
+    def write(self, x: Array) -> None:
+        """What sets out in this step, which then ends."""
+        self.line[self.t % len(self.line)] = x
+        self.t += 1
+
+    def step(self, x: Array) -> Array:
+        """Both, where some delays are 0."""
+        self.line[self.t % len(self.line)] = x
+        out = self.read()
+        self.t += 1
+        return out
 
 
 def _leaky(node: Any, dt: float, fires: Callable[..., Any] | None) -> Step:

@@ -1,13 +1,29 @@
-"""The feed-forward classifier with learned delays, in all its published sizes."""
+"""The classifier with learned delays, in all its published sizes, feed-forward or recurrent."""
 
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import nn
 
 from snn_delays.errors import ConfigError
-from snn_delays.nn import LIF, BatchNorm, DelayedLayer, DelayedLinear, Dropout, LeakyIntegrator, Sequential
+from snn_delays.nn import (
+    LIF,
+    BatchNorm,
+    DelayedLayer,
+    DelayedLinear,
+    Dropout,
+    LeakyIntegrator,
+    Neuron,
+    Recurrent,
+    Sequential,
+)
 from snn_delays.ops.surrogate import ATan, Surrogate
+
+# Of a recurrent weight, beside that of a feed-forward one. He-uniform weights of n neurons to themselves have spectral
+# radius sqrt(2); 0.2 of that times the surrogate's largest slope, 2.5, is below one: at first neither spikes nor
+# gradients grow on their way round.
+RECURRENT_SCALE = 0.2
 
 _SHD = {"in_features": 140, "classes": 20, "max_delay_steps": 24, "tau_steps": 1.005, "dropout": 0.4}
 _SSC = {"in_features": 140, "classes": 35, "max_delay_steps": 30, "tau_steps": 1.5, "dropout": 0.25}
@@ -30,6 +46,9 @@ class DelayClassifier(Sequential):
         hidden: neurons of each hidden layer.
         classes: readout neurons.
         max_delay_steps: longest delay of every layer; 0 gives the network without delays.
+        min_delay_steps: shortest delay of every layer.
+        recurrent: every hidden population also hears its own spikes (:class:`snn_delays.nn.Recurrent`), through
+            delays of at least one step, and of exactly one where ``max_delay_steps`` is 0.
         delay_count: synapses for each pair of neurons.
         sharing: delays per ``"synapse"``, ``"axon"`` or ``"dendrite"``.
         taps: how delays are spread; with ``learn_delay=False`` delays are whole steps and are not spread.
@@ -41,7 +60,8 @@ class DelayClassifier(Sequential):
         dropout: probability of silencing a hidden neuron for a whole sample.
 
     Children: ``hidden1``, ``hidden2``, ... each with ``synapse``, ``norm``, ``neuron``, ``dropout``; ``readout`` with
-    ``synapse``, ``integrator``. Shapes: ``[time, batch, in_features]`` to ``[time, batch, classes]``.
+    ``synapse``, ``integrator``. A recurrent ``neuron`` has ``synapse`` and ``neuron`` inside. Shapes:
+    ``[time, batch, in_features]`` to ``[time, batch, classes]``.
 
     Source: Hammouamri et al., ICLR 2024, section 3. There each layer adds ``(K - 1) // 2`` steps to the sequence; here
     none does, and the recipe's ``tail_steps`` runs the network on after a sample's end instead.
@@ -54,6 +74,8 @@ class DelayClassifier(Sequential):
         classes: int,
         *,
         max_delay_steps: int,
+        min_delay_steps: int = 0,
+        recurrent: bool = False,
         delay_count: int = 1,
         sharing: str = "synapse",
         taps: str = "gaussian",
@@ -72,25 +94,41 @@ class DelayClassifier(Sequential):
         if not learn_delay:
             taps, delay_init = "linear", "uniform_rounded"
 
+        delays: dict[str, Any] = {
+            "sharing": sharing, "delay_count": delay_count, "taps": taps, "sigma_steps": sigma_steps,
+            "learn_delay": learn_delay, "delay_init": delay_init,
+        }  # fmt: skip
+
         def synapse(inputs: int, outputs: int) -> DelayedLinear:
             return DelayedLinear(
-                inputs, outputs, max_delay_steps=max_delay_steps, sharing=sharing, delay_count=delay_count, taps=taps,
-                sigma_steps=sigma_steps, learn_delay=learn_delay, delay_init=delay_init,
+                inputs, outputs, max_delay_steps=max_delay_steps, min_delay_steps=min_delay_steps, **delays
+            )
+
+        def population(neurons: int) -> Neuron:
+            lif = LIF(
+                tau_steps, threshold=threshold, reset=reset, detach_reset=detach_reset,
+                surrogate=ATan() if surrogate is None else surrogate,
             )  # fmt: skip
+            if not recurrent:
+                return lif
+            back = DelayedLinear(
+                neurons, neurons, max_delay_steps=max(max_delay_steps, 1), min_delay_steps=max(min_delay_steps, 1),
+                **delays,
+            )  # fmt: skip
+            with torch.no_grad():
+                back.weight.mul_(RECURRENT_SCALE)
+            return Recurrent(back, lif)
 
         widths = (in_features, *hidden)
         layers = {
             f"hidden{i}": Sequential(
                 synapse=synapse(inputs, outputs),
                 norm=BatchNorm(outputs),
-                neuron=LIF(
-                    tau_steps, threshold=threshold, reset=reset, detach_reset=detach_reset,
-                    surrogate=ATan() if surrogate is None else surrogate,
-                ),
+                neuron=population(outputs),
                 dropout=Dropout(dropout),
             )
             for i, (inputs, outputs) in enumerate(pairwise(widths), 1)
-        }  # fmt: skip
+        }
         layers["readout"] = Sequential(synapse=synapse(widths[-1], classes), integrator=LeakyIntegrator(tau_steps))
         super().__init__(**layers)
 

@@ -44,6 +44,7 @@ class ConvolutionalClassifier(Sequential):
         pool: rows and columns that become one behind every convolution; 1 for no pooling.
         pooling: ``"max"`` (whether there was a spike), ``"avg"`` or ``"sum"``.
         max_delay_steps: longest delay of every layer; 0 gives the network without delays.
+        min_delay_steps: shortest delay of every layer.
         sharing: delays per ``"synapse"``, ``"channel"`` (pair of maps; linear layers then have one per synapse),
             ``"axon"`` or ``"dendrite"``.
         taps, sigma_steps, learn_delay, delay_init, tau_steps, threshold, reset, detach_reset, surrogate: see
@@ -70,6 +71,7 @@ class ConvolutionalClassifier(Sequential):
         pool: int | tuple[int, int] = 2,
         pooling: str = "max",
         max_delay_steps: int,
+        min_delay_steps: int = 0,
         sharing: str = "synapse",
         taps: str = "gaussian",
         sigma_steps: float | None = None,
@@ -89,8 +91,8 @@ class ConvolutionalClassifier(Sequential):
         if not learn_delay:
             taps, delay_init = "linear", "uniform_rounded"
         delays: dict[str, Any] = {
-            "max_delay_steps": max_delay_steps, "taps": taps, "sigma_steps": sigma_steps, "learn_delay": learn_delay,
-            "delay_init": delay_init,
+            "max_delay_steps": max_delay_steps, "min_delay_steps": min_delay_steps, "taps": taps,
+            "sigma_steps": sigma_steps, "learn_delay": learn_delay, "delay_init": delay_init,
         }  # fmt: skip
 
         def linear(inputs: int, outputs: int) -> DelayedLinear:

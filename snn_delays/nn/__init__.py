@@ -3,10 +3,13 @@
 from snn_delays.nn.conv import DelayedConv2d
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.dropout import Dropout, DropoutState
+from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.module import Sequential, SpikingModule, layers_of, record
-from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState
+from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState, Neuron
 from snn_delays.nn.norm import BatchNorm, BatchNorm2d
 from snn_delays.nn.pooling import AvgPool2d, Flatten, MaxPool2d, Pool2d, SumPool2d
+from snn_delays.nn.quantize import quantize
+from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.synapse import DelayedLinear
 
 __all__ = [
@@ -20,14 +23,21 @@ __all__ = [
     "DelayedLinear",
     "Dropout",
     "DropoutState",
+    "FixedPoint",
+    "FixedPointIntegrator",
+    "FixedPointLIF",
     "Flatten",
     "LeakyIntegrator",
     "MaxPool2d",
     "MembraneState",
+    "Neuron",
     "Pool2d",
+    "Recurrent",
+    "RecurrentState",
     "Sequential",
     "SpikingModule",
     "SumPool2d",
     "layers_of",
+    "quantize",
     "record",
 ]

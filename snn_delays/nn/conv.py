@@ -32,6 +32,7 @@ class DelayedConv2d(DelayedLayer):
         stride: steps of the kernel in space, along y and x or one number for both.
         padding: silent rows above and below, silent columns left and right, or one number for both.
         max_delay_steps: longest delay; 0 makes a plain convolution.
+        min_delay_steps: shortest delay; no tap reaches a shorter one.
         sharing: ``"synapse"``, a delay of its own for each weight; ``"channel"``, one for each pair of an input and an
             output map; ``"axon"``, one per input map; ``"dendrite"``, one per output map. The last two cost little
             more than a convolution without delays.
@@ -64,6 +65,7 @@ class DelayedConv2d(DelayedLayer):
         stride: Size = 1,
         padding: Size = 0,
         max_delay_steps: int,
+        min_delay_steps: int = 0,
         sharing: str = "synapse",
         taps: str = "gaussian",
         sigma_steps: float | None = None,
@@ -75,7 +77,7 @@ class DelayedConv2d(DelayedLayer):
         self._check(
             sharing, taps, delay_init, ("in_channels", in_channels, 1), ("out_channels", out_channels, 1),
             ("kernel_size", min(kernel), 1), ("stride", min(steps), 1), ("padding", min(margin), 0),
-            ("max_delay_steps", max_delay_steps, 0),
+            ("max_delay_steps", max_delay_steps, 0), ("min_delay_steps", min_delay_steps, 0),
         )  # fmt: skip
         delay_shape = {
             "synapse": (out_channels, in_channels, *kernel),
@@ -88,6 +90,7 @@ class DelayedConv2d(DelayedLayer):
             delay_shape[sharing],
             in_channels * kernel[0] * kernel[1],
             max_delay_steps=max_delay_steps,
+            min_delay_steps=min_delay_steps,
             sharing=sharing,
             taps=taps,
             sigma_steps=sigma_steps,
@@ -103,25 +106,15 @@ class DelayedConv2d(DelayedLayer):
     ) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out, v, u]`` and the delay line's state."""
         del valid
-        current, history = delayed_conv2d(
-            x,
-            self.weight,
-            self.delay,
-            self.sigma,
-            None if state is None else state.history,
-            max_delay_steps=self.max_delay_steps,
-            taps=self.taps,
-            stride=self.stride,
-            padding=self.padding,
-        )
+        current, after = self._run(delayed_conv2d, x, state, stride=self.stride, padding=self.padding)
         if self.bias is not None:
             current = current + self.bias.view(-1, 1, 1)
-        return current, DelayLineState(history)
+        return current, after
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return (
             f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, max_delay_steps={self.max_delay_steps}, sharing={self.sharing!r}, "
+            f"padding={self.padding}, {self._window()}, sharing={self.sharing!r}, "
             f"{self._options()}"
         )

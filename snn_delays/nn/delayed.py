@@ -1,12 +1,13 @@
 """What all layers with delays share: weight, delay, the width of the taps, and how they begin."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snn_delays.errors import ConfigError
+from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS
@@ -21,6 +22,40 @@ class DelayLineState(NamedTuple):
     history: Tensor
 
 
+def in_window(
+    operation: Callable[..., tuple[Tensor, Tensor]],
+    x: Tensor,
+    history: Tensor | None,
+    weight: Tensor,
+    delay: Tensor,
+    sigma: Tensor | None,
+    *,
+    min_delay_steps: int,
+    max_delay_steps: int,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Current and history by an operation whose window begins at 0, for one that begins at ``min_delay_steps``.
+
+    It is given the input as much later and the delays as much shorter, so that no tap reaches a shorter lag.
+
+    Raises ShapeError for a history that does not fit the input.
+    """
+    least, spread = min_delay_steps, max_delay_steps - min_delay_steps
+    if not least:
+        return operation(x, weight, delay, sigma, history, max_delay_steps=spread, **options)
+    expected = (max_delay_steps, *x.shape[1:])
+    if history is not None and tuple(history.shape) != expected:
+        raise ShapeError(
+            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
+            "(max_delay_steps, batch, ...); pass state=None to start in silence"
+        )
+    before = x.new_zeros(least, *x.shape[1:]) if history is None else history[spread:]
+    later, behind = torch.cat([before, x]).split([len(x), least])
+    early = None if history is None else history[:spread]
+    current, early = operation(later, weight, delay - least, sigma, early, max_delay_steps=spread, **options)
+    return current, torch.cat([early, behind])
+
+
 class DelayedLayer(SpikingModule):
     """Weights with delays: :class:`snn_delays.nn.DelayedLinear` and :class:`snn_delays.nn.DelayedConv2d`.
 
@@ -28,7 +63,7 @@ class DelayedLayer(SpikingModule):
         weight_shape: outputs first.
         delay_shape: as ``weight_shape``, with 1 along every axis that shares a delay.
         fan_in: weights that add up in an output.
-        max_delay_steps, sharing, taps, sigma_steps, learn_delay, bias, delay_init: see the layers.
+        max_delay_steps, min_delay_steps, sharing, taps, sigma_steps, learn_delay, bias, delay_init: see the layers.
 
     Attributes:
         weight, delay, bias: parameters (bias may be None); weight is He-uniform with bound ``sqrt(6 / fan_in)``.
@@ -44,6 +79,7 @@ class DelayedLayer(SpikingModule):
         fan_in: int,
         *,
         max_delay_steps: int,
+        min_delay_steps: int,
         sharing: str,
         taps: str,
         sigma_steps: float | None,
@@ -52,16 +88,17 @@ class DelayedLayer(SpikingModule):
         delay_init: str,
     ) -> None:
         super().__init__()
-        self.max_delay_steps, self.fan_in = max_delay_steps, fan_in
+        self.max_delay_steps, self.min_delay_steps, self.fan_in = max_delay_steps, min_delay_steps, fan_in
+        spread = max_delay_steps - min_delay_steps
         # A window of one step has nothing to spread; "linear" makes the layer exactly one without delays.
-        self.sharing, self.taps, self.delay_init = sharing, taps if max_delay_steps else "linear", delay_init
+        self.sharing, self.taps, self.delay_init = sharing, taps if spread else "linear", delay_init
         self.weight = nn.Parameter(torch.empty(weight_shape))
         # A window of one step leaves nothing to learn.
-        self.delay = nn.Parameter(torch.empty(delay_shape), requires_grad=learn_delay and max_delay_steps > 0)
+        self.delay = nn.Parameter(torch.empty(delay_shape), requires_grad=learn_delay and spread > 0)
         self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
         self.sigma: Tensor
         if sigma_steps is None:
-            sigma_steps = max((max_delay_steps + 1) // 2, 1)
+            sigma_steps = max((spread + 1) // 2, 1)
         self.register_buffer("sigma", torch.tensor(float(sigma_steps)))
         self.set_sigma(sigma_steps)
         self.reset_parameters()
@@ -79,13 +116,19 @@ class DelayedLayer(SpikingModule):
         for name, number, least in numbers:
             if number < least:
                 raise ConfigError(f"{name} must be at least {least}, got {number}")
+        given = {name: number for name, number, _ in numbers}
+        if given["min_delay_steps"] > given["max_delay_steps"]:
+            raise ConfigError(
+                f"min_delay_steps ({given['min_delay_steps']}) must not exceed max_delay_steps "
+                f"({given['max_delay_steps']})"
+            )
 
     def reset_parameters(self) -> None:
         """Draw weights and delays anew from torch's global generator."""
         bound = math.sqrt(6 / self.fan_in)
         nn.init.uniform_(self.weight, -bound, bound)
-        published = self.delay_init == "hammouamri_2024" and self.max_delay_steps > 0
-        nn.init.uniform_(self.delay, 0, self.max_delay_steps + published)
+        published = self.delay_init == "hammouamri_2024" and self.max_delay_steps > self.min_delay_steps
+        nn.init.uniform_(self.delay, self.min_delay_steps, self.max_delay_steps + published)
         with torch.no_grad():
             self.delay.clamp_(max=self.max_delay_steps)
             if self.delay_init == "uniform_rounded":
@@ -102,12 +145,36 @@ class DelayedLayer(SpikingModule):
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
-        """Bring every delay back into 0..max_delay_steps, in place: what the recipe does after each optimiser step."""
-        self.delay.clamp_(0, self.max_delay_steps)
+        """Bring every delay back into the window, in place: what the recipe does after each optimiser step."""
+        self.delay.clamp_(self.min_delay_steps, self.max_delay_steps)
 
     def check_delays(self, name: str = "delay") -> None:
         """Raise ConfigError if a delay is NaN or outside the window."""
+        early = int((self.delay < self.min_delay_steps).sum()) if self.min_delay_steps else 0
+        if early:
+            raise ConfigError(
+                f"{name}: {early} of {self.delay.numel()} delays are shorter than min_delay_steps = "
+                f"{self.min_delay_steps} (the shortest is {float(self.delay.detach().min()):g}); call clamp_delays_() "
+                "after every optimiser step, or lower min_delay_steps"
+            )
         check_delays(self.delay, self.max_delay_steps, name)
+
+    def _run(
+        self, operation: Callable[..., tuple[Tensor, Tensor]], x: Tensor, state: DelayLineState | None, **options: Any
+    ) -> tuple[Tensor, DelayLineState]:
+        """Current and state by an operation on delays."""
+        if self.min_delay_steps and self.delay.device.type == "cpu":
+            self.check_delays()  # the operation would name shifted numbers
+        history = None if state is None else state.history
+        current, history = in_window(
+            operation, x, history, self.weight, self.delay, self.sigma, min_delay_steps=self.min_delay_steps,
+            max_delay_steps=self.max_delay_steps, taps=self.taps, **options,
+        )  # fmt: skip
+        return current, DelayLineState(history)
+
+    def _window(self) -> str:
+        least = f", min_delay_steps={self.min_delay_steps}" if self.min_delay_steps else ""
+        return f"max_delay_steps={self.max_delay_steps}{least}"
 
     def _options(self) -> str:
         return (

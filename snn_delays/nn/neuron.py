@@ -1,6 +1,6 @@
 """Neurons: leaky integrate-and-fire, and leaky integrators that never fire."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -18,7 +18,13 @@ class MembraneState(NamedTuple):
     v: Tensor
 
 
-class LIF(SpikingModule):
+class Neuron(SpikingModule):
+    """A population of neurons: spikes where ``fires``, else membranes."""
+
+    fires: ClassVar[bool] = True
+
+
+class LIF(Neuron):
     """Leaky integrate-and-fire neurons; equations in :func:`snn_delays.ops.lif.lif`.
 
     Args:
@@ -86,7 +92,7 @@ class LIF(SpikingModule):
         )
 
 
-class LeakyIntegrator(SpikingModule):
+class LeakyIntegrator(Neuron):
     """Leaky integrators that never fire; the output is the membrane (:func:`snn_delays.ops.leaky_integrator`).
 
     Args:
@@ -95,6 +101,8 @@ class LeakyIntegrator(SpikingModule):
 
     State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to membranes of the same shape.
     """
+
+    fires = False
 
     def __init__(self, tau_steps: float, *, decay_input: bool = False) -> None:
         super().__init__()

@@ -13,22 +13,23 @@ class DelayedLinear(DelayedLayer):
 
     where a delay that is not a whole number of steps is spread over neighbouring steps by ``taps``
     (:mod:`snn_delays.ops.delay.taps`). Parameters are complete after construction; ``delay`` is the delay, in steps,
-    0..max_delay_steps, larger is later. The optimiser can push it out of that window: call :meth:`clamp_delays_` after
-    every step.
+    min_delay_steps..max_delay_steps, larger is later. The optimiser can push it out of that window: call
+    :meth:`clamp_delays_` after every step.
 
     Args:
         in_features: neurons before the synapse.
         out_features: neurons behind it.
         max_delay_steps: longest delay; 0 makes a plain linear layer.
+        min_delay_steps: shortest delay; no tap reaches a shorter one. As long as the longest: one tap, none to learn.
         sharing: ``"synapse"``, a delay of its own for each; ``"axon"``, one per input neuron; ``"dendrite"``, one per
             output neuron.
         delay_count: synapses for each pair of neurons, each with a weight and a delay.
         taps: ``"gaussian"``, ``"triangle"``, ``"linear"``, ``"linear_normalized"``.
-        sigma_steps: initial width of the taps; None: half the window, ``(max_delay_steps + 1) // 2``.
+        sigma_steps: initial width of the taps; None: half the window, ``(max - min + 1) // 2``.
         learn_delay: whether ``delay`` is trained.
         bias: add a constant to each output neuron.
         delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, so in whole steps; ``"hammouamri_2024"``,
-            uniform on 0..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay.
+            uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay.
 
     Attributes:
         weight: ``[out, in, delay_count]``, He-uniform with bound ``sqrt(6 / (in * delay_count))``.
@@ -52,6 +53,7 @@ class DelayedLinear(DelayedLayer):
         out_features: int,
         *,
         max_delay_steps: int,
+        min_delay_steps: int = 0,
         sharing: str = "synapse",
         delay_count: int = 1,
         taps: str = "gaussian",
@@ -63,6 +65,7 @@ class DelayedLinear(DelayedLayer):
         self._check(
             sharing, taps, delay_init, ("in_features", in_features, 1), ("out_features", out_features, 1),
             ("delay_count", delay_count, 1), ("max_delay_steps", max_delay_steps, 0),
+            ("min_delay_steps", min_delay_steps, 0),
         )  # fmt: skip
         super().__init__(
             (out_features, in_features, delay_count),
@@ -73,6 +76,7 @@ class DelayedLinear(DelayedLayer):
             ),
             in_features * delay_count,
             max_delay_steps=max_delay_steps,
+            min_delay_steps=min_delay_steps,
             sharing=sharing,
             taps=taps,
             sigma_steps=sigma_steps,
@@ -87,22 +91,14 @@ class DelayedLinear(DelayedLayer):
     ) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out]`` and the delay line's state."""
         del valid
-        current, history = delayed_linear(
-            x,
-            self.weight,
-            self.delay,
-            self.sigma,
-            None if state is None else state.history,
-            max_delay_steps=self.max_delay_steps,
-            taps=self.taps,
-        )
+        current, after = self._run(delayed_linear, x, state)
         if self.bias is not None:
             current = current + self.bias
-        return current, DelayLineState(history)
+        return current, after
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return (
-            f"{self.in_features}, {self.out_features}, max_delay_steps={self.max_delay_steps}, "
+            f"{self.in_features}, {self.out_features}, {self._window()}, "
             f"sharing={self.sharing!r}, delay_count={self.delay_count}, {self._options()}"
         )

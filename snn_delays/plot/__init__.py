@@ -5,8 +5,10 @@ Nothing here touches pyplot or global settings; figures are made and saved witho
 
 from snn_delays.plot.confusion import confusion_matrix
 from snn_delays.plot.curves import learning_curves
+from snn_delays.plot.delay_budget import delay_budget, delay_budget_figure
 from snn_delays.plot.delays import delay_histogram, delay_movement, delays_figure
 from snn_delays.plot.event_frames import compared_frames, event_frame
+from snn_delays.plot.exported import changed_spikes, changed_spikes_figure
 from snn_delays.plot.membranes import membrane_traces
 from snn_delays.plot.planted import planted_delays
 from snn_delays.plot.rasters import raster, raster_figure
@@ -15,8 +17,12 @@ from snn_delays.plot.streaming import step_time_by_activity, step_times, streami
 from snn_delays.plot.style import save_figure
 
 __all__ = [
+    "changed_spikes",
+    "changed_spikes_figure",
     "compared_frames",
     "confusion_matrix",
+    "delay_budget",
+    "delay_budget_figure",
     "delay_histogram",
     "delay_movement",
     "delays_figure",

@@ -49,7 +49,13 @@ def delay_histogram(
 
 
 def delay_movement(
-    initial: ArrayLike, final: ArrayLike, *, dt_ms: float, max_delay_steps: int | None = None, ax: Axes | None = None
+    initial: ArrayLike,
+    final: ArrayLike,
+    *,
+    dt_ms: float,
+    min_delay_steps: int = 0,
+    max_delay_steps: int | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Where each delay began against where it ended, as a density; on the diagonal nothing moved.
 
@@ -69,7 +75,7 @@ def delay_movement(
     bar.set_label("synapses", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     moved = np.abs(after - before)
-    at_ends = np.mean((after <= 0) | (after >= longest))
+    at_ends = np.mean((after <= min_delay_steps) | (after >= longest))
     ax.set_title(
         f"moved {moved.mean():.2f} steps ({moved.mean() * dt_ms:.0f} ms) on average;\n"
         f"{np.mean(moved > 1):.0%} by more than a step; {at_ends:.0%} at the ends",
@@ -80,18 +86,21 @@ def delay_movement(
     return ax
 
 
-def delays_figure(layers: Mapping[str, tuple[ArrayLike, ArrayLike, int]], *, dt_ms: float) -> Figure:
-    """For every layer ``(initial, final, max_delay_steps)`` a histogram and the movement. Raises ShapeError if none."""
+def delays_figure(layers: Mapping[str, tuple[ArrayLike, ArrayLike, int, int]], *, dt_ms: float) -> Figure:
+    """Histogram and movement of every layer's ``(initial, final, min_delay_steps, max_delay_steps)``.
+
+    Raises ShapeError if there is no layer.
+    """
     if not layers:
         raise ShapeError("there is no layer with delays to draw")
     figure = new_figure(9.0, 3.3 * len(layers))
     rows = figure.subplots(len(layers), 2, squeeze=False, width_ratios=[1.5, 1])
-    for (left, right), (name, (initial, final, longest)) in zip(rows, layers.items()):
+    for (left, right), (name, (initial, final, shortest, longest)) in zip(rows, layers.items()):
         for ax in (left, right):
             axes_or_new(ax)
         delay_histogram(final, max_delay_steps=longest, dt_ms=dt_ms, initial=initial, ax=left)
         left.set_title(name, loc="left", fontsize=10)
-        delay_movement(initial, final, dt_ms=dt_ms, max_delay_steps=longest, ax=right)
+        delay_movement(initial, final, dt_ms=dt_ms, min_delay_steps=shortest, max_delay_steps=longest, ax=right)
     return figure
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from snn_delays.errors import ConfigError, DataError, ShapeError
-from snn_delays.export.discretize import DiscreteNetwork
+from snn_delays.export.network import DiscreteNetwork
 from snn_delays.nn import DelayLineState, MembraneState
 from snn_delays.streaming import kernels
 from snn_delays.streaming.program import Outline, program_of

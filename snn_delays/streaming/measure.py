@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from snn_delays.errors import ConfigError
-from snn_delays.export.discretize import DiscreteNetwork
+from snn_delays.export.network import DiscreteNetwork
 from snn_delays.nn import LIF, DelayedLinear, layers_of, record
 from snn_delays.ops.backends import use_backend
 from snn_delays.streaming.engine import StreamingEngine

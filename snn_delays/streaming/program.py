@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.discretize import DiscreteNetwork
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Sequential, SpikingModule, layers_of
+from snn_delays.export.network import DiscreteNetwork
+from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.streaming import kernels
 
 Array = NDArray[Any]
@@ -40,6 +40,11 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
     layers = layers_of(network)
     for name, layer in layers:
+        if isinstance(layer, Recurrent):
+            raise ExportError(
+                f"layer {name!r} is recurrent and the engine streams feed-forward networks only; run it in chunks of "
+                "any length: y, state = network(x, state)"
+            )
         if not isinstance(layer, DelayedLinear | LIF | LeakyIntegrator):
             raise ExportError(
                 f"layer {name!r} ({type(layer).__name__}) cannot be streamed; known are DelayedLinear, LIF and "
@@ -86,11 +91,11 @@ def _synapse(
             bad = int((~np.isfinite(values)).sum())
             raise ExportError(f"{name}.{what}: {bad} of {values.size} values are not finite; take a sound checkpoint")
     whole = np.rint(delay).astype(np.int64)
-    outside = (whole != delay) | (whole < 0) | (whole > layer.max_delay_steps)
+    outside = (whole != delay) | (whole < layer.min_delay_steps) | (whole > layer.max_delay_steps)
     if outside.any():
         raise ExportError(
             f"{name}.delay: {int(outside.sum())} of {whole.size} delays are not whole steps in "
-            f"0..{layer.max_delay_steps}; stream what discretize() returned, unchanged"
+            f"{layer.min_delay_steps}..{layer.max_delay_steps}; stream what discretize() returned, unchanged"
         )
     if layer.taps != "linear":
         raise ExportError(f"{name} spreads its delays by {layer.taps} taps; stream what discretize() returned")

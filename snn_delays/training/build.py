@@ -23,6 +23,7 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
     config = recipe.model
     common: dict[str, Any] = {
         "max_delay_steps": recipe.max_delay_steps,
+        "min_delay_steps": config.min_delay_steps,
         "sharing": config.sharing,
         "taps": config.taps,
         "sigma_steps": sigma_at(recipe, 0),
@@ -46,7 +47,10 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
             pool=config.pool, pooling=config.pooling, **common,
         )  # fmt: skip
     else:
-        network = DelayClassifier(math.prod(sensor), config.hidden, classes, delay_count=config.delay_count, **common)
+        network = DelayClassifier(
+            math.prod(sensor), config.hidden, classes, recurrent=config.recurrent, delay_count=config.delay_count,
+            **common,
+        )  # fmt: skip
     return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
 
 

@@ -100,12 +100,17 @@ def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
     return progress
 
 
+def network_file(folder: Path, epoch: int) -> Path:
+    """Where an epoch's parameters and buffers are."""
+    return folder / f"{_PREFIX}{epoch:04d}" / MODEL
+
+
 def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
     """Read parameters and buffers into a network of the same recipe.
 
     Raises CheckpointError if the file is missing, damaged or of another network.
     """
-    path = folder / f"{_PREFIX}{epoch:04d}" / MODEL
+    path = network_file(folder, epoch)
     try:
         network.load_state_dict(load_file(path))
     except (OSError, safetensors.SafetensorError) as error:

@@ -5,7 +5,8 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -87,8 +88,10 @@ class ModelConfig(_Strict):
     pool: int = Field(2, ge=1, description="pixels on a side that become one behind every convolution")
     pooling: Literal["max", "avg", "sum"] = "max"
     hidden: tuple[Annotated[int, Field(ge=1)], ...]
+    recurrent: bool = Field(False, description="hidden neurons hear their own population, at least a step later")
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
+    min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
     delay_count: int = Field(1, ge=1)
     sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
     taps: Literal["gaussian", "triangle", "linear", "linear_normalized"] = "gaussian"
@@ -102,8 +105,9 @@ class ModelConfig(_Strict):
 
     @property
     def layers(self) -> str:
-        """The hidden layers in short: ``256x256``, or ``16c3x32c3x128`` with two of maps by 3 x 3 kernels."""
-        return "x".join([*(f"{maps}c{self.kernel_size}" for maps in self.maps), *map(str, self.hidden)])
+        """The hidden layers in short: ``256x256``, ``96rx96r`` recurrent, ``16c3x128`` with 3 x 3 kernels first."""
+        linear = (f"{neurons}{'r' if self.recurrent else ''}" for neurons in self.hidden)
+        return "x".join([*(f"{maps}c{self.kernel_size}" for maps in self.maps), *linear])
 
     @model_validator(mode="after")
     def _layers_of_the_kind(self) -> "ModelConfig":
@@ -115,6 +119,10 @@ class ModelConfig(_Strict):
             raise ValueError("sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'")
         if self.kind == "convolutional" and self.delay_count != 1:
             raise ValueError("kind = 'convolutional' has one synapse for each weight: delay_count = 1")
+        if self.kind == "convolutional" and self.recurrent:
+            raise ValueError("recurrent = true needs kind = 'classifier'; maps have no recurrence")
+        if self.delays == "none" and self.min_delay_steps:
+            raise ValueError(f"delays = 'none' and min_delay_steps = {self.min_delay_steps} exclude each other")
         return self
 
 
@@ -146,6 +154,22 @@ class TrainingConfig(_Strict):
         return self
 
 
+class FineTuningConfig(_Strict):
+    """Where training takes up a finished run: its discrete network, delays as they are, weights on a grid."""
+
+    run: str = Field(min_length=1, description="a run's folder, or the name of one beside this run's folder")
+    weight_bits: int | Literal["ternary"]
+    scale: Literal["power_of_two", "free"] = "power_of_two"
+    max_delay_steps: int | None = Field(None, ge=0, description="longer delays become this one")
+
+    @field_validator("weight_bits", mode="before")
+    @classmethod
+    def _known_bits(cls, bits: Any) -> Any:
+        if bits != "ternary" and not (type(bits) is int and 2 <= bits <= 16):
+            raise ValueError("must lie in 2..16 or be 'ternary'")
+        return bits
+
+
 class Recipe(_Strict):
     """Everything that shapes a training run."""
 
@@ -157,11 +181,32 @@ class Recipe(_Strict):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
     training: TrainingConfig
+    fine_tuning: FineTuningConfig | None = None
 
     @property
     def max_delay_steps(self) -> int:
         """Longest delay in steps; 0 for the network without delays."""
         return 0 if self.model.delays == "none" else steps_from_ms(self.model.max_delay_ms, self.data.dt_ms)
+
+    @model_validator(mode="after")
+    def _window_of_delays(self) -> "Recipe":
+        if self.model.min_delay_steps > self.max_delay_steps:
+            raise ValueError(
+                f"model.min_delay_steps ({self.model.min_delay_steps}) must not exceed the longest delay, "
+                f"{self.max_delay_steps} steps of {self.data.dt_ms:g} ms (model.max_delay_ms = "
+                f"{self.model.max_delay_ms:g})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _window_of_fine_tuning(self) -> "Recipe":
+        longest = None if self.fine_tuning is None else self.fine_tuning.max_delay_steps
+        if longest is not None and longest < self.model.min_delay_steps:
+            raise ValueError(
+                f"fine_tuning.max_delay_steps ({longest}) must not be below model.min_delay_steps "
+                f"({self.model.min_delay_steps})"
+            )
+        return self
 
 
 def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Recipe:
@@ -260,7 +305,8 @@ def _explain(issue: Any) -> str:
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     model: Any = Recipe
     for part in location:
-        model = model.model_fields[part].annotation
+        annotation = model.model_fields[part].annotation
+        model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
     return list(model.model_fields)
 
 

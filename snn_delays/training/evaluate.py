@@ -14,8 +14,8 @@ from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
 from snn_delays.nn import Sequential
 from snn_delays.training import checkpoint
-from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
+from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
@@ -34,7 +34,7 @@ def held_out_data(recipe: Recipe, watcher: LoadingWatcher | None = None, dataset
 def trained_network(run: Run, dataset: BinnedDataset, epoch: int | None = None) -> Sequential:
     """The network of a run after an epoch (the best by default), in evaluation."""
     epoch = run.best_epoch() if epoch is None else epoch
-    network = network_for(run.recipe, dataset)
+    network = quantize_network(network_to_train(run.recipe, dataset), run.recipe)
     checkpoint.load_network(run.checkpoints, epoch, network)
     return network.eval()
 
@@ -77,6 +77,11 @@ def evaluate(
     same_people = on in (None, run.recipe.data.dataset) or {on, run.recipe.data.dataset} <= SAME_SPEAKERS
     named = torch.from_numpy((dataset.speakers >= 0) & same_people)
     seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers)))
+    fine_tuning = run.recipe.fine_tuning
+    if fine_tuning is not None:  # what the same grid cost before any training
+        begin = measure(
+            discretize(trained_network(run, dataset, 0).to(device)), dataset, everything, run.recipe, device
+        )
     best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
     result = {
         "run": run.recipe.name,
@@ -89,7 +94,7 @@ def evaluate(
         "epochs": len(progress["history"]),
         "epochs_asked": run.recipe.training.epochs,
         "best_epoch": progress["best_epoch"],
-        "sigma": sigma_at(run.recipe, progress["best_epoch"] - 1),
+        "sigma": None if fine_tuning else sigma_at(run.recipe, progress["best_epoch"] - 1),
         "valid_accuracy": best["valid_accuracy"],
         "test_accuracy_real_delays": real.accuracy,
         "test_accuracy": whole.accuracy,
@@ -102,6 +107,14 @@ def evaluate(
         "class_names": list(dataset.class_names),
         "confusion": whole.confusion().tolist(),
     }
+    if fine_tuning is not None:
+        result |= {
+            "weight_bits": fine_tuning.weight_bits,
+            "weight_scale": fine_tuning.scale,
+            "max_delay_steps": fine_tuning.max_delay_steps,
+            "test_accuracy_before_fine_tuning": begin.accuracy,
+            "fine_tuned_from": progress["fine_tuning"],
+        }
     write_text(run.evaluation_on(on), json.dumps(result, indent=1))
     return result
 

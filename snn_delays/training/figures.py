@@ -9,7 +9,8 @@ import torch
 from snn_delays import plot
 from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import LIF, LeakyIntegrator, layers_of, record
+from snn_delays.nn import layers_of, record
+from snn_delays.nn.neuron import Neuron
 from snn_delays.training.evaluate import discrete_network, read_evaluation, trained_network
 from snn_delays.training.objective import class_scores, valid_steps
 from snn_delays.training.runlog import Run
@@ -57,10 +58,11 @@ def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
     before, after = (delayed_layers(trained_network(run, chosen.training, epoch)) for epoch in (0, None))
     layers = {
         name.removesuffix(".synapse"): (
-            before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(), layer.max_delay_steps,
+            before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(),
+            layer.min_delay_steps, layer.max_delay_steps,
         )
         for name, layer in after.items()
-        if layer.max_delay_steps
+        if layer.max_delay_steps > layer.min_delay_steps
     }  # fmt: skip
     if not layers:
         return []
@@ -97,7 +99,7 @@ def _response(run: Run, chosen: Selection, sample: int) -> tuple[np.ndarray, dic
     dataset, index = chosen.validation, int(chosen.valid[sample])
     batch = dataset.batch(np.array([index]), run.recipe.data.tail_steps)
     network = discrete_network(run, dataset)
-    shown = {name for name, layer in layers_of(network) if isinstance(layer, LIF | LeakyIntegrator)}
+    shown = {name for name, layer in layers_of(network) if isinstance(layer, Neuron)}
     with torch.inference_mode():
         outputs = record(network, batch.counts.to(next(network.parameters()).dtype))
     layers = {name.partition(".")[0]: out[:, 0].flatten(1).numpy() for name, out in outputs.items() if name in shown}

@@ -24,8 +24,8 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Sequential
 from snn_delays.training import checkpoint
 from snn_delays.training.augmentation import augmented
-from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, to_toml
+from snn_delays.training.fine_tuning import network_to_train, quantize_network, take_up
 from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.runlog import Run, write_metrics
@@ -95,8 +95,10 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
     steps = math.ceil(len(train) // fabric.world_size / _share(recipe, fabric))
 
     torch.manual_seed(recipe.seed)
-    network = network_for(recipe, dataset)
+    network = network_to_train(recipe, dataset)
     optimisation = build_optimisation(recipe, network, steps)
+    # After the optimisers were made: they move the real-valued weights behind the rounded ones.
+    quantize_network(network, recipe)
     # States are read once the network has its device and precision, which those of the optimisers then take over.
     module, *_ = fabric.setup(network, *optimisation.optimisers.values())
     source = _near(dataset, fabric.device)
@@ -114,7 +116,11 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
             )
         if fabric.is_global_zero:
             _tidy(run, progress, last)  # a killed run may not have come to it
-    elif fabric.is_global_zero:
+    elif recipe.fine_tuning is not None:
+        progress["fine_tuning"] = take_up(run, recipe.fine_tuning, network, dataset)
+        begin = measure(discretize(network), held_out, chosen.valid, recipe, fabric.device)
+        progress["fine_tuning"]["epoch_0"] = {"epoch": 0, "valid_loss": begin.loss, "valid_accuracy": begin.accuracy}
+    if last is None and fabric.is_global_zero:
         checkpoint.save_checkpoint(run.checkpoints, 0, network, optimisation, progress, to_toml(recipe))
 
     for epoch in range((last or 0) + 1, recipe.training.epochs + 1):
@@ -145,7 +151,8 @@ def _near(dataset: BinnedDataset, device: torch.device) -> BinnedDataset | Resid
 def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:
     """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
     checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
-    write_metrics(run, progress["history"])
+    begin = [progress["fine_tuning"]["epoch_0"]] if "fine_tuning" in progress and progress["history"] else []
+    write_metrics(run, [*begin, *progress["history"]])
 
 
 def _share(recipe: Recipe, fabric: Fabric) -> int:
@@ -155,7 +162,7 @@ def _share(recipe: Recipe, fabric: Fabric) -> int:
 
 def _settings(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
     """Set what changes by epoch, and name it for the record."""
-    sigma = sigma_at(recipe, epoch - 1)
+    sigma = None if recipe.fine_tuning else sigma_at(recipe, epoch - 1)
     if sigma is not None:
         for layer in delayed_layers(network).values():
             layer.set_sigma(sigma)

@@ -11,7 +11,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.resident import ResidentDataset
-from snn_delays.nn import LIF, SpikingModule, layers_of
+from snn_delays.nn import SpikingModule, layers_of
+from snn_delays.nn.neuron import Neuron
 from snn_delays.training.config import Recipe
 from snn_delays.training.objective import class_scores, valid_steps
 
@@ -68,7 +69,7 @@ def measure(
     lengths = dataset.lengths()[indices]
     # Samples of like length together: less padding, the same results.
     order = np.argsort(lengths, kind="stable")
-    scores, rates = [], {name: 0.0 for name, layer in layers_of(network) if isinstance(layer, LIF)}
+    scores, rates = [], {name: 0.0 for name, layer in layers_of(network) if isinstance(layer, Neuron) and layer.fires}
     neurons = dict.fromkeys(rates, 1)
     steps = 0
     for start in range(0, len(order), recipe.training.batch_size):

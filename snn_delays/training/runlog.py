@@ -16,7 +16,7 @@ import snn_delays
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import write_text
 from snn_delays.training.checkpoint import latest_epoch, read_progress
-from snn_delays.training.config import Recipe, load_recipe, to_toml
+from snn_delays.training.config import FineTuningConfig, Recipe, load_recipe, to_toml
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ class Run:
 
 
 def create_run(folder: Path, recipe: Recipe) -> Run:
-    """Make a run folder. Raises CheckpointError if it holds a run already."""
+    """Make a run folder. Raises CheckpointError if it holds a run already, or as :func:`run_to_fine_tune`."""
     if (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
+    if recipe.fine_tuning is not None:
+        run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before there is a folder that it would leave behind
     try:
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
         write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
@@ -92,12 +94,52 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
     return run
 
 
+def run_to_fine_tune(folder: Path, recipe: Recipe, asked: FineTuningConfig) -> Run:
+    """The finished run that a run in ``folder`` takes up; a name alone is looked for beside ``folder``.
+
+    Raises CheckpointError if it is not there or not finished, ConfigError if its data, its network or the draw of its
+    validation samples is not the recipe's.
+    """
+    beside = Path(asked.run).name == asked.run
+    path = folder.parent / asked.run if beside else Path(asked.run)
+    if not (path / "recipe.toml").exists():
+        out = "" if path == Path("runs", path.name) else f" --out {path}"
+        raise CheckpointError(
+            f"fine-tuning takes up the run {path}, and there is none; train it first: snn-delays train "
+            f"{path.name}{out} (or name another with --set fine_tuning.run=FOLDER)"
+        )
+    found = open_run(path)
+    done, epochs = len(found.progress()["history"]), found.recipe.training.epochs
+    if done < epochs:
+        raise CheckpointError(
+            f"fine-tuning takes up a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
+            "snn-delays train --resume"
+        )
+    old, new = (_shared(r) for r in (found.recipe, recipe))
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{path} was trained with {key} = {old.get(key)!r}, the recipe says {new.get(key)!r}; what is "
+                "fine-tuned keeps data and model: take that run's recipe as the base"
+            )
+    return found
+
+
+def _shared(recipe: Recipe) -> dict[str, Any]:
+    """What fine-tuning must not change: all that makes the discrete network, its input and its validation samples."""
+    table = recipe.model_dump(mode="json", include={"data", "model"})
+    if recipe.data.validation == "fraction":
+        table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
+    free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")
+    return {key: value for key, value in _flat(table).items() if not key.startswith(free)}
+
+
 def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
-    """Write ``metrics.csv``, a row an epoch. Raises CheckpointError if the disk refuses."""
+    """Write ``metrics.csv``, a row an epoch; the last has all columns. Raises CheckpointError if the disk refuses."""
     if not history:
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(history[-1]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     path = run.folder / "metrics.csv"

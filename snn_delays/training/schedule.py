@@ -50,7 +50,7 @@ def sigma_at(recipe: Recipe, epoch: int) -> float | None:
 
     with the offset o = 0.27 that DCLS adds to its width parameter, which is what shrinks.
     """
-    config, steps = recipe.training, recipe.max_delay_steps
+    config, steps = recipe.training, recipe.max_delay_steps - recipe.model.min_delay_steps
     if recipe.model.delays != "learned" or recipe.model.taps not in ("gaussian", "triangle") or steps == 0:
         return None
     offset = config.sigma_offset_steps

@@ -32,6 +32,8 @@ def test_help_names_every_command(snn: Ok) -> None:
         "results",
         "plot",
         "export",
+        "targets",
+        "sweep",
         "demo",
         "backends",
         "bench",
@@ -229,7 +231,7 @@ def test_a_bug_is_not_hidden(run: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(CliRunner().invoke(cli.app, ["evaluate", str(run)]).exception, ZeroDivisionError)
 
 
-def test_plot_and_export(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
+def test_plot(snn: Ok, refused: Bad, run: Path) -> None:
     assert "was not evaluated yet" in refused("plot", run, "--what", "confusion")
     snn("evaluate", run)
     shown = snn("plot", run).stdout
@@ -239,11 +241,6 @@ def test_plot_and_export(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> No
     assert shown.count("drawn:") == 5
     assert "there is no picture 'faces'; choose from rasters" in refused("plot", run, "--what", "faces")
     assert "there is no validation sample 999; there are 0..15" in refused("plot", run, "--sample", 999)
-    shown = snn("export", run, "--to", "nir", "--weight-bits", 6).stdout
-    assert (run / "network.nir").stat().st_size > 1000
-    assert "weights on 6 bits" in shown
-    assert "unknown format 'onnx'; this version writes nir" in refused("export", run, "--to", "onnx")
-    assert "weight_bits must lie in 2..16, got 1" in refused("export", run, "--weight-bits", 1)
 
 
 def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +256,8 @@ def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch
     assert "what delays buy" in shown
     assert all(f"small_{delays}" in shown for delays in ("none", "fixed", "learned"))
     assert shown.count("picture") == 5
-    assert (out / "small_learned" / "network.nir").exists()
+    assert (out / "small_learned" / "export" / "nir" / "network.nir").exists()
+    assert (out / "small_learned" / "export" / "c99" / "network.c").exists()
     snn("demo", "--out", out)  # a second time trains nothing
     assert len(open_run(out / "small_learned").progress()["history"]) == 2
 

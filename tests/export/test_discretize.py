@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import assert_active, poisson, warmed_classifier
 
-from snn_delays.errors import ExportError
+from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export import DiscreteNetwork, discretize
 from snn_delays.nn import (
     LIF,
@@ -197,7 +197,7 @@ def test_refusals(make, message: str) -> None:
 
 @pytest.mark.parametrize("bits", [0, 1, 17, -4])
 def test_impossible_bits(bits: int) -> None:
-    with pytest.raises(ExportError, match=rf"weight_bits must lie in 2\.\.16, got {bits}"):
+    with pytest.raises(ConfigError, match=rf"weight_bits must lie in 2\.\.16 or be .ternary., got {bits}"):
         discretize(Sequential(LeakyIntegrator(2.0)), weight_bits=bits)
 
 

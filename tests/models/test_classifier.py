@@ -8,8 +8,8 @@ from networks import assert_active, firing_rates, poisson, warmed_classifier
 
 from snn_delays import DelayClassifier
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.models.classifier import PUBLISHED, delayed_layers
-from snn_delays.nn import layers_of
+from snn_delays.models.classifier import PUBLISHED, RECURRENT_SCALE, delayed_layers
+from snn_delays.nn import LIF, Recurrent, layers_of, record
 from snn_delays.training.objective import class_scores, loss, valid_steps
 
 READOUTS = ("softmax_sum", "membrane_mean", "membrane_max")
@@ -142,3 +142,115 @@ def test_a_few_steps_of_training_lower_the_loss() -> None:
             layer.clamp_delays_()
         losses.append(value.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def recurrent_classifier(**changes) -> DelayClassifier:
+    return DelayClassifier(6, (9, 7), 4, **{"max_delay_steps": 5, "recurrent": True, **changes})
+
+
+def test_recurrence_is_in_every_hidden_layer_and_nowhere_else() -> None:
+    network = recurrent_classifier(reset="soft", threshold=0.9, tau_steps=3.0, delay_count=2)
+    plain = DelayClassifier(6, (9, 7), 4, max_delay_steps=5)
+    assert [name for name, _ in layers_of(network)] == [name for name, _ in layers_of(plain)]
+    assert list(delayed_layers(network)) == [
+        "hidden1.synapse", "hidden1.neuron.synapse", "hidden2.synapse", "hidden2.neuron.synapse", "readout.synapse",
+    ]  # fmt: skip
+    for hidden, neurons in ((network.hidden1, 9), (network.hidden2, 7)):
+        assert isinstance(hidden.neuron, Recurrent)
+        assert hidden.neuron.fires
+        assert hidden.neuron.synapse.weight.shape == (neurons, neurons, 2)
+        assert isinstance(lif := hidden.neuron.neuron, LIF)
+        assert (lif.reset, lif.threshold, lif.tau_steps) == ("soft", 0.9, 3.0)
+    assert network(torch.zeros(11, 2, 6))[0].shape == (11, 2, 4)
+
+
+def test_recurrent_weights_begin_small() -> None:
+    weight = DelayClassifier(6, (200,), 4, max_delay_steps=5, recurrent=True).hidden1.neuron.synapse.weight[..., 0]
+    radius = torch.linalg.eigvals(weight.detach()).abs().max()
+    assert radius == pytest.approx(RECURRENT_SCALE * 2**0.5, rel=0.2)
+    assert radius * 2.5 < 1  # the surrogate's largest slope
+
+
+@pytest.mark.parametrize(
+    ("longest", "least", "window", "window_back"),
+    [(5, 0, (0, 5), (1, 5)), (5, 2, (2, 5), (2, 5)), (0, 0, (0, 0), (1, 1)), (1, 1, (1, 1), (1, 1))],
+)
+def test_the_windows_of_delays(longest: int, least: int, window: tuple, window_back: tuple) -> None:
+    for name, layer in delayed_layers(recurrent_classifier(max_delay_steps=longest, min_delay_steps=least)).items():
+        low, high = window_back if "neuron" in name else window
+        assert (layer.min_delay_steps, layer.max_delay_steps) == (low, high), name
+        assert low <= layer.delay.min()
+        assert layer.delay.max() <= high
+        assert layer.delay.requires_grad == (high > low)
+
+
+def test_fixed_recurrent_delays_are_whole() -> None:
+    for layer in delayed_layers(recurrent_classifier(learn_delay=False, min_delay_steps=1)).values():
+        assert torch.equal(layer.delay, layer.delay.round())
+        assert layer.taps == "linear"
+        assert layer.delay.min() >= 1
+
+
+def test_without_recurrence_the_network_is_drawn_as_ever() -> None:
+    torch.manual_seed(5)
+    plain = DelayClassifier(6, (9,), 4, max_delay_steps=5).state_dict()
+    torch.manual_seed(5)
+    weight = (torch.rand(9, 6, 1) * 2 - 1) * 1.0
+    assert torch.equal(plain["hidden1.synapse.weight"], weight)
+    assert sorted(plain) == sorted(DelayClassifier(6, (9,), 4, max_delay_steps=5, min_delay_steps=2).state_dict())
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 30), at=st.integers(0, 25))
+def test_chunk_law_and_causality_of_a_recurrent_classifier(seed: int, at: int) -> None:
+    network, x = warmed_classifier(seed, recurrent=True, min_delay_steps=1), poisson(25, 3, 6, seed=seed)
+    rates = {name: float(out.detach().mean()) for name, out in record(network, x).items() if name.endswith("neuron")}
+    assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
+    assert len(rates) == 2
+    whole, _ = network(x)
+    first, state = network(x[:at])
+    second, _ = network(x[at:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-11, atol=1e-12)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, Recurrent):
+                layer.synapse.weight.zero_()
+    assert not torch.allclose(network(x)[0], whole), "recurrence has no effect at all"
+
+
+def test_in_training_padding_does_not_matter_to_a_recurrent_classifier() -> None:
+    lengths, signal, outcomes = torch.tensor([20, 13]), poisson(20, 2, 6), []
+    for value in (0.0, 3.0):
+        network = warmed_classifier(4, recurrent=True).train()
+        x, valid = padded(signal, lengths, value)
+        scores = class_scores(network(x, None, valid)[0], valid)
+        loss(scores, torch.tensor([0, 1])).backward()
+        outcomes.append([scores.detach(), *(p.grad for p in network.parameters()), *network.buffers()])
+    for got, want in zip(*outcomes):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11)
+
+
+def test_a_few_steps_of_training_lower_the_loss_of_a_recurrent_classifier() -> None:
+    torch.manual_seed(1)
+    network = DelayClassifier(6, (12,), 3, max_delay_steps=4, sigma_steps=1.5, recurrent=True, min_delay_steps=1)
+    x = torch.stack([poisson(15, 6, 6, seed=seed).float() for seed in range(3)]).transpose(0, 1).flatten(1, 2)
+    labels = torch.arange(3).repeat_interleave(6)
+    x = x + torch.nn.functional.one_hot(labels, 6).float()
+    valid = torch.ones(15, 18, dtype=torch.bool)
+    back = network.hidden1.neuron.synapse
+    before = back.weight.detach().clone(), back.delay.detach().clone()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(25):
+        value = loss(class_scores(network(x, None, valid)[0], valid), labels)
+        optimiser.zero_grad()
+        value.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+        optimiser.step()
+        for layer in delayed_layers(network).values():
+            layer.clamp_delays_()
+        losses.append(value.item())
+    assert losses[-1] < 0.4 * losses[0]
+    assert not torch.equal(back.weight, before[0])
+    assert not torch.equal(back.delay, before[1])
+    assert back.delay.min() >= 1

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.export import discretize
-from snn_delays.export.nir import to_nir
+from snn_delays.export.convert import canonical
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import (
@@ -232,10 +232,10 @@ def test_a_few_steps_of_training_lower_the_loss(sharing: str) -> None:
     assert all(0.02 < rate < 0.6 for rate in firing_rates(network.eval(), x).values())
 
 
-def test_streaming_and_nir_refuse_convolutions() -> None:
+def test_streaming_and_export_refuse_convolutions() -> None:
     network = discretize(warmed())
-    with pytest.raises(ExportError, match=r"layer 'conv1.synapse' \(DelayedConv2d\) has no NIR node"):
-        to_nir(network, dt_ms=1.0)
+    with pytest.raises(ExportError, match=r"layer 'conv1.synapse' \(DelayedConv2d\) has no canonical form"):
+        canonical(network, dt_ms=1.0)
     with pytest.raises(ExportError, match=r"layer 'conv1.synapse' \(DelayedConv2d\) cannot be streamed; .* in chunks"):
         StreamingEngine(network)
 

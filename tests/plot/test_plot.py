@@ -60,7 +60,7 @@ def test_movement_reports_what_moved():
 
 
 def test_delays_figure_has_two_panels_a_layer():
-    layer = (np.array([1.0, 5.0]), np.array([2.0, 4.0]), 8)
+    layer = (np.array([1.0, 5.0]), np.array([2.0, 4.0]), 0, 8)
     figure = plot.delays_figure({"hidden1": layer, "readout": layer}, dt_ms=10.0)
     labels = [ax.get_xlabel() for ax in figure.axes]
     assert labels.count("delay (steps)") == labels.count("initial delay (steps)") == 2

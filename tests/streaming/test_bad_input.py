@@ -15,8 +15,8 @@ from streaming_networks import batched, options_network, spikes
 
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.export import DiscreteNetwork, discretize
-from snn_delays.export.discretize import DiscretizationReport
-from snn_delays.nn import LIF, DelayedLinear, Dropout, Sequential
+from snn_delays.export.report import DiscretizationReport
+from snn_delays.nn import LIF, DelayedLinear, Dropout, Recurrent, Sequential
 from snn_delays.streaming import StreamingEngine, kernels
 
 Engine = StreamingEngine
@@ -87,6 +87,13 @@ def raw(**layers: Any) -> DiscreteNetwork:
         (
             lambda: raw(a=DelayedLinear(3, 4, max_delay_steps=0), drop=Dropout(0.1)),
             r"layer 'drop' \(Dropout\) cannot be streamed; known are DelayedLinear, LIF and LeakyIntegrator",
+        ),
+        (
+            lambda: raw(
+                a=DelayedLinear(3, 4, max_delay_steps=0),
+                b=Sequential(c=Recurrent(DelayedLinear(4, 4, max_delay_steps=2, min_delay_steps=1), LIF(2.0))),
+            ),
+            r"layer 'b.c' is recurrent and the engine streams feed-forward networks only; run it in chunks",
         ),
         (
             lambda: raw(

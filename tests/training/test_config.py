@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.errors import ConfigError
+from snn_delays.models.classifier import delayed_layers
+from snn_delays.training.build import build_network
 from snn_delays.training.config import Recipe, load_recipe, parse_recipe, recipes_folder, to_toml, tomllib
+from snn_delays.training.schedule import build_optimisation, sigma_at
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 
@@ -86,6 +89,15 @@ def test_the_published_recipe_is_the_published_one() -> None:
         ({"model__max_delay_ms": -1.0}, ["model.max_delay_ms", "got -1.0"]),
         ({"model__tau_mem_ms": float("nan")}, ["model.tau_mem_ms", "finite"]),
         ({"model__dropout": 1.0}, ["model.dropout", "less than 1"]),
+        ({"model__kind": "convolutional", "model__maps": [4], "model__recurrent": True}, ["model:", "'classifier'"]),
+        ({"model__recurrent": "often"}, ["model.recurrent", "boolean", "got 'often'"]),
+        ({"model__min_delay_steps": -1}, ["model.min_delay_steps", "greater than or equal to 0", "got -1"]),
+        ({"model__min_delay_steps": 1.5}, ["model.min_delay_steps", "got 1.5"]),
+        (
+            {"model__min_delay_steps": 9},
+            ["model.min_delay_steps (9) must not exceed the longest delay, 8 steps of 10 ms (model.max_delay_ms = 80)"],
+        ),
+        ({"model__min_delay_steps": 1, "model__delays": "none"}, ["model:", "min_delay_steps = 1 exclude each other"]),
         ({"model": 3}, ["model", "got 3"]),
         ({"data__validation": "speakers"}, ["data", "validation_speakers", "belong together"]),
         ({"data__validation_speakers": [1]}, ["data", "belong together"]),
@@ -255,3 +267,51 @@ def test_a_recipe_cannot_be_changed() -> None:
     recipe: Recipe = tiny_runs.tiny_recipe()
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 4  # type: ignore[misc]
+
+
+def test_recurrence_and_the_shortest_delay_reach_the_network() -> None:
+    recipe = parse_recipe(table(model__recurrent=True, model__min_delay_steps=2), "my.toml")
+    network = build_network(recipe, (12,), 4)
+    back = network.hidden1.neuron.synapse
+    assert (back.min_delay_steps, back.max_delay_steps) == (2, 8)
+    assert network.hidden1.synapse.min_delay_steps == network.readout.synapse.min_delay_steps == 2
+    assert recipe.model.layers == "10r"
+    assert network.hidden1.synapse.sigma == back.sigma == pytest.approx(sigma_at(recipe, 0))
+    assert sigma_at(recipe, 0) == pytest.approx(3 + 0.27)  # half of the window of 7
+    optimisation = build_optimisation(recipe, network, 5)
+    delays = {id(p) for group in optimisation.optimisers["delay"].param_groups for p in group["params"]}
+    assert {id(layer.delay) for layer in delayed_layers(network).values()} == delays
+    decayed = {id(p) for p in optimisation.optimisers["weight"].param_groups[0]["params"]}
+    assert id(back.weight) in decayed
+
+
+def test_a_window_of_one_step_has_nothing_to_spread() -> None:
+    recipe = parse_recipe(table(model__min_delay_steps=8), "my.toml")
+    assert sigma_at(recipe, 0) is None
+    assert "delay" not in build_optimisation(recipe, build_network(recipe, (12,), 4), 5).optimisers
+
+
+def test_maps_have_a_shortest_delay_too() -> None:
+    changes = {"model__kind": "convolutional", "model__maps": [3], "model__kernel_size": 3, "model__pool": 1}
+    network = build_network(parse_recipe(table(**changes, model__min_delay_steps=2), "my.toml"), (2, 5, 5), 4)
+    assert {layer.min_delay_steps for layer in delayed_layers(network).values()} == {2}
+
+
+def test_recipes_written_before_recurrence_mean_what_they_meant() -> None:
+    recipe = tiny_runs.tiny_recipe()
+    written = tomllib.loads(to_toml(recipe))
+    for key in ("recurrent", "min_delay_steps"):
+        del written["model"][key]
+    assert parse_recipe(written, "old") == recipe
+    assert (recipe.model.recurrent, recipe.model.min_delay_steps, recipe.model.layers) == (False, 0, "10")
+
+
+def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
+    demo = load_recipe("demo").model.model_dump()
+    wanted = {
+        "demo_recurrent": {"hidden": (96, 96), "recurrent": True, "min_delay_steps": 1},
+        "demo_soft_reset": {"reset": "soft"},
+        "demo_recurrent_soft_reset": {"hidden": (96, 96), "recurrent": True, "min_delay_steps": 1, "reset": "soft"},
+    }
+    for name, changes in wanted.items():
+        assert load_recipe(name).model.model_dump() == {**demo, **changes}

@@ -1,0 +1,273 @@
+"""The canonical form: a discrete network as plain arrays, which every exporter reads."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import DataError, ExportError
+from snn_delays.nn.fixed_point import FixedPoint
+
+FORMAT = "snn_delays network 1"
+Whole = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Synapses:
+    r"""Synapses one by one, ordered by source, then target, then delay; none has weight zero.
+
+    .. math:: x_t[i] = \sum_{n:\, target_n = i} weight_n \; s_{t - delay_n}[source_n]
+
+    Attributes:
+        sources, targets: numbers of neurons on either side.
+        source, target, delay_steps: int32 ``[synapse]``.
+        weight: float64 ``[synapse]``; whole numbers where the population's arithmetic is whole.
+        sharing: ``"synapse"``, ``"axon"`` or ``"dendrite"``: what has a delay of its own.
+    """
+
+    sources: int
+    targets: int
+    source: Whole
+    target: Whole
+    delay_steps: Whole
+    weight: NDArray[np.float64]
+    sharing: str = "synapse"
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def max_delay_steps(self) -> int:
+        """Longest delay; 0 without synapses."""
+        return int(self.delay_steps.max(initial=0))
+
+    @property
+    def min_delay_steps(self) -> int:
+        """Shortest delay; 0 without synapses."""
+        return int(self.delay_steps.min()) if len(self) else 0
+
+    @property
+    def row_pointers(self) -> NDArray[np.int64]:
+        """Where each source's synapses begin, ``[sources + 1]`` (compressed rows by source)."""
+        return np.searchsorted(self.source, np.arange(self.sources + 1)).astype(np.int64)
+
+    @classmethod
+    def sorted(
+        cls, sources: int, targets: int, source: Any, target: Any, delay_steps: Any, weight: Any, sharing: str
+    ) -> Synapses:
+        """Synapses put in order; those of weight zero are left out."""
+        source, target, delay = (np.asarray(part, np.int32) for part in (source, target, delay_steps))
+        weight = np.asarray(weight, np.float64)
+        present = np.flatnonzero(weight)
+        order = present[np.lexsort((delay[present], target[present], source[present]))]
+        return cls(sources, targets, source[order], target[order], delay[order], weight[order], sharing)
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """Neurons in real numbers, as :func:`snn_delays.ops.lif.lif`; ``tau_steps`` gives ``decay = 1 - 1/tau``."""
+
+    tau_steps: float
+    decay_input: bool = False
+    threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: str = "hard"
+    strict: bool = False
+
+    @property
+    def decay(self) -> float:
+        """Factor by which the membrane's distance from rest shrinks in a step."""
+        return 1.0 - 1.0 / self.tau_steps
+
+    @property
+    def gain(self) -> float:
+        """Factor of the current."""
+        return 1.0 - self.decay if self.decay_input else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Neurons and the synapses onto them.
+
+    Attributes:
+        name: as ``hidden1``.
+        synapses: from the population before it (the inputs for the first).
+        bias: constant current, float64 ``[neuron]``; in units of the membrane where the arithmetic is whole.
+        arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.nn.fixed_point.FixedPoint` (whole numbers).
+        fires: spiking neurons; else leaky integrators, read by their membranes.
+        recurrent: synapses of the population onto itself, delays >= 1, or None.
+    """
+
+    name: str
+    synapses: Synapses
+    bias: NDArray[np.float64]
+    arithmetic: Membrane | FixedPoint
+    fires: bool = True
+    recurrent: Synapses | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return self.synapses.targets
+
+    @property
+    def whole(self) -> bool:
+        """Whether the population computes in whole numbers."""
+        return isinstance(self.arithmetic, FixedPoint)
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalNetwork:
+    """A chain of populations behind ``inputs`` channels, in steps of ``dt_ms``; ``notes`` says where it came from."""
+
+    inputs: int
+    populations: tuple[Population, ...]
+    dt_ms: float
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every population computes in whole numbers."""
+        return all(population.whole for population in self.populations)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether any population has synapses onto itself."""
+        return any(population.recurrent is not None for population in self.populations)
+
+    def all_synapses(self) -> list[tuple[str, Synapses]]:
+        """Every set of synapses by name: ``hidden1``, ``hidden1.recurrent``, ``readout``, ..."""
+        found = []
+        for population in self.populations:
+            found.append((population.name, population.synapses))
+            if population.recurrent is not None:
+                found.append((f"{population.name}.recurrent", population.recurrent))
+        return found
+
+    def with_notes(self, **notes: str) -> CanonicalNetwork:
+        """The same network with notes added."""
+        return replace(self, notes={**self.notes, **notes})
+
+
+def to_bytes(network: CanonicalNetwork) -> bytes:
+    """The network as the bytes of an ``.npz``: numeric arrays, and ``network``, a JSON text of all else.
+
+    Arrays: ``NAME.source``, ``NAME.target``, ``NAME.delay_steps`` (int32), ``NAME.weight`` (float64), where ``NAME`` is
+    the population's name or that with ``.recurrent``; ``NAME.bias`` (float64). The JSON has ``format``, ``dt_ms``,
+    ``inputs``, ``notes`` and for each population ``name``, ``size``, ``fires``, ``sharing``, ``recurrent`` (null or its
+    sharing), ``arithmetic`` (``"real"`` or ``"whole"``) and ``numbers``, the fields of its arithmetic. Nothing is lost.
+    """
+    arrays: dict[str, Any] = {}
+    populations = []
+    for population in network.populations:
+        arrays[f"{population.name}.bias"] = population.bias
+        populations.append(
+            {
+                "name": population.name,
+                "size": population.size,
+                "fires": population.fires,
+                "sharing": population.synapses.sharing,
+                "recurrent": None if population.recurrent is None else population.recurrent.sharing,
+                "arithmetic": "whole" if population.whole else "real",
+                "numbers": asdict(population.arithmetic),
+            }
+        )
+    for name, synapses in network.all_synapses():
+        for what in ("source", "target", "delay_steps", "weight"):
+            arrays[f"{name}.{what}"] = getattr(synapses, what)
+    outline = {
+        "format": FORMAT,
+        "dt_ms": network.dt_ms,
+        "inputs": network.inputs,
+        "notes": network.notes,
+        "populations": populations,
+    }
+    arrays["network"] = np.array(json.dumps(outline))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def read_network(path: str | Path) -> CanonicalNetwork:
+    """A network from the ``.npz`` of :func:`to_bytes`.
+
+    Raises DataError if the file is missing, damaged, of another format, or holds impossible synapses.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        outline = json.loads(str(arrays["network"]))
+        if outline["format"] != FORMAT:
+            raise DataError(f"{path} has format {outline['format']!r}, this version reads {FORMAT!r}; export it anew")
+        populations, width = [], int(outline["inputs"])
+        for entry in outline["populations"]:
+            populations.append(_population(entry, width, arrays))
+            width = populations[-1].size
+        network = CanonicalNetwork(
+            int(outline["inputs"]), tuple(populations), float(outline["dt_ms"]), outline["notes"]
+        )
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
+        raise DataError(f"{path} is not a network of this package or is damaged ({error!r}); export it anew") from error
+    check(network, str(path))
+    return network
+
+
+def _population(entry: dict[str, Any], width: int, arrays: dict[str, Any]) -> Population:
+    name, size = entry["name"], int(entry["size"])
+
+    def synapses(prefix: str, sources: int, sharing: str) -> Synapses:
+        source, target, delay, weight = (
+            arrays[f"{prefix}.{what}"] for what in ("source", "target", "delay_steps", "weight")
+        )
+        return Synapses.sorted(sources, size, source, target, delay, weight, sharing)
+
+    kind = FixedPoint if entry["arithmetic"] == "whole" else Membrane
+    recurrent = entry["recurrent"]
+    return Population(
+        name=name,
+        synapses=synapses(name, width, entry["sharing"]),
+        bias=np.asarray(arrays[f"{name}.bias"], np.float64),
+        arithmetic=kind(**entry["numbers"]),
+        fires=bool(entry["fires"]),
+        recurrent=None if recurrent is None else synapses(f"{name}.recurrent", size, recurrent),
+    )
+
+
+def check(network: CanonicalNetwork, where: str = "the network") -> None:
+    """Raise ExportError where a network is impossible: indices, delays, or numbers that are not finite."""
+    if not (np.isfinite(network.dt_ms) and network.dt_ms > 0):
+        raise ExportError(f"{where}: dt_ms must be a positive number of milliseconds, got {network.dt_ms}")
+    for population in network.populations:
+        if population.bias.shape != (population.size,) or not np.isfinite(population.bias).all():
+            raise ExportError(f"{where}: {population.name}.bias must be {population.size} finite numbers")
+    for name, synapses in network.all_synapses():
+        bad = int((~np.isfinite(synapses.weight)).sum())
+        if bad:
+            raise ExportError(
+                f"{where}: {name}: {bad} of {len(synapses)} weights are not finite; training diverged, export an "
+                "earlier checkpoint"
+            )
+        for what, values, size in (
+            ("source", synapses.source, synapses.sources),
+            ("target", synapses.target, synapses.targets),
+        ):
+            if len(values) and (values.min() < 0 or values.max() >= size):
+                raise ExportError(f"{where}: {name}.{what} must lie in 0..{size - 1}")
+        least = 1 if name.endswith(".recurrent") else 0
+        early = int((synapses.delay_steps < least).sum())
+        if early:
+            raise ExportError(
+                f"{where}: {name}: {early} of {len(synapses)} delays are below {least}; a spike cannot act before it "
+                "is fired" + (", nor on its own population in the same step: set min_delay_steps = 1" if least else "")
+            )

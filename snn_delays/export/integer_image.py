@@ -1,0 +1,159 @@
+"""What an engine of whole numbers holds: each population's synapses in rows by source, and how large sums can grow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from snn_delays.errors import ExportError
+from snn_delays.export.canonical import CanonicalNetwork, Population, check
+from snn_delays.export.trace import Trace
+from snn_delays.nn.fixed_point import FixedPoint
+
+SOURCES = Path(__file__).parent / "sources"
+MAX_COUNT = 255  # of events of an input channel in a step
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    r"""One population.
+
+    Rows ``0 .. sources - 1`` are the synapses of the sources; where it is recurrent, rows ``sources ..
+    sources + neurons - 1`` those of the population's own neurons. Weights are divided by the largest power of two
+    common to all (Loihi's are even, and fit 8 bits so); ``shift`` makes up for it:
+
+    .. math:: weight \; 2^{shift} = weight_{canonical} \; 2^S
+
+    Attributes:
+        pointers: where each row begins and the last one ends, ``[rows + 1]``.
+        target, delay_steps, weight: ``[synapse]``.
+        bias: ``[neuron]``.
+        ring_rows: longest delay + 1, the steps for which currents are kept.
+        most: bound of the magnitude of any sum of weights, partial ones too, for counts up to ``MAX_COUNT``.
+    """
+
+    name: str
+    sources: int
+    neurons: int
+    fires: bool
+    recurrent: bool
+    numbers: FixedPoint
+    shift: int
+    pointers: Whole
+    target: Whole
+    delay_steps: Whole
+    weight: Whole
+    bias: Whole
+    ring_rows: int
+    most: int
+
+    @property
+    def synapses(self) -> int:
+        """Number of synapses."""
+        return len(self.weight)
+
+
+def refusal(network: CanonicalNetwork, what: str) -> str | None:
+    """Why an engine of whole numbers cannot hold a network, or None; ``what`` is the name of the format."""
+    for place, population in enumerate(network.populations):
+        name, numbers = population.name, population.arithmetic
+        if not isinstance(numbers, FixedPoint):
+            return (
+                f"{name} computes in real numbers, {what} takes whole ones: export with the profile of a chip that "
+                "computes in whole numbers, as --target generic8 or --target loihi2"
+            )
+        if not population.fires and (place < len(network.populations) - 1 or population.recurrent is not None):
+            return f"{name} is a leaky integrator: {what} takes one as the last layer only, without recurrent synapses"
+        for field, least, most in (("state_bits", 2, 32), ("decay_bits", 0, 30), ("weight_shift", 0, 30)):
+            value = getattr(numbers, field)
+            if not least <= value <= most:
+                return f"{name} has {field} {value}, {what} takes {least}..{most}: choose another profile"
+        values: list[tuple[NDArray[Any], str, int]] = [(population.bias, "bias", 2**31 - 1)]
+        for synapses in (population.synapses, population.recurrent):
+            if synapses is not None:
+                values += [(synapses.weight, "weight", 2**16 - 1), (synapses.delay_steps, "delay", 2**16 - 1)]
+        for array, kind, largest in values:
+            bad = int((~(np.abs(array) <= largest) | (array != np.rint(array))).sum())
+            if bad:
+                return (
+                    f"{name}: {bad} of {len(array)} values of {kind} are not whole numbers up to {largest}, which is "
+                    f"what {what} takes: quantise the network with the profile of a chip"
+                )
+    return None
+
+
+def images(network: CanonicalNetwork, trace: Trace, what: str) -> list[Image]:
+    """Every population of a network, checked against a trace.
+
+    Raises ExportError where :func:`refusal` gives a reason, the network is impossible, or a count exceeds MAX_COUNT.
+    """
+    check(network)
+    reason = refusal(network, what)
+    if reason is not None:
+        raise ExportError(reason)
+    largest = int(trace.counts.max(initial=0))
+    if largest > MAX_COUNT:
+        raise ExportError(
+            f"the trace has {largest} events of one channel in one step, {what} takes {MAX_COUNT}: use shorter steps "
+            "or group fewer channels"
+        )
+    counts = [MAX_COUNT] + [1] * (len(network.populations) - 1)
+    return [_image(population, count) for population, count in zip(network.populations, counts)]
+
+
+def _image(population: Population, count: int) -> Image:
+    numbers, forward, own = population.arithmetic, population.synapses, population.recurrent
+    assert isinstance(numbers, FixedPoint)
+    pointers, parts, size = forward.row_pointers, [forward], np.zeros(forward.targets)
+    np.add.at(size, forward.target, np.abs(forward.weight) * count)
+    if own is not None:
+        pointers = np.concatenate([pointers, own.row_pointers[1:] + len(forward)])
+        parts.append(own)
+        np.add.at(size, own.target, np.abs(own.weight))
+    target, delay, weight = (
+        np.concatenate([getattr(part, field) for part in parts]).astype(np.int64)
+        for field in ("target", "delay_steps", "weight")
+    )
+    common = int(np.bitwise_or.reduce(np.abs(weight))) if len(weight) else 1
+    spare = min((common & -common).bit_length() - 1, 30 - numbers.weight_shift)
+    return Image(
+        name=population.name,
+        sources=forward.sources,
+        neurons=forward.targets,
+        fires=population.fires,
+        recurrent=own is not None,
+        numbers=numbers,
+        shift=numbers.weight_shift + spare,
+        pointers=pointers,
+        target=target,
+        delay_steps=delay,
+        weight=weight >> spare,
+        bias=population.bias.astype(np.int64),
+        ring_rows=int(delay.max(initial=0)) + 1,
+        most=int(size.max(initial=0)) >> spare,
+    )
+
+
+def events(counts: ArrayLike) -> tuple[Whole, Whole]:
+    """Counts ``[time, sample, channel]`` as lists: a channel is listed once per event.
+
+    Returns:
+        Where the events of each (sample, step) begin and the last ones end, ``[sample * time + 1]``; channels
+        ``[event]``, samples one after the other.
+    """
+    x = np.asarray(counts)
+    flat = x.transpose(1, 0, 2).reshape(-1, x.shape[2]).astype(np.int64)
+    row, channel = np.nonzero(flat)
+    starts = np.concatenate([[0], np.cumsum(flat.sum(1))])
+    return starts.astype(np.int64), np.repeat(channel, flat[row, channel])
+
+
+def plain(name: str) -> str:
+    """A population's name without what could end a comment, a string or a path."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

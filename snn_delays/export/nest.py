@@ -1,0 +1,48 @@
+"""NEST: a script that builds the network of ``iaf_psc_delta`` neurons and compares."""
+
+from pathlib import Path
+
+from snn_delays.export.canonical import CanonicalNetwork, Membrane
+from snn_delays.export.scripts import place
+from snn_delays.export.trace import Trace
+
+README = """\
+The network as a NEST script.
+
+run_nest.py     builds network.npz in NEST, runs the samples of golden.npz and compares: python run_nest.py
+exchange.py     reads and compares; used by it
+network.npz     the network, synapse by synapse
+golden.npz      samples, and what the reference simulator made of them
+
+pip install nest-simulator==3.10.0     seen equal spike for spike with its wheel and Python 3.11
+One step is 1 ms of NEST's time. The neurons are iaf_psc_delta; run_nest.py says how they are set.
+"""
+
+
+def refuses(network: CanonicalNetwork, target: str = "NEST") -> str | None:
+    """Why ``iaf_psc_delta`` cannot be this network: whole numbers, a soft reset, or no finite time constant."""
+    for population in network.populations:
+        numbers = population.arithmetic
+        if not isinstance(numbers, Membrane):
+            return (
+                f"{population.name} computes in whole numbers, {target} in real ones; discretize without a target that "
+                "has whole numbers, or export to brian2, c99 or lava"
+            )
+        if population.fires and numbers.reset == "soft":
+            return (
+                f"{population.name} has a soft reset, {target}'s neuron resets to v_reset only; train with "
+                'reset = "hard", or export to brian2'
+            )
+        if not 0.0 < numbers.decay < 1.0:
+            return (
+                f"{population.name} has tau_steps {numbers.tau_steps:g}, a decay of {numbers.decay:g} in a step; "
+                f"{target} decays by exp(-1/tau), which lies between 0 and 1; export to brian2"
+            )
+    return None
+
+
+def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
+    """Add ``run_nest.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
+    del network, trace
+    place(folder, "run_nest.py")
+    (folder / "README.txt").write_text(README)

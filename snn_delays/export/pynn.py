@@ -1,0 +1,134 @@
+"""PyNN: connection lists and the neurons' parameters, for sPyNNaker and NEST, with a script that runs them on NEST."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_delays.errors import ExportError
+from snn_delays.export import nest
+from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
+from snn_delays.export.scripts import place
+from snn_delays.export.trace import Trace
+
+# A threshold that no integrator reaches; SpiNNaker's membranes, of 16 whole bits, hold it.
+NEVER = 32767.0
+
+README = """\
+The network as PyNN connection lists.
+
+pynn.json       the neurons of each population (IF_curr_delta) and which lists lead to it
+*.txt           lists: pre, post, weight, delay in ms; the sign of the weight says which receptor. FromFileConnector
+                reads them, and so does numpy.loadtxt for FromListConnector
+run_pynn.py     builds them on PyNN's NEST, runs the samples of golden.npz and compares: python run_pynn.py
+exchange.py     reads and compares; used by it
+network.npz     the network, synapse by synapse
+golden.npz      samples, and what the reference simulator made of them
+
+pip install pynn==0.13.0 neo==0.14.6 nest-simulator==3.10.0     seen equal spike for spike with these and Python 3.11
+PyNN's Brian2 was seen to give other spikes for such networks; it is no check.
+
+One step is 1 ms. Delays in the lists are {delays}.
+A count of n events in a step takes sources for its binary digits, digit b through 2^b times the weights.
+
+SpiNNaker (sPyNNaker takes these lists): not run, it needs a board. There a synapse adds a current, which moves the
+membrane by weight * (1 - exp(-1/tau_m)) * tau_m / cm; on NEST a weight moves the membrane by itself. cm here is
+tau_m * (1 - exp(-1/tau_m)), with which both are the same, and so is i_offset; keep it. With cm = tau_m or 1, as is
+common, weights would need another scale. Weights are rounded to 16 bits there, excitatory and inhibitory apart, and
+membranes to steps of 2^-15: its spikes need not be equal. Delays beyond the slots of a core take delay extensions.
+"""
+
+
+def refuses(network: CanonicalNetwork) -> str | None:
+    """Why PyNN's IF_curr_delta cannot be this network; as :func:`snn_delays.export.nest.refuses`."""
+    return nest.refuses(network, "PyNN")
+
+
+def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
+    """Add ``pynn.json``, the lists, ``run_pynn.py``, ``exchange.py`` and ``README.txt`` to a folder.
+
+    Of ``pynn.json``: ``timestep_ms``, ``max_delay_ms``, ``inputs`` and for each population ``name``, ``size``,
+    ``fires``, ``cell`` (parameters of IF_curr_delta), ``i_offset`` per neuron (from step ``lag_steps`` on, by which the
+    population runs late) and ``projections``: ``file``, ``receptor``, ``recurrent``.
+
+    Raises ExportError for integrators whose membranes in the trace reach the threshold that PyNN's neurons must have.
+    """
+    for population in network.populations:
+        peak = float(trace.outputs[population.name].max(initial=0))
+        if not population.fires and peak >= NEVER:
+            raise ExportError(
+                f"{population.name}: its membranes reach {peak:g}; PyNN has no neuron without a threshold, and "
+                f"{NEVER:g} is the highest that SpiNNaker holds. Scale the weights of {population.name} down"
+            )
+    # A spike takes a step to arrive at the least: with delays of 0, all feed-forward ones are one longer.
+    late = int(any(population.synapses.min_delay_steps < 1 for population in network.populations))
+    entries = []
+    for number, population in enumerate(network.populations, 1):
+        projections = _lists(population, population.synapses, late, folder)
+        if population.recurrent is not None:
+            projections += _lists(population, population.recurrent, 0, folder)
+        entries.append(_entry(population, projections, number * late))
+    longest = max((synapses.max_delay_steps for _, synapses in network.all_synapses()), default=0)
+    outline = {
+        "timestep_ms": 1.0,
+        "max_delay_ms": float(longest + 1),
+        "inputs": network.inputs,
+        "populations": entries,
+    }
+    (folder / "pynn.json").write_text(json.dumps(outline, indent=1) + "\n")
+    place(folder, "run_pynn.py")
+    lagging = "one longer than the network's, as some are 0: population l runs l steps late"
+    text = README.format(delays=lagging + " (recurrent ones are the network's)" if late else "the network's own")
+    (folder / "README.txt").write_text(text)
+
+
+def _entry(population: Population, projections: list[dict[str, Any]], lag: int) -> dict[str, Any]:
+    numbers = population.arithmetic
+    assert isinstance(numbers, Membrane)
+    tau = -1.0 / math.log(numbers.decay)
+    threshold = numbers.threshold if population.fires else NEVER
+    if numbers.strict:  # above the threshold is at or above the next number
+        threshold = math.nextafter(threshold, math.inf)
+    cell = {
+        "tau_m": tau,
+        "cm": tau * (1.0 - numbers.decay),
+        "tau_refrac": 0.0,
+        "v_rest": numbers.v_reset,
+        "v_reset": numbers.v_reset,
+        "v_thresh": threshold,
+    }
+    return {
+        "name": population.name,
+        "size": population.size,
+        "fires": population.fires,
+        "lag_steps": lag,
+        "cell": cell,
+        "i_offset": (numbers.gain * population.bias).tolist(),
+        "projections": projections,
+    }
+
+
+def _lists(population: Population, synapses: Synapses, late: int, folder: Path) -> list[dict[str, Any]]:
+    """One list per sign that occurs, written; what ``pynn.json`` says of them."""
+    numbers = population.arithmetic
+    assert isinstance(numbers, Membrane)
+    recurrent = synapses is population.recurrent
+    written = []
+    for receptor, sign in (("excitatory", 1), ("inhibitory", -1)):
+        chosen = np.sign(synapses.weight) == sign
+        if not chosen.any():
+            continue
+        name = f"{population.name}{'.recurrent' if recurrent else ''}.{receptor}.txt"
+        delay = synapses.delay_steps[chosen] + late
+        columns = (synapses.source[chosen], synapses.target[chosen], synapses.weight[chosen] * numbers.gain, delay)
+        np.savetxt(
+            folder / name,
+            np.column_stack(columns),
+            fmt=("%d", "%d", "%.17g", "%d"),
+            delimiter="\t",
+            header='columns = ["i", "j", "weight", "delay"]',
+        )
+        written.append({"file": name, "receptor": receptor, "recurrent": recurrent})
+    return written

@@ -1,0 +1,167 @@
+"""Reads an exported network with its golden trace and compares a simulator's outputs with it; needs numpy alone.
+
+Every ``run_*.py`` beside this file uses it. A network is a chain of populations behind input channels:
+
+    x[t, i] = sum over synapses n onto i of weight[n] * s[t - delay_steps[n], source[n]]
+    real:     h = decay * (v - v_reset) + v_reset + gain * (x + bias)
+              decay = 1 - 1/tau_steps; gain = 1/tau_steps if decay_input else 1
+    whole:    h = trunc(v * decay_code / 2^decay_bits) + x * 2^weight_shift + bias, kept within +-(2^(state_bits-1) - 1)
+    s = h > threshold if strict, else h >= threshold
+    where s:  v = v_reset (hard; 0 if whole) or h - threshold (soft); elsewhere v = h
+
+A population that does not fire is read by its membranes h. A spike with delay 0 acts in its own step, one of a
+population onto itself no earlier than the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+NETWORK, TRACE = "snn_delays network 1", "snn_delays trace 1"
+TOLERANCE = 1e-9
+
+
+def arguments(description: str = "") -> argparse.Namespace:
+    """The command line every script shares: ``folder`` (default: the script's own) and ``samples`` (default: all)."""
+    parser = argparse.ArgumentParser(description=description)
+    here = Path(sys.argv[0]).resolve().parent
+    parser.add_argument("folder", nargs="?", type=Path, default=here, help="of network.npz and golden.npz")
+    parser.add_argument("--samples", type=int, help="how many of the samples to run (default: all)")
+    given = parser.parse_args()
+    if given.samples is not None and given.samples < 1:
+        parser.error(f"--samples must be at least 1, got {given.samples}")
+    return given
+
+
+def read_network(folder: Any) -> SimpleNamespace:
+    """The network: ``inputs``, ``dt_ms``, ``notes`` and ``populations``.
+
+    Each population has ``name``, ``size``, ``fires``, ``arithmetic`` (``"real"`` or ``"whole"``), ``numbers`` (its
+    constants by name), ``bias``, and ``synapses`` and ``recurrent`` (None without) with ``sources``, ``targets`` and,
+    per synapse, ``source``, ``target``, ``delay_steps``, ``weight``.
+    """
+    outline, arrays = _read(Path(folder) / "network.npz", "network", NETWORK)
+    populations, width = [], outline["inputs"]
+    for entry in outline["populations"]:
+        name, size = entry["name"], entry["size"]
+        recurrent = _synapses(arrays, f"{name}.recurrent", size, size) if entry["recurrent"] is not None else None
+        populations.append(
+            SimpleNamespace(
+                name=name,
+                size=size,
+                fires=entry["fires"],
+                arithmetic=entry["arithmetic"],
+                numbers=SimpleNamespace(**entry["numbers"]),
+                bias=arrays[f"{name}.bias"],
+                synapses=_synapses(arrays, name, width, size),
+                recurrent=recurrent,
+            )
+        )
+        width = size
+    return SimpleNamespace(
+        inputs=outline["inputs"], dt_ms=outline["dt_ms"], notes=outline["notes"], populations=populations
+    )
+
+
+def read_trace(folder: Any, samples: int | None = None) -> SimpleNamespace:
+    """The first ``samples`` of the golden trace (all if None).
+
+    ``counts`` are events ``[time, sample, input]``, ``outputs`` by population ``[time, sample, neuron]`` the spikes
+    (0 or 1) or the membranes of integrators, ``margin`` the least distance of a membrane from its threshold.
+    """
+    outline, arrays = _read(Path(folder) / "golden.npz", "trace", TRACE)
+    arrays = {name: array[:, :samples] for name, array in arrays.items()}
+    counts = arrays.pop("input").astype(np.int64)
+    return SimpleNamespace(counts=counts, outputs=arrays, margin=outline["margin"], notes=outline["notes"])
+
+
+def digits(counts: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Counts as rasters of single spikes: pairs of 2^b and where binary digit b is set, so that they add up.
+
+    At least one pair; fewer spikes than one per event, and exact, for powers of two only shift a weight's exponent.
+    """
+    return [(1 << b, (counts >> b & 1).astype(bool)) for b in range(max(1, int(counts.max(initial=0)).bit_length()))]
+
+
+def lags(network: SimpleNamespace) -> list[int]:
+    """Steps by which each population runs late where a spike takes a step to arrive at the least.
+
+    Zero for all if no feed-forward delay is below 1; else population l (from 1) lags l steps, its synapses' delays
+    being one longer.
+    """
+    least = min((int(p.synapses.delay_steps.min(initial=1)) for p in network.populations), default=1)
+    return [0 if least >= 1 else number for number in range(1, len(network.populations) + 1)]
+
+
+def progress(done: int, total: int) -> None:
+    """How many samples are done, on one line of a terminal."""
+    if sys.stderr.isatty():
+        print(f"\rsample {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def compare(network: SimpleNamespace, trace: SimpleNamespace, outputs: dict[str, Any]) -> int:
+    """Print for every population whether outputs, keyed and shaped as the trace's, equal it; the exit status.
+
+    Spikes and whole membranes must be equal, real membranes within ``1e-9 * (1 + |v|)`` (the order of summation). A
+    spiking population without a spike does not pass: silence proves nothing.
+    """
+    steps, samples = trace.counts.shape[:2]
+    print(f"{samples} samples of {steps} steps, least distance from a threshold {trace.margin:.3g}")
+    status = 0
+    width = max(len(p.name) for p in network.populations)
+    for population in network.populations:
+        want, got = trace.outputs[population.name], np.asarray(outputs[population.name])
+        if got.shape != want.shape:
+            verdict, differs = f"expected outputs of shape {want.shape}, got {got.shape}", True
+        else:
+            verdict, differs = _verdict(population.name, want, got)
+        if population.fires:
+            spikes = int(want.sum())
+            what = f"{spikes:9d} spikes, sparsity {1 - spikes / max(1, want.size):7.2%}"
+            if not spikes:
+                verdict, differs = "silent, which proves nothing", True
+        else:
+            what = f"{population.size:9d} membranes"
+        print(f"{population.name:{width}s}  {what:36s}  {verdict}", flush=True)
+        status |= differs
+    return int(status)
+
+
+def _verdict(layer: str, want: np.ndarray, got: np.ndarray) -> tuple[str, bool]:
+    if want.dtype.kind == "f":
+        gap = np.abs(want - got)
+        differs = ~(gap <= TOLERANCE * (1 + np.abs(want)))
+        good = f"equal (largest difference {gap.max(initial=0):.1e})"
+    else:
+        differs, good = want != got, "equal"
+    if not differs.any():
+        return good, False
+    sample = int(np.flatnonzero(differs.any((0, 2)))[0])
+    t, neuron = (int(i) for i in np.argwhere(differs[:, sample])[0])
+    return (
+        f"first mismatch at (sample {sample}, layer {layer}, t {t}, neuron {neuron}): expected "
+        f"{want[t, sample, neuron]}, got {got[t, sample, neuron]}; {int(differs.sum())} of {differs.size} values differ"
+    ), True
+
+
+def _synapses(arrays: dict[str, np.ndarray], prefix: str, sources: int, targets: int) -> SimpleNamespace:
+    parts = {what: arrays[f"{prefix}.{what}"] for what in ("source", "target", "delay_steps", "weight")}
+    return SimpleNamespace(sources=sources, targets=targets, **parts)
+
+
+def _read(path: Path, name: str, form: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not path.is_file():
+        sys.exit(f"there is no {path}; name the folder that `snn-delays export` wrote")
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    outline = json.loads(str(arrays.pop(name)))
+    if outline["format"] != form:
+        sys.exit(f"{path} has format {outline['format']!r}, this script reads {form!r}; export it anew")
+    return outline, arrays

@@ -1,0 +1,123 @@
+"""The formats a network is exported to, and the one way in which an export is written."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snn_delays.errors import ConfigError, ExportError
+from snn_delays.export.canonical import CanonicalNetwork, to_bytes
+from snn_delays.export.profiles import Profile, profile
+from snn_delays.export.trace import Trace, trace_bytes
+from snn_delays.files import atomic_folder
+
+NETWORK, TRACE = "network.npz", "golden.npz"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by name.
+
+    Attributes:
+        title: what it is.
+        module: has ``refuses(network)`` and ``write(network, trace, folder)``; None for the canonical form alone.
+        arithmetic: ``"real"``, ``"whole"`` or ``"any"``: the numbers it holds.
+        profile: the target unless another is named; None: no limits.
+    """
+
+    name: str
+    title: str
+    module: str | None
+    arithmetic: str
+    profile: str | None = None
+
+
+FORMATS: dict[str, Format] = {
+    made.name: made
+    for made in (
+        Format("npz", "the canonical form: lossless arrays, for any reader", None, "any"),
+        Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir", "real"),
+        Format("brian2", "script for Brian2", "snn_delays.export.brian2", "any"),
+        Format("nest", "script for NEST", "snn_delays.export.nest", "real"),
+        Format(
+            "pynn", "connection lists for PyNN and sPyNNaker, script for PyNN on NEST", "snn_delays.export.pynn", "real"
+        ),
+        Format("lava", "netx file and scripts for Lava and Loihi 2", "snn_delays.export.lava", "whole", "loihi2"),
+        Format("spinnaker2", "lists for py-spinnaker2", "snn_delays.export.spinnaker2", "real", "spinnaker2"),
+        Format("c99", "C99 engine and header", "snn_delays.export.c99", "whole", "generic"),
+        Format("hdl", "hex memory images and a Verilog engine", "snn_delays.export.hdl", "whole", "generic"),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    """A format. Raises ConfigError for one that does not exist."""
+    if name not in FORMATS:
+        raise ConfigError(f"unknown format {name!r}; the formats are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def target_of(chosen: Format, target: str | None) -> Profile | None:
+    """The profile a network is made for: the one named, else the format's own."""
+    name = target or chosen.profile
+    return None if name is None else profile(name)
+
+
+def write_export(
+    network: CanonicalNetwork,
+    trace: Trace,
+    to: str,
+    folder: Path,
+    *,
+    documents: Mapping[str, str] | None = None,
+    **options: Any,
+) -> list[Path]:
+    """Write a network and its golden trace in a format: all files, or none.
+
+    Args:
+        network: see :func:`snn_delays.export.convert.canonical`.
+        trace: of this network, see :func:`snn_delays.export.trace.make_trace`.
+        to: a name of :data:`FORMATS`.
+        folder: made; an earlier export there is replaced, anything else is left alone.
+        documents: texts to lay beside, by file name.
+        options: of the format, as ``encoding="branch"`` for NIR.
+
+    Returns:
+        The files, the canonical form ``network.npz`` and the trace ``golden.npz`` first.
+
+    Raises:
+        ConfigError: no such format.
+        ExportError: the format cannot hold the network, or the folder cannot be written.
+    """
+    chosen = format_named(to)
+    kind = "whole" if network.whole else "real"
+    if chosen.arithmetic not in ("any", kind):
+        raise ExportError(
+            f"{to} holds networks of {chosen.arithmetic} numbers, this one has {kind} ones; "
+            + (
+                "name a target that computes in whole numbers, as --target generic"
+                if kind == "real"
+                else "keep them real"
+            )
+        )
+    module: Any = None if chosen.module is None else importlib.import_module(chosen.module)
+    if module is not None and (reason := module.refuses(network)):
+        raise ExportError(f"{to} cannot hold this network: {reason}")
+    try:
+        with atomic_folder(folder, NETWORK) as inside:
+            (inside / NETWORK).write_bytes(to_bytes(network))
+            (inside / TRACE).write_bytes(trace_bytes(trace))
+            for name, text in (documents or {}).items():
+                (inside / name).write_text(text, encoding="utf-8")
+            if module is not None:
+                module.write(network, trace, inside, **options)
+            names = sorted(path.relative_to(inside) for path in inside.rglob("*") if path.is_file())
+    except OSError as error:
+        raise ExportError(
+            f"cannot write the export to {error.filename or folder}: {error.strerror or error}"
+        ) from error
+    first = [Path(NETWORK), Path(TRACE)]
+    return [folder / name for name in [*first, *(name for name in names if name not in first)]]

@@ -1,0 +1,130 @@
+"""The golden trace: real samples and what the network made of them, for checking any other simulator."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from snn_delays.errors import DataError, ExportError, ShapeError
+from snn_delays.export.canonical import CanonicalNetwork
+from snn_delays.export.simulator import simulate
+
+FORMAT = "snn_delays trace 1"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Samples in and out.
+
+    Attributes:
+        counts: events, uint8 or wider ``[time, sample, input]``; zero after a sample's end.
+        outputs: by population ``[time, sample, neuron]``: spikes (uint8) or membranes of integrators (float64, or
+            int64 where the arithmetic is whole).
+        margin: least ``|h - threshold|`` met (see :class:`snn_delays.export.simulator.Response`).
+        notes: where the samples come from.
+    """
+
+    counts: Array
+    outputs: dict[str, Array]
+    margin: float
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.counts.shape[1])
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first place where another simulator differs: of all, the earliest step of the first sample and layer."""
+
+    layer: str
+    sample: int
+    t: int
+    neuron: int
+    differing: int
+    total: int
+
+    def __str__(self) -> str:
+        return (
+            f"first mismatch at (sample {self.sample}, layer {self.layer}, t {self.t}, neuron {self.neuron}); "
+            f"{self.differing} of {self.total} values of the layer differ"
+        )
+
+
+def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, str] | None = None) -> Trace:
+    """Run samples ``[time, sample, input]`` through the reference simulator.
+
+    Raises ShapeError for a wrong shape, ExportError if a spiking population stays silent: an empty raster would let
+    any simulator pass.
+    """
+    x = np.asarray(counts)
+    if x.ndim != 3 or x.shape[2] != network.inputs:
+        raise ShapeError(f"samples must be [time, sample, {network.inputs}], got shape {x.shape}")
+    if not np.isfinite(x).all() or (x < 0).any() or (x != np.rint(x)).any():
+        raise ExportError("samples must hold counts of events: whole numbers >= 0")
+    x = x.astype(np.uint8 if x.max(initial=0) < 256 else np.int32)
+    responses = [simulate(network, x[:, i]) for i in range(x.shape[1])]
+    outputs = {p.name: np.stack([r.outputs[p.name] for r in responses], axis=1) for p in network.populations}
+    silent = [p.name for p in network.populations if p.fires and not outputs[p.name].any()]
+    if silent:
+        raise ExportError(f"{', '.join(silent)} never fired on {x.shape[1]} samples; a trace of silence proves nothing")
+    return Trace(x, outputs, min(r.margin for r in responses), dict(notes or {}))
+
+
+def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, Array]) -> Mismatch | None:
+    """Where other outputs, keyed and shaped as the trace's, first differ; spikes and whole numbers exactly.
+
+    Real membranes of integrators may differ by ``1e-9 * (1 + |v|)``, the order of summation.
+
+    Raises ShapeError if a population is missing or has another shape.
+    """
+    for population in network.populations:
+        want, got = trace.outputs[population.name], outputs.get(population.name)
+        if got is None or got.shape != want.shape:
+            raise ShapeError(
+                f"{population.name}: expected outputs of shape {want.shape}, got {None if got is None else got.shape}"
+            )
+        if want.dtype.kind == "f":
+            differs = ~(np.abs(want - got) <= 1e-9 * (1 + np.abs(want)))
+        else:
+            differs = want != got
+        if differs.any():
+            sample = int(np.flatnonzero(differs.any((0, 2)))[0])
+            t, neuron = np.argwhere(differs[:, sample])[0]
+            return Mismatch(population.name, sample, int(t), int(neuron), int(differs.sum()), differs.size)
+    return None
+
+
+def trace_bytes(trace: Trace) -> bytes:
+    """The trace as the bytes of an ``.npz``: ``input``, one array per population, and ``trace``, a JSON text."""
+    outline = {"format": FORMAT, "margin": trace.margin, "notes": trace.notes}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, input=trace.counts, trace=np.array(json.dumps(outline)), **trace.outputs)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def read_trace(path: str | Path) -> Trace:
+    """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing or damaged."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        outline = json.loads(str(arrays.pop("trace")))
+        if outline["format"] != FORMAT:
+            raise DataError(f"{path} has format {outline['format']!r}, this version reads {FORMAT!r}; export it anew")
+        return Trace(arrays.pop("input"), arrays, float(outline["margin"]), outline["notes"])
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
+        raise DataError(f"{path} is not a trace of this package or is damaged ({error!r}); export it anew") from error

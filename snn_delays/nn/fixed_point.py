@@ -1,0 +1,141 @@
+"""Neurons as chips compute them: whole numbers of so many bits, decays as fractions of a power of two."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.neuron import MembraneState, Neuron
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    r"""The whole numbers of a population.
+
+    .. math::
+        h_t &= \operatorname{trunc}\left(v_{t-1}\, k / 2^F\right) + 2^S x_t + b \qquad
+               |h_t| \le 2^{B-1} - 1 \text{ (saturates)} \\
+        s_t &= h_t > \theta \text{ (strict), else } h_t \ge \theta
+
+    and ``v`` is then 0 (hard) or ``h - theta`` (soft) where ``s``. ``x`` is the sum of whole weights; membranes rest
+    at 0.
+
+    Attributes:
+        decay_code: ``k``, 0..2^F; ``k / 2^F`` is the decay of a step.
+        decay_bits: ``F``.
+        weight_shift: ``S``, bits by which currents are shifted left into membranes.
+        state_bits: ``B``, of the membrane, sign included.
+        threshold: ``theta``, in units of the membrane.
+        reset: ``"hard"`` or ``"soft"``.
+        strict: fire only above the threshold, not at it.
+        scale: what one unit of the membrane is worth in the units of the network it came from.
+    """
+
+    decay_code: int
+    threshold: int
+    scale: float
+    decay_bits: int = 12
+    weight_shift: int = 6
+    state_bits: int = 24
+    reset: str = "hard"
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        limit = 2 ** (self.state_bits - 1) - 1
+        if not 0 <= self.decay_code <= 2**self.decay_bits:
+            raise ConfigError(f"decay_code must lie in 0..{2**self.decay_bits}, got {self.decay_code}")
+        if not 0 < self.threshold <= limit:
+            raise ConfigError(
+                f"the threshold must lie in 1..{limit} (state_bits {self.state_bits}), got {self.threshold}"
+            )
+        if self.reset not in ("hard", "soft"):
+            raise ConfigError(f"reset must be 'hard' or 'soft', got {self.reset!r}")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ConfigError(f"the scale of the membrane must be a positive number, got {self.scale}")
+
+    @property
+    def limit(self) -> int:
+        """Largest magnitude of a membrane."""
+        return int(2 ** (self.state_bits - 1) - 1)
+
+
+class _FixedPointNeuron(Neuron):
+    """Shared by the two: whole arithmetic in float64, exact below 2^53."""
+
+    bias: Tensor
+
+    def __init__(self, numbers: FixedPoint, bias: Tensor) -> None:
+        super().__init__()
+        if bias.ndim != 1 or not bool((bias == bias.round()).all()):
+            raise ShapeError(f"the bias must be whole numbers, one per neuron; got shape {tuple(bias.shape)}")
+        self.numbers = numbers
+        self.register_buffer("bias", bias.detach().double())
+
+    def _start(self, x: Tensor, state: MembraneState | None) -> tuple[Tensor, Tensor]:
+        """Currents in units of the membrane, bias added, and the membrane before the first step."""
+        if x.shape[-1] != len(self.bias):
+            raise ShapeError(f"the current has {x.shape[-1]} neurons, this population {len(self.bias)}")
+        current = x.double().round() * 2.0**self.numbers.weight_shift + self.bias
+        return current, torch.zeros_like(current[0]) if state is None else state.v
+
+    def _integrate(self, v: Tensor, current: Tensor) -> Tensor:
+        n = self.numbers
+        return (torch.trunc(v * n.decay_code * 2.0**-n.decay_bits) + current).clamp(-n.limit, n.limit)
+
+    def extra_repr(self) -> str:
+        """The whole numbers."""
+        return str(self.numbers)
+
+
+class FixedPointLIF(_FixedPointNeuron):
+    """Leaky integrate-and-fire neurons in whole numbers (:class:`FixedPoint`).
+
+    Args:
+        numbers: of the population.
+        bias: whole numbers in units of the membrane, ``[neuron]``, added in every step.
+
+    State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of whole weights ``[time, batch, neuron]`` to
+    spikes of the same shape and dtype. No gradients.
+    """
+
+    def forward(
+        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, MembraneState]:
+        """Spikes and the membrane state."""
+        del valid
+        n = self.numbers
+        if not len(x):
+            return x.clone(), state if state is not None else MembraneState(x.new_zeros(x.shape[1:]).double())
+        current, v = self._start(x, state)
+        spikes = torch.empty_like(x)
+        for t, now in enumerate(current):
+            h = self._integrate(v, now)
+            fired = h > n.threshold if n.strict else h >= n.threshold
+            v = torch.where(fired, h - n.threshold if n.reset == "soft" else 0.0, h)
+            spikes[t] = fired
+        return spikes, MembraneState(v)
+
+
+class FixedPointIntegrator(_FixedPointNeuron):
+    """Leaky integrators in whole numbers; the output is the membrane times ``numbers.scale``, in the dtype given.
+
+    Args, state and shapes as :class:`FixedPointLIF`; the threshold is not used.
+    """
+
+    fires = False
+
+    def forward(
+        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, MembraneState]:
+        """Membranes in the units of the network it came from, and the state."""
+        del valid
+        if not len(x):
+            return x.clone(), state if state is not None else MembraneState(x.new_zeros(x.shape[1:]).double())
+        current, v = self._start(x, state)
+        trace = torch.empty_like(current)
+        for t, now in enumerate(current):
+            v = self._integrate(v, now)
+            trace[t] = v
+        return (trace * self.numbers.scale).to(x.dtype), MembraneState(v)

@@ -1,0 +1,79 @@
+"""Delays against what chips can hold."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.plot.style import BLUE, GREEN, INK, ORANGE, RED, array, axes_or_new, new_figure
+
+COLOURS, LINES = (RED, ORANGE, GREEN, INK), ("-", "--", ":")
+
+
+def delay_budget(
+    delay_steps: ArrayLike, limits: Mapping[str, int | None], *, name: str = "", ax: Axes | None = None
+) -> Axes:
+    """How many synapses have each delay, and the longest that each target holds, with the share beyond it.
+
+    Args:
+        delay_steps: of the synapses of a population, whole and >= 0, ``[synapse]``.
+        limits: longest delay by target, in steps; None for a target without a limit.
+        name: of the population.
+        ax: where to draw.
+
+    Raises ConfigError for negative delays or limits.
+    """
+    delays = array(delay_steps, 1, "delays")
+    known = {target: limit for target, limit in limits.items() if limit is not None}
+    if delays.min() < 0 or any(limit < 0 for limit in known.values()):
+        raise ConfigError(f"delays and limits must be >= 0 steps, got {delays.min():g} and {known}")
+    ax = axes_or_new(ax)
+    # Targets far beyond the longest delay would squeeze the histogram; they are named, not drawn.
+    shown = 1.15 * max(float(delays.max()), 5.0)
+    edges = np.arange(delays.max() + 2) - 0.5
+    counts, _ = np.histogram(delays, edges)
+    ax.stairs(counts, edges, fill=True, color=BLUE, alpha=0.8)
+    for place, (limit, targets) in enumerate(_together(known)):
+        label = f"{', '.join(targets)}: {limit}, {_share(int((delays > limit).sum()), delays.size)} beyond"
+        if limit > shown:
+            ax.plot([], [], " ", label=label)
+            continue
+        style, colour = LINES[place // len(COLOURS) % len(LINES)], COLOURS[place % len(COLOURS)]
+        ax.axvline(limit + 0.5, color=colour, linestyle=style, linewidth=1.6, label=label)
+    free = [target for target, limit in limits.items() if limit is None]
+    if free:
+        ax.plot([], [], " ", label=f"{', '.join(free)}: no limit")
+    ax.set(xlim=(-0.9, shown), xlabel="delay (steps)", ylabel="synapses")
+    ax.set_title(f"{name} ({delays.size:,} synapses)".strip(), loc="left", fontsize=10)
+    if limits:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
+def delay_budget_figure(populations: Mapping[str, ArrayLike], limits: Mapping[str, int | None]) -> Figure:
+    """One :func:`delay_budget` for each population, delays by its name. Raises ShapeError if there is none."""
+    if not populations:
+        raise ShapeError("there is no population with delays to draw")
+    figure = new_figure(8.5, 2.4 * len(populations))
+    rows = figure.subplots(len(populations), 1, squeeze=False)[:, 0]
+    for ax, (name, delays) in zip(rows, populations.items()):
+        delay_budget(delays, limits, name=name, ax=axes_or_new(ax))
+    return figure
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent; "none" and "all" mean exactly that."""
+    if part in (0, whole):
+        return "all" if part else "none"
+    return f"{min(max(part / whole, 0.01), 0.99):.0%}"
+
+
+def _together(limits: Mapping[str, int]) -> list[tuple[int, list[str]]]:
+    """Targets by limit, the shortest first."""
+    groups: dict[int, list[str]] = {}
+    for target, limit in limits.items():
+        groups.setdefault(limit, []).append(target)
+    return sorted(groups.items())

@@ -1,0 +1,121 @@
+"""What fewer bits and shorter delays cost: whole-number networks on the test data, in a table."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import snn_delays
+from snn_delays.errors import CheckpointError, ExportError
+from snn_delays.export.discretize import discretize
+from snn_delays.files import write_text
+from snn_delays.training.evaluate import held_out_data, trained_network
+from snn_delays.training.measure import measure
+from snn_delays.training.runlog import Run
+from snn_delays.training.sources import LoadingWatcher
+
+COLUMNS = (
+    "run", "data", "target", "trained_max_delay_steps", "fine_tuned_bits", "weight_bits", "max_delay_steps",
+    "delays_clamped", "real_accuracy", "whole_accuracy", "test_samples", "seed", "version", "date",
+)  # fmt: skip
+
+
+def sweep_run(
+    run: Run,
+    target: str,
+    weight_bits: Sequence[int | str | None],
+    max_delay_steps: Sequence[int],
+    watcher: LoadingWatcher | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each number of bits and each longest delay; delays beyond it are clamped, and counted.
+
+    ``real_accuracy`` is that of whole delays and real weights, nothing clamped. Limits above the longest delay that the
+    run was trained with change nothing and are left out, but for the smallest of them.
+
+    Raises ExportError where the target does not compute in whole numbers, or cannot hold the network.
+    """
+    dataset = held_out_data(run.recipe, watcher)
+    everything = np.arange(len(dataset))
+    network = trained_network(run, dataset)
+    trained = run.recipe.max_delay_steps
+    above = [limit for limit in max_delay_steps if limit >= trained]
+    limits = [limit for limit in max_delay_steps if limit < trained or limit == min(above)]
+    real = measure(discretize(network), dataset, everything, run.recipe).accuracy
+    rows = []
+    for bits in weight_bits:
+        for limit in limits:
+            whole = discretize(
+                network, target=target, weight_bits=bits, max_delay_steps=limit, clamp=True, scale="free"
+            )
+            if not any(layer.neuron for layer in whole.report.layers):
+                raise ExportError(f"{target} computes in real numbers; name a target with whole ones, as generic")
+            rows.append(
+                {
+                    "run": run.recipe.name,
+                    "data": dataset.source,
+                    "target": target,
+                    "trained_max_delay_steps": trained,
+                    "fine_tuned_bits": getattr(run.recipe.fine_tuning, "weight_bits", "") or "",
+                    "weight_bits": bits,
+                    "max_delay_steps": limit,
+                    "delays_clamped": sum(layer.delays_over_limit for layer in whole.report.layers),
+                    "real_accuracy": f"{real:.4f}",
+                    "whole_accuracy": f"{measure(whole, dataset, everything, run.recipe).accuracy:.4f}",
+                    "test_samples": len(dataset),
+                    "seed": run.recipe.seed,
+                    "version": snn_delays.__version__,
+                    "date": datetime.now(timezone.utc).date().isoformat(),
+                }
+            )
+    return rows
+
+
+def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add rows to the table, which is made if need be. Raises CheckpointError if it is another or cannot be written."""
+    head = ",".join(COLUMNS)
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else head + "\n"
+        if before.splitlines()[:1] != [head]:
+            raise CheckpointError(f"{path} has other columns than this version writes; append to a new file")
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
+        write_text(path, before + text.getvalue())
+    except OSError as error:
+        raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of the table. Raises CheckpointError if there is none, or it has other columns."""
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; `snn-delays sweep` makes one") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise CheckpointError(f"{path} has other columns than this version writes")
+    return list(reader)
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """The table as the documents show it, the last of equal rows counting; a line for each network and bits."""
+    heads = (
+        "trained with delays up to", "weights fine-tuned", "weights exported", "longest delay", "delays clamped",
+        "real weights", "whole numbers", "target",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    latest: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        latest[tuple(row[key] for key in ("run", "seed", "target", "weight_bits", "max_delay_steps"))] = row
+    for row in latest.values():
+        bits = row["weight_bits"] if row["weight_bits"] == "ternary" else f"{row['weight_bits']} bits"
+        tuned = row["fine_tuned_bits"]
+        cells = (
+            row["trained_max_delay_steps"], (tuned if tuned == "ternary" else f"{tuned} bits") if tuned else "-", bits,
+            row["max_delay_steps"], f"{int(row['delays_clamped']):,}", f"{float(row['real_accuracy']):.1%}",
+            f"{float(row['whole_accuracy']):.1%}", row["target"],
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,126 @@
+"""Trains the demo's networks if need be and exports them to every format, for `run.py` to check.
+
+    python tests/simulators/demo.py RUNS EXPORTS
+
+Feed-forward, recurrent, hard and soft reset; in real and in whole numbers. What needs no outside simulator is checked
+here: the NIR files by our interpreter, the C99 engine by the compiler at hand, the Verilog by iverilog where it is.
+Exit status 1 if any of those differs.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from snn_delays.export.canonical import read_network
+from snn_delays.export.nir import read_nir
+from snn_delays.export.nir_interpreter import interpret
+from snn_delays.export.targets import NETWORK, TRACE
+from snn_delays.export.trace import first_mismatch, read_trace
+from snn_delays.training.config import load_recipe
+from snn_delays.training.export_run import Wishes, export_run
+from snn_delays.training.loop import fit
+from snn_delays.training.progress import ProgressBar
+from snn_delays.training.runlog import Run, create_run, resume_run
+
+SAMPLES = 20
+LOIHI, GENERIC = Wishes("loihi2"), Wishes("generic")
+# By recipe: format, name of the export, what is asked for, options of the format.
+EXPORTS: dict[str, list[tuple[str, str, Wishes, dict[str, Any]]]] = {
+    "demo": [
+        ("nir", "nir", Wishes(), {}),
+        ("nir", "nir_branch", Wishes(), {"encoding": "branch"}),
+        ("brian2", "brian2", Wishes(), {}),
+        ("brian2", "brian2_loihi2", LOIHI, {}),
+        ("nest", "nest", Wishes(), {}),
+        ("pynn", "pynn", Wishes(), {}),
+        ("lava", "lava", LOIHI, {}),
+        ("lava", "lava_4bit", Wishes("loihi2", 4), {}),
+        ("c99", "c99", GENERIC, {}),
+        ("hdl", "hdl", GENERIC, {}),
+    ],
+    "demo_recurrent": [
+        ("nir", "nir", Wishes(), {}),
+        ("brian2", "brian2", Wishes(), {}),
+        ("nest", "nest", Wishes(), {}),
+        ("pynn", "pynn", Wishes(), {}),
+        ("lava", "lava", LOIHI, {}),
+        ("c99", "c99", GENERIC, {}),
+    ],
+    "demo_soft_reset": [
+        ("brian2", "brian2", Wishes(), {}),
+        ("brian2", "brian2_generic", GENERIC, {}),
+        ("c99", "c99", GENERIC, {}),
+    ],
+    "demo_recurrent_soft_reset": [
+        ("brian2", "brian2", Wishes(), {}),
+        ("c99", "c99", GENERIC, {}),
+    ],
+}
+console = Console(soft_wrap=True, markup=False, highlight=False)
+
+
+def trained(name: str, folder: Path) -> Run:
+    """The run of a recipe, trained to its end."""
+    recipe = load_recipe(name)
+    run = resume_run(folder, recipe) if (folder / "recipe.toml").exists() else create_run(folder, recipe)
+    with ProgressBar(console) as bar:
+        fit(run, accelerator="cpu", devices=1, watcher=bar)
+    return run
+
+
+def check(kind: str, folder: Path) -> str | None:
+    """Compare an export that needs no outside simulator: "equal", or what is wrong; None where it needs one."""
+    if kind == "nir":
+        network, trace = read_network(folder / NETWORK), read_trace(folder / TRACE)
+        graph = read_nir(folder / "network.nir")
+        rasters = [interpret(graph, trace.counts[:, i]) for i in range(trace.samples)]
+        outputs = {p.name: np.stack([r[p.name] for r in rasters], 1) for p in network.populations}
+        mismatch = first_mismatch(network, trace, outputs)
+        return "equal" if mismatch is None else str(mismatch)
+    tool = {"c99": "cc", "hdl": "iverilog"}.get(kind)
+    if tool is None:
+        return None
+    if not shutil.which(tool):
+        return f"SKIPPED: no {tool} found"
+    done = subprocess.run(["make", "-C", str(folder), "test"], capture_output=True, text=True)
+    return "equal" if done.returncode == 0 else " ".join((done.stdout + done.stderr).split())[-300:]
+
+
+def main(runs: Path, exports: Path) -> int:
+    """Train, export, check; the exit status."""
+    rows: list[dict[str, Any]] = []
+    for recipe, wanted in EXPORTS.items():
+        run = trained(recipe, runs / recipe)
+        for to, name, wishes, options in wanted:
+            samples = SAMPLES if to != "hdl" else 3  # a simulated clock takes its time
+            made = export_run(run, to, wishes=wishes, out=exports / recipe / name, samples=samples, options=options)
+            rasters = [made.trace.outputs[p.name] for p in made.network.populations if p.fires]
+            rates = ", ".join(f"{raster.mean():.1%}" for raster in rasters)
+            started = time.monotonic()
+            result = check(to, made.folder)
+            console.print(f"{recipe}/{name}: {samples} samples, rates {rates}: {result or 'written'}")
+            if result is not None:
+                rows.append(
+                    {
+                        "target": to,
+                        "network": f"{recipe}/{name}",
+                        "samples": str(samples),
+                        "spikes": ", ".join(str(int(raster.sum())) for raster in rasters),
+                        "result": result,
+                        "seconds": f"{time.monotonic() - started:.1f}",
+                        "good": result == "equal",
+                    }
+                )
+    (exports / "own.json").write_text(json.dumps(rows, indent=1))
+    return int(any(not row["good"] and not row["result"].startswith("SKIPPED") for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

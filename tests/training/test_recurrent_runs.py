@@ -1,0 +1,62 @@
+"""A recurrent recipe from beginning to end: training, being stopped, checkpoints, the discrete network, its figures."""
+
+from pathlib import Path
+
+import pytest
+import tiny_runs
+import torch
+
+from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import Recurrent
+from snn_delays.training import loop
+from snn_delays.training.evaluate import discrete_network, trained_network
+from snn_delays.training.figures import draw
+from snn_delays.training.runlog import create_run, open_run
+
+MODEL = {"recurrent": True, "min_delay_steps": 1, "hidden": [8]}
+
+
+class StoppedError(Exception):
+    """What ends training in the middle."""
+
+
+def stop() -> None:
+    raise StoppedError
+
+
+def test_a_recurrent_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    recipe = tiny_runs.tiny_recipe(model=MODEL)
+    whole = tiny_runs.fitted(tmp_path / "whole", recipe)
+    stopped = create_run(tmp_path / "stopped", recipe)
+    with pytest.raises(StoppedError):
+        loop.fit(stopped, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 3, 1), stop))
+    resumed = open_run(tmp_path / "stopped")
+    loop.fit(resumed, accelerator="cpu")
+    assert tiny_runs.same(tiny_runs.tensors(resumed), tiny_runs.tensors(whole))
+    assert tiny_runs.numbers(resumed) == tiny_runs.numbers(whole)
+
+    before, after = (
+        delayed_layers(trained_network(whole, tiny_runs.tiny_data(), epoch))["hidden1.neuron.synapse"]
+        for epoch in (0, 3)
+    )
+    assert not torch.equal(before.weight, after.weight)
+    assert not torch.equal(before.delay, after.delay)
+    assert after.delay.min() >= 1
+    assert after.delay.max() <= 8
+    assert after.sigma == delayed_layers(trained_network(whole, tiny_runs.tiny_data(), 3))["hidden1.synapse"].sigma
+
+    neuron = discrete_network(whole, tiny_runs.tiny_data()).hidden1.neuron
+    assert isinstance(neuron, Recurrent)
+    assert neuron.synapse.min_delay_steps == 1
+    assert torch.equal(neuron.synapse.delay, neuron.synapse.delay.round())
+    rates = [row["rate_hidden1"] for row in whole.progress()["history"]]
+    assert 0.005 < rates[-1] < 0.6
+    assert [path.name for path in draw(whole, ("rasters", "delays"))] == ["rasters.png", "delays.png"]
+
+
+def test_without_delays_recurrence_is_a_step_late(tmp_path: Path) -> None:
+    recipe = tiny_runs.tiny_recipe(model={"recurrent": True, "delays": "none"}, training={"epochs": 1})
+    run = tiny_runs.fitted(tmp_path / "run", recipe)
+    synapse = discrete_network(run, tiny_runs.tiny_data()).hidden1.neuron.synapse
+    assert (synapse.min_delay_steps, synapse.max_delay_steps, synapse.delay.unique().tolist()) == (1, 1, [1.0])
+    assert run.progress()["history"][0]["sigma"] is None
