@@ -157,6 +157,9 @@ def _train(
         fit(run, accelerator=accelerator, devices=devices, watcher=bar)
     if getattr(rank_zero_only, "rank", 0):
         raise typer.Exit  # the first process reports
+    if begin := run.progress().get("fine_tuning"):
+        rounded = begin["epoch_0"]["valid_accuracy"]
+        console.print(f"before fine-tuning: valid {rounded:.1%}; {begin['run']} itself: {begin['valid_accuracy']:.1%}")
     return run
 
 

@@ -17,7 +17,7 @@ from snn_delays.units import round_delays
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked of :func:`snn_delays.export.discretize`, resolved."""
+    """What was asked of :func:`snn_delays.export.discretize`, resolved; ``bits`` None: as the network's grid has."""
 
     target: Profile | None
     whole: bool
@@ -25,6 +25,16 @@ class Plan:
     scale: str
     limit: int | None
     clamp: bool
+
+    @property
+    def default_bits(self) -> int | None:
+        """Of a network that has no grid of its own."""
+        return None if self.target is None else self.target.default_weight_bits
+
+    def holds(self, bits: int | str) -> bool:
+        """Whether weights may have so many bits."""
+        widths = () if self.target is None else self.target.weight_bits
+        return not widths or bits in widths or (bits == "ternary" and max(widths) >= 2)
 
 
 @dataclass
@@ -41,7 +51,9 @@ class Part:
 def on_grid(parts: list[Part], plan: Plan) -> None:
     """Put the weights of synapses onto the same neurons on one grid: codes times the step, or the codes themselves."""
     own = parts[0].grid
-    bits = own.bits if plan.bits is None and own is not None else plan.bits
+    bits = plan.bits
+    if bits is None:
+        bits = own.bits if own is not None and plan.holds(own.bits) else plan.default_bits
     if bits is None:
         return
     weights = [part.layer.weight.detach().double() for part in parts]
@@ -57,7 +69,7 @@ def on_grid(parts: list[Part], plan: Plan) -> None:
             part.report,
             weight_bits=bits,
             weight_step=step,
-            max_weight_error=float((code * step - weight).abs().max()),
+            max_weight_error=float(((code * step).to(part.layer.weight.dtype).double() - weight).abs().max()),
             weights_zeroed=int(((code == 0) & (weight != 0)).sum()),
         )
         with torch.no_grad():

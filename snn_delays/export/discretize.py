@@ -57,10 +57,10 @@ def discretize(
         network: a chain of delayed synapses (linear or convolutional), norms, neurons, pooling and dropout, or a
             discrete network.
         target: the chip or simulator to fit (:mod:`snn_delays.export.profiles`), or None.
-        weight_bits: 2 to 16, ``"ternary"``, or None: the target's default, or what the network was fine-tuned for, or
-            weights as they are.
-        scale: ``"power_of_two"`` or ``"free"``; None takes the target's or the network's, else a power of two, with
-            which sums are exact in any order.
+        weight_bits: 2 to 16, ``"ternary"``, or None: what the network was fine-tuned for, else the target's default,
+            else weights as they are.
+        scale: ``"power_of_two"``, with which sums are exact in any order, or ``"free"``; None takes the target's for
+            whole numbers, where sums are exact in any case, else a power of two.
         max_delay_steps: longest delay to keep, where shorter than the target's.
         clamp: set delays beyond the limit to it. Otherwise they are an error: nothing is clamped unasked.
         real: keep real numbers for a target that computes in whole ones; its delays and weights are still kept to.
@@ -112,14 +112,6 @@ def _plan(
     target: Profile | str | None, bits: int | str | None, scale: str | None, limit: int | None, clamp: bool, real: bool
 ) -> Plan:
     chip = profile(target) if isinstance(target, str) else target
-    if chip is not None and chip.weight_bits:
-        bits = chip.default_weight_bits if bits is None else bits
-        if bits not in chip.weight_bits and not (bits == "ternary" and max(chip.weight_bits) >= 2):
-            known = ", ".join(map(str, sorted(chip.weight_bits)))
-            raise ExportError(f"{chip.name} has weights of {known} bits, not {bits!r}; choose among them")
-        if scale == "free" and chip.weight_scale == "power_of_two":
-            raise ExportError(f"{chip.name} scales weights by powers of two; ask for scale='power_of_two'")
-        scale = chip.weight_scale if scale is None else scale
     if bits is not None:
         check_grid(bits, scale or "power_of_two")
     if chip is not None and chip.delay_kind == "analog":
@@ -132,7 +124,13 @@ def _plan(
         longest = chip.max_delay_steps if chip.has_delays else 0
         limit = longest if limit is None else limit if longest is None else min(limit, longest)
     whole = chip is not None and chip.arithmetic == "whole" and not real
-    return Plan(chip, whole, bits, scale or "power_of_two", limit, clamp)
+    plan = Plan(chip, whole, bits, scale or (chip.weight_scale if chip and whole else "power_of_two"), limit, clamp)
+    if chip is not None and bits is not None and not plan.holds(bits):
+        known = ", ".join(map(str, sorted(chip.weight_bits)))
+        raise ExportError(f"{chip.name} has weights of {known} bits, not {bits!r}; choose among them")
+    if chip is not None and scale == "free" and chip.weight_scale == "power_of_two":
+        raise ExportError(f"{chip.name} scales weights by powers of two; ask for scale='power_of_two'")
+    return plan
 
 
 def _check_fit(network: DiscreteNetwork, target: Profile) -> None:

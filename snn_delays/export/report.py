@@ -48,6 +48,7 @@ class LayerReport:
             parts.append(f"{self.taps} taps of sigma {self.sigma_steps:.3g} replaced by one tap")
         if self.norm_folded:
             parts.append("norm folded")
+        bits = ""
         if self.weight_bits is not None:
             bits = self.weight_bits if isinstance(self.weight_bits, str) else f"on {self.weight_bits} bits"
             parts.append(
@@ -56,7 +57,9 @@ class LayerReport:
             )
         if self.neuron:
             parts.append(self.neuron)
-        return f"{self.name} ({self.synapses} synapses): " + "; ".join(parts if not self.lossless else ["nothing lost"])
+        if self.lossless:
+            parts = ["nothing lost" + (f", weights {bits} with step {self.weight_step:g} already" if bits else "")]
+        return f"{self.name} ({self.synapses} synapses): " + "; ".join(parts)
 
 
 @dataclass(frozen=True)

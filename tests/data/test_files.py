@@ -8,7 +8,7 @@ import pytest
 from snn_delays.data import files
 from snn_delays.data.files import checksums, data_folder
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path, cache_folder
+from snn_delays.files import atomic_folder, atomic_path, cache_folder
 
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):
@@ -103,3 +103,49 @@ def test_a_folder_is_looked_at_again_when_files_change_places(tmp_path):
     (tmp_path / "kept").rename(folder / "1" / "b")
     assert checksums(folder) != before
     assert checksums(folder) == checksums(folder, remember=False)
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "new" / "folder"
+
+    def write(text, fail=False):
+        with atomic_folder(folder, "mark") as temporary:
+            (temporary / "mark").write_text(text)
+            (temporary / "inside").mkdir()
+            (temporary / "inside" / "file").write_text(text)
+            if fail:
+                raise RuntimeError("the writer broke")
+
+    with pytest.raises(RuntimeError, match="the writer broke"):
+        write("half", fail=True)
+    assert not list(tmp_path.iterdir()), "nothing is left, not even the folder around it"
+    write("first")
+    with pytest.raises(RuntimeError, match="the writer broke"):
+        write("half", fail=True)
+    assert (folder / "inside" / "file").read_text() == "first"
+    (folder / "old").write_text("")
+    write("second")
+    assert sorted(path.name for path in folder.iterdir()) == ["inside", "mark"]
+    assert (folder / "mark").read_text() == "second"
+    assert [path.name for path in folder.parent.iterdir()] == ["folder"]
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~_umask()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("kept")
+    (tmp_path / "file").write_text("kept")
+    for name in ("theirs", "file"):
+        with pytest.raises(OSError, match="not made by this program"), atomic_folder(tmp_path / name, "mark"):
+            pass
+    assert (tmp_path / "theirs" / "file").read_text() == (tmp_path / "file").read_text() == "kept"
+    (tmp_path / "empty").mkdir()
+    with atomic_folder(tmp_path / "empty", "mark") as temporary:
+        (temporary / "mark").write_text("")
+    assert (tmp_path / "empty" / "mark").exists()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

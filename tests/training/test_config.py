@@ -310,8 +310,14 @@ def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
     demo = load_recipe("demo").model.model_dump()
     wanted = {
         "demo_recurrent": {"hidden": (96, 96), "recurrent": True, "min_delay_steps": 1},
-        "demo_soft_reset": {"reset": "soft"},
-        "demo_recurrent_soft_reset": {"hidden": (96, 96), "recurrent": True, "min_delay_steps": 1, "reset": "soft"},
+        "demo_soft_reset": {"reset": "soft", "tau_mem_ms": 20.0},
+        "demo_recurrent_soft_reset": {
+            "hidden": (96, 96),
+            "recurrent": True,
+            "min_delay_steps": 1,
+            "reset": "soft",
+            "tau_mem_ms": 20.0,
+        },
     }
     for name, changes in wanted.items():
         assert load_recipe(name).model.model_dump() == {**demo, **changes}
