@@ -15,6 +15,8 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+_LISTED = "written by snn_delays:"
+
 
 def cache_folder() -> Path:
     """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
@@ -52,28 +54,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed otherwise.
 
-    A folder that is there is replaced only if it is empty or holds a file called ``mark``, which says that it was made
-    so; else OSError. The old one is gone only when the new one is in its place.
+    A list of its files is written into it under the name ``mark``. A folder that is there is replaced only if it is
+    empty or has such a list; else OSError. Files in it that are not on its list, as somebody's results, are kept. The
+    old folder is gone only when the new one is in its place.
     """
-    if folder.exists() and not (folder.is_dir() and ((folder / mark).exists() or not any(folder.iterdir()))):
-        raise OSError(
-            errno.EEXIST, f"is there already and was not made by this program (it has no {mark})", str(folder)
-        )
+    before = _listed(folder, mark)
     missing = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
         yield temporary
+        made = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
+        (temporary / mark).write_text("\n".join([_LISTED, *map(str, made)]) + "\n", encoding="utf-8")
+        for path in sorted(folder.rglob("*")) if folder.exists() else ():
+            kept = temporary / path.relative_to(folder)
+            if path.is_file() and str(path.relative_to(folder)) not in before and not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, kept)
         for path in temporary.rglob("*"):
             sync(path)
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)  # mkdtemp makes folders private; ours may be shared
         if folder.exists():
-            before = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-            os.replace(folder, before)
+            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+            os.replace(folder, aside)
             os.replace(temporary, folder)
-            shutil.rmtree(before)
+            shutil.rmtree(aside)
         else:
             os.replace(temporary, folder)
     finally:
@@ -81,6 +88,21 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
         for parent in missing:  # the innermost first
             if parent.exists() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def _listed(folder: Path, mark: str) -> set[str]:
+    """The files that an earlier :func:`atomic_folder` wrote, its list too; OSError if it did not make the folder."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return set()
+    try:
+        head, *names = (folder / mark).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        head, names = "", []
+    if head != _LISTED:
+        raise OSError(
+            errno.EEXIST, f"is there already and was not made by this program (no list in {mark})", str(folder)
+        )
+    return {mark, *names}
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """Commands that take a run to chips and simulators."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,9 @@ def export(
         bool, typer.Option("--clamp", help="set delays beyond the limit to it, instead of failing")
     ] = False,
     encoding: Annotated[str | None, typer.Option(help="of delays in NIR: gather or branch")] = None,
-    samples: Annotated[int, typer.Option(help="validation samples in the golden trace")] = 20,
+    relays: Annotated[bool, typer.Option("--relays", help="SpiNNaker 2: neurons that hold spikes longer")] = False,
+    samples: Annotated[int, typer.Option(help="samples in the golden trace")] = 20,
+    split: Annotated[str, typer.Option(help="where they are from: validation or test")] = "validation",
     check: Annotated[bool, typer.Option("--check", help="print how it fits the target, write nothing")] = False,
 ) -> None:
     """Write a run's best network, made discrete, for a chip or a simulator, with a trace to check it by."""
@@ -39,19 +41,23 @@ def export(
     from snn_delays.training.runlog import open_run
 
     opened = open_run(run)
+    wishes = Wishes(target, bits_of(weight_bits), scale, max_delay_steps, clamp)
     if check:
         if target is None:
             raise ConfigError("--check needs --target, the chip to check against; see `snn-delays targets`")
-        fitting = check_run(opened, target)
+        fitting = check_run(opened, wishes)
         for line in fitting.lines():
             console.print(line, highlight=False, markup=False)
         raise typer.Exit(0 if fitting.fits else 1)
     if encoding is not None and to != "nir":
         raise ConfigError(f"--encoding belongs to --to nir, not to {to}")
-    options = {} if encoding is None else {"encoding": encoding}
-    wishes = Wishes(target, bits_of(weight_bits), scale, max_delay_steps, clamp)
+    if relays and to != "spinnaker2":
+        raise ConfigError(f"--relays belongs to --to spinnaker2, not to {to}")
+    options: dict[str, Any] = ({"encoding": encoding} if encoding else {}) | ({"relays": True} if relays else {})
     with ProgressBar(console) as bar:
-        written = export_run(opened, to, wishes=wishes, out=out, samples=samples, options=options, watcher=bar)
+        written = export_run(
+            opened, to, wishes=wishes, out=out, samples=samples, split=split, options=options, watcher=bar
+        )
     for line in [*written.summary, *export_lines(written)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from snn_delays.nn.fixed_point import FixedPoint
 
 FORMAT = "snn_delays network 1"
 Whole = NDArray[np.int32]
+# Populations' names are names of arrays and files.
+NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+TAKEN = ("input", "network", "trace", "file")
+TAKEN_ENDINGS = (".recurrent", ".bias", ".source", ".target", ".delay_steps", ".weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +66,9 @@ class Synapses:
     def sorted(
         cls, sources: int, targets: int, source: Any, target: Any, delay_steps: Any, weight: Any, sharing: str
     ) -> Synapses:
-        """Synapses put in order; those of weight zero are left out."""
+        """Synapses in order, those of weight zero left out. Raises ExportError for delays that are not whole."""
+        if (np.asarray(delay_steps) != np.rint(delay_steps)).any():
+            raise ExportError("delays must be whole steps; discretize() rounds them")
         source, target, delay = (np.asarray(part, np.int32) for part in (source, target, delay_steps))
         weight = np.asarray(weight, np.float64)
         present = np.flatnonzero(weight)
@@ -79,6 +86,15 @@ class Membrane:
     v_reset: float = 0.0
     reset: str = "hard"
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.tau_steps >= 1 and np.isfinite([self.threshold, self.v_reset]).all()):
+            raise ExportError(
+                f"neurons need tau_steps >= 1 and a finite threshold and v_reset, got {self.tau_steps}, "
+                f"{self.threshold} and {self.v_reset}"
+            )
+        if self.reset not in ("hard", "soft"):
+            raise ExportError(f"reset must be 'hard' or 'soft', got {self.reset!r}")
 
     @property
     def decay(self) -> float:
@@ -140,6 +156,11 @@ class CanonicalNetwork:
     def recurrent(self) -> bool:
         """Whether any population has synapses onto itself."""
         return any(population.recurrent is not None for population in self.populations)
+
+    @property
+    def lags(self) -> bool:
+        """Whether a spike may act on the next population in its own step: most tools have populations run late then."""
+        return any(bool((population.synapses.delay_steps == 0).any()) for population in self.populations)
 
     def all_synapses(self) -> list[tuple[str, Synapses]]:
         """Every set of synapses by name: ``hidden1``, ``hidden1.recurrent``, ``readout``, ..."""
@@ -215,11 +236,13 @@ def read_network(path: str | Path) -> CanonicalNetwork:
         network = CanonicalNetwork(
             int(outline["inputs"]), tuple(populations), float(outline["dt_ms"]), outline["notes"]
         )
+        check(network)
+    except ExportError as error:
+        raise DataError(f"{path}: {error}") from error
     except DataError:
         raise
     except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
         raise DataError(f"{path} is not a network of this package or is damaged ({error!r}); export it anew") from error
-    check(network, str(path))
     return network
 
 
@@ -244,18 +267,29 @@ def _population(entry: dict[str, Any], width: int, arrays: dict[str, Any]) -> Po
     )
 
 
-def check(network: CanonicalNetwork, where: str = "the network") -> None:
+def check(network: CanonicalNetwork) -> None:
     """Raise ExportError where a network is impossible: indices, delays, or numbers that are not finite."""
+    if not network.populations:
+        raise ExportError("the network has no populations")
     if not (np.isfinite(network.dt_ms) and network.dt_ms > 0):
-        raise ExportError(f"{where}: dt_ms must be a positive number of milliseconds, got {network.dt_ms}")
-    for population in network.populations:
+        raise ExportError(f"dt_ms must be a positive number of milliseconds, got {network.dt_ms}")
+    names = [population.name for population in network.populations]
+    for place, population in enumerate(network.populations):
+        name = population.name
+        if not NAME.fullmatch(name) or name in TAKEN or name.endswith(TAKEN_ENDINGS) or names.count(name) > 1:
+            raise ExportError(
+                f"population {name!r}: a name has letters, digits, '_', '-' and inner dots, belongs to one population, "
+                f"is none of {', '.join(TAKEN)} and ends in none of {', '.join(TAKEN_ENDINGS)}; rename the layer"
+            )
+        if not population.fires and (place < len(names) - 1 or population.recurrent is not None):
+            raise ExportError(f"{name}: leaky integrators never fire: they stand at the end alone, without recurrence")
         if population.bias.shape != (population.size,) or not np.isfinite(population.bias).all():
-            raise ExportError(f"{where}: {population.name}.bias must be {population.size} finite numbers")
+            raise ExportError(f"{population.name}.bias must be {population.size} finite numbers")
     for name, synapses in network.all_synapses():
         bad = int((~np.isfinite(synapses.weight)).sum())
         if bad:
             raise ExportError(
-                f"{where}: {name}: {bad} of {len(synapses)} weights are not finite; training diverged, export an "
+                f"{name}: {bad} of {len(synapses)} weights are not finite; training diverged, export an "
                 "earlier checkpoint"
             )
         for what, values, size in (
@@ -263,11 +297,11 @@ def check(network: CanonicalNetwork, where: str = "the network") -> None:
             ("target", synapses.target, synapses.targets),
         ):
             if len(values) and (values.min() < 0 or values.max() >= size):
-                raise ExportError(f"{where}: {name}.{what} must lie in 0..{size - 1}")
+                raise ExportError(f"{name}.{what} must lie in 0..{size - 1}")
         least = 1 if name.endswith(".recurrent") else 0
         early = int((synapses.delay_steps < least).sum())
         if early:
             raise ExportError(
-                f"{where}: {name}: {early} of {len(synapses)} delays are below {least}; a spike cannot act before it "
+                f"{name}: {early} of {len(synapses)} delays are below {least}; a spike cannot act before it "
                 "is fired" + (", nor on its own population in the same step: set min_delay_steps = 1" if least else "")
             )

@@ -14,9 +14,6 @@ from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Spikin
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.neuron import Neuron
 
-# Names of arrays in the files of the canonical form and of traces.
-TAKEN = ("input", "network", "trace")
-
 
 def canonical(network: DiscreteNetwork, *, dt_ms: float, notes: dict[str, str] | None = None) -> CanonicalNetwork:
     """A discrete network as plain arrays: each synapse with the neurons behind it is a population.
@@ -54,12 +51,8 @@ def canonical(network: DiscreteNetwork, *, dt_ms: float, notes: dict[str, str] |
             raise ExportError(f"{name} takes {synapse.in_features} inputs, the layer before it has {width} outputs")
         width = synapse.out_features
         populations.append(_population(_name(name, neuron_name), name, synapse, neuron))
-    if not populations:
-        raise ExportError("the network has no layers")
-    names = [population.name for population in populations]
-    if len(set(names)) < len(names) or set(names) & set(TAKEN):
-        raise ExportError(f"populations need names of their own other than {', '.join(TAKEN)}; got {', '.join(names)}")
-    made = CanonicalNetwork(populations[0].synapses.sources, tuple(populations), float(dt_ms), dict(notes or {}))
+    inputs = populations[0].synapses.sources if populations else 0
+    made = CanonicalNetwork(inputs, tuple(populations), float(dt_ms), dict(notes or {}))
     check(made)
     return made
 

@@ -124,7 +124,7 @@ MEMORY_DEFINITIONS = (
     "left out",
     "ring: neurons times (longest delay + 1) times the bits of a membrane; history: spikes remembered instead, sources "
     "times (longest delay + 1), not in the sum",
-    "because of delays: stored delays, and the ring but for one slot",
+    "because of delays: what the network would take less if no delay were stored and the ring had one slot",
 )
 
 

@@ -17,12 +17,12 @@ from snn_delays.units import round_delays
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked of :func:`snn_delays.export.discretize`, resolved; ``bits`` None: as the network's grid has."""
+    """What was asked of :func:`snn_delays.export.discretize`; ``bits``, ``scale`` None: as the network's own grid."""
 
     target: Profile | None
     whole: bool
     bits: int | str | None
-    scale: str
+    scale: str | None
     limit: int | None
     clamp: bool
 
@@ -30,6 +30,11 @@ class Plan:
     def default_bits(self) -> int | None:
         """Of a network that has no grid of its own."""
         return None if self.target is None else self.target.default_weight_bits
+
+    @property
+    def default_scale(self) -> str:
+        """Whole numbers have any step that the target has; sums of real ones are exact with a power of two."""
+        return self.target.weight_scale if self.target is not None and self.whole else "power_of_two"
 
     def holds(self, bits: int | str) -> bool:
         """Whether weights may have so many bits."""
@@ -51,17 +56,20 @@ class Part:
 def on_grid(parts: list[Part], plan: Plan) -> None:
     """Put the weights of synapses onto the same neurons on one grid: codes times the step, or the codes themselves."""
     own = parts[0].grid
+    if own is not None and not (len(own.together) == len(parts) and all(part.grid is not None for part in parts)):
+        own = None  # fine-tuned in other company
     bits = plan.bits
     if bits is None:
         bits = own.bits if own is not None and plan.holds(own.bits) else plan.default_bits
     if bits is None:
         return
     weights = [part.layer.weight.detach().double() for part in parts]
-    if own is not None and own.bits == bits:  # fine-tuned on this very grid
+    if own is not None and own.bits == bits and plan.scale in (None, own.scale):  # on this very grid already
         step = own.step
         codes = [torch.round(weight / step) for weight in weights]
     else:
-        together, step = quantize(torch.cat([weight.flatten() for weight in weights]), bits, plan.scale)
+        scale = plan.scale or plan.default_scale
+        together, step = quantize(torch.cat([weight.flatten() for weight in weights]), bits, scale)
         codes = [q.view_as(w) for q, w in zip(together.split([w.numel() for w in weights]), weights)]
     for part, weight, code in zip(parts, weights, codes):
         part.bits, part.step = bits, step
@@ -76,8 +84,12 @@ def on_grid(parts: list[Part], plan: Plan) -> None:
             part.layer.weight.copy_(code if plan.whole else code * step)
 
 
-def discrete_synapse(name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, plan: Plan) -> Part:
+def discrete_synapse(
+    name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, plan: Plan, *, least: int = 0
+) -> Part:
     """A synapse with whole delays and the norm behind it folded in; its weights are still what they were.
+
+    ``least``: the shortest delay that it may have, however short the longest is to be: 1 for recurrent ones.
 
     Raises ExportError for numbers that are not finite, and for delays beyond the limit unless they may be clamped.
     """
@@ -98,9 +110,8 @@ def discrete_synapse(name: str, layer: DelayedLinear | DelayedConv2d, norm: Batc
         bias = shift if bias is None else shift + scale * bias
     rounded = round_delays(delay)
     inside = rounded.clamp(layer.min_delay_steps, layer.max_delay_steps)
-    longest = layer.max_delay_steps if plan.limit is None else min(layer.max_delay_steps, plan.limit)
-    longest = max(longest, layer.min_delay_steps)
-    over = int((inside > longest).broadcast_to(weight.shape).sum())
+    longest = layer.max_delay_steps if plan.limit is None else min(layer.max_delay_steps, max(plan.limit, least))
+    over = int(((inside > longest) & (weight != 0)).sum())
     if over and not plan.clamp:
         what = f"target {plan.target.name}" if plan.target is not None else "max_delay_steps"
         raise ExportError(
@@ -108,7 +119,7 @@ def discrete_synapse(name: str, layer: DelayedLinear | DelayedConv2d, norm: Batc
             f"{int(inside.max())}), which {what} does not allow; train with a shorter max_delay_ms, or have them "
             "clamped: --clamp, clamp=True"
         )
-    made = _single_tap(layer, longest, bias is not None).to(weight)
+    made = _single_tap(layer, min(layer.min_delay_steps, longest), longest, bias is not None).to(weight)
     with torch.no_grad():
         made.weight.copy_(weight)
         made.delay.copy_(inside.clamp(max=longest))
@@ -131,10 +142,10 @@ def discrete_synapse(name: str, layer: DelayedLinear | DelayedConv2d, norm: Batc
     return Part(made, report, grid_of(layer) if norm is None else None)
 
 
-def _single_tap(layer: DelayedLinear | DelayedConv2d, longest: int, bias: bool) -> DelayedLayer:
+def _single_tap(layer: DelayedLinear | DelayedConv2d, shortest: int, longest: int, bias: bool) -> DelayedLayer:
     """A layer of the same sizes whose delays are whole and not learned."""
     options: dict[str, Any] = {
-        "min_delay_steps": layer.min_delay_steps, "max_delay_steps": longest, "sharing": layer.sharing,
+        "min_delay_steps": shortest, "max_delay_steps": longest, "sharing": layer.sharing,
         "taps": "linear", "learn_delay": False, "bias": bias,
     }  # fmt: skip
     if isinstance(layer, DelayedConv2d):

@@ -73,7 +73,8 @@ def discretize(
     plan = _plan(target, weight_bits, scale, max_delay_steps, clamp, real)
     layers = layers_of(network)
     if any(isinstance(layer, FixedPointLIF | FixedPointIntegrator) for _, layer in layers):
-        if not isinstance(network, DiscreteNetwork) or target is not None or weight_bits is not None:
+        asked = (target, weight_bits, scale, max_delay_steps)
+        if not isinstance(network, DiscreteNetwork) or any(wish is not None for wish in asked):
             raise ExportError("the network is in whole numbers already; discretize the one it was made from")
         return copy.deepcopy(network)
     kept: dict[str, SpikingModule] = {}
@@ -118,13 +119,13 @@ def _plan(
         raise ExportError(f"{chip.name} has analog delays, which no number of steps stands for: {chip.about}")
     if chip is not None and chip.arithmetic == "other":
         raise ExportError(f"{chip.name} computes as no network here does, its card serves checks alone: {chip.about}")
-    if limit is not None and limit < 0:
-        raise ExportError(f"max_delay_steps must be >= 0, got {limit}")
+    if limit is not None and (limit < 0 or limit != int(limit)):
+        raise ExportError(f"max_delay_steps must be whole and >= 0, got {limit}")
     if chip is not None:
         longest = chip.max_delay_steps if chip.has_delays else 0
         limit = longest if limit is None else limit if longest is None else min(limit, longest)
     whole = chip is not None and chip.arithmetic == "whole" and not real
-    plan = Plan(chip, whole, bits, scale or (chip.weight_scale if chip and whole else "power_of_two"), limit, clamp)
+    plan = Plan(chip, whole, bits, scale, limit, clamp)
     if chip is not None and bits is not None and not plan.holds(bits):
         known = ", ".join(map(str, sorted(chip.weight_bits)))
         raise ExportError(f"{chip.name} has weights of {known} bits, not {bits!r}; choose among them")
@@ -173,7 +174,7 @@ def _settle(
     parts = [part]
     neuron = None if neurons is None else neurons[1]
     if isinstance(neuron, Recurrent):
-        parts.append(discrete_synapse(f"{neurons[0]}.synapse", neuron.synapse, None, plan))  # type: ignore[index]
+        parts.append(discrete_synapse(f"{neurons[0]}.synapse", neuron.synapse, None, plan, least=1))  # type: ignore[index]
         neuron = neuron.neuron
     if plan.whole and not isinstance(neuron, LIF | LeakyIntegrator):
         raise ExportError(f"{name!r} has no neurons behind it, whose units its weights could be in")

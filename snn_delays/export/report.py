@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class LayerReport:
     """What making a synapse, and the neurons behind it, discrete changed.
 
-    ``delays_clamped``: outside the layer's own window. ``delays_over_limit``: beyond ``limit_steps``, the longest delay
-    asked for or the target's, and set to it because that was allowed. ``neuron``: how decay and threshold were put into
-    whole numbers, empty where they were not.
+    ``delays_clamped``: outside the layer's own window. ``delays_over_limit``: synapses (of a weight) beyond
+    ``limit_steps``, the longest delay asked for or the target's, and set to it because that was allowed. ``neuron``:
+    how decay and threshold were put into whole numbers, empty where they were not or nothing changed.
     """
 
     name: str
@@ -43,7 +43,7 @@ class LayerReport:
         if self.delays_clamped:
             parts.append(f"{self.delays_clamped} delays brought back into the window")
         if self.delays_over_limit:
-            parts.append(f"{self.delays_over_limit} delays clamped to {self.limit_steps}, as asked")
+            parts.append(f"{self.delays_over_limit} synapses' delays clamped to {self.limit_steps}, as asked")
         if self.taps != "linear":
             parts.append(f"{self.taps} taps of sigma {self.sigma_steps:.3g} replaced by one tap")
         if self.norm_folded:

@@ -21,12 +21,17 @@ class Response:
     Attributes:
         outputs: by population ``[time, neuron]``: spikes (uint8), or membranes of integrators (float64 in the units
             of the network the export came from; int64 membranes where the arithmetic is whole).
-        margin: least ``|h - threshold|`` over all spiking neurons and steps, in the units of each membrane; how far
-            the closest decision was from falling otherwise.
+        margins: by spiking population the least ``|h - threshold|`` over neurons and steps, in the units of the network
+            the export came from; how far the closest decision was from falling otherwise.
     """
 
     outputs: dict[str, Array]
-    margin: float
+    margins: dict[str, float]
+
+    @property
+    def margin(self) -> float:
+        """The least of all margins."""
+        return min(self.margins.values(), default=np.inf)
 
 
 def simulate(network: CanonicalNetwork, counts: ArrayLike) -> Response:
@@ -50,12 +55,13 @@ def simulate(network: CanonicalNetwork, counts: ArrayLike) -> Response:
     if x.ndim != 2 or x.shape[1] != network.inputs:
         raise ShapeError(f"the sample has shape {x.shape}, the network takes [time, {network.inputs}]")
     outputs: dict[str, Array] = {}
-    margin = np.inf
+    margins: dict[str, float] = {}
     for population in network.populations:
         x, nearest = _run(population, x)
         outputs[population.name] = x
-        margin = min(margin, nearest)
-    return Response(outputs, float(margin))
+        if population.fires:
+            margins[population.name] = nearest
+    return Response(outputs, margins)
 
 
 def drive(synapses: Synapses, spikes: Array) -> NDArray[np.float64]:
@@ -98,7 +104,7 @@ def _run(population: Population, x: Array) -> tuple[Array, float]:
         out[t] = fired
         if population.recurrent is not None and fired.any():
             _feed_back(population.recurrent, t, fired, feedback)
-    return out, margin
+    return out, float(margin) * (1.0 if isinstance(numbers, Membrane) else numbers.scale)
 
 
 def _feed_back(synapses: Synapses, now: int, fired: Array, feedback: Array) -> None:

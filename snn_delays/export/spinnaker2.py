@@ -56,7 +56,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
             return (
                 f"{name}: weights are not whole multiples, -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}, of one step; {REMEDY}"
             )
-        if _lag(network) and population.bias.any():
+        if int(network.lags) and population.bias.any():
             return (
                 f"{name}: biases, and a delay of 0 makes populations run late, so that they would act before a sample "
                 "begins; train with min_delay_steps = 1"
@@ -110,7 +110,7 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
     (steps that each population adds), ``populations`` (``name``, ``size``, ``fires``, ``relay``, ``unit``, ``v_reset``,
     ``params``) and ``projections`` (``pre``, ``post``, ``connections``).
     """
-    lag = _lag(network)
+    lag = int(network.lags)
     populations: list[dict[str, Any]] = []
     projections: list[dict[str, Any]] = []
     before, times = "input", copies
@@ -125,7 +125,7 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
             if over and not relays:
                 raise ExportError(
                     f"{name}: {over} of {len(synapses)} delays exceed the {HOP - late} steps of SpiNNaker 2 (the "
-                    f"longest has {synapses.max_delay_steps}); {REMEDY}, or hold spikes in relay neurons (relays)"
+                    f"longest has {synapses.max_delay_steps}); {REMEDY}, or hold spikes in relay neurons: --relays"
                 )
             made = _projections(name, source, population, synapses, steps, repeats)
             populations += made[0]
@@ -142,10 +142,6 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
     }
 
 
-def _lag(network: CanonicalNetwork) -> int:
-    return int(any((population.synapses.delay_steps == 0).any() for population in network.populations))
-
-
 def _step(population: Population) -> float | None:
     """The largest step of which all weights onto a population are codes; None if there is none."""
     sets = [population.synapses, *([] if population.recurrent is None else [population.recurrent])]
@@ -153,7 +149,7 @@ def _step(population: Population) -> float | None:
     peak = float(np.abs(weight).max(initial=0))
     for most in range(1, LARGEST_WEIGHT + 1):
         codes = weight * (most / peak) if peak else weight
-        if (np.abs(codes - np.rint(codes)) <= OFF_GRID).all():
+        if (np.abs(codes - np.rint(codes)) <= OFF_GRID).all() and np.rint(codes).all():
             return peak / most if peak else 1.0
     return None
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export.canonical import CanonicalNetwork, to_bytes
@@ -14,7 +14,10 @@ from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.trace import Trace, trace_bytes
 from snn_delays.files import atomic_folder
 
-NETWORK, TRACE = "network.npz", "golden.npz"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NETWORK, TRACE, FILES = "network.npz", "golden.npz", "files.txt"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def write_export(
     folder: Path,
     *,
     documents: Mapping[str, str] | None = None,
+    pictures: Mapping[str, Figure] | None = None,
     **options: Any,
 ) -> list[Path]:
     """Write a network and its golden trace in a format: all files, or none.
@@ -81,8 +85,9 @@ def write_export(
         network: see :func:`snn_delays.export.convert.canonical`.
         trace: of this network, see :func:`snn_delays.export.trace.make_trace`.
         to: a name of :data:`FORMATS`.
-        folder: made; an earlier export there is replaced, anything else is left alone.
-        documents: texts to lay beside, by file name.
+        folder: made; the files of an earlier export there are replaced, others kept. A folder that no export made is
+            left alone, with an error.
+        documents, pictures: texts and figures to lay beside, by file name.
         options: of the format, as ``encoding="branch"`` for NIR.
 
     Returns:
@@ -107,11 +112,13 @@ def write_export(
     if module is not None and (reason := module.refuses(network)):
         raise ExportError(f"{to} cannot hold this network: {reason}")
     try:
-        with atomic_folder(folder, NETWORK) as inside:
+        with atomic_folder(folder, FILES) as inside:
             (inside / NETWORK).write_bytes(to_bytes(network))
             (inside / TRACE).write_bytes(trace_bytes(trace))
             for name, text in (documents or {}).items():
                 (inside / name).write_text(text, encoding="utf-8")
+            for name, figure in (pictures or {}).items():
+                figure.savefig(inside / name, format="png", dpi=150, metadata={"Software": None})
             if module is not None:
                 module.write(network, trace, inside, **options)
             names = sorted(path.relative_to(inside) for path in inside.rglob("*") if path.is_file())

@@ -27,14 +27,20 @@ class Trace:
         counts: events, uint8 or wider ``[time, sample, input]``; zero after a sample's end.
         outputs: by population ``[time, sample, neuron]``: spikes (uint8) or membranes of integrators (float64, or
             int64 where the arithmetic is whole).
-        margin: least ``|h - threshold|`` met (see :class:`snn_delays.export.simulator.Response`).
+        margins: by spiking population the least ``|h - threshold|`` met (see
+            :class:`snn_delays.export.simulator.Response`).
         notes: where the samples come from.
     """
 
     counts: Array
     outputs: dict[str, Array]
-    margin: float
+    margins: dict[str, float]
     notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def margin(self) -> float:
+        """The least of all margins."""
+        return min(self.margins.values(), default=np.inf)
 
     @property
     def samples(self) -> int:
@@ -69,15 +75,18 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
     x = np.asarray(counts)
     if x.ndim != 3 or x.shape[2] != network.inputs:
         raise ShapeError(f"samples must be [time, sample, {network.inputs}], got shape {x.shape}")
-    if not np.isfinite(x).all() or (x < 0).any() or (x != np.rint(x)).any():
-        raise ExportError("samples must hold counts of events: whole numbers >= 0")
+    if not x.shape[1]:
+        raise ShapeError("a trace needs at least one sample, got none")
+    if not np.isfinite(x).all() or (x < 0).any() or (x != np.rint(x)).any() or x.max(initial=0) >= 2**31:
+        raise ExportError("samples must hold counts of events: whole numbers from 0 to 2^31 - 1")
     x = x.astype(np.uint8 if x.max(initial=0) < 256 else np.int32)
     responses = [simulate(network, x[:, i]) for i in range(x.shape[1])]
     outputs = {p.name: np.stack([r.outputs[p.name] for r in responses], axis=1) for p in network.populations}
-    silent = [p.name for p in network.populations if p.fires and not outputs[p.name].any()]
+    silent = [p.name for p in network.populations if not outputs[p.name].any()]
     if silent:
-        raise ExportError(f"{', '.join(silent)} never fired on {x.shape[1]} samples; a trace of silence proves nothing")
-    return Trace(x, outputs, min(r.margin for r in responses), dict(notes or {}))
+        raise ExportError(f"{', '.join(silent)} stayed silent on {x.shape[1]} samples; such a trace proves nothing")
+    margins = {name: min(r.margins[name] for r in responses) for name in responses[0].margins}
+    return Trace(x, outputs, margins, dict(notes or {}))
 
 
 def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, Array]) -> Mismatch | None:
@@ -87,6 +96,8 @@ def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, A
 
     Raises ShapeError if a population is missing or has another shape.
     """
+    if strange := set(trace.outputs) ^ {population.name for population in network.populations}:
+        raise ShapeError(f"the trace and the network differ in populations: {', '.join(sorted(strange))}")
     for population in network.populations:
         want, got = trace.outputs[population.name], outputs.get(population.name)
         if got is None or got.shape != want.shape:
@@ -106,7 +117,7 @@ def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, A
 
 def trace_bytes(trace: Trace) -> bytes:
     """The trace as the bytes of an ``.npz``: ``input``, one array per population, and ``trace``, a JSON text."""
-    outline = {"format": FORMAT, "margin": trace.margin, "notes": trace.notes}
+    outline = {"format": FORMAT, "margin": trace.margin, "margins": trace.margins, "notes": trace.notes}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, input=trace.counts, trace=np.array(json.dumps(outline)), **trace.outputs)  # type: ignore[arg-type]
     return buffer.getvalue()
@@ -123,7 +134,7 @@ def read_trace(path: str | Path) -> Trace:
         outline = json.loads(str(arrays.pop("trace")))
         if outline["format"] != FORMAT:
             raise DataError(f"{path} has format {outline['format']!r}, this version reads {FORMAT!r}; export it anew")
-        return Trace(arrays.pop("input"), arrays, float(outline["margin"]), outline["notes"])
+        return Trace(arrays.pop("input"), arrays, outline["margins"], outline["notes"])
     except DataError:
         raise
     except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first

@@ -34,12 +34,16 @@ def whole_neuron(
     assert profile.decay_bits
     assert profile.state_bits
     assert profile.threshold_bits
+    if isinstance(neuron, LIF) and not math.isfinite(neuron.threshold):
+        raise ExportError(f"{name}: the threshold is {neuron.threshold}, whole numbers need a finite one")
     shift = profile.weight_shift(bits)
     gain = 1.0 - neuron.decay if neuron.decay_input else 1.0
     unit = gain * step / 2**shift
     code, decay = _decay(neuron.decay, profile)
     offset, lost = _bias(name, bias.double() * gain / unit, profile)
     changes = [] if decay == neuron.decay else [f"decay {neuron.decay:.6g} became {decay:.6g}"]
+    if 0 < decay < 1:
+        changes.append("leaks are cut to whole units of the membrane")
     common = {"decay_code": code, "scale": unit, "weight_shift": shift, "decay_bits": profile.decay_bits}
     if isinstance(neuron, LeakyIntegrator):
         limit = 2 ** (profile.state_bits - 1) - 1
@@ -53,7 +57,8 @@ def whole_neuron(
     if not 1 <= mantissa < 2**profile.threshold_bits:
         raise ExportError(
             f"{name}: the threshold {neuron.threshold:g} is {mantissa} units of {profile.name}, which has 1.."
-            f"{2**profile.threshold_bits - 1}; " + ("take more" if mantissa < 1 else "take fewer") + " weight bits"
+            f"{2**profile.threshold_bits - 1}: the weights are too {'large' if mantissa < 1 else 'small'} beside it. "
+            "Train with a threshold nearer to them, or choose another target"
         )
     threshold = mantissa << profile.threshold_shift
     if threshold != height:
@@ -77,8 +82,11 @@ def _decay(decay: float, profile: Profile) -> tuple[int, float]:
 
 
 def _threshold(units: float, was_strict: bool, strict: bool) -> int:
+    """The whole threshold that decides alike for every whole membrane."""
+    if abs(units - round(units)) < 1e-9 * abs(units):
+        units = round(units)  # what dividing by the unit left
     if strict == was_strict:
-        return round(units)
+        return math.floor(units) if strict else math.ceil(units)
     return math.ceil(units) - 1 if strict else math.floor(units) + 1
 
 
@@ -93,8 +101,8 @@ def _bias(name: str, units: Tensor, profile: Profile) -> tuple[Tensor, list[str]
         if exponent > profile.bias_exponent_max:
             reason = f"biases to {largest << profile.bias_exponent_max}" if largest else "no biases"
             raise ExportError(
-                f"{name}: a bias of {peak:.0f} units of the membrane (a folded norm's); {profile.name} has {reason}. "
-                "Take fewer weight bits, or train without norm"
+                f"{name}: a bias of {peak:.0f} units of the membrane; {profile.name} has {reason}. Biases come from "
+                "folded norms too: train with larger weights beside them, or choose another target"
             )
     whole = torch.round(units / 2**exponent) * 2**exponent
     error = float((whole - units).abs().max()) if len(units) else 0.0

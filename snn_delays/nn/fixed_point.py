@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.nn.neuron import MembraneState, Neuron
 
 
@@ -77,7 +77,14 @@ class _FixedPointNeuron(Neuron):
         """Currents in units of the membrane, bias added, and the membrane before the first step."""
         if x.shape[-1] != len(self.bias):
             raise ShapeError(f"the current has {x.shape[-1]} neurons, this population {len(self.bias)}")
-        current = x.double().round() * 2.0**self.numbers.weight_shift + self.bias
+        current = x.double().round() * 2.0**self.numbers.weight_shift
+        peak = float(current.abs().max()) if current.numel() else 0.0
+        if peak > self.numbers.limit:
+            raise ExportError(
+                f"a current of {peak:.0f} overflows {self.numbers.state_bits} bits, where chips wrap around; fewer "
+                "weight bits or a smaller input avoid it"
+            )
+        current = current + self.bias
         return current, torch.zeros_like(current[0]) if state is None else state.v
 
     def _integrate(self, v: Tensor, current: Tensor) -> Tensor:
@@ -98,6 +105,10 @@ class FixedPointLIF(_FixedPointNeuron):
 
     State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of whole weights ``[time, batch, neuron]`` to
     spikes of the same shape and dtype. No gradients.
+
+    Raises:
+        ShapeError: a current of another population.
+        ExportError: currents that overflow the membrane's bits.
     """
 
     def forward(

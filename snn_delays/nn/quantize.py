@@ -12,9 +12,7 @@ SCALES = ("power_of_two", "free")
 TERNARY_THRESHOLD = 0.7
 
 
-def quantize(
-    weight: Tensor, bits: int | str, scale: str = "power_of_two", *, peak: float | None = None
-) -> tuple[Tensor, float]:
+def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tuple[Tensor, float]:
     r"""Whole codes ``q`` and the step ``s`` of the grid on which ``q s`` stands for ``weight``.
 
     .. math::
@@ -29,10 +27,9 @@ def quantize(
         weight: of any shape.
         bits: 2 to 16, sign included, or ``"ternary"``.
         scale: ``"power_of_two"`` or ``"free"``.
-        peak: largest magnitude that the grid must hold, where that is not the largest weight's.
 
     Returns:
-        Codes, shaped and typed as ``weight``, and the step. Weights that are all zero have step 1.
+        Codes, shaped and typed as ``weight``, and the step. Weights that are all zero, or next to it, have step 1.
 
     Raises:
         ConfigError: unknown bits or scale.
@@ -50,11 +47,10 @@ def quantize(
             step = 2.0 ** round(math.log2(step))
         return weight.sign() * strong, step
     largest = 2 ** (int(bits) - 1) - 1
-    if peak is None:
-        peak = float(weight.abs().max()) if weight.numel() else 0.0
-    if peak == 0:
-        return torch.zeros_like(weight), 1.0
+    peak = float(weight.abs().max()) if weight.numel() else 0.0
     step = peak / largest
+    if step < torch.finfo(weight.dtype).tiny:  # nothing, or too small to divide by
+        return torch.zeros_like(weight), 1.0
     if scale == "power_of_two":
         step = 2.0 ** math.ceil(math.log2(step))
     return torch.round(weight / step).clamp(-largest, largest), step

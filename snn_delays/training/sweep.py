@@ -13,6 +13,7 @@ import snn_delays
 from snn_delays.errors import CheckpointError, ExportError
 from snn_delays.export.discretize import discretize
 from snn_delays.files import write_text
+from snn_delays.models.classifier import delayed_layers
 from snn_delays.training.evaluate import held_out_data, trained_network
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
@@ -33,8 +34,9 @@ def sweep_run(
 ) -> list[dict[str, Any]]:
     """A row for each number of bits and each longest delay; delays beyond it are clamped, and counted.
 
-    ``real_accuracy`` is that of whole delays and real weights, nothing clamped. Limits above the longest delay that the
-    run was trained with change nothing and are left out, but for the smallest of them.
+    ``real_accuracy`` is that of real numbers, delays whole but none clamped, weights as they were trained: on their
+    grid where they were fine-tuned on one. ``max_delay_steps`` is the longest delay that the network has in the end.
+    Limits above what the run was trained with change nothing; of those only the smallest is measured.
 
     Raises ExportError where the target does not compute in whole numbers, or cannot hold the network.
     """
@@ -61,7 +63,7 @@ def sweep_run(
                     "trained_max_delay_steps": trained,
                     "fine_tuned_bits": getattr(run.recipe.fine_tuning, "weight_bits", "") or "",
                     "weight_bits": bits,
-                    "max_delay_steps": limit,
+                    "max_delay_steps": max(layer.max_delay_steps for layer in delayed_layers(whole).values()),
                     "delays_clamped": sum(layer.delays_over_limit for layer in whole.report.layers),
                     "real_accuracy": f"{real:.4f}",
                     "whole_accuracy": f"{measure(whole, dataset, everything, run.recipe).accuracy:.4f}",
@@ -103,7 +105,7 @@ def markdown(rows: list[dict[str, str]]) -> str:
     """The table as the documents show it, the last of equal rows counting; a line for each network and bits."""
     heads = (
         "trained with delays up to", "weights fine-tuned", "weights exported", "longest delay", "delays clamped",
-        "real weights", "whole numbers", "target",
+        "real numbers", "whole numbers", "target",
     )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
     latest: dict[tuple[str, ...], dict[str, str]] = {}

@@ -47,7 +47,8 @@ def test_every_format_is_written_whole_with_its_trace_and_report(snn: Ok, run: P
         assert report["format"] == name
         assert report["fidelity"]["samples"] == 16
         assert "SynOps" in (folder / "report.txt").read_text()
-        assert (run / "figures" / f"export_{name}.png").stat().st_size > 1000
+        assert (folder / "spikes.png").stat().st_size > 1000
+        assert (folder / "delays.png").stat().st_size > 1000
         assert not [path for path in (run / "export").iterdir() if path.name.startswith(".")]
 
 
@@ -64,6 +65,12 @@ def test_a_target_bits_and_encoding(snn: Ok, run: Path, tmp_path: Path) -> None:
     assert all(len(np.unique(np.abs(synapses.weight))) == 1 for _, synapses in network.all_synapses())
 
 
+def test_relays_hold_what_spinnaker2_cannot(snn: Ok, run: Path) -> None:
+    snn("export", run, "--to", "spinnaker2", "--relays", "--samples", 2)
+    network = read_network(run / "export" / "spinnaker2" / "network.npz")
+    assert max(synapses.max_delay_steps for _, synapses in network.all_synapses()) > 7
+
+
 def test_check_prints_the_fit_and_says_by_its_status(snn: Ok, refused: Bad, run: Path) -> None:
     shown = snn("export", run, "--check", "--target", "loihi2").stdout
     assert "loihi2" in shown
@@ -73,6 +80,10 @@ def test_check_prints_the_fit_and_says_by_its_status(snn: Ok, refused: Bad, run:
     assert "delays" in result.stdout
     assert not (run / "export").exists()
     assert "--check needs --target" in refused("export", run, "--check")
+    clamped = ["--target", "loihi2", "--weight-bits", "4", "--max-delay-steps", "3", "--clamp"]
+    shown = snn("export", run, "--check", *clamped).stdout
+    assert "4 bit" in shown
+    assert "longest 3" in shown
 
 
 def test_targets_lists_formats_and_chips(snn: Ok) -> None:
@@ -91,6 +102,8 @@ def test_targets_lists_formats_and_chips(snn: Ok) -> None:
         (["--samples", "0"], "at least one sample"),
         (["--to", "lava", "--encoding", "branch"], "--encoding belongs to --to nir"),
         (["--encoding", "loop"], "loop"),
+        (["--relays"], "--relays belongs to --to spinnaker2"),
+        (["--split", "train"], "validation or test, got 'train'"),
         (["--max-delay-steps", "2"], "delays above 2 steps"),
         (["--to", "spinnaker2"], "delays above 7 steps"),
         (["--to", "lava", "--target", "spinnaker2", "--clamp"], "lava holds networks of whole numbers"),
@@ -120,11 +133,15 @@ def test_folders_that_cannot_be_written(
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "thesis.tex").write_text("years of work")
+    (taken / "network.npz").write_text("somebody else's")
     assert "is there already and was not made by this program" in refused("export", run, "--out", taken)
-    assert files(taken) == ["thesis.tex"]
+    assert files(taken) == ["network.npz", "thesis.tex"]
     (tmp_path / "file").write_text("")
     assert "cannot write the export" in refused("export", run, "--out", tmp_path / "file")
     snn("export", run, "--out", tmp_path / "good")
+    (tmp_path / "good" / "results.txt").write_text("of a simulation")
+    snn("export", run, "--out", tmp_path / "good")
+    assert (tmp_path / "good" / "results.txt").read_text() == "of a simulation"
     before = (tmp_path / "good" / "network.npz").read_bytes()
 
     def full(*_: Any) -> bytes:
@@ -143,7 +160,7 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     snn("sweep", run, "--weight-bits", "8,ternary", "--max-delays", limits, "--table", table, "--write", page)
     rows = read_rows(table)
     trained = int(rows[0]["trained_max_delay_steps"])
-    kept = [limit for limit in (62, 9, 0) if limit < trained] + [min(x for x in (62, 9) if x >= trained)]
+    kept = [limit for limit in (62, 9, 0) if limit < trained] + [trained]
     assert {(row["weight_bits"], int(row["max_delay_steps"])) for row in rows} == {
         (bits, limit) for bits in ("8", "ternary") for limit in kept
     }

@@ -110,7 +110,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
 
     def write(text, fail=False):
         with atomic_folder(folder, "mark") as temporary:
-            (temporary / "mark").write_text(text)
+            (temporary / "text").write_text(text)
             (temporary / "inside").mkdir()
             (temporary / "inside" / "file").write_text(text)
             if fail:
@@ -125,8 +125,9 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     assert (folder / "inside" / "file").read_text() == "first"
     (folder / "old").write_text("")
     write("second")
-    assert sorted(path.name for path in folder.iterdir()) == ["inside", "mark"]
-    assert (folder / "mark").read_text() == "second"
+    # What nobody listed is somebody's: it stays.
+    assert sorted(path.name for path in folder.iterdir()) == ["inside", "mark", "old", "text"]
+    assert (folder / "text").read_text() == "second"
     assert [path.name for path in folder.parent.iterdir()] == ["folder"]
     assert folder.stat().st_mode & 0o777 == 0o777 & ~_umask()
 
@@ -134,6 +135,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "file").write_text("kept")
+    (tmp_path / "theirs" / "mark").write_text("a file of that name")
     (tmp_path / "file").write_text("kept")
     for name in ("theirs", "file"):
         with pytest.raises(OSError, match="not made by this program"), atomic_folder(tmp_path / name, "mark"):
@@ -141,8 +143,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     assert (tmp_path / "theirs" / "file").read_text() == (tmp_path / "file").read_text() == "kept"
     (tmp_path / "empty").mkdir()
     with atomic_folder(tmp_path / "empty", "mark") as temporary:
-        (temporary / "mark").write_text("")
-    assert (tmp_path / "empty" / "mark").exists()
+        (temporary / "file").write_text("")
+    assert (tmp_path / "empty" / "mark").read_text().splitlines()[1:] == ["file"]
 
 
 def _umask():

@@ -11,7 +11,7 @@ from canonical_networks import random_counts, random_network, random_trace
 
 from snn_delays.errors import DataError, ExportError, ShapeError
 from snn_delays.export import DiscreteNetwork, discretize
-from snn_delays.export.canonical import CanonicalNetwork, Synapses, check, read_network, to_bytes
+from snn_delays.export.canonical import CanonicalNetwork, Membrane, Synapses, check, read_network, to_bytes
 from snn_delays.export.convert import canonical, network_of
 from snn_delays.export.report import DiscretizationReport
 from snn_delays.export.simulator import simulate
@@ -115,13 +115,16 @@ def test_whole_currents_that_overflow_are_an_error() -> None:
 
 def test_silence_makes_no_trace() -> None:
     network = random_network(bias=False)
-    with pytest.raises(ExportError, match="hidden1, hidden2 never fired on 2 samples"):
+    with pytest.raises(ExportError, match="hidden1, hidden2, readout stayed silent on 2 samples"):
         make_trace(network, np.zeros((30, 2, network.inputs)))
 
 
-@pytest.mark.parametrize("counts", [np.full((5, 1, 20), 0.5), np.full((5, 1, 20), -1), np.full((5, 1, 20), np.nan)])
+@pytest.mark.parametrize(
+    "counts",
+    [np.full((5, 1, 20), 0.5), np.full((5, 1, 20), -1), np.full((5, 1, 20), np.nan), np.full((5, 1, 20), 1e10)],
+)
 def test_samples_hold_counts(counts: np.ndarray) -> None:
-    with pytest.raises(ExportError, match="whole numbers >= 0"):
+    with pytest.raises(ExportError, match="whole numbers from 0"):
         make_trace(random_network(), counts)
 
 
@@ -199,3 +202,51 @@ def test_synapses_are_put_in_order_and_silent_ones_left_out() -> None:
     assert made.weight.tolist() == [3.0, 2.0, 1.0]
     assert made.row_pointers.tolist() == [0, 2, 2, 3]
     assert (made.min_delay_steps, made.max_delay_steps) == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "input", "hidden1.recurrent", "hidden2", "a b", ".a"])
+def test_names_that_files_and_arrays_could_not_bear_are_refused(name: str) -> None:
+    network = random_network()
+    first = dataclasses.replace(network.populations[0], name=name)
+    with pytest.raises(ExportError, match="rename the layer"):
+        check(dataclasses.replace(network, populations=(first, *network.populations[1:])))
+
+
+def test_integrators_stand_at_the_end_alone() -> None:
+    network = random_network()
+    readout = network.populations[-1]
+    with pytest.raises(ExportError, match="at the end alone"):
+        check(dataclasses.replace(network, populations=(dataclasses.replace(readout, name="early"), readout)))
+    with pytest.raises(ExportError, match="no populations"):
+        check(dataclasses.replace(network, populations=()))
+
+
+def test_neurons_that_cannot_be_are_refused_when_read(tmp_path: Path) -> None:
+    for wrong in ({"tau_steps": 0.5}, {"threshold": float("nan")}, {"reset": "Soft"}):
+        with pytest.raises(ExportError):
+            Membrane(**{"tau_steps": 2.0, **wrong})
+    whole = to_bytes(random_network())
+    (tmp_path / "network.npz").write_bytes(whole)
+    with np.load(tmp_path / "network.npz") as archive:
+        arrays = dict(archive)
+    arrays["hidden1.delay_steps"] = arrays["hidden1.delay_steps"] + 0.5
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    with pytest.raises(DataError, match=r"wrong.npz: delays must be whole steps"):
+        read_network(tmp_path / "wrong.npz")
+
+
+def test_a_trace_of_another_network_is_told_apart() -> None:
+    network = random_network()
+    trace = random_trace(network)
+    fewer = dataclasses.replace(network, populations=network.populations[:-1])
+    with pytest.raises(ShapeError, match="differ in populations: readout"):
+        first_mismatch(fewer, trace, trace.outputs)
+    with pytest.raises(ShapeError, match="at least one sample"):
+        make_trace(network, np.zeros((5, 0, network.inputs)))
+    assert set(trace.margins) == {"hidden1", "hidden2"}
+    assert trace.margin == min(trace.margins.values())
+
+
+def test_networks_say_whether_a_spike_may_act_in_its_own_step() -> None:
+    assert random_network().lags
+    assert not random_network(min_delay_steps=1).lags

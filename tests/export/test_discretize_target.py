@@ -125,7 +125,7 @@ def test_delays_beyond_the_target_are_an_error_that_counts_them_unless_clamped()
     clamped = discretize(network, max_delay_steps=7, clamp=True)
     assert max(float(layer.delay.max()) for layer in synapses(clamped)) == 7
     assert clamped.report.layers[0].delays_over_limit == over
-    assert f"{over} delays clamped to 7, as asked" in str(clamped.report)
+    assert f"{over} synapses' delays clamped to 7, as asked" in str(clamped.report)
     assert not clamped.report.lossless
 
 
@@ -174,7 +174,7 @@ def test_a_threshold_too_large_for_the_target_says_which_way_to_go() -> None:
     with torch.no_grad():
         for layer in synapses(network):
             layer.weight.mul_(1e-6)
-    with pytest.raises(ExportError, match=r"threshold 1 is \d+ units of loihi2, which has 1\.\.131071; take fewer"):
+    with pytest.raises(ExportError, match=r"threshold 1 is \d+ units of loihi2, which has 1\.\.131071: .* too small"):
         discretize(network, target="loihi2")
 
 
@@ -199,3 +199,64 @@ def test_codes_are_the_nearest_and_steps_the_smallest_that_hold_them() -> None:
     assert codes.tolist() == [0, -1, 1, 0]
     assert step == pytest.approx(0.725)
     assert quantize(torch.zeros(3), 8) == (pytest.approx(torch.zeros(3)), 1.0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_threshold_between_codes_decides_as_it_did(strict: bool) -> None:
+    network = integer_network(strict=strict)
+    x = poisson(120, 3, 12, rate=0.1).double()
+    neuron = network.get_submodule("hidden.neuron")
+    for threshold in (0.995, 1.0, 1.005):  # codes are multiples of 1/64
+        neuron.threshold = threshold
+        whole = discretize(network, target="generic")
+        after = spikes(whole, x.to(next(whole.parameters()).dtype))["hidden.neuron"]
+        assert torch.equal(spikes(network, x)["hidden.neuron"], after.double())
+
+
+def test_leaks_that_are_cut_to_whole_units_are_a_loss() -> None:
+    report = discretize(integer_network(tau_steps=2.0), target="generic").report
+    assert not report.lossless
+    assert "leaks are cut to whole units" in str(report)
+    assert discretize(integer_network(), target="generic").report.layers[0].lossless
+
+
+def test_a_limit_below_the_shortest_delay_is_kept_too() -> None:
+    network = Sequential(DelayedLinear(6, 5, min_delay_steps=5, max_delay_steps=9), LIF(2.0))
+    with pytest.raises(ExportError, match="30 of 30 synapses have delays above 3 steps"):
+        discretize(network, max_delay_steps=3)
+    clamped = discretize(network, max_delay_steps=3, clamp=True)
+    assert (synapses(clamped)[0].delay == 3).all()
+    recurrent = DelayedLinear(5, 5, min_delay_steps=1, max_delay_steps=9)
+    looped = Sequential(DelayedLinear(6, 5, max_delay_steps=9), Recurrent(recurrent, LIF(2.0)))
+    none = discretize(looped, max_delay_steps=0, clamp=True)
+    assert (none.get_submodule("1.synapse").delay == 1).all(), "a recurrent delay is never below 1"
+    assert (none.get_submodule("0").delay == 0).all()
+
+
+def test_silent_synapses_have_no_delay_to_be_over_a_limit() -> None:
+    network = Sequential(DelayedLinear(6, 5, max_delay_steps=9), LIF(2.0))
+    with torch.no_grad():
+        synapses(network)[0].weight.zero_()
+    assert discretize(network, max_delay_steps=3).report.layers[0].delays_over_limit == 0
+
+
+def test_options_that_would_be_ignored_are_refused() -> None:
+    whole = discretize(warmed_classifier(0), target="generic")
+    for options in ({"max_delay_steps": 2}, {"scale": "free"}):
+        with pytest.raises(ExportError, match="in whole numbers already"):
+            discretize(whole, **options)
+    with pytest.raises(ExportError, match=r"max_delay_steps must be whole and >= 0, got 2\.5"):
+        discretize(warmed_classifier(0), max_delay_steps=2.5, clamp=True)  # type: ignore[arg-type]
+
+
+def test_currents_that_overflow_are_an_error_in_evaluation_too() -> None:
+    whole = discretize(warmed_classifier(0), target="loihi2")
+    with pytest.raises(ExportError, match="overflows 24 bits"):
+        whole(torch.full((3, 1, 6), 5e4, dtype=next(whole.parameters()).dtype))
+
+
+def test_an_infinite_threshold_has_no_whole_number() -> None:
+    network = integer_network()
+    network.get_submodule("hidden.neuron").threshold = float("inf")
+    with pytest.raises(ExportError, match="need a finite one"):
+        discretize(network, target="generic")

@@ -108,3 +108,11 @@ def test_same_seed_same_layer() -> None:
         layers.append(DelayedLinear(3, 2, max_delay_steps=5))
     assert torch.equal(layers[0].weight, layers[1].weight)
     assert torch.equal(layers[0].delay, layers[1].delay)
+
+
+@pytest.mark.parametrize("sharing", ["synapse", "axon", "dendrite"])
+def test_a_batch_of_none_gives_none(sharing: str) -> None:
+    layer = DelayedLinear(12, 10, max_delay_steps=4, sharing=sharing)
+    current, state = layer(torch.zeros(5, 0, 12))
+    assert current.shape == (5, 0, 10)
+    assert state.history.shape == (4, 0, 12)

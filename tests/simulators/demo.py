@@ -100,7 +100,9 @@ def main(runs: Path, exports: Path) -> int:
         run = trained(recipe, runs / recipe)
         for to, name, wishes, options in wanted:
             samples = SAMPLES if to != "hdl" else 3  # a simulated clock takes its time
-            made = export_run(run, to, wishes=wishes, out=exports / recipe / name, samples=samples, options=options)
+            made = export_run(
+                run, to, wishes=wishes, out=exports / recipe / name, samples=samples, split="test", options=options
+            )
             rasters = [made.trace.outputs[p.name] for p in made.network.populations if p.fires]
             rates = ", ".join(f"{raster.mean():.1%}" for raster in rasters)
             started = time.monotonic()

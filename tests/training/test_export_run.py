@@ -6,8 +6,9 @@ import torch
 from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export import discretize
 from snn_delays.export.canonical import read_network
-from snn_delays.nn import record
+from snn_delays.nn import LIF, layers_of, record
 from snn_delays.training import evaluate
+from snn_delays.training import export_run as export_run_module
 from snn_delays.training.evaluate import trained_network
 from snn_delays.training.export_run import Wishes, check_run, export_run
 from snn_delays.training.fidelity import fidelity
@@ -58,8 +59,8 @@ def test_an_export_never_opens_test_data(trained: Run, tmp_path_factory: pytest.
 
 def test_check_reports_and_wishes_are_applied(trained: Run) -> None:
     longest = trained.recipe.max_delay_steps
-    assert check_run(trained, "loihi2").fits
-    fitting = check_run(trained, "xylo")
+    assert check_run(trained, Wishes("loihi2")).fits
+    fitting = check_run(trained, Wishes("xylo"))
     assert not fitting.fits
     network = trained_network(trained, selection(trained.recipe).training)
     with pytest.raises(ExportError, match="--clamp"):
@@ -68,4 +69,23 @@ def test_check_reports_and_wishes_are_applied(trained: Run) -> None:
     delays = short.get_submodule("hidden1.synapse").delay
     assert float(delays.max()) == longest - 2
     with pytest.raises(ConfigError, match="no profile"):
-        check_run(trained, "nothing")
+        check_run(trained, Wishes("nothing"))
+
+
+def test_a_check_finds_what_only_discretising_shows(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = trained_network(trained, selection(trained.recipe).training)
+    for _, layer in layers_of(network):
+        if isinstance(layer, LIF):
+            layer.threshold = 1e9
+    monkeypatch.setattr(export_run_module, "trained_network", lambda *_: network)
+    fitting = check_run(trained, Wishes("loihi2"))
+    assert not fitting.fits
+    assert "the weights are too small beside it" in str(fitting)
+
+
+def test_a_trace_may_be_of_test_samples(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    out = tmp_path_factory.mktemp("export")
+    test = export_run(trained, "npz", out=out / "test", samples=3, split="test").trace
+    valid = export_run(trained, "npz", out=out / "valid", samples=3).trace
+    assert test.notes["split"] == "test"
+    assert test.counts.shape != valid.counts.shape or not (test.counts == valid.counts).all()

@@ -99,7 +99,7 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     """Number of each of :data:`THINGS` in the forward and in the backward pass."""
     x, weight, delay, sigma = (call[name] for name in ("x", "weight", "delay", "sigma"))
     window = call["max_delay_steps"] + 1
-    steps, batch = x.shape[:2]
+    steps, batch = x.shape[0], max(x.shape[1], 1)
     outputs, inputs, count = weight.shape
     learns = torch.is_grad_enabled()
     for_input = learns and x.requires_grad
