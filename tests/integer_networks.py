@@ -102,13 +102,13 @@ def lonely() -> CanonicalNetwork:
 
 
 def empty_readout() -> CanonicalNetwork:
-    """A readout without synapses, driven by its bias alone; and a name with characters that end comments."""
+    """A readout without synapses, driven by its bias alone."""
 
     def emptied(_: int, p: Population) -> Population:
         if p.fires:
             return p
         nothing = Synapses.sorted(p.synapses.sources, CLASSES, [], [], [], [], "synapse")
-        return replace(p, synapses=nothing, name='read*/out"ä', bias=np.arange(CLASSES) - 2.0)
+        return replace(p, synapses=nothing, bias=np.arange(CLASSES) - 2.0)
 
     return changed(network_of(False, "hard"), emptied)
 
@@ -153,4 +153,4 @@ def flooded(network: CanonicalNetwork) -> Trace:
     counts = np.zeros((20, 1, INPUTS), np.uint8)
     counts[7] = 255
     outputs = {p.name: np.zeros((20, 1, p.size), np.uint8 if p.fires else np.int64) for p in network.populations}
-    return Trace(counts, outputs, 1.0)
+    return Trace(counts, outputs, {})

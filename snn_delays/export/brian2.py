@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snn_delays.export.canonical import CanonicalNetwork
-from snn_delays.export.scripts import place
+from snn_delays.export.scripts import close_calls, place
 from snn_delays.export.trace import Trace
 
 README = """\
@@ -16,6 +16,7 @@ golden.npz      samples, and what the reference simulator made of them
 
 pip install brian2==2.9.0 numpy==2.3.5     seen equal spike for spike with these, Python 3.11 and the numpy target
 brian2 2.9 does not import with numpy 2.4. One step is 1 ms of Brian2's time.
+{arithmetic}
 """
 
 
@@ -27,6 +28,6 @@ def refuses(network: CanonicalNetwork) -> str | None:
 
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Add ``run_brian2.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
-    del network, trace
     place(folder, "run_brian2.py")
-    (folder / "README.txt").write_text(README)
+    arithmetic = "Whole numbers, which no order of summation changes." if network.whole else close_calls(trace)
+    (folder / "README.txt").write_text(README.format(arithmetic=arithmetic))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snn_delays.export.canonical import CanonicalNetwork
-from snn_delays.export.integer_image import SOURCES, Image, events, images, plain, refusal
+from snn_delays.export.integer_image import SOURCES, Image, events, images, refusal
 from snn_delays.export.trace import Trace
 
 ENGINE = ("snn_engine.h", "snn_engine.c", "main_golden.c", "Makefile")
@@ -31,7 +31,7 @@ or        cc -std=c99 -O2 -o golden snn_engine.c network.c golden.c main_golden.
 
 counts[i] is the number of events of input channel i in this step, 0..255; a step is {dt_ms:g} ms.
 outputs are the {outputs} {kind} of {last}{scale}.
-Seen working: gcc 12.2 on x86-64 (also with -fsanitize=address,undefined). Not run: any microcontroller.
+Seen working: gcc 12.2 on x86-64 (small networks also with -fsanitize=address,undefined). Not run: any microcontroller.
 """
 
 
@@ -69,7 +69,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
     readme = README.format(
         flash=flash, ram=ram, samples=trace.samples, steps=len(trace.counts), dt_ms=network.dt_ms,
-        outputs=last.neurons, kind="spikes" if last.fires else "membranes", last=plain(last.name),
+        outputs=last.neurons, kind="spikes" if last.fires else "membranes", last=last.name,
         scale="" if last.fires else f", each unit worth {last.numbers.scale:g} in the units of the trained network",
     )  # fmt: skip
     (folder / "README.txt").write_text(readme, encoding="ascii")
@@ -113,7 +113,7 @@ def _header(
         kind = "spiking" if p.fires else "integrating"
         own = ", recurrent" if p.recurrent else ""
         yield (
-            f" * {plain(p.name)}: {p.neurons} {kind} neurons, {p.synapses} synapses, delays up to {p.ring_rows - 1}"
+            f" * {p.name}: {p.neurons} {kind} neurons, {p.synapses} synapses, delays up to {p.ring_rows - 1}"
             f"{own}; a unit of the membrane is worth {p.numbers.scale:g}"
         )
     yield f" *\n * Constant data {flash} bytes (flash), state {ram} bytes (RAM), without padding. */"
@@ -139,7 +139,7 @@ def _header(
 def _data(populations: Sequence[Image]) -> Iterator[str]:
     yield '#include "snn_engine.h"\n'
     for k, p in enumerate(populations):
-        yield f"/* {plain(p.name)} */"
+        yield f"/* {p.name} */"
         yield from _array("uint32_t", f"rows{k}", p.pointers)
         yield from _array("snn_target", f"target{k}", p.target)
         yield from _array("snn_delay", f"delay{k}", p.delay_steps)
@@ -150,7 +150,7 @@ def _data(populations: Sequence[Image]) -> Iterator[str]:
     for k, p in enumerate(populations):
         n = p.numbers
         fields = {
-            "name": json.dumps(plain(p.name)),
+            "name": json.dumps(p.name),
             **{field: f"{field}{k}" for field in ("rows", "target", "delay", "weight", "bias")},
             "sources": p.sources, "neurons": p.neurons, "ring_rows": p.ring_rows,
             "first_neuron": neuron, "first_current": current,

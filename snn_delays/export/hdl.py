@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.export.canonical import CanonicalNetwork
-from snn_delays.export.integer_image import MAX_COUNT, SOURCES, Image, events, images, plain, refusal
+from snn_delays.export.integer_image import MAX_COUNT, SOURCES, Image, events, images, refusal
 from snn_delays.export.trace import Trace
 
 ENGINE = ("snn_population.v", "testbench.v", "Makefile")
@@ -37,8 +37,8 @@ Memory map (words x bits):
 {map}
 
 Weights are stored divided by the power of two common to a population's; WEIGHT_SHIFT makes up for it.
-Seen working: Icarus Verilog 11.0, Verilator 5.006; a small network synthesised (not placed) by Yosys 0.23, its
-memories as block RAM. Not run: any FPGA.
+Seen working: Icarus Verilog 11.0, Verilator 5.006. Seen by hand: a small network synthesised (not placed) by Yosys
+0.23, its memories as block RAM. Not run: any FPGA.
 """
 
 
@@ -105,8 +105,8 @@ def _map(populations: Sequence[Image], widths: Sequence[Widths], memories: Seque
     for k, (p, w) in enumerate(zip(populations, widths)):
         ring = f"{p.ring_rows << w['TARGET_BITS']} x {w['CURRENT_BITS']}"
         membranes = f"{p.neurons} x {p.numbers.state_bits}"
-        yield f"{f'p{k} ring (RAM)':<18}{ring:<13}{plain(p.name)}: currents of {p.ring_rows} steps to come"
-        yield f"{f'p{k} membranes':<18}{membranes:<13}{plain(p.name)}: RAM"
+        yield f"{f'p{k} ring (RAM)':<18}{ring:<13}{p.name}: currents of {p.ring_rows} steps to come"
+        yield f"{f'p{k} membranes':<18}{membranes:<13}{p.name}: RAM"
 
 
 def _bits(largest: int) -> int:
@@ -144,9 +144,9 @@ def _images(k: int, p: Image, w: Widths) -> list[_Memory]:
     bits = high + w["DELAY_BITS"]
     layout = f"delay [{bits - 1}:{high}], weight [{high - 1}:{low}], target [{low - 1}:0]"
     return [
-        _Memory(f"p{k}_rows.hex", p.pointers, w["POINTER_BITS"], f"{plain(p.name)}: first synapse of each source"),
-        _Memory(f"p{k}_synapses.hex", words, bits, f"{plain(p.name)}: {layout}"),
-        _Memory(f"p{k}_bias.hex", _twos_complement(p.bias, w["BIAS_BITS"]), w["BIAS_BITS"], f"{plain(p.name)}: bias"),
+        _Memory(f"p{k}_rows.hex", p.pointers, w["POINTER_BITS"], f"{p.name}: first synapse of each source"),
+        _Memory(f"p{k}_synapses.hex", words, bits, f"{p.name}: {layout}"),
+        _Memory(f"p{k}_bias.hex", _twos_complement(p.bias, w["BIAS_BITS"]), w["BIAS_BITS"], f"{p.name}: bias"),
     ]
 
 
@@ -170,10 +170,10 @@ def _expected(k: int, p: Image, w: Widths, trace: Trace) -> _Memory:
     output = trace.outputs[p.name]
     if not p.fires:
         values = _twos_complement(output.transpose(1, 0, 2).ravel().astype(np.int64), p.numbers.state_bits)
-        return _Memory(f"golden_p{k}.hex", values, p.numbers.state_bits, f"{plain(p.name)}: membranes")
+        return _Memory(f"golden_p{k}.hex", values, p.numbers.state_bits, f"{p.name}: membranes")
     bits = w["TARGET_BITS"]
     words = _with_ends(*events(output), 1 << bits)
-    return _Memory(f"golden_p{k}.hex", words, bits + 1, f"{plain(p.name)}: end [{bits}], neuron [{bits - 1}:0]")
+    return _Memory(f"golden_p{k}.hex", words, bits + 1, f"{p.name}: end [{bits}], neuron [{bits - 1}:0]")
 
 
 def _header(
@@ -188,7 +188,7 @@ def _header(
     }  # fmt: skip
     yield from (f"`define {name} {value}" for name, value in general.items())
     for k, (p, w) in enumerate(zip(populations, widths)):
-        yield f"// {plain(p.name)}; a unit of the membrane is worth {p.numbers.scale:g} in the trained network's units"
+        yield f"// {p.name}; a unit of the membrane is worth {p.numbers.scale:g} in the trained network's units"
         yield from (f"`define P{k}_{name} {value}" for name, value in _parameters(p, w).items())
     yield "`endif"
 
@@ -230,7 +230,7 @@ def _top(populations: Sequence[Image], widths: Sequence[Widths], input_bits: int
             ins["in_value"] += "[0]"
         outs = {f"out_{wire}": f"{wire}{k}" for wire in before}
         ports = {"clock": "clock", "reset": "reset", **ins, **outs, "overflow": f"overflow{k}", "synapse_walked": ""}
-        yield f"\n    // {plain(p.name)}\n    snn_population #("
+        yield f"\n    // {p.name}\n    snn_population #("
         yield ",\n".join(f"        .{name}({value})" for name, value in parameters.items())
         yield f"    ) p{k} ("
         yield ",\n".join(f"        .{name}({value})" for name, value in ports.items())
@@ -245,7 +245,7 @@ def _checks(populations: Sequence[Image], widths: Sequence[Widths], golden: Sequ
     last = len(populations) - 1
     for k, (p, memory) in enumerate(zip(populations, golden)):
         yield f"    wire failed{k};\n    wire [31:0] step{k};"
-        yield f'    golden_check #(.NAME("{plain(p.name)}"), .NEURONS({p.neurons}), .FIRES({int(p.fires)}),'
+        yield f'    golden_check #(.NAME("{p.name}"), .NEURONS({p.neurons}), .FIRES({int(p.fires)}),'
         yield f"        .INDEX_BITS({widths[k]['TARGET_BITS']}), .VALUE_BITS({p.numbers.state_bits}),"
         yield f'        .WORD_BITS({memory.bits}), .WORDS({len(memory.words)}), .FILE("{memory.file}")) check{k} ('
         yield "        .clock(clock), .restart(reset), .sample(sample),"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +60,13 @@ class Image:
 
 def refusal(network: CanonicalNetwork, what: str) -> str | None:
     """Why an engine of whole numbers cannot hold a network, or None; ``what`` is the name of the format."""
-    for place, population in enumerate(network.populations):
+    for population in network.populations:
         name, numbers = population.name, population.arithmetic
         if not isinstance(numbers, FixedPoint):
             return (
                 f"{name} computes in real numbers, {what} takes whole ones: export with the profile of a chip that "
                 "computes in whole numbers, as --target generic8 or --target loihi2"
             )
-        if not population.fires and (place < len(network.populations) - 1 or population.recurrent is not None):
-            return f"{name} is a leaky integrator: {what} takes one as the last layer only, without recurrent synapses"
         for field, least, most in (("state_bits", 2, 32), ("decay_bits", 0, 30), ("weight_shift", 0, 30)):
             value = getattr(numbers, field)
             if not least <= value <= most:
@@ -152,8 +149,3 @@ def events(counts: ArrayLike) -> tuple[Whole, Whole]:
     row, channel = np.nonzero(flat)
     starts = np.concatenate([[0], np.cumsum(flat.sum(1))])
     return starts.astype(np.int64), np.repeat(channel, flat[row, channel])
-
-
-def plain(name: str) -> str:
-    """A population's name without what could end a comment, a string or a path."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)

@@ -21,10 +21,11 @@ exchange.py              reads the two files for the scripts; lava_python311.py 
 Run it: python run_lava.py [--samples N]; exit status 0 only when every value is equal.
 Python 3.10: pip install lava-nc==0.10.0 numpy==1.26.4 scipy==1.15.3 networkx==2.8.7 h5py==3.16.0
              pip install --no-deps lava-dl==0.6.0         (for run_netx.py; it needs no PyTorch)
-Python 3.11: install both with --ignore-requires-python --no-deps, and asteval, joblib, cloudpickle.
+Python 3.11: pip install numpy==1.26.4 scipy==1.15.3 networkx==2.8.7 h5py==3.16.0 asteval joblib cloudpickle
+             pip install --ignore-requires-python --no-deps lava-nc==0.10.0 lava-dl==0.6.0
 
 Weights are even numbers, weight * 2^(weight_shift - 6); thresholds multiples of 64; {biases}.
-Seen equal, spike for spike: lava-nc 0.10.0 and lava-dl 0.6.0, simulated on a processor, Python 3.10.13 and 3.11.7.
+Seen equal, spike for spike, simulated on a processor: lava-nc 0.10.0, lava-dl 0.6.0, Python 3.10; by hand 3.11 too.
 Not run: a Loihi 2 board. Compiling for one needs Intel's own extension, which is not public.
 """
 WITH_NETX = """network.net              the same as netx of lava-dl reads it (HDF5)

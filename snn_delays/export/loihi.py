@@ -38,10 +38,8 @@ def bias_mantissa(bias: NDArray[np.float64], exponents: Iterable[int] = BIAS_EXP
 
 def refuses(network: CanonicalNetwork) -> str | None:
     """Why Loihi 2 cannot hold a network, or None."""
-    for number, population in enumerate(network.populations, 1):
+    for population in network.populations:
         reason = _neurons(population)
-        if not population.fires and (number < len(network.populations) or population.recurrent is not None):
-            reason = "integrators send no spikes; Loihi 2 has them as the last population, without recurrent synapses"
         if reason:
             return f"{population.name}: {reason}"
         assert isinstance(population.arithmetic, FixedPoint)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snn_delays.export.canonical import CanonicalNetwork, Membrane
-from snn_delays.export.scripts import place
+from snn_delays.export.scripts import close_calls, place
 from snn_delays.export.trace import Trace
 
 README = """\
@@ -16,6 +16,7 @@ golden.npz      samples, and what the reference simulator made of them
 
 pip install nest-simulator==3.10.0     seen equal spike for spike with its wheel and Python 3.11
 One step is 1 ms of NEST's time. The neurons are iaf_psc_delta; run_nest.py says how they are set.
+{arithmetic}
 """
 
 
@@ -43,6 +44,6 @@ def refuses(network: CanonicalNetwork, target: str = "NEST") -> str | None:
 
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Add ``run_nest.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
-    del network, trace
+    del network
     place(folder, "run_nest.py")
-    (folder / "README.txt").write_text(README)
+    (folder / "README.txt").write_text(README.format(arithmetic=close_calls(trace)))

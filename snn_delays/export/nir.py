@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import ConfigError, DataError, ExportError
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+from snn_delays.export.scripts import close_calls
 from snn_delays.export.trace import Trace
 from snn_delays.files import atomic_path
 
@@ -39,15 +40,16 @@ Check the graph against the golden samples, with snn_delays installed:
     trace = read_trace("golden.npz")
     print(first_mismatch(read_network("network.npz"), trace, interpret(read_nir("network.nir"), trace.counts)))
 
-None: all is equal. Seen working: nir 1.0.8 with this interpreter, and sc-neurocore 3.16.0, which reads nir.Delay but
-adds a step to every loop. spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0 and nirtorch 2.6 do not read nir.Delay. NIR
+None: all is equal. {arithmetic}
+
+Seen working: nir 1.0.8 with this interpreter. Seen by hand: sc-neurocore 3.16.0 reads nir.Delay and gives the same, but
+adds a step to every loop; spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0 and nirtorch 2.6 do not read nir.Delay. NIR
 fires at v > threshold; metadata of a population say "ge" where it fires at v >= threshold. No chip was run.
 """
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
     """Why NIR cannot hold the network, in which population, and what to do; None if it can."""
-    taken: set[str] = set()
     for population in network.populations:
         name, numbers = population.name, population.arithmetic
         if not isinstance(numbers, Membrane):
@@ -59,15 +61,9 @@ def refuses(network: CanonicalNetwork) -> str | None:
             return (
                 f"{name} has a {numbers.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
             )
-        for what in ("tau_steps", "threshold", "v_reset"):
-            if not math.isfinite(getattr(numbers, what)):
-                return f"{name}.{what} is {getattr(numbers, what)}, NIR needs a finite number"
-        if not name or "/" in name:
-            return f"population {name!r}: HDF5 takes a name with '/' for a path; rename the layer"
-        if name in taken:
-            return f"two populations are called {name!r}; rename one"
-        taken.add(name)
-    return None if network.populations else "the network has no populations"
+        if not math.isfinite(numbers.tau_steps):
+            return f"{name}.tau_steps is {numbers.tau_steps}, NIR needs a finite number"
+    return None
 
 
 def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGraph:
@@ -152,7 +148,9 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGra
 def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, encoding: str = "gather") -> None:
     """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
     write_nir(network, folder / "network.nir", encoding=encoding)
-    text = README.format(encoding=encoding, dt_ms=f"{network.dt_ms:g}", samples=trace.samples)
+    text = README.format(
+        encoding=encoding, dt_ms=f"{network.dt_ms:g}", samples=trace.samples, arithmetic=close_calls(trace)
+    )
     (folder / "README.txt").write_text(text, encoding="utf-8")
 
 

@@ -11,8 +11,8 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import ConfigError, DataError
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
+from snn_delays.errors import ConfigError, DataError, ExportError
+from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.export.nir import merged, neuron_node, one_delay_each
 
 UNIT_MS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
@@ -45,7 +45,8 @@ def from_nir(graph: nir.NIRGraph, *, dt_ms: float | None = None, time_unit: str 
     r"""The network that a NIR graph describes.
 
     The graph must be a chain of populations: Input, then LIF or LI nodes that each hear one population (or the input)
-    and themselves, through any nodes Linear, Affine and Delay between them: one after the other, side by side, or none.
+    and themselves, through any nodes Linear, Affine and Delay between them: one after the other, side by side, or none;
+    an LI only as the last, and not itself.
     So both encodings of :func:`snn_delays.export.nir.to_nir` come back, equal in every parameter but for synapses that
     share source, target and delay, which NIR adds up, and so do delays that other tools put before or behind their
     weights. The last population may lead to an Output.
@@ -67,8 +68,8 @@ def from_nir(graph: nir.NIRGraph, *, dt_ms: float | None = None, time_unit: str 
     Raises:
         ConfigError: ``dt_ms`` or ``time_unit`` makes no sense.
         DataError: the node that is of another kind, that no chain of populations has, whose numbers are not finite or
-            differ between neurons, whose delays are not whole steps, whose bias is delayed; a cycle without neurons or
-            without a delay; no dt.
+            differ between neurons, whose delays are not whole steps, whose bias is delayed, whose name is not that of
+            a population; a cycle without neurons or without a delay; no dt.
     """
     unit = UNIT_MS.get(str(graph.metadata.get("time_unit", "ms") if time_unit is None else time_unit))
     if unit is None:
@@ -88,7 +89,12 @@ def from_nir(graph: nir.NIRGraph, *, dt_ms: float | None = None, time_unit: str 
         signal = _sum([signals[source] for source in heard[name]], _size(name, graph.nodes[name]), name)
         populations.append(_population(name, before, graph, signal, step / unit, claims.get(name, {})))
         before = name
-    return CanonicalNetwork(_size(start, graph.nodes[start]), tuple(populations), step, notes)
+    network = CanonicalNetwork(_size(start, graph.nodes[start]), tuple(populations), step, notes)
+    try:
+        check(network)
+    except ExportError as error:
+        raise DataError(f"the graph is no network of this package: {error}") from error
+    return network
 
 
 def _heard(graph: nir.NIRGraph) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from snn_delays.errors import ExportError
 from snn_delays.export import nest
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
-from snn_delays.export.scripts import place
+from snn_delays.export.scripts import close_calls, place
 from snn_delays.export.trace import Trace
 
 # A threshold that no integrator reaches; SpiNNaker's membranes, of 16 whole bits, hold it.
@@ -28,7 +28,8 @@ network.npz     the network, synapse by synapse
 golden.npz      samples, and what the reference simulator made of them
 
 pip install pynn==0.13.0 neo==0.14.6 nest-simulator==3.10.0     seen equal spike for spike with these and Python 3.11
-PyNN's Brian2 was seen to give other spikes for such networks; it is no check.
+{arithmetic}
+PyNN's Brian2 (2.9) was seen by hand to give other spikes for such networks; it is no check.
 
 One step is 1 ms. Delays in the lists are {delays}.
 A count of n events in a step takes sources for its binary digits, digit b through 2^b times the weights.
@@ -63,7 +64,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
                 f"{NEVER:g} is the highest that SpiNNaker holds. Scale the weights of {population.name} down"
             )
     # A spike takes a step to arrive at the least: with delays of 0, all feed-forward ones are one longer.
-    late = int(any(population.synapses.min_delay_steps < 1 for population in network.populations))
+    late = int(network.lags)
     entries = []
     for number, population in enumerate(network.populations, 1):
         projections = _lists(population, population.synapses, late, folder)
@@ -80,8 +81,8 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     (folder / "pynn.json").write_text(json.dumps(outline, indent=1) + "\n")
     place(folder, "run_pynn.py")
     lagging = "one longer than the network's, as some are 0: population l runs l steps late"
-    text = README.format(delays=lagging + " (recurrent ones are the network's)" if late else "the network's own")
-    (folder / "README.txt").write_text(text)
+    delays = lagging + " (recurrent ones are the network's)" if late else "the network's own"
+    (folder / "README.txt").write_text(README.format(delays=delays, arithmetic=close_calls(trace)))
 
 
 def _entry(population: Population, projections: list[dict[str, Any]], lag: int) -> dict[str, Any]:

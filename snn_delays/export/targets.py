@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_delays.errors import ConfigError, ExportError
-from snn_delays.export.canonical import CanonicalNetwork, to_bytes
+from snn_delays.export.canonical import CanonicalNetwork, check, to_bytes
 from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.trace import Trace, trace_bytes
 from snn_delays.files import atomic_folder
@@ -95,9 +95,10 @@ def write_export(
 
     Raises:
         ConfigError: no such format.
-        ExportError: the format cannot hold the network, or the folder cannot be written.
+        ExportError: an impossible network, one that the format cannot hold, or a folder that cannot be written.
     """
     chosen = format_named(to)
+    check(network)
     kind = "whole" if network.whole else "real"
     if chosen.arithmetic not in ("any", kind):
         raise ExportError(

@@ -99,6 +99,20 @@ def test_the_script_runs_spike_for_spike(case: str, tmp_path: Path, run: Callabl
     assert run("run_lava", tmp_path) == 0
 
 
+@pytest.mark.parametrize("which", ["hidden1.recurrent", "readout"])
+def test_a_set_without_synapses_runs(which: str, tmp_path: Path, run: Callable[[str, Path], int]) -> None:
+    def emptied(population: Population) -> Population:
+        name, _, own = which.partition(".")
+        field = "recurrent" if own else "synapses"
+        if population.name != name:
+            return population
+        old = getattr(population, field)
+        return replace(population, **{field: Synapses.sorted(old.sources, old.targets, [], [], [], [], "synapse")})
+
+    export(changed(loihi_network(recurrent=True, min_delay_steps=1), emptied), tmp_path)
+    assert run("run_lava", tmp_path) == 0
+
+
 @pytest.mark.parametrize("name", ["hidden1", "hidden2", "readout", "hidden1.recurrent"])
 def test_one_delay_off_by_one_is_seen(
     name: str, tmp_path: Path, run: Callable[[str, Path], int], capsys: pytest.CaptureFixture[str]
@@ -266,12 +280,6 @@ def test_an_integrator_that_would_fire_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="readout: a membrane reaches 8388545, above the highest threshold"):
         lava.write(network, trace, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_integrators_stand_last() -> None:
-    network = loihi_network()
-    silent = replace(network, populations=(replace(network.populations[0], fires=False), *network.populations[1:]))
-    assert "hidden1: integrators send no spikes" in (lava.refuses(silent) or "")
 
 
 @pytest.mark.parametrize(

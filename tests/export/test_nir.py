@@ -67,6 +67,7 @@ def test_many_samples_at_once_are_what_each_is_alone(encoding: str, tmp_path: Pa
     text = (tmp_path / "README.txt").read_text()
     assert f"({encoding} encoding)" in text
     assert "3 samples" in text
+    assert f"closest of golden.npz is {trace.margin:.1e} from it" in text
     graph = read_nir(tmp_path / "network.nir")
     outputs = interpret(graph, trace.counts, keep=list(trace.outputs))
     assert set(outputs) == set(trace.outputs)

@@ -18,6 +18,7 @@ from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.nir import ENCODINGS, read_nir, refuses, to_nir, write, write_nir
 from snn_delays.export.nir_interpreter import interpret
+from snn_delays.export.nir_reader import from_nir
 
 
 def altered(which: int = 0, **changes: Any) -> CanonicalNetwork:
@@ -44,11 +45,9 @@ def altered(which: int = 0, **changes: Any) -> CanonicalNetwork:
         (lambda: random_network(whole=True), r"hidden1 computes in whole numbers.* weights on a grid"),
         (lambda: canonical_of(reset="soft"), r"hidden1 has a soft reset.*train with reset='hard'"),
         (lambda: altered(1, tau_steps=float("inf")), r"output\.tau_steps is inf"),
-        (lambda: altered(threshold=float("inf")), r"a\.threshold is inf"),
-        (lambda: altered(v_reset=float("nan")), r"a\.v_reset is nan"),
-        (lambda: altered(name="a/b"), r"'a/b': HDF5"),
-        (lambda: altered(name=""), r"population '': HDF5"),
-        (lambda: altered(name="output"), r"two populations are called 'output'"),
+        (lambda: altered(name="a/b"), r"population 'a/b': a name has letters"),
+        (lambda: altered(name="output"), r"population 'output': a name .* belongs to one population"),
+        (lambda: altered(fires=False), "a: leaky integrators"),
         (lambda: CanonicalNetwork(3, (), 1.0), "no populations"),
         (lambda: altered(weight=float("nan")), r"a: 3 of 3 weights are not finite"),
         (lambda: altered(bias=np.full(3, np.inf)), r"a\.bias must be 3 finite"),
@@ -66,8 +65,8 @@ def test_what_nir_cannot_hold_is_refused_by_name(
 
 
 def test_nodes_with_one_name_are_refused() -> None:
-    with pytest.raises(ExportError, match=r"two nodes would be called 'output\.weight'"):
-        to_nir(altered(name="output.weight"))
+    with pytest.raises(ExportError, match=r"two nodes would be called 'output\.delay'"):
+        to_nir(altered(name="output.delay"))
 
 
 def test_refuses_is_the_sentence_of_the_error() -> None:
@@ -180,3 +179,15 @@ def test_a_loop_runs_only_through_a_delay_of_a_step(encoding: str) -> None:
     graph.nodes[name].delay[0] = 0
     with pytest.raises(DataError, match=r"cycle through .*hidden2\.recurrent"):
         interpret(graph, x)
+
+
+def test_a_population_that_no_network_of_ours_has_is_refused() -> None:
+    graph = to_nir(planted())
+    graph.nodes["file"] = graph.nodes.pop("a")
+    graph.edges = [tuple("file" if end == "a" else end for end in edge) for edge in graph.edges]
+    with pytest.raises(DataError, match="no network of this package: population 'file': a name has letters"):
+        from_nir(graph)
+    graph = to_nir(planted())
+    graph.nodes["a"] = nir.LI(tau=np.full(3, 10.0), r=np.ones(3), v_leak=np.zeros(3))
+    with pytest.raises(DataError, match="no network of this package: a: leaky integrators"):
+        from_nir(graph)

@@ -4,7 +4,7 @@ Every ``run_*.py`` beside this file uses it. A network is a chain of populations
 
     x[t, i] = sum over synapses n onto i of weight[n] * s[t - delay_steps[n], source[n]]
     real:     h = decay * (v - v_reset) + v_reset + gain * (x + bias)
-              decay = 1 - 1/tau_steps; gain = 1/tau_steps if decay_input else 1
+              decay = 1 - 1/tau_steps; gain = 1 - decay if decay_input else 1
     whole:    h = trunc(v * decay_code / 2^decay_bits) + x * 2^weight_shift + bias, kept within +-(2^(state_bits-1) - 1)
     s = h > threshold if strict, else h >= threshold
     where s:  v = v_reset (hard; 0 if whole) or h - threshold (soft); elsewhere v = h
@@ -76,9 +76,17 @@ def read_trace(folder: Any, samples: int | None = None) -> SimpleNamespace:
     ``counts`` are events ``[time, sample, input]``, ``outputs`` by population ``[time, sample, neuron]`` the spikes
     (0 or 1) or the membranes of integrators, ``margin`` the least distance of a membrane from its threshold.
     """
-    outline, arrays = _read(Path(folder) / "golden.npz", "trace", TRACE)
+    path = Path(folder) / "golden.npz"
+    outline, arrays = _read(path, "trace", TRACE)
+    there = arrays["input"].shape[1]
+    if samples is not None and samples > there:
+        sys.exit(f"{path} has {there} samples, {samples} were asked for; take --samples {there} or fewer")
     arrays = {name: array[:, :samples] for name, array in arrays.items()}
     counts = arrays.pop("input").astype(np.int64)
+    network, _ = _read(path.with_name("network.npz"), "network", NETWORK)
+    known = {population["name"] for population in network["populations"]}
+    if known != set(arrays):
+        sys.exit(f"{path} and network.npz differ in populations: {_listed(known ^ set(arrays))}; export anew")
     return SimpleNamespace(counts=counts, outputs=arrays, margin=outline["margin"], notes=outline["notes"])
 
 
@@ -93,11 +101,11 @@ def digits(counts: np.ndarray) -> list[tuple[int, np.ndarray]]:
 def lags(network: SimpleNamespace) -> list[int]:
     """Steps by which each population runs late where a spike takes a step to arrive at the least.
 
-    Zero for all if no feed-forward delay is below 1; else population l (from 1) lags l steps, its synapses' delays
-    being one longer.
+    Zero for all unless a feed-forward synapse has delay 0; else population l (from 1) lags l steps, the delays of its
+    synapses being one longer.
     """
-    least = min((int(p.synapses.delay_steps.min(initial=1)) for p in network.populations), default=1)
-    return [0 if least >= 1 else number for number in range(1, len(network.populations) + 1)]
+    late = any((population.synapses.delay_steps == 0).any() for population in network.populations)
+    return [number if late else 0 for number in range(1, len(network.populations) + 1)]
 
 
 def progress(done: int, total: int) -> None:
@@ -109,13 +117,19 @@ def progress(done: int, total: int) -> None:
 def compare(network: SimpleNamespace, trace: SimpleNamespace, outputs: dict[str, Any]) -> int:
     """Print for every population whether outputs, keyed and shaped as the trace's, equal it; the exit status.
 
-    Spikes and whole membranes must be equal, real membranes within ``1e-9 * (1 + |v|)`` (the order of summation). A
-    spiking population without a spike does not pass: silence proves nothing.
+    Spikes and whole membranes must be equal, real membranes within ``1e-9 * (1 + |v|)`` (the order of summation). The
+    network, the trace and the outputs must have the same populations. A population that never spikes, or whose
+    membranes never move, does not pass: silence proves nothing.
     """
     steps, samples = trace.counts.shape[:2]
     print(f"{samples} samples of {steps} steps, least distance from a threshold {trace.margin:.3g}")
+    names = {population.name for population in network.populations}
+    strange = (names ^ set(trace.outputs)) | (names ^ set(outputs))
+    if strange:
+        print(f"network, trace and simulation differ in populations: {_listed(strange)}")
+        return 1
     status = 0
-    width = max(len(p.name) for p in network.populations)
+    width = max(map(len, names))
     for population in network.populations:
         want, got = trace.outputs[population.name], np.asarray(outputs[population.name])
         if got.shape != want.shape:
@@ -124,11 +138,11 @@ def compare(network: SimpleNamespace, trace: SimpleNamespace, outputs: dict[str,
             verdict, differs = _verdict(population.name, want, got)
         if population.fires:
             spikes = int(want.sum())
-            what = f"{spikes:9d} spikes, sparsity {1 - spikes / max(1, want.size):7.2%}"
-            if not spikes:
-                verdict, differs = "silent, which proves nothing", True
+            what, dead = f"{spikes:9d} spikes, sparsity {1 - spikes / max(1, want.size):7.2%}", not spikes
         else:
-            what = f"{population.size:9d} membranes"
+            what, dead = f"{population.size:9d} membranes", not want.size or np.ptp(want) == 0
+        if dead:
+            verdict, differs = "silent, which proves nothing", True
         print(f"{population.name:{width}s}  {what:36s}  {verdict}", flush=True)
         status |= differs
     return int(status)
@@ -149,6 +163,10 @@ def _verdict(layer: str, want: np.ndarray, got: np.ndarray) -> tuple[str, bool]:
         f"first mismatch at (sample {sample}, layer {layer}, t {t}, neuron {neuron}): expected "
         f"{want[t, sample, neuron]}, got {got[t, sample, neuron]}; {int(differs.sum())} of {differs.size} values differ"
     ), True
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _synapses(arrays: dict[str, np.ndarray], prefix: str, sources: int, targets: int) -> SimpleNamespace:

@@ -68,15 +68,19 @@ def neurons(population: SimpleNamespace, slot: int) -> tuple[Any, Any]:
     return group, SpikeMonitor(group, name=f"monitor{slot}")
 
 
-def connect(source: Any, target: Any, synapses: SimpleNamespace, slot: int, *, copies: int = 1, early: int = 0) -> Any:
-    """Synapses delivered in a slot; copy b of the sources has weights 2^b as large."""
+def connect(
+    source: Any, target: Any, synapses: SimpleNamespace, slot: int, *, copies: int = 1, early: int = 0
+) -> list[Any]:
+    """Synapses delivered in a slot, if there are any; copy b of the sources has weights 2^b as large."""
+    if not len(synapses.source):  # Brian2 runs no empty ones
+        return []
     made = Synapses(source, target, "w : 1", on_pre="x_post += w")
     copy = np.repeat(np.arange(copies), len(synapses.source))
     made.connect(i=np.tile(synapses.source, copies) + copy * synapses.sources, j=np.tile(synapses.target, copies))
     made.w = np.tile(synapses.weight, copies) * 2.0**copy
     made.delay = np.tile(synapses.delay_steps - early, copies) * ms
     made.pre.when = f"deliver{slot}"
-    return made
+    return [made]
 
 
 def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -90,9 +94,9 @@ def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
     before, copies = source, inputs.shape[2] // network.inputs
     for slot, population in enumerate(network.populations, 1):
         group, monitor = neurons(population, slot)
-        parts += [group, monitor, connect(before, group, population.synapses, slot - 1, copies=copies)]
+        parts += [group, monitor, *connect(before, group, population.synapses, slot - 1, copies=copies)]
         if population.recurrent is not None:
-            parts.append(connect(group, group, population.recurrent, slot, early=1))
+            parts += connect(group, group, population.recurrent, slot, early=1)
         monitors.append(monitor)
         before, copies = group, 1
     simulation = Network(parts)

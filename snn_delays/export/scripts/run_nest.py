@@ -29,17 +29,21 @@ import numpy as np
 FIRST = 1
 
 
+def decay(population: SimpleNamespace) -> float:
+    """Factor of a membrane's distance from rest in a step."""
+    return 1 - 1 / population.numbers.tau_steps
+
+
 def neurons(population: SimpleNamespace) -> Any:
     """A population at rest; its bias still off."""
     numbers = population.numbers
-    decay = 1 - 1 / numbers.tau_steps
     threshold = numbers.threshold if population.fires else math.inf
     if numbers.strict:  # above the threshold is at or above the next number
         threshold = float(np.nextafter(threshold, math.inf))
-    tau = -1 / math.log(decay)
+    tau = -1 / math.log(decay(population))
     settings = {
         "tau_m": tau,
-        "C_m": tau * (1 - decay),
+        "C_m": tau * (1 - decay(population)),
         "t_ref": 0.0,
         "E_L": numbers.v_reset,
         "V_reset": numbers.v_reset,
@@ -51,7 +55,7 @@ def neurons(population: SimpleNamespace) -> Any:
 
 def gain(population: SimpleNamespace) -> float:
     """Factor of the current."""
-    return 1 / population.numbers.tau_steps if population.numbers.decay_input else 1.0
+    return 1 - decay(population) if population.numbers.decay_input else 1.0
 
 
 def connect(source: Any, target: Any, synapses: SimpleNamespace, factor: float, extra: int) -> None:
@@ -112,7 +116,7 @@ def raster(
     """What was recorded, ``[time, neuron]``, from time ``start`` on."""
     when = np.rint(events["times"]).astype(int) - start
     within = (when >= 0) & (when < steps)
-    neuron = events["senders"] - group.tolist()[0]
+    neuron = np.asarray(events["senders"], int) - group.tolist()[0]  # real numbers where there are none
     out = np.zeros((steps, population.size), np.uint8 if population.fires else float)
     out[when[within], neuron[within]] = 1 if population.fires else events["V_m"][within]
     return out

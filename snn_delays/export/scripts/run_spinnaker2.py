@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from types import SimpleNamespace
 from typing import Any
 
 import exchange
@@ -89,8 +88,10 @@ def main() -> int:
         if not population.fires:
             gap = np.abs(outputs[population.name] - trace.outputs[population.name]).max(initial=0)
             print(f"{population.name}: membranes differ by up to {gap:.3g}")
-    firing = SimpleNamespace(populations=[p for p in network.populations if p.fires])
-    return exchange.compare(firing, trace, outputs)
+    network.populations = [population for population in network.populations if population.fires]
+    firing = {population.name for population in network.populations}
+    trace.outputs = {name: output for name, output in trace.outputs.items() if name in firing}
+    return exchange.compare(network, trace, {name: outputs[name] for name in firing})
 
 
 if __name__ == "__main__":
