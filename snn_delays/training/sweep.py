@@ -12,6 +12,7 @@ import numpy as np
 import snn_delays
 from snn_delays.errors import CheckpointError, ExportError
 from snn_delays.export.discretize import discretize
+from snn_delays.export.profiles import profile
 from snn_delays.files import write_text
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training.evaluate import held_out_data, trained_network
@@ -40,6 +41,8 @@ def sweep_run(
 
     Raises ExportError where the target does not compute in whole numbers, or cannot hold the network.
     """
+    if profile(target).arithmetic != "whole":
+        raise ExportError(f"{target} does not compute in whole numbers; name a target that does, as generic")
     dataset = held_out_data(run.recipe, watcher)
     everything = np.arange(len(dataset))
     network = trained_network(run, dataset)
@@ -50,11 +53,7 @@ def sweep_run(
     rows = []
     for bits in weight_bits:
         for limit in limits:
-            whole = discretize(
-                network, target=target, weight_bits=bits, max_delay_steps=limit, clamp=True, scale="free"
-            )
-            if not any(layer.neuron for layer in whole.report.layers):
-                raise ExportError(f"{target} computes in real numbers; name a target with whole ones, as generic")
+            whole = discretize(network, target=target, weight_bits=bits, max_delay_steps=limit, clamp=True)
             rows.append(
                 {
                     "run": run.recipe.name,

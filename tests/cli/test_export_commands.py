@@ -170,6 +170,6 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     assert by_limit[0] > 0
     assert page.read_text().count("| loihi2 |") == len(rows)
     assert len(snn("sweep", "--table", table).stdout.splitlines()) == len(rows) + 2
-    assert "computes in real numbers" in refused("sweep", run, "--target", "nest", "--table", table)
+    assert "does not compute in whole numbers" in refused("sweep", run, "--target", "nest", "--table", table)
     assert "whole numbers separated by commas" in refused("sweep", run, "--max-delays", "7;0", "--table", table)
     assert len(read_rows(table)) == len(rows)
