@@ -63,10 +63,16 @@ def export(
 
 
 @app.command()
-def targets() -> None:
-    """Print the formats and the profiles of chips that an export can be made for."""
+def targets(
+    run: Annotated[Path | None, typer.Argument(help="a run: what its network costs on each target")] = None,
+    write: Annotated[Path | None, typer.Option(help="document to write that into, between its markers")] = None,
+) -> None:
+    """Print the formats and the targets that an export can be made for; or how a run's network fits each target."""
     from rich.table import Table
 
+    if run is not None:
+        _survey(run, write)
+        return
     from snn_delays.export.profiles import profiles
     from snn_delays.export.targets import FORMATS
 
@@ -114,6 +120,29 @@ def sweep(
         print(text, end="")
     else:
         write_between_markers(write, "whole numbers", text)
+
+
+def _survey(run: Path, write: Path | None) -> None:
+    from rich.table import Column, Table
+
+    from snn_delays.files import write_between_markers
+    from snn_delays.training.progress import ProgressBar
+    from snn_delays.training.runlog import open_run
+    from snn_delays.training.survey import HEADS, markdown, survey
+
+    with ProgressBar(console) as bar:
+        rows = survey(open_run(run), watcher=bar)
+    if write is not None:
+        write_between_markers(write, "costs", markdown(rows))
+        return
+    table = Table(*(Column(head, overflow="fold") for head in HEADS))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(
+        "per inference, mean of validation samples; SynOps: for every event, the synapses of its source. A target's limits "
+        "one by one: snn-delays export RUN --check --target NAME"
+    )
 
 
 def bits_of(text: str | None) -> int | str | None:

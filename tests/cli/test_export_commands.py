@@ -91,6 +91,22 @@ def test_targets_lists_formats_and_chips(snn: Ok) -> None:
     assert all(name in shown for name in (*FORMATS, *profiles()))
 
 
+def test_targets_of_a_run(snn: Ok, run: Path, tmp_path: Path) -> None:
+    shown = snn("targets", run).stdout
+    assert all(name in shown for name in profiles())
+    page = tmp_path / "page.md"
+    page.write_text("<!-- costs -->\n<!-- /costs -->\n")
+    snn("targets", run, "--write", page)
+    rows = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in page.read_text().splitlines() if "|" in line
+    }
+    assert rows["loihi2"][0].startswith("yes")
+    assert rows["xylo"][0].startswith("no")
+    assert set(rows["xylo"][1:]) == {"-", "- |"}
+    spikes, synops = (int(cell.replace(",", "")) for cell in rows["nest"][4:6])
+    assert 0 < spikes < synops
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
