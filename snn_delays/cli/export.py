@@ -140,8 +140,8 @@ def _survey(run: Path, write: Path | None) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(
-        "per inference, mean of validation samples; SynOps: for every event, the synapses of its source. A target's limits "
-        "one by one: snn-delays export RUN --check --target NAME"
+        "per inference, mean of validation samples; SynOps: for every event, the synapses of its source. A target's "
+        "limits one by one: snn-delays export RUN --check --target NAME"
     )
 
 
