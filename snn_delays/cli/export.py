@@ -103,7 +103,7 @@ def sweep(
     from snn_delays.files import write_between_markers
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.sweep import append_rows, markdown, read_rows, sweep_run
+    from snn_delays.training.sweep import append_sweep, markdown, read_sweep, sweep_run
 
     try:
         limits = [int(limit) for limit in max_delays.split(",")]
@@ -113,9 +113,9 @@ def sweep(
     for run in runs or []:
         with ProgressBar(console) as bar:
             rows = sweep_run(open_run(run), target, bits, limits, watcher=bar)
-        append_rows(table, rows)
+        append_sweep(table, rows)
         console.print(f"{run}: {len(rows)} rows appended to {table}")
-    text = markdown(read_rows(table))
+    text = markdown(read_sweep(table))
     if write is None:
         print(text, end="")
     else:

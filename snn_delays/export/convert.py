@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ExportError
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
-from snn_delays.export.network import DiscreteNetwork, nested
+from snn_delays.export.network import DiscreteNetwork, discrete_numbers, nested
 from snn_delays.export.report import DiscretizationReport
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule, layers_of
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
@@ -83,23 +83,7 @@ def _population(name: str, synapse_name: str, synapse: DelayedLinear, neuron: Ne
 
 
 def _synapses(name: str, layer: DelayedLinear) -> tuple[Synapses, np.ndarray]:
-    weight, delay = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.delay))
-    bias = np.zeros(layer.out_features) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
-    for what, values in (("weight", weight), ("delay", delay), ("bias", bias)):
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise ExportError(
-                f"{name}.{what}: {bad} of {values.size} values are not finite; take an earlier checkpoint"
-            )
-    whole = np.rint(delay)
-    outside = (whole != delay) | (whole < layer.min_delay_steps) | (whole > layer.max_delay_steps)
-    if outside.any():
-        raise ExportError(
-            f"{name}.delay: {int(outside.sum())} of {whole.size} delays are not whole steps in "
-            f"{layer.min_delay_steps}..{layer.max_delay_steps}; export what discretize() returned, unchanged"
-        )
-    if layer.taps != "linear":
-        raise ExportError(f"{name} spreads its delays by {layer.taps} taps; export what discretize() returned")
+    weight, whole, bias = discrete_numbers(name, layer)
     target, source, synapse = np.nonzero(weight)
     steps = np.broadcast_to(whole, weight.shape)[target, source, synapse]
     values = weight[target, source, synapse]

@@ -1,7 +1,15 @@
 """The discrete network: what is evaluated is what is exported."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import ExportError
 from snn_delays.export.report import DiscretizationReport
-from snn_delays.nn import Sequential, SpikingModule
+from snn_delays.nn import DelayedLinear, Sequential, SpikingModule
+
+Array = NDArray[Any]
 
 
 class DiscreteNetwork(Sequential):
@@ -27,3 +35,27 @@ def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:
         head, _, rest = name.partition(".")
         groups.setdefault(head, {})[rest] = layer
     return {head: inside[""] if "" in inside else Sequential(**nested(inside)) for head, inside in groups.items()}
+
+
+def discrete_numbers(name: str, layer: DelayedLinear) -> tuple[Array, NDArray[np.int64], Array]:
+    """Weight, whole delays and bias of a synapse of a discrete network, in float64; a bias that is None is zeros.
+
+    Raises ExportError for numbers that are not finite, delays that are not whole steps in the window, or taps that
+    spread.
+    """
+    weight, delay = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.delay))
+    bias = np.zeros(layer.out_features) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
+    for what, values in (("weight", weight), ("delay", delay), ("bias", bias)):
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values)).sum())
+            raise ExportError(f"{name}.{what}: {bad} of {values.size} values are not finite; take a sound checkpoint")
+    whole = np.rint(delay).astype(np.int64)
+    outside = (whole != delay) | (whole < layer.min_delay_steps) | (whole > layer.max_delay_steps)
+    if outside.any():
+        raise ExportError(
+            f"{name}.delay: {int(outside.sum())} of {whole.size} delays are not whole steps in "
+            f"{layer.min_delay_steps}..{layer.max_delay_steps}; pass what discretize() returned, unchanged"
+        )
+    if layer.taps != "linear":
+        raise ExportError(f"{name} spreads its delays by {layer.taps} taps; pass what discretize() returned")
+    return weight, whole, bias

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.network import DiscreteNetwork
+from snn_delays.export.network import DiscreteNetwork, discrete_numbers
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.streaming import kernels
 
@@ -83,22 +83,8 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
 def _synapse(
     name: str, layer: DelayedLinear, row: NDArray[np.int64], dtype: np.dtype[Any]
 ) -> tuple[NDArray[np.uint32], Array, Array]:
-    weight, delay = (p.detach().cpu().double().numpy() for p in (layer.weight, layer.delay))
+    weight, whole, bias = discrete_numbers(name, layer)
     outputs, inputs, count = weight.shape
-    bias = np.zeros(outputs) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
-    for what, values in (("weight", weight), ("delay", delay), ("bias", bias)):
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise ExportError(f"{name}.{what}: {bad} of {values.size} values are not finite; take a sound checkpoint")
-    whole = np.rint(delay).astype(np.int64)
-    outside = (whole != delay) | (whole < layer.min_delay_steps) | (whole > layer.max_delay_steps)
-    if outside.any():
-        raise ExportError(
-            f"{name}.delay: {int(outside.sum())} of {whole.size} delays are not whole steps in "
-            f"{layer.min_delay_steps}..{layer.max_delay_steps}; stream what discretize() returned, unchanged"
-        )
-    if layer.taps != "linear":
-        raise ExportError(f"{name} spreads its delays by {layer.taps} taps; stream what discretize() returned")
     rows = layer.max_delay_steps + 1
     if max(rows * outputs, weight.size) >= 2**32:
         raise ExportError(f"{name} has {weight.size} synapses and {rows} x {outputs} currents; 2**32 are too many")

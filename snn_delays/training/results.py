@@ -1,15 +1,12 @@
 """The table of results, written by the program only."""
 
-import csv
-import io
 import statistics
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import snn_delays
-from snn_delays.errors import CheckpointError
-from snn_delays.files import write_text
+from snn_delays.training.table import append_rows, read_rows
 
 COLUMNS = (
     "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "valid_accuracy", "test_accuracy",
@@ -30,26 +27,12 @@ def append_result(path: Path, evaluation: dict[str, Any], layers: str) -> None:
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
     row = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
-    try:
-        before = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
-        if before.splitlines()[:1] != [",".join(COLUMNS)]:
-            raise CheckpointError(f"{path} has other columns than this version writes; append to a new file")
-        text = io.StringIO()
-        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(row)
-        write_text(path, before + ("" if before.endswith("\n") else "\n") + text.getvalue())
-    except OSError as error:
-        raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
+    append_rows(path, COLUMNS, [row])
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; `evaluate --append` makes one") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise CheckpointError(f"{path} has other columns than this version writes")
-    return list(reader)
+    return read_rows(path, COLUMNS, "evaluate --append")
 
 
 def markdown(rows: list[dict[str, str]]) -> str:

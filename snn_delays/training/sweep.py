@@ -1,7 +1,5 @@
 """What fewer bits and shorter delays cost: whole-number networks on the test data, in a table."""
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,15 +8,15 @@ from typing import Any
 import numpy as np
 
 import snn_delays
-from snn_delays.errors import CheckpointError, ExportError
+from snn_delays.errors import ExportError
 from snn_delays.export.discretize import discretize
 from snn_delays.export.profiles import profile
-from snn_delays.files import write_text
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training.evaluate import held_out_data, trained_network
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher
+from snn_delays.training.table import append_rows, read_rows
 
 COLUMNS = (
     "run", "data", "target", "trained_max_delay_steps", "fine_tuned_bits", "weight_bits", "max_delay_steps",
@@ -75,29 +73,14 @@ def sweep_run(
     return rows
 
 
-def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add rows to the table, which is made if need be. Raises CheckpointError if it is another or cannot be written."""
-    head = ",".join(COLUMNS)
-    try:
-        before = path.read_text(encoding="utf-8") if path.exists() else head + "\n"
-        if before.splitlines()[:1] != [head]:
-            raise CheckpointError(f"{path} has other columns than this version writes; append to a new file")
-        text = io.StringIO()
-        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
-        write_text(path, before + text.getvalue())
-    except OSError as error:
-        raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
+def append_sweep(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add rows to the table, see :func:`snn_delays.training.table.append_rows`."""
+    append_rows(path, COLUMNS, rows)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of the table. Raises CheckpointError if there is none, or it has other columns."""
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; `snn-delays sweep` makes one") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise CheckpointError(f"{path} has other columns than this version writes")
-    return list(reader)
+def read_sweep(path: Path) -> list[dict[str, str]]:
+    """Rows of the table, see :func:`snn_delays.training.table.read_rows`."""
+    return read_rows(path, COLUMNS, "snn-delays sweep")
 
 
 def markdown(rows: list[dict[str, str]]) -> str:

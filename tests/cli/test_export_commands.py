@@ -17,7 +17,7 @@ from snn_delays.export.canonical import read_network
 from snn_delays.export.profiles import profiles
 from snn_delays.export.targets import FORMATS
 from snn_delays.export.trace import first_mismatch, make_trace, read_trace
-from snn_delays.training.sweep import COLUMNS, read_rows
+from snn_delays.training.sweep import COLUMNS, read_sweep
 
 Ok, Bad = Callable[..., Result], Callable[..., str]
 
@@ -174,7 +174,7 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     page.write_text("before\n<!-- whole numbers -->\n<!-- /whole numbers -->\nafter\n")
     limits = "62,9,0"
     snn("sweep", run, "--weight-bits", "8,ternary", "--max-delays", limits, "--table", table, "--write", page)
-    rows = read_rows(table)
+    rows = read_sweep(table)
     trained = int(rows[0]["trained_max_delay_steps"])
     kept = [limit for limit in (62, 9, 0) if limit < trained] + [trained]
     assert {(row["weight_bits"], int(row["max_delay_steps"])) for row in rows} == {
@@ -188,4 +188,4 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     assert len(snn("sweep", "--table", table).stdout.splitlines()) == len(rows) + 2
     assert "does not compute in whole numbers" in refused("sweep", run, "--target", "nest", "--table", table)
     assert "whole numbers separated by commas" in refused("sweep", run, "--max-delays", "7;0", "--table", table)
-    assert len(read_rows(table)) == len(rows)
+    assert len(read_sweep(table)) == len(rows)

@@ -103,7 +103,7 @@ def raw(**layers: Any) -> DiscreteNetwork:
         ),
         (
             lambda: spoilt(lambda n: n.hidden2.synapse.delay[0, 0].add_(0.5)),
-            r"hidden2.synapse.delay: 1 of 320 delays are not whole steps in 0\.\.12; stream what discretize",
+            r"hidden2.synapse.delay: 1 of 320 delays are not whole steps in 0\.\.12; pass what discretize",
         ),
         (lambda: spoilt(lambda n: n.hidden1.synapse.delay.add_(13)), "280 of 280 delays are not whole steps"),
         (lambda: spoilt(lambda n: n.hidden1.synapse.delay.sub_(13)), "280 of 280 delays are not whole steps"),
