@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import DataError, ExportError
+from snn_delays.errors import ExportError
+from snn_delays.export.archive import opened
 from snn_delays.nn.fixed_point import FixedPoint
 
 FORMAT = "snn_delays network 1"
@@ -220,15 +221,7 @@ def read_network(path: str | Path) -> CanonicalNetwork:
 
     Raises DataError if the file is missing, damaged, of another format, or holds impossible synapses.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        outline = json.loads(str(arrays["network"]))
-        if outline["format"] != FORMAT:
-            raise DataError(f"{path} has format {outline['format']!r}, this version reads {FORMAT!r}; export it anew")
+    with opened(path, "network", FORMAT, "a network") as (arrays, outline):
         populations, width = [], int(outline["inputs"])
         for entry in outline["populations"]:
             populations.append(_population(entry, width, arrays))
@@ -237,12 +230,6 @@ def read_network(path: str | Path) -> CanonicalNetwork:
             int(outline["inputs"]), tuple(populations), float(outline["dt_ms"]), outline["notes"]
         )
         check(network)
-    except ExportError as error:
-        raise DataError(f"{path}: {error}") from error
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
-        raise DataError(f"{path} is not a network of this package or is damaged ({error!r}); export it anew") from error
     return network
 
 

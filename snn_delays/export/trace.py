@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snn_delays.errors import DataError, ExportError, ShapeError
+from snn_delays.errors import ExportError, ShapeError
+from snn_delays.export.archive import opened
 from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.simulator import simulate
 
@@ -125,17 +126,5 @@ def trace_bytes(trace: Trace) -> bytes:
 
 def read_trace(path: str | Path) -> Trace:
     """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing or damaged."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        outline = json.loads(str(arrays.pop("trace")))
-        if outline["format"] != FORMAT:
-            raise DataError(f"{path} has format {outline['format']!r}, this version reads {FORMAT!r}; export it anew")
+    with opened(path, "trace", FORMAT, "a trace") as (arrays, outline):
         return Trace(arrays.pop("input"), arrays, outline["margins"], outline["notes"])
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
-        raise DataError(f"{path} is not a trace of this package or is damaged ({error!r}); export it anew") from error
