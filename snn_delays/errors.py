@@ -30,4 +30,4 @@ class ExportError(SnnDelaysError, ValueError):
 
 
 class TrainingError(SnnDelaysError, RuntimeError):
-    """Training cannot go on: the loss is no longer a finite number."""
+    """Training or generation cannot go on: the loss or the logits are no longer finite numbers."""

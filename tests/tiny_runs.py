@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
-from snn_delays.training import checkpoint, evaluate, loop, sources
+from snn_delays.training import checkpoint, classification, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, parse_recipe
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -162,7 +162,7 @@ def commands(*arguments: str) -> None:
 
     use_tiny_data()
     torch.set_num_threads(1)
-    real, folder = loop.discretize, os.environ.get("TINY_KEEP")
+    real, folder = classification.discretize, os.environ.get("TINY_KEEP")
 
     def kept(network: Any) -> Any:
         if folder:
@@ -170,7 +170,7 @@ def commands(*arguments: str) -> None:
             torch.save(weights, Path(folder) / f"process-{os.environ.get('LOCAL_RANK', '0')}.pt")
         return real(network)
 
-    loop.discretize = kept
+    classification.discretize = kept
     cli.app(list(arguments), prog_name="snn-delays")
 
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
+from snn_delays.errors import ConfigError
 
 if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
@@ -40,16 +41,28 @@ def evaluate(
     on: Annotated[str | None, typer.Option(help="data set whose test samples to take; default: the recipe's")] = None,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
-    """Measure a run's best network on the test data, with real-valued and with whole delays."""
+    """Measure a run's best network on the test data, with real-valued and with whole delays.
+
+    A language model's: loss, bits per byte, firing rates, what its matrices are fed with, and operations.
+    """
+    from snn_delays.training.results import append_result
     from snn_delays.training.runlog import open_run
+    from snn_delays.training.strict import BaseRecipe
 
-    opened = open_run(run)
-    result = _evaluate(opened, device, on)
-    _print_results([result])
+    opened = open_run(run, BaseRecipe)
+    if _of_events(opened):
+        result = _evaluate(opened, device, on)
+        _print_results([result])
+    else:
+        from snn_delays.cli.language import print_evaluation
+        from snn_delays.training.language_evaluation import evaluate_language
+
+        if on is not None:
+            raise ConfigError("--on takes the test samples of another event data set, and this run is of text")
+        result = evaluate_language(opened, device=device)
+        print_evaluation(result)
     if append:
-        from snn_delays.training.results import append_result
-
-        append_result(table, result, opened.recipe.model.layers)
+        append_result(table, result)
         console.print(f"appended to {table}")
 
 
@@ -71,7 +84,6 @@ def results(
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
 ) -> None:
     """Print the table of results as Markdown, or write it into a document."""
-    from snn_delays.errors import ConfigError
     from snn_delays.files import write_between_markers
     from snn_delays.training.results import markdown, read_results
 
@@ -91,11 +103,18 @@ def plot(
     what: Annotated[str, typer.Option(help="pictures, separated by commas; all of them by default")] = "",
     sample: Annotated[int, typer.Option(help="validation sample for rasters and membranes")] = 0,
 ) -> None:
-    """Draw a run: rasters, membranes, delays, learning curves, confusion matrix."""
-    from snn_delays.training.figures import draw
-    from snn_delays.training.runlog import open_run
+    """Draw a run: rasters, membranes, delays, learning curves, confusion matrix.
 
-    for path in draw(open_run(run), [name.strip() for name in what.split(",") if name.strip()], sample):
+    A language model's: tokens, rates, shift_delays, positions, curves.
+    """
+    from snn_delays.training.figures import draw
+    from snn_delays.training.language_figures import draw_language
+    from snn_delays.training.runlog import open_run
+    from snn_delays.training.strict import BaseRecipe
+
+    opened = open_run(run, BaseRecipe)
+    names = [name.strip() for name in what.split(",") if name.strip()]
+    for path in draw(opened, names, sample) if _of_events(opened) else draw_language(opened, names):
         console.print(f"drawn: {path}")
 
 
@@ -133,6 +152,13 @@ def demo(
     _print_results(results)
     for line in [*lines, f"runs     {', '.join(str(out / name) for name in DEMO_RECIPES)}"]:
         console.print(line)
+
+
+def _of_events(run: "Run") -> bool:
+    """Whether a run is of a classifier of events; else it is of a language model or of sentences."""
+    from snn_delays.training.config import Recipe
+
+    return isinstance(run.recipe, Recipe)
 
 
 def _train(
@@ -174,7 +200,6 @@ def _evaluate(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
 def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
     import json
 
-    from snn_delays.errors import ConfigError
     from snn_delays.files import write_text
     from snn_delays.plot import save_figure, streaming_figure
     from snn_delays.streaming.measure import stream_report

@@ -1,8 +1,10 @@
 """Floor 2: parameters + operations = layers. Every layer is ``y, state = layer(x, state=None)``."""
 
 from snn_delays.nn.conv import DelayedConv2d
+from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.dropout import Dropout, DropoutState
+from snn_delays.nn.embedding import SpikingEmbedding
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.module import Sequential, SpikingModule, layers_of, record
 from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState, Neuron
@@ -10,6 +12,7 @@ from snn_delays.nn.norm import BatchNorm, BatchNorm2d
 from snn_delays.nn.pooling import AvgPool2d, Flatten, MaxPool2d, Pool2d, SumPool2d
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
+from snn_delays.nn.rwkv import SpikingChannelMix, SpikingTimeMix
 from snn_delays.nn.synapse import DelayedLinear
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "BatchNorm",
     "BatchNorm2d",
     "DelayLineState",
+    "DelayShift",
     "DelayedConv2d",
     "DelayedLayer",
     "DelayedLinear",
@@ -31,11 +35,15 @@ __all__ = [
     "MaxPool2d",
     "MembraneState",
     "Neuron",
+    "NeuronDelays",
     "Pool2d",
     "Recurrent",
     "RecurrentState",
     "Sequential",
+    "SpikingChannelMix",
+    "SpikingEmbedding",
     "SpikingModule",
+    "SpikingTimeMix",
     "SumPool2d",
     "layers_of",
     "quantize",

@@ -3,10 +3,12 @@
 from snn_delays.ops.backends import Backend, Operation, use_backend
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.delay_conv import delayed_conv2d
+from snn_delays.ops.depthwise import depthwise
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.norm_lif import norm_lif
 from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
+from snn_delays.ops.wkv import wkv
 
 __all__ = [
     "ATan",
@@ -18,8 +20,10 @@ __all__ = [
     "Triangle",
     "delayed_conv2d",
     "delayed_linear",
+    "depthwise",
     "leaky_integrator",
     "lif",
     "norm_lif",
     "use_backend",
+    "wkv",
 ]

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from snn_delays.data.catalogue import cards
 from snn_delays.errors import ConfigError
+from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
+from snn_delays.training.strict import BaseRecipe, Strict
 from snn_delays.units import steps_from_ms
 
 if sys.version_info >= (3, 11):
@@ -20,11 +22,7 @@ else:
     import tomli as tomllib
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Which samples, how binned, how split for model selection, how padded."""
 
     dataset: str
@@ -59,7 +57,7 @@ class DataConfig(_Strict):
         return self
 
 
-class AugmentConfig(_Strict):
+class AugmentConfig(Strict):
     """Augmentations of the training samples; all off by default (see ``snn_delays.data.augment``)."""
 
     channel_shift: int = Field(0, ge=0, description="largest shift, in channels after grouping")
@@ -71,14 +69,14 @@ class AugmentConfig(_Strict):
     cutmix_probability: float = Field(0.0, ge=0, le=1)
 
 
-class SurrogateConfig(_Strict):
+class SurrogateConfig(Strict):
     """Surrogate gradient by name; ``scale`` is alpha (atan, sigmoid), slope (fast_sigmoid) or width (triangle)."""
 
     kind: Literal["atan", "fast_sigmoid", "triangle", "sigmoid"] = "atan"
     scale: float = Field(5.0, gt=0)
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The network: see :class:`snn_delays.models.DelayClassifier`, or for event cameras ``ConvolutionalClassifier``."""
 
     kind: Literal["classifier", "convolutional"] = "classifier"
@@ -126,7 +124,7 @@ class ModelConfig(_Strict):
         return self
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """Two Adam optimisers, their schedules, the narrowing of the taps, and the loss."""
 
     epochs: int = Field(ge=1)
@@ -154,7 +152,7 @@ class TrainingConfig(_Strict):
         return self
 
 
-class FineTuningConfig(_Strict):
+class FineTuningConfig(Strict):
     """Where training takes up a finished run: its discrete network, delays as they are, weights on a grid."""
 
     run: str = Field(min_length=1, description="a run's folder, or the name of one beside this run's folder")
@@ -170,13 +168,9 @@ class FineTuningConfig(_Strict):
         return bits
 
 
-class Recipe(_Strict):
-    """Everything that shapes a training run."""
+class Recipe(BaseRecipe):
+    """Everything that shapes the training of a classifier of events."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    title: str = ""
-    source: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
@@ -209,8 +203,18 @@ class Recipe(_Strict):
         return self
 
 
-def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+RECIPES: dict[str, type[BaseRecipe]] = {
+    "classification": Recipe,
+    "language": LanguageRecipe,
+    "sentences": SentenceRecipe,
+}
+
+
+def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Any:
+    """Read a recipe of any task. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+
+    ``task = "language"`` or ``"sentences"`` at its head makes it a :class:`LanguageRecipe` or :class:`SentenceRecipe`,
+    else it is a :class:`Recipe`.
 
     ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text.
 
@@ -236,12 +240,18 @@ def recipes_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "experiments"
 
 
-def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
+def parse_recipe(table: dict[str, Any], where: str) -> Any:
     """Validate a recipe given as a table; ``where`` is named in errors."""
+    task = table.get("task", "classification")
+    if task not in RECIPES or task == table.get("task") == "classification":
+        raise ConfigError(
+            f"{where}: task must be 'language' or 'sentences', or be left out for a classifier of events; got {task!r}"
+        )
+    kind = RECIPES[task]
     try:
-        return Recipe.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(issue) for issue in error.errors())) from None
+        raise ConfigError(f"{where}: " + "; ".join(_explain(issue, kind) for issue in error.errors())) from None
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -287,11 +297,11 @@ def _apply(table: dict[str, Any], change: str) -> None:
     table[last] = value
 
 
-def _explain(issue: Any) -> str:
+def _explain(issue: Any, kind: type[BaseRecipe]) -> str:
     location = issue["loc"]
     key = ".".join(str(part) for part in location)
     if issue["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], kind)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         return f"unknown key {key!r}" + (
             f", did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
@@ -302,15 +312,15 @@ def _explain(issue: Any) -> str:
     return f"{key}: {message}" + (f", got {issue['input']!r}" if not isinstance(issue["input"], dict) else "")
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    model: Any = Recipe
+def _known_keys(location: tuple[Any, ...], kind: type[BaseRecipe]) -> list[str]:
+    model: Any = kind
     for part in location:
         annotation = model.model_fields[part].annotation
         model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
     return list(model.model_fields)
 
 
-def to_toml(recipe: Recipe) -> str:
+def to_toml(recipe: BaseRecipe) -> str:
     """The recipe in full, every default written out, as TOML."""
     return _table(recipe.model_dump(mode="json"), ())
 

@@ -89,6 +89,7 @@ def evaluate(
         "test_file_sha256": dataset.checksum,
         "test_samples": len(dataset),
         "delays": run.recipe.model.delays,
+        "hidden": run.recipe.model.layers,
         "seed": run.recipe.seed,
         "parameters": trainable_parameters(network),
         "epochs": len(progress["history"]),

@@ -48,13 +48,8 @@ class ProgressBar:
     def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
         """Print the epoch's line."""
         self._drop()
-        sigma = f"  sigma {row['sigma']:.2f}" if row["sigma"] is not None else ""
         best = "  best" if best_epoch == row["epoch"] else ""
-        self._bar.console.print(
-            f"epoch {row['epoch']:3d}  loss {row['train_loss']:.3f}  train {row['train_accuracy']:6.1%}  "
-            f"valid {row['valid_accuracy']:6.1%}{sigma}  {row['seconds']:.0f} s{best}",
-            highlight=False,
-        )
+        self._bar.console.print(f"{describe(row)}{best}", highlight=False)
 
     def _show(self, description: str, total: int) -> None:
         if self._task is None:
@@ -68,3 +63,19 @@ class ProgressBar:
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
+
+
+def describe(row: dict[str, Any]) -> str:
+    """An epoch's record in a line, whatever its task measures."""
+    words = [f"epoch {row['epoch']:3d}", f"loss {row['train_loss']:.3f}"]
+    if "train_accuracy" in row:
+        words.append(f"train {row['train_accuracy']:6.1%}")
+    if "valid_accuracy" in row:
+        words.append(f"valid {row['valid_accuracy']:6.1%}")
+    if "valid_bits_per_byte" in row:
+        words.append(f"valid {row['valid_bits_per_byte']:.3f} bits per byte")
+    if row.get("firing_rate") is not None:
+        words.append(f"firing {row['firing_rate']:.1%}")
+    if row["sigma"] is not None:
+        words.append(f"sigma {row['sigma']:.2f}")
+    return "  ".join([*words, f"{row['seconds']:.0f} s"])

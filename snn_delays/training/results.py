@@ -11,18 +11,18 @@ from snn_delays.training.table import append_rows, read_rows
 COLUMNS = (
     "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "valid_accuracy", "test_accuracy",
     "test_accuracy_real_delays", "test_accuracy_unseen_speakers", "test_accuracy_known_speakers", "test_samples",
-    "training_minutes", "version", "date",
+    "valid_bits_per_byte", "test_bits_per_byte", "test_bits_per_byte_carried", "firing_rate", "training_minutes",
+    "version", "date",
 )  # fmt: skip
 
 
-def append_result(path: Path, evaluation: dict[str, Any], layers: str) -> None:
-    """Add an evaluation to a table of results; rows already there stay as they are. ``layers``: the hidden ones.
+def append_result(path: Path, evaluation: dict[str, Any]) -> None:
+    """Add an evaluation to a table of results; rows already there stay as they are.
 
     Raises CheckpointError if the file has other columns or cannot be written.
     """
     row = {
         **{key: evaluation[key] for key in COLUMNS if key in evaluation},
-        "hidden": layers,
         "version": snn_delays.__version__,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
@@ -36,17 +36,23 @@ def read_results(path: Path) -> list[dict[str, str]]:
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
-    """The table as the documents show it: a line for runs that differ by their seed alone, with mean and deviation."""
+    """The table as the documents show it: a line for runs that differ by their seed alone, with mean and deviation.
+
+    Rows with bits per byte, of language models, make a table of their own behind the others.
+    """
+    of_text = [row for row in rows if row["test_bits_per_byte"]]
+    others = [row for row in rows if not row["test_bits_per_byte"]]
+    tables = [table(part) for part, table in ((others, _of_classes), (of_text, _of_text)) if part]
+    return "\n".join(tables)
+
+
+def _of_classes(rows: list[dict[str, str]]) -> str:
     heads = (
         "delays", "network", "trainable", "epochs", "seeds", "test, whole delays", "real delays", "unseen speakers",
         "data",
     )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
-    groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
-    for row in rows:
-        alike = tuple(row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "version"))
-        groups.setdefault(alike, {})[row["seed"]] = row  # the last of a seed counts
-    for seeds in groups.values():
+    for seeds in _alike(rows):
         first = next(iter(seeds.values()))
         keys = ("test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers")
         shares = [_share([row[key] for row in seeds.values()]) for key in keys]
@@ -54,6 +60,38 @@ def markdown(rows: list[dict[str, str]]) -> str:
         cells = [first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares, first["data"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_text(rows: list[dict[str, str]]) -> str:
+    heads = ("network", "delays", "trainable", "seeds", "test, bits per byte", "state carried", "firing", "data")
+    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    for seeds in _alike(rows):
+        first = next(iter(seeds.values()))
+        bits = [
+            _bits([row[key] for row in seeds.values()]) for key in ("test_bits_per_byte", "test_bits_per_byte_carried")
+        ]
+        firing = _share([row["firing_rate"] for row in seeds.values()])
+        cells = [first["hidden"], first["delays"], f"{int(first['parameters']):,}", str(len(seeds)), *bits, firing]
+        lines.append(f"| {' | '.join([*cells, first['data']])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
+    """Rows that differ by their seed alone, by seed; the last of a seed counts."""
+    groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        alike = tuple(row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "version"))
+        groups.setdefault(alike, {})[row["seed"]] = row
+    return list(groups.values())
+
+
+def _bits(values: list[str]) -> str:
+    """Mean bits, and sample deviation where there are several; a dash where one is missing."""
+    if not all(values):
+        return "-"
+    numbers = [float(value) for value in values]
+    mean = f"{statistics.mean(numbers):.3f}"
+    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.3f}"
 
 
 def _share(values: list[str]) -> str:

@@ -17,14 +17,15 @@ from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import write_text
 from snn_delays.training.checkpoint import latest_epoch, read_progress
 from snn_delays.training.config import FineTuningConfig, Recipe, load_recipe, to_toml
+from snn_delays.training.strict import BaseRecipe
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that holds one training run, and the recipe it was made with."""
+    """A folder that holds one training run, and the recipe it was made with, of whichever task."""
 
     folder: Path
-    recipe: Recipe
+    recipe: Any
 
     @property
     def checkpoints(self) -> Path:
@@ -57,11 +58,11 @@ class Run:
         return int(self.progress()["best_epoch"])
 
 
-def create_run(folder: Path, recipe: Recipe) -> Run:
+def create_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Make a run folder. Raises CheckpointError if it holds a run already, or as :func:`run_to_fine_tune`."""
     if (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
-    if recipe.fine_tuning is not None:
+    if isinstance(recipe, Recipe) and recipe.fine_tuning is not None:
         run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before there is a folder that it would leave behind
     try:
         write_text(folder / "environment.json", json.dumps(environment(), indent=1))
@@ -73,17 +74,24 @@ def create_run(folder: Path, recipe: Recipe) -> Run:
     return Run(folder, recipe)
 
 
-def open_run(folder: Path | str) -> Run:
-    """Open a run folder. Raises CheckpointError if there is none."""
+def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
+    """Open a run folder. Raises CheckpointError if there is none, ConfigError if its recipe is none of ``tasks``.
+
+    Without any, it is of a classifier of events.
+    """
     folder = Path(folder)
     if not (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} is no run folder: it has no recipe.toml; `snn-delays train RECIPE` makes one")
-    return Run(folder, load_recipe(folder / "recipe.toml"))
+    recipe = load_recipe(folder / "recipe.toml")
+    if not isinstance(recipe, tasks or Recipe):
+        task = getattr(recipe, "task", "classification")
+        raise ConfigError(f"{folder} holds a run of task {task!r}, which this does not apply to")
+    return Run(folder, recipe)
 
 
-def resume_run(folder: Path, recipe: Recipe) -> Run:
+def resume_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Open a run folder to continue it. Raises ConfigError if the recipe is not the one it was started with."""
-    run = open_run(folder)
+    run = open_run(folder, BaseRecipe)
     if run.recipe != recipe:
         old, new = (_flat(r.model_dump(mode="json")) for r in (run.recipe, recipe))
         key = next(key for key in {**old, **new} if old.get(key) != new.get(key))

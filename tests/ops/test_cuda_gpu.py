@@ -20,10 +20,14 @@ from contracts import (
     lif_edge_cases,
     lif_option_cases,
 )
+from depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
 from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.depthwise import depthwise
+from snn_delays.ops.wkv import wkv
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the kernels are NOT run here")
 BACKENDS = ["cupy", "numba_cuda"]
@@ -55,6 +59,18 @@ def test_delay(backend: str, case: DelayCase) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", [*wkv_cases(), WKVCase(steps=1024, batch=12, neurons=512, dtype=torch.float32)],
+                         ids=case_name)  # fmt: skip
+def test_wkv(backend: str, case: WKVCase) -> None:
+    wkv_contract(wkv_implementation(backend), case)
+
+
+@pytest.mark.parametrize("case", list(depthwise_cases()), ids=case_name)
+def test_depthwise(case: DepthwiseCase) -> None:
+    depthwise_contract(on_gpu(depthwise, "depthwise", "cupy"), case)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_delay_at_full_size(backend: str) -> None:
     case = DelayCase(steps=100, batch=70, inputs_=140, outputs=250, max_delay_steps=24, taps="linear")
     run = on_gpu(delayed_linear, "delay", f"gather_{backend}")
@@ -75,6 +91,14 @@ def call(operation: str, backend: str) -> tuple[Callable, list[torch.Tensor]]:
         ]  # fmt: skip
     if operation == "leaky_integrator":
         return lambda x, d: leaky_integrator(x, decay=d, backend=backend), [x, torch.rand(70).cuda().requires_grad_()]
+    if operation == "wkv":
+        value, rates = torch.randn(30, 4, 70).cuda().requires_grad_(), torch.rand(2, 70).cuda().requires_grad_()
+
+        def averaged(x: torch.Tensor, value: torch.Tensor, rates: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            y, after = wkv(x, value, -rates[0], rates[1], backend=backend)
+            return y, after.numerator, after.denominator
+
+        return averaged, [x, value, rates]
     synapses = [torch.randn(9, 70, 1).cuda().requires_grad_(), (torch.rand(9, 70, 1) * 6).cuda().requires_grad_()]
 
     def delayed(x: torch.Tensor, weight: torch.Tensor, delay: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +107,7 @@ def call(operation: str, backend: str) -> tuple[Callable, list[torch.Tensor]]:
     return delayed, [x, *synapses]
 
 
-OPERATIONS = ["lif", "leaky_integrator", "delay"]
+OPERATIONS = ["lif", "leaky_integrator", "delay", "wkv"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

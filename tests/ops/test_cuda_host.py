@@ -20,14 +20,19 @@ from contracts import (
     lif_edge_cases,
     lif_option_cases,
 )
+from depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
 from snn_delays.ops.cuda import cupy_launch, support
 from snn_delays.ops.delay import example_call as delay_example
 from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.delay.signal import last_steps
+from snn_delays.ops.depthwise import cupy as depthwise_cupy
 from snn_delays.ops.leaky_integrator import example_call as integrator_example
 from snn_delays.ops.lif import example_call as lif_example
+from snn_delays.ops.wkv import WKVState, wkv
 
 pytestmark = pytest.mark.skipif(
     cuda_host.COMPILER is None, reason="no C++ compiler: the logic of the CUDA C kernels is NOT tested here"
@@ -42,6 +47,8 @@ def _few(case: DelayCase) -> bool:
 LIF_CASES = [*lif_option_cases(), *lif_edge_cases()]
 INTEGRATOR_CASES = list(integrator_cases())
 DELAY_CASES = [case for case in delay_cases() if _few(case)]
+WKV_CASES = list(wkv_cases())
+DEPTHWISE_CASES = list(depthwise_cases())
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,24 @@ def test_delay(case: DelayCase) -> None:
     delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), case)
 
 
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", WKV_CASES, ids=case_name)
+def test_wkv(case: WKVCase) -> None:
+    wkv_contract(wkv_implementation("cupy"), case)
+
+
+def filtered(x: torch.Tensor, kernel: torch.Tensor, history: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    past = len(kernel) - 1
+    before = x.new_zeros(past, *x.shape[1:]) if history is None else history
+    return depthwise_cupy.run(x, kernel, before), last_steps(x, history, past)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", DEPTHWISE_CASES, ids=case_name)
+def test_depthwise(case: DepthwiseCase) -> None:
+    depthwise_contract(filtered, case)
+
+
 SIZES = [
     {"batch": 33, "inputs_": 3, "outputs": 9, "steps": 41, "max_delay_steps": 6, "taps": taps, "count": count}
     for taps, count in (("linear", 1), ("linear", 3), ("triangle", 1))
@@ -120,6 +145,20 @@ def test_float32_membranes_are_those_of_the_reference_to_the_last_bit(reset: str
     assert torch.equal(v, want_v)
 
 
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("cuts", [[1] * 21, [3, 8, 10], [20, 1]], ids=str)
+def test_wkv_in_chunks_of_time_has_the_bits_of_one_piece(cuts: list[int]) -> None:
+    key, value = 5 * torch.randn(21, 3, 50), torch.randn(21, 3, 50)
+    options = {"log_decay": -torch.rand(50), "bonus": torch.randn(50), "backend": "cupy"}
+    want, want_state = wkv(key, value, **options)
+    pieces, state = [], None
+    for k, v in zip(key.split(cuts), value.split(cuts)):
+        y, state = wkv(k, v, **options, state=state)
+        pieces.append(y)
+    assert torch.equal(torch.cat(pieces), want)
+    assert all(map(torch.equal, state, want_state))
+
+
 @pytest.mark.usefixtures("on_host", "own_shape_errors")
 def test_whole_numbers_are_passed_as_what_the_kernel_takes() -> None:
     current = torch.randn(20, 2, 9, requires_grad=True)
@@ -143,6 +182,19 @@ def test_nan_in_nan_out() -> None:
     assert y.isnan().nonzero().tolist() == [[3, 0, 0], [3, 0, 1]]
 
 
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+@pytest.mark.parametrize("which", ["key", "value", "numerator", "exponent"])
+def test_a_number_that_is_none_is_not_averaged_away(which: str, bad: str) -> None:
+    key, value, one = torch.randn(6, 2, 3), torch.randn(6, 2, 3), torch.ones(3)
+    state = WKVState(torch.randn(2, 3), torch.rand(2, 3), torch.zeros(2, 3))
+    spoilt = {"key": key[2], "value": value[2], **state._asdict()}[which]
+    spoilt[0, 1] = float(bad)
+    got, want = (wkv(key, value, -one, one, state, backend=name) for name in ("cupy", "reference"))
+    assert not want[0][2:, 0, 1].isfinite().any()
+    torch.testing.assert_close((got[0], *got[1][:2]), (want[0], *want[1][:2]), equal_nan=True)
+
+
 def hold_lif() -> None:
     for case in LIF_CASES:
         lif_contract(implementation(lif, lif_example(), "cupy"), case)
@@ -157,6 +209,16 @@ def hold_delay() -> None:
     run = implementation(delayed_linear, delay_example(), "gather_cupy")
     for case in [*(DelayCase(**sizes) for sizes in SIZES), *DELAY_CASES]:
         delay_contract(run, case)
+
+
+def hold_wkv() -> None:
+    for case in WKV_CASES:
+        wkv_contract(wkv_implementation("cupy"), case)
+
+
+def hold_depthwise() -> None:
+    for case in DEPTHWISE_CASES:
+        depthwise_contract(filtered, case)
 
 
 WRONG = [
@@ -176,6 +238,30 @@ WRONG = [
     (hold_delay, "    __syncthreads();\n", ""),
     (hold_delay, "b < batch; b += parts * LANES", "b < LANES; b += parts * LANES"),
     (hold_delay, "which / count", "which"),
+    (hold_wkv, "const real n = gap > zero ? past : now", "const real n = past"),
+    (hold_wkv, "exp(gap > zero ? -gap : gap)", "exp(gap)"),
+    (hold_wkv, "Weights{one, smaller, n}", "Weights{smaller, one, n}"),
+    (hold_wkv, "bonus[lane % neurons]", "bonus[lane / neurons]"),
+    (hold_wkv, "weigh(o, u + k), next", "weigh(o, k), next"),
+    (hold_wkv, "next = weigh(w + o, k)", "next = weigh(o, k)"),
+    (hold_wkv, "i < left ?", "i < left - 1 ?"),
+    (hold_wkv, "(long long)BACKWARD_STEPS * lanes", "(long long)lanes"),
+    (hold_wkv, "trace[2 * plane + at] = o;", "trace[2 * plane + at] = w + o;"),
+    (hold_wkv, "gp = next.past * gp + out.past * share;", "gp = gp + out.past * share;"),
+    (hold_wkv, "- out.past * share * average", "- out.past * share"),
+    (hold_wkv, "next.now * (v * gp + gq)", "next.now * v * gp"),
+    (hold_wkv, "next.past * (p * gp + q * gq)", "next.past * p * gp"),
+    (hold_wkv, "grad_denominator[lane] = gq;", "grad_denominator[lane] = 0;"),
+    (hold_depthwise, "history[(size_t)at * lanes + lane]", "history[lane]"),
+    (hold_depthwise, "at >= past + steps) return 0;", "at >= steps) return 0;"),
+    (hold_depthwise, "first + past - k - 1", "first + past - k"),
+    (hold_depthwise, "(size_t)k * mixes + group + m", "(size_t)k * mixes + m"),
+    (hold_depthwise, "neuron = lane % neurons", "neuron = lane / neurons"),
+    (hold_depthwise, "first - past + k + TILE", "first - past + k"),
+    (hold_depthwise, "sums[i] += weight * window[i]", "sums[i] = weight * window[i]"),
+    (hold_depthwise, "t + 1 + past - first", "t + past - first"),
+    (hold_depthwise, "begin + past - first - i", "begin + past - first"),
+    (hold_depthwise, "part / batch * chunk", "0"),
 ]
 
 

@@ -1,5 +1,6 @@
 """What the GPU backends say where they cannot serve, and that the next backend then does."""
 
+import importlib
 import logging
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from snn_delays.ops import delayed_linear, leaky_integrator, lif
 from snn_delays.ops.cuda import support
 from snn_delays.ops.delay import gather_cuda
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.depthwise import cupy as depthwise_cupy
+from snn_delays.ops.wkv import WKVState, wkv
 
 NO_GPU = torch.ones(3, 2, 4)
 
@@ -45,6 +48,24 @@ def test_the_cpu_is_refused(backend: str) -> None:
     tensors = torch.ones(5, 4, 1), torch.ones(5, 4, 1)
     with pytest.raises(BackendUnavailableError, match="it runs on a CUDA GPU and the input is on cpu"):
         delayed_linear(NO_GPU, *tensors, max_delay_steps=2, taps="linear", backend=f"gather_{backend}")
+    with pytest.raises(BackendUnavailableError, match="it runs on a CUDA GPU and the key is on cpu"):
+        wkv(NO_GPU, NO_GPU, torch.ones(4), torch.ones(4), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["cupy", "numba_cuda"])
+@pytest.mark.parametrize("which", ["value", "log_decay", "bonus", "numerator", "denominator", "exponent"])
+def test_wkv_names_the_tensor_that_is_elsewhere(which: str, backend: str, on_cuda: dict[str, torch.Tensor]) -> None:
+    given = dict.fromkeys(("key", "value", "log_decay", "bonus"), on_cuda["float32"])
+    state = dict.fromkeys(WKVState._fields, on_cuda["float32"])
+    (given if which in given else state)[which] = on_cuda["elsewhere"]
+    refusal = importlib.import_module(f"snn_delays.ops.wkv.{backend}").refuses(**given, state=WKVState(**state))
+    assert refusal == f"the key is torch.float32 on cuda:0, the {which} torch.float32 on cpu"
+
+
+def test_the_depthwise_filter_names_the_tensor_that_is_elsewhere(on_cuda: dict[str, torch.Tensor]) -> None:
+    x, elsewhere = on_cuda["float32"], on_cuda["elsewhere"]
+    assert depthwise_cupy.refuses(x, x, elsewhere).endswith("cuda:0, the history torch.float32 on cpu")
+    assert depthwise_cupy.refuses(elsewhere, x, x) == "it runs on a CUDA GPU and the input is on cpu"
 
 
 def passes(dtype: torch.dtype, device: torch.device) -> None:

@@ -22,21 +22,26 @@ from snn_delays.ops.cuda import cupy_launch, support
 support.refuses = lambda *_: None
 cupy_launch.launch = cuda_host.HostLauncher(Path({folder!r}), {edits!r}, ["-fsanitize=address"])
 import test_cuda_host as host
-for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES"):
+for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES", "WKV_CASES", "DEPTHWISE_CASES"):
     setattr(host, name, [case for case in getattr(host, name) if case.dtype == torch.float64][::6])
 host.SIZES = host.SIZES[:-1]
-host.hold_lif(), host.hold_integrator(), host.hold_delay()
+for operation in {operations!r}:
+    getattr(host, 'hold_' + operation)()
 print("clean after", cupy_launch.launch.launched)
 """
 
 
-def sanitized(tmp_path: Path, edits: list[tuple[str, str]]) -> subprocess.CompletedProcess:
+def sanitized(tmp_path: Path, operations: list[str], edits: list[tuple[str, str]]) -> subprocess.CompletedProcess:
     command = [cuda_host.COMPILER, "-print-file-name=libasan.so"]
     library = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     if not Path(library).is_file():
         pytest.skip("the compiler has no sanitizer: reads outside the tensors are NOT looked for here")
     code = SANITIZED.format(
-        tests=str(Path(__file__).parents[1]), ops=str(Path(__file__).parent), folder=str(tmp_path), edits=edits
+        tests=str(Path(__file__).parents[1]),
+        ops=str(Path(__file__).parent),
+        folder=str(tmp_path),
+        edits=edits,
+        operations=operations,
     )
     options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": library}
     return subprocess.run(
@@ -45,11 +50,16 @@ def sanitized(tmp_path: Path, edits: list[tuple[str, str]]) -> subprocess.Comple
 
 
 def test_no_kernel_leaves_its_tensors(tmp_path: Path) -> None:
-    done = sanitized(tmp_path, [])
+    done = sanitized(tmp_path, ["lif", "integrator", "wkv", "depthwise", "delay"], [])
     assert "clean after" in done.stdout, done.stderr[-2000:]
 
 
-def test_canary_a_kernel_that_leaves_its_tensors_is_caught(tmp_path: Path) -> None:
-    done = sanitized(tmp_path, [("row >= 0 && row < rows ?", "row < rows ?")])
+@pytest.mark.parametrize(
+    ("operation", "old", "new"),
+    [("delay", "row >= 0 && row < rows ?", "row < rows ?"), ("wkv", "i < left ?", "i <= left ?")],
+    ids=["delay", "wkv"],
+)
+def test_canary_a_kernel_that_leaves_its_tensors_is_caught(operation: str, old: str, new: str, tmp_path: Path) -> None:
+    done = sanitized(tmp_path, [operation], [(old, new)])
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr

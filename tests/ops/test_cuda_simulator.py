@@ -17,7 +17,7 @@ import importlib, json, sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import contracts, torch
+import contracts, torch, wkv_contract
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
 from snn_delays.ops.cuda import numba_launch
 from snn_delays.ops.delay import gather_cuda, gather_numba_cuda, gather_numba_cuda_kernels
@@ -39,15 +39,21 @@ INTEGRATOR = once(small(c, steps=9, batch=2, neurons=3) for c in contracts.integ
 DELAY = once(small(c, steps=9, batch=2, inputs_=2, outputs=3, max_delay_steps=2) for c in
              list(contracts.delay_cases())[::6]) + [
     contracts.DelayCase(batch=4, inputs_=2, outputs=3, steps=10, max_delay_steps=3, whole=True, taps="linear", count=2)]
+WKV = once(small(c, steps=9, batch=2, neurons=3) for c in wkv_contract.wkv_cases())
+
+def implementation(name, public, backend):
+    return contracts.implementation(public, importlib.import_module("snn_delays.ops." + name).example_call(), backend)
+
 OPERATIONS = dict(
-    lif=(lif, "numba_cuda", contracts.lif_contract, LIF),
-    leaky_integrator=(leaky_integrator, "numba_cuda", contracts.integrator_contract, INTEGRATOR),
-    delay=(delayed_linear, "gather_numba_cuda", contracts.delay_contract, DELAY),
+    lif=(implementation("lif", lif, "numba_cuda"), contracts.lif_contract, LIF),
+    leaky_integrator=(
+        implementation("leaky_integrator", leaky_integrator, "numba_cuda"), contracts.integrator_contract, INTEGRATOR),
+    delay=(implementation("delay", delayed_linear, "gather_numba_cuda"), contracts.delay_contract, DELAY),
+    wkv=(wkv_contract.wkv_implementation("numba_cuda"), wkv_contract.wkv_contract, WKV),
 )
 
 def failures(name):
-    public, backend, contract, cases = OPERATIONS[name]
-    run = contracts.implementation(public, importlib.import_module("snn_delays.ops." + name).example_call(), backend)
+    run, contract, cases = OPERATIONS[name]
     for case in cases:
         try:
             contract(run, case)
@@ -69,7 +75,7 @@ def wrong(module_name, old, new):
 
 rates = [lif(**c.inputs(), **c.options(), backend="reference")[0].mean().item() for c in LIF if c.steps > 1]
 print(json.dumps(dict(
-    cases={{name: len(OPERATIONS[name][3]) for name in OPERATIONS}},
+    cases={{name: len(OPERATIONS[name][2]) for name in OPERATIONS}},
     failures={{name: list(failures(name)) for name in OPERATIONS}},
     rate=sum(rates) / len(rates),
     wrong=[wrong(*edit) for edit in {edits!r}],
@@ -78,6 +84,7 @@ print(json.dumps(dict(
 _LIF = "snn_delays.ops.lif.numba_cuda_kernels"
 _INTEGRATOR = "snn_delays.ops.leaky_integrator.numba_cuda_kernels"
 _DELAY = "snn_delays.ops.delay.gather_numba_cuda_kernels"
+_WKV = "snn_delays.ops.wkv.numba_cuda_kernels"
 WRONG = [
     (_LIF, "strict == 0", "strict >= 0"),
     (_LIF, "v = m - theta if fired else m", "v = m - one if fired else m"),
@@ -88,6 +95,10 @@ WRONG = [
     (_DELAY, "direction * m", "m"),
     (_DELAY, "for b in range(p * LANES + lane, batch, parts * LANES)", "for b in range(lane, LANES)"),
     (_DELAY, "cuda.syncthreads()", "pass"),
+    (_WKV, "n = past if gap > zero else now", "n = now"),
+    (_WKV, "lane % log_decay.shape[0]", "lane // log_decay.shape[0]"),
+    (_WKV, "gq = past_next * gq - past_out * share * average", "gq = past_next * gq"),
+    (_WKV, "past_next * (p * gp + q * gq)", "past_next * p * gp"),
 ]
 
 
@@ -102,7 +113,7 @@ def simulated() -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("operation", ["lif", "leaky_integrator", "delay"])
+@pytest.mark.parametrize("operation", ["lif", "leaky_integrator", "delay", "wkv"])
 def test_kernels_equal_the_reference(simulated: dict, operation: str) -> None:
     assert simulated["cases"][operation] > 15
     assert simulated["failures"][operation] == []

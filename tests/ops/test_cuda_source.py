@@ -14,12 +14,16 @@ from numba import cuda, types
 import snn_delays.ops
 from snn_delays.ops.cuda.source import Source
 from snn_delays.ops.delay.gather_cupy import SOURCE as GATHER
+from snn_delays.ops.depthwise.cupy import SOURCE as DEPTHWISE
 from snn_delays.ops.leaky_integrator.cupy import SOURCE as INTEGRATOR
 from snn_delays.ops.lif.cupy import SOURCE as LIF
+from snn_delays.ops.wkv.cupy import SOURCE as WKV
 
-SOURCES = [LIF, INTEGRATOR, GATHER]
+SOURCES = [LIF, INTEGRATOR, GATHER, WKV, DEPTHWISE]
 KERNELS = {LIF: {"lif_forward", "lif_backward"}, INTEGRATOR: {"integrate", "integrate_backward"}, GATHER: {
     f"{name}_{taps}" for name in ("forward", "backward", "values") for taps in (1, 2, 4)
+}, WKV: {"wkv_forward", "wkv_backward"}, DEPTHWISE: {
+    f"depthwise_{name}" for name in ("forward", "backward_line", "backward_kernel")
 }}  # fmt: skip
 GPUS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"]
 with_nvrtc = pytest.mark.skipif(
@@ -63,6 +67,10 @@ def _numba_kernels(dtype: torch.dtype) -> list[tuple[str, object, tuple]]:
         ],
         "leaky_integrator.numba_cuda": [(two, one, one, two), (two, two, one, one, two, one, one)],
         "delay.gather_numba_cuda": [(three, shifts, flag, values, three), (three, three, shifts, five)],
+        "wkv.numba_cuda": [
+            (two, two, one, one, one, one, one, flag, three, two, one, one, one),
+            (two, one, one, two, two, one, one, three, two, two, one, one, one, one),
+        ],
     }  # fmt: skip
     return [
         (f"{name} {which}", kernel, signature)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from snn_delays import files
 from snn_delays.errors import CheckpointError
-from snn_delays.training import checkpoint, loop, runlog
+from snn_delays.training import checkpoint, classification, loop, runlog
 from snn_delays.training.build import network_for
 from snn_delays.training.config import parse_recipe, to_toml, tomllib
 from snn_delays.training.runlog import Run, create_run
@@ -33,7 +33,7 @@ def parts() -> tuple[Any, Optimisation]:
         p.grad = torch.randn_like(p)
     for optimiser in optimisation.optimisers.values():
         optimiser.step()
-    loop._advance(optimisation)
+    classification._advance(optimisation)
     return network, optimisation
 
 

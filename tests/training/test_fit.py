@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.training import checkpoint, evaluate, loop, sources
+from snn_delays.training import checkpoint, classification, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
@@ -41,7 +41,7 @@ def test_every_epoch_has_its_own_order_and_every_sample_once(trained: Run) -> No
     train = selection(trained.recipe).train
     seen = []
     for epoch in (1, 2):
-        batches = loop._batches(dataset, train, trained.recipe, epoch, fabric)
+        batches = classification._batches(dataset, train, trained.recipe, epoch, fabric)
         seen.append(torch.cat([batch.counts.sum((0, 2)) * 100 + batch.labels for batch in batches]).tolist())
     assert seen[0] != seen[1]
     assert sorted(seen[0]) == sorted(seen[1])
@@ -117,7 +117,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
         {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
         {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
     ]
-    assert loop._best(history, select_by) == best
+    assert classification._best(history, select_by) == best
 
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
@@ -233,7 +233,7 @@ def test_published_padding_counts_every_step_of_the_batch(folder: Path, monkeypa
         seen.append(lengths)
         return torch.arange(steps).unsqueeze(1) < lengths
 
-    monkeypatch.setattr(loop, "valid_steps", watched)
+    monkeypatch.setattr(classification, "valid_steps", watched)
     fitted(folder, tiny_runs.tiny_recipe(data={"padding": "published"}, training={"epochs": 1}))
     assert len(seen) == 3
     assert all(len(set(lengths.tolist())) == 1 for lengths in seen)
@@ -241,7 +241,7 @@ def test_published_padding_counts_every_step_of_the_batch(folder: Path, monkeypa
 
 def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(folder, tiny_runs.tiny_recipe())
-    real = loop._settings
+    real = classification._settings
 
     def poisoned(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Any) -> dict[str, Any]:
         if epoch == 2:
@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkey
                 delayed_layers(network)["readout.synapse"].weight[1, 2, 0] = math.nan
         return real(recipe, epoch, network, optimisation)
 
-    monkeypatch.setattr(loop, "_settings", poisoned)
+    monkeypatch.setattr(classification, "_settings", poisoned)
     with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2: readout\.synapse\.weight holds values"):
         loop.fit(run, accelerator="cpu")
     assert len(run.progress()["history"]) == 1  # the epoch before is intact
@@ -262,9 +262,9 @@ def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkey
 def test_diagnosis_of_input_and_of_nothing() -> None:
     network = network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data())
     x = torch.zeros(3, 2, 12)
-    assert "all parameters are finite" in loop._diagnosis(math.inf, 4, network, x)
+    assert "all parameters are finite" in classification._diagnosis(math.inf, 4, network, x)
     x[0, 0, 0] = math.nan
-    assert "the input holds values" in loop._diagnosis(math.inf, 4, network, x)
+    assert "the input holds values" in classification._diagnosis(math.inf, 4, network, x)
 
 
 @pytest.mark.parametrize("part", ["weight", "delay", "gamma"])

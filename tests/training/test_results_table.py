@@ -19,8 +19,8 @@ EVALUATION = {
 
 def test_rows_are_appended_under_one_header(tmp_path):
     table = tmp_path / "results.csv"
-    append_result(table, EVALUATION, "256x256")
-    append_result(table, {**EVALUATION, "run": "second"}, "128")
+    append_result(table, EVALUATION)
+    append_result(table, {**EVALUATION, "run": "second", "hidden": "128"})
     assert [(row["run"], row["hidden"]) for row in read_results(table)] == [("toy", "256x256"), ("second", "128")]
     assert table.read_text().count("test_accuracy_real_delays") == 1
 
@@ -29,12 +29,12 @@ def test_a_table_of_other_columns_is_left_alone(tmp_path):
     table = tmp_path / "results.csv"
     table.write_text("a,b\n1,2\n")
     with pytest.raises(CheckpointError, match="other columns"):
-        append_result(table, EVALUATION, "256")
+        append_result(table, EVALUATION)
     assert table.read_text() == "a,b\n1,2\n"
 
 
 def test_markdown_has_a_row_for_every_result(tmp_path):
-    append_result(tmp_path / "results.csv", EVALUATION, "256x256")
+    append_result(tmp_path / "results.csv", EVALUATION)
     lines = markdown(read_results(tmp_path / "results.csv")).splitlines()
     assert lines[2] == "| learned | 256x256 | 214,016 | 25 | 1 | 92.0% | 91.3% | - | SHD-regenerated |"
     assert len({line.count("|") for line in lines}) == 1
@@ -43,8 +43,8 @@ def test_markdown_has_a_row_for_every_result(tmp_path):
 def test_runs_that_differ_by_their_seed_share_a_line(tmp_path):
     table = tmp_path / "results.csv"
     for seed, accuracy in ((0, 0.5), (1, 0.91), (2, 0.93), (0, 0.92)):  # the second run of seed 0 counts
-        append_result(table, {**EVALUATION, "seed": seed, "test_accuracy": accuracy}, (256,))
-    append_result(table, {**EVALUATION, "epochs": 40}, (256,))
+        append_result(table, {**EVALUATION, "seed": seed, "test_accuracy": accuracy})
+    append_result(table, {**EVALUATION, "epochs": 40})
     lines = markdown(read_results(table)).splitlines()[2:]
     assert len(lines) == 2
     assert "| 25 | 3 | 92.0% ± 1.0% | 91.3% ± 0.0% | - |" in lines[0]

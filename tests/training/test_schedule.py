@@ -9,7 +9,7 @@ import torch
 
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import BatchNorm, DelayedLinear
-from snn_delays.training import loop
+from snn_delays.training import classification, loop
 from snn_delays.training.build import build_network
 from snn_delays.training.config import load_recipe
 from snn_delays.training.runlog import create_run
@@ -22,7 +22,7 @@ def advance(optimisation: Optimisation) -> None:
     """A step of the optimisers, which moves nothing without gradients, then one of their schedules."""
     for optimiser in optimisation.optimisers.values():
         optimiser.step()
-    loop._advance(optimisation)
+    classification._advance(optimisation)
 
 
 def test_sigma_narrows_as_published() -> None:

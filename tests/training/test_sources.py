@@ -13,7 +13,7 @@ import torch
 from snn_delays.data.binned import BinnedDataset
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import ConvolutionalClassifier
-from snn_delays.training import evaluate, figures, loop, sources
+from snn_delays.training import classification, evaluate, figures, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.measure import measure
 from snn_delays.training.sources import selection, training_data
@@ -101,7 +101,7 @@ def test_batches_in_buckets_hold_every_sample_once_and_less_padding(folder: Path
 
     def batches(**data: Any) -> list[Any]:
         recipe = tiny_runs.tiny_recipe(data=data)
-        return list(loop._batches(dataset, everything, recipe, 1, fabric))
+        return list(classification._batches(dataset, everything, recipe, 1, fabric))
 
     drawn, bucketed = batches(), batches(bucketing=True)
     assert sum(batch.counts.numel() for batch in bucketed) < 0.9 * sum(batch.counts.numel() for batch in drawn)

@@ -1,0 +1,90 @@
+"""Commands of spiking language models."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from snn_delays.cli.app import app, console
+from snn_delays.cli.runs import RunFolder
+
+
+@app.command()
+def generate(
+    run: RunFolder,
+    prompt: Annotated[str, typer.Option(help="text to go on from", show_default=False)],
+    tokens: Annotated[int, typer.Option(min=1, help="tokens to write")] = 500,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, 1 draws as the network says")] = 0.8,
+    top_p: Annotated[
+        float, typer.Option("--top-p", help="draw among the likeliest tokens of so much probability")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(help="the same seed writes the same text")] = 0,
+    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+) -> None:
+    """Go on from a text, character by character, as they come."""
+    from snn_delays.training.generation import generate as go_on
+    from snn_delays.training.language_config import LanguageRecipe
+    from snn_delays.training.language_evaluation import on_device, trained_language_network
+    from snn_delays.training.runlog import open_run
+
+    network, vocabulary = trained_language_network(open_run(run, LanguageRecipe))
+    written = go_on(
+        on_device(network, device), vocabulary, prompt, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed
+    )
+    print(prompt, end="", flush=True)
+    for text in written:
+        print(text, end="", flush=True)
+    print()
+
+
+def print_evaluation(result: dict[str, Any]) -> None:
+    """Print what ``evaluate`` found of a language model, or of a classifier of sentences."""
+    table = Table("", "", title=f"{result['run']}: {result['data']}, test", title_justify="left", show_header=False)
+    rows = _of_text(result) if "test_bits_per_byte" in result else _of_sentences(result)
+    for row in [
+        ("network", f"{result['hidden']}, shift {result['delays']}, {result['parameters']:,} parameters"),
+        *rows,
+    ]:
+        table.add_row(*row)
+    console.print(table)
+    if result["firing_rates"]:
+        rates = Table("population", "fires")
+        for name, rate in result["firing_rates"].items():
+            rates.add_row(name, f"{rate:.1%}")
+        console.print(rates)
+
+
+def _of_text(result: dict[str, Any]) -> list[tuple[str, str]]:
+    done = result["operations_per_token"]
+    rows = [
+        ("bits per byte", f"{result['test_bits_per_byte']:.4f} (valid {result['valid_bits_per_byte']:.4f})"),
+        ("  with state carried on", f"{result['test_bits_per_byte_carried']:.4f}"),
+        ("  with real-valued delays", f"{result['test_bits_per_byte_real_delays']:.4f}"),
+        ("loss, perplexity", f"{result['test_loss']:.4f} nats a token, {result['test_perplexity']:.3f}"),
+        ("over", f"{result['test_samples']:,} tokens, every one but the first; {result['vocabulary']}"),
+        ("context", result["protocol"]),
+        ("as built, a token", f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates"),
+        (
+            "  if it were spike-driven",
+            f"{done['macs_if_spike_driven']:,.0f} MACs and {done['accumulates_if_spike_driven']:,.0f} accumulates: not "
+            "what this network does"
+            if done["macs_if_spike_driven"] < done["macs_as_built"]
+            else "the same: it is",
+        ),
+        ("matrices fed with spikes", f"{done['spike_fed_share']:.1%} of {done['macs_dense']:,.0f} dense MACs"),
+    ]
+    if result["embedding_ones"] is not None:
+        rows.append(("ones in the embedding", f"{result['embedding_ones']:.1%}"))
+    return rows
+
+
+def _of_sentences(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            "accuracy",
+            f"{result['test_accuracy']:.1%} of {result['test_samples']:,} (valid {result['valid_accuracy']:.1%})",
+        ),
+        ("loss", f"{result['test_loss']:.4f}"),
+        ("split", result["split"]),
+        ("vocabulary", result["vocabulary"]),
+    ]

@@ -1,0 +1,168 @@
+"""A text for a language model, cut into train, valid and test: one that has a card, or a file of the user's."""
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from snn_delays.data.text.cards import SPLITS, TextCard, text_card, text_cards
+from snn_delays.data.text.unpacking import read_files, unpacked
+from snn_delays.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Tokens, Vocabulary
+from snn_delays.errors import ConfigError, DataError
+
+OWN_SPLIT = (0.9, 0.05, 0.05)
+Fractions = tuple[float, ...]
+_Read = tuple[str, str, dict[str, tuple[Path, bytes]], Fractions | None]  # name, attribution, files, how to cut them
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text as tokens.
+
+    ``name``: for display; that of a card only if the text is the card's. ``source``: path of its file, or of the folder
+    of its files. ``checksum``: sha256 of the unpacked text, of several files one after the other. ``train``, ``valid``,
+    ``test``: int32 ``[token]``. ``bytes_of``: bytes of UTF-8 in each split, by which bits per byte are taken.
+    ``attribution``: the line to be shown with results, or empty.
+    """
+
+    name: str
+    source: str
+    checksum: str
+    vocabulary: Vocabulary
+    train: Tokens
+    valid: Tokens
+    test: Tokens
+    bytes_of: dict[str, int]
+    attribution: str
+
+
+def load_corpus(
+    name_or_path: str | Path,
+    vocabulary: Literal["bytes", "characters"] = "bytes",
+    split: tuple[float, float, float] | None = None,
+    context: int = 1,
+) -> Corpus:
+    """A corpus by the name of its card, or any file of text by its path, plain or compressed (xz, bz2, gzip, zip).
+
+    ``split``: fractions of the bytes for train, valid and test, in file order, each end at the nearest byte; for
+    characters an end inside a character moves to its beginning. Default: the card's, of a file 0.9, 0.05, 0.05. A card
+    with one file a split has no fractions. ``context``: every split must have ``context + 1`` tokens.
+
+    Raises ConfigError for an unknown name, vocabulary or impossible fractions; DataError for a file that is missing,
+    empty, damaged, not the card's, not UTF-8 (characters only, as bytes can be anything), or too short.
+    """
+    if vocabulary not in ("bytes", "characters"):
+        raise ConfigError(f"the vocabulary of a corpus is 'bytes' or 'characters', got {vocabulary!r}")
+    if context < 1:
+        raise ConfigError(f"context must be at least 1, got {context}")
+    name = str(name_or_path)
+    own = name not in text_cards("corpus") and _is_path(name)
+    label, attribution, files, fractions = _own(Path(name).expanduser(), split) if own else _of_card(name, split)
+    checksum = hashlib.sha256(b"".join(content for _, content in files.values())).hexdigest()
+    if vocabulary == "characters":
+        for path, content in files.values():
+            _check_utf8(content, path)
+    paths, texts = [path for path, _ in files.values()], {part: content for part, (_, content) in files.items()}
+    source = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    if fractions is not None:
+        texts = _cut(texts["all"], _fractions(fractions), whole_characters=vocabulary == "characters")
+    coded, tokens = _encode(texts, vocabulary)
+    for part in SPLITS:
+        if len(tokens[part]) <= context:
+            raise DataError(
+                f"{part} of {source} has {len(tokens[part])} tokens, too few for a context of {context}, which needs "
+                f"{context + 1}; take a longer text, a shorter context or other fractions"
+            )
+    return Corpus(
+        name=label,
+        source=source,
+        checksum=checksum,
+        vocabulary=coded,
+        train=tokens["train"],
+        valid=tokens["valid"],
+        test=tokens["test"],
+        bytes_of={part: len(texts[part]) for part in SPLITS},
+        attribution=attribution,
+    )
+
+
+def _is_path(name: str) -> bool:
+    separators = {"/", os.sep, os.altsep or os.sep}
+    return any(separator in name for separator in separators) or Path(name).is_file()
+
+
+def _own(path: Path, split: Fractions | None) -> _Read:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the path of one text file")
+    if not path.exists():
+        raise DataError(
+            f"there is no file {path}; give the path of a text, or one of the names {', '.join(text_cards('corpus'))}"
+        )
+    content = unpacked(path)
+    if not content:
+        raise DataError(f"{path} is empty; give a file with text in it")
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    for card in text_cards("corpus").values():
+        if "all" in card.files and card.files["all"].md5 == md5:
+            return _labelled(card, {"all": (path, content)}, split)
+    return f"file {path.name}", "", {"all": (path, content)}, split or OWN_SPLIT
+
+
+def _of_card(name: str, split: Fractions | None) -> _Read:
+    card = text_card(name, "corpus")
+    if split is not None and "all" not in card.files:
+        raise ConfigError(f"{card.display_name} comes as train, valid and test files; leave the split out")
+    return _labelled(card, read_files(card), split)
+
+
+def _labelled(card: TextCard, files: dict[str, tuple[Path, bytes]], split: Fractions | None) -> _Read:
+    """The card's name, with whatever makes results on this text differ from those of others."""
+    other = f", split {'/'.join(f'{part:g}' for part in split)}" if split and [*split] != card.split else ""
+    unverified = [part for part, file in card.files.items() if not file.md5]
+    label = card.display_name + other + (f" ({', '.join(unverified)} unverified)" if unverified else "")
+    return label, card.attribution, files, split or tuple(card.split) or None
+
+
+def _fractions(fractions: Fractions) -> Fractions:
+    whole = len(fractions) == 3 and all(0 < part < 1 for part in fractions)
+    if not whole or not math.isclose(sum(fractions), 1, abs_tol=1e-9):
+        raise ConfigError(
+            f"split needs three fractions above 0 that sum to 1 (train, valid, test), got {list(fractions)}, "
+            f"which sum to {sum(fractions):g}"
+        )
+    return fractions
+
+
+def _cut(content: bytes, fractions: Fractions, *, whole_characters: bool) -> dict[str, bytes]:
+    ends = [round(fractions[0] * len(content)), round((fractions[0] + fractions[1]) * len(content)), len(content)]
+    if whole_characters:
+        ends = [_character_start(content, end) for end in ends]
+    return {part: content[start:end] for part, start, end in zip(SPLITS, [0, *ends], ends)}
+
+
+def _character_start(content: bytes, at: int) -> int:
+    while 0 < at < len(content) and content[at] & 0xC0 == 0x80:  # a continuation byte of UTF-8
+        at -= 1
+    return at
+
+
+def _check_utf8(content: bytes, where: Path) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not UTF-8: byte 0x{content[error.start]:02x} at position {error.start} of the unpacked text; "
+            "convert it, or take the vocabulary 'bytes', which takes any file"
+        ) from None
+
+
+def _encode(texts: dict[str, bytes], kind: str) -> tuple[Vocabulary, dict[str, Tokens]]:
+    if kind == "bytes":
+        return ByteVocabulary(), {p: np.frombuffer(text, np.uint8).astype(np.int32) for p, text in texts.items()}
+    decoded = {part: text.decode("utf-8") for part, text in texts.items()}
+    characters = CharacterVocabulary.build("".join(decoded.values()))
+    return characters, {part: characters.encode(text) for part, text in decoded.items()}

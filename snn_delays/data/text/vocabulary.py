@@ -1,0 +1,224 @@
+"""From text to tokens and back: bytes, or the characters of a corpus."""
+
+import codecs
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import DataError
+
+Tokens = NDArray[np.int32]
+
+
+class Decoder(Protocol):
+    """Turns tokens into text one by one; the texts of all calls together are what ``decode`` gives."""
+
+    def feed(self, token: int) -> str:
+        """The text that a token completes; empty while a character is not whole."""
+
+    def finish(self) -> str:
+        """What is left when no token follows: ``"\\ufffd"`` for a character that was never completed, else empty."""
+
+
+class Vocabulary(Protocol):
+    """Text to tokens ``0 .. size - 1`` and back. Vocabularies are equal if they say the same of every text."""
+
+    @property
+    def kind(self) -> str:
+        """``"bytes"``, ``"characters"`` or ``"words"``."""
+
+    @property
+    def size(self) -> int:
+        """How many different tokens there are."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that tell vocabularies apart."""
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens int32 ``[token]`` of a text. Raises DataError for a text that cannot be written in them."""
+
+    def decode(self, tokens: Sequence[int] | NDArray[Any]) -> str:
+        """The text of tokens. Raises DataError for a token outside the vocabulary."""
+
+    def decoder(self) -> Decoder:
+        """The same token by token, for text that is shown while it is generated."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What :func:`vocabulary_from_json` makes it again from."""
+
+
+class Saved:
+    """What every vocabulary has from being written as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What :func:`vocabulary_from_json` makes it again from."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the sha256 of what is saved."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class ByteVocabulary(Saved):
+    """256 tokens, the bytes of UTF-8: every text can be written, and every file is one."""
+
+    kind = "bytes"
+    size = 256
+
+    def encode(self, text: str) -> Tokens:
+        """UTF-8 bytes of a text, int32 ``[token]``.
+
+        Bytes of a command line that are no UTF-8 (Python's surrogate escapes) are taken as they were typed. Raises
+        DataError naming the position of any other lone surrogate, which no text has.
+        """
+        try:
+            return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int32)
+        except UnicodeEncodeError as error:
+            raise DataError(f"the text has half a character (a lone surrogate) at position {error.start}") from None
+
+    def decode(self, tokens: Sequence[int] | NDArray[Any]) -> str:
+        """The text of bytes; what is not UTF-8 becomes U+FFFD. Raises DataError for a token outside 0 to 255."""
+        return checked_tokens(tokens, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def decoder(self) -> Decoder:
+        """Gives a character with its last byte."""
+        return _ByteDecoder()
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"kind": "bytes"}``."""
+        return {"kind": self.kind}
+
+
+class _ByteDecoder:
+    def __init__(self) -> None:
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        return self._utf8.decode(checked_tokens([token], ByteVocabulary.size).astype(np.uint8).tobytes())
+
+    def finish(self) -> str:
+        return self._utf8.decode(b"", final=True)
+
+
+@dataclass(frozen=True)
+class CharacterVocabulary(Saved):
+    """One token a Unicode character, in ascending order of code points: ``characters[token]``.
+
+    Raises DataError if the characters are not ascending, or none.
+    """
+
+    characters: str
+
+    kind = "characters"
+
+    def __post_init__(self) -> None:
+        if not self.characters or any(a >= b for a, b in pairwise(self.characters)):
+            raise DataError("the characters of a vocabulary must be at least one, ascending and without repetition")
+
+    @classmethod
+    def build(cls, text: str) -> "CharacterVocabulary":
+        """The characters of a whole text. Raises DataError for an empty one.
+
+        A corpus gives all its splits, as the released SpikeGPT does (its loader reads one file): a character that only
+        the test split has would otherwise have no token, and its loss could not be stated.
+        """
+        return cls("".join(sorted(set(text))))
+
+    @property
+    def size(self) -> int:
+        """How many different characters there are."""
+        return len(self.characters)
+
+    @cached_property
+    def _points(self) -> NDArray[np.uint32]:
+        return _code_points(self.characters)
+
+    def encode(self, text: str) -> Tokens:
+        """Tokens int32 ``[token]``. Raises DataError naming the first character that is not in the vocabulary."""
+        points = _code_points(text)
+        tokens = np.searchsorted(self._points, points).clip(max=self.size - 1)
+        unknown = self._points[tokens] != points
+        if unknown.any():
+            i = int(unknown.argmax())
+            raise DataError(
+                f"character {text[i]!r} (U+{points[i]:04X}) at position {i} is not among the {self.size} characters of "
+                "the vocabulary; leave it out, or train with the vocabulary 'bytes', which can write every text"
+            )
+        return tokens.astype(np.int32)
+
+    def decode(self, tokens: Sequence[int] | NDArray[Any]) -> str:
+        """The characters of tokens. Raises DataError for a token outside the vocabulary."""
+        return self._points[checked_tokens(tokens, self.size)].astype("<u4").tobytes().decode("utf-32-le")
+
+    def decoder(self) -> Decoder:
+        """Gives one character a token."""
+        return TokenDecoder(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"kind": "characters", "characters": ...}``."""
+        return {"kind": self.kind, "characters": self.characters}
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
+
+
+class TokenDecoder:
+    """A decoder for tokens that are whole by themselves, with ``between`` two of them."""
+
+    def __init__(self, vocabulary: Vocabulary, between: str = "") -> None:
+        self._vocabulary, self._between, self._begun = vocabulary, between, False
+
+    def feed(self, token: int) -> str:
+        """The text of a token."""
+        text = self._between * self._begun + self._vocabulary.decode([token])
+        self._begun = True
+        return text
+
+    def finish(self) -> str:
+        """Nothing: every token was whole."""
+        return ""
+
+
+def checked_tokens(tokens: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
+    """Tokens as int64 ``[token]``. Raises DataError if one is no whole number from 0 to ``size - 1``."""
+    array = np.asarray(tokens)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"tokens must be whole numbers in one row, got {array.dtype} of shape {array.shape}")
+    outside = (array < 0) | (array >= size)
+    if outside.any():
+        i = int(outside.argmax())
+        raise DataError(f"token {array[i]} at position {i} is outside a vocabulary of {size}")
+    return array.astype(np.int64)
+
+
+def vocabulary_from_json(saved: dict[str, Any]) -> Vocabulary:
+    """The vocabulary that ``to_json`` was taken of. Raises DataError if that says no vocabulary."""
+    from snn_delays.data.text.words import WordVocabulary
+
+    kinds: dict[str, tuple[str, type, Any]] = {
+        "bytes": ("", type(None), lambda nothing: ByteVocabulary()),
+        "characters": ("characters", str, CharacterVocabulary),
+        "words": ("words", list, lambda words: WordVocabulary(tuple(words))),
+    }
+    kind = saved.get("kind") if isinstance(saved, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise DataError(f"a saved vocabulary is of kind bytes, characters or words, got {kind!r}")
+    key, expected, make = kinds[kind]
+    if not isinstance(saved.get(key), expected):
+        raise DataError(f"a saved vocabulary of {kind} needs the key {key!r}, a {expected.__name__}")
+    made: Vocabulary = make(saved.get(key))
+    return made

@@ -1,0 +1,239 @@
+"""SpikeGPT: a language model of RWKV blocks with spiking neurons, and a classifier of sentences on the same blocks."""
+
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.models.spikegpt_init import initialise
+from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
+from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.embedding import SpikingEmbedding
+from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.neuron import MembraneState
+from snn_delays.nn.rwkv import (
+    SPIKING,
+    SpikingChannelMix,
+    SpikingChannelMixState,
+    SpikingTimeMix,
+    SpikingTimeMixState,
+    spikegpt_neuron,
+)
+
+NEURON_DELAYS = ("none", "axonal", "dendritic")
+
+# Zhu et al., TMLR 2024: that of enwik8 (on bytes here; the paper's vocabulary is the text's characters) and that of
+# OpenWebText, on tokens of GPT-NeoX.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "zhu_2023_12x512": {"tokens": 256, "features": 512, "layers": 12, "dropout": 0.03},
+    "zhu_2023_18x768": {"tokens": 50277, "features": 768, "layers": 18, "dropout": 0.03},
+}
+
+
+class SpikingBranchState(NamedTuple):
+    """A half of a block: its mixing, the membranes behind it, and the delay line around them, where there are any."""
+
+    mixing: SpikingTimeMixState | SpikingChannelMixState
+    neuron: MembraneState | None
+    delays: DelayLineState | None
+
+
+class SpikingBranch(SpikingModule):
+    """Layer norm, a mixing, and, where neurons stand behind it, the neurons with their delays.
+
+    ``delays``: "axonal", on the neurons' spikes; "dendritic", on their input current; "none".
+    """
+
+    def __init__(
+        self,
+        features: int,
+        mixing: SpikingTimeMix | SpikingChannelMix,
+        spiking: str,
+        delays: str,
+        shift: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.norm, self.mixing = nn.LayerNorm(features), mixing
+        self.neuron = spikegpt_neuron() if spiking == "after" else None
+        self.delays = NeuronDelays(features, **shift) if delays != "none" else None
+        self.axonal = delays == "axonal"
+
+    def forward(
+        self, x: Tensor, state: SpikingBranchState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, SpikingBranchState]:
+        """What the branch adds to the residual stream, and its state."""
+        mixing, neuron, line = state or (None, None, None)
+        y, mixing = self.mixing(self.norm(x), mixing, valid)
+        if self.delays is not None and not self.axonal:
+            y, line = self.delays(y, line)
+        if self.neuron is not None:
+            y, neuron = self.neuron(y, neuron)
+        if self.delays is not None and self.axonal:
+            y, line = self.delays(y, line)
+        return y, SpikingBranchState(mixing, neuron, line)
+
+
+class SpikeGPT(SpikingModule):
+    r"""A stack of blocks that adds to a stream ``x``; the token after each is predicted from it.
+
+    .. math::
+        x \leftarrow x + \text{LIF}(\text{TimeMix}(\text{LN}(x))), \quad
+        x \leftarrow x + \text{LIF}(\text{ChannelMix}(\text{LN}(x))), \quad x \leftarrow \text{Dropout}(x)
+
+    before them ``x = LN(spikes of the tokens)``, behind them ``logits = W LN(x)``. The steps of the neurons are the
+    tokens. Generation is the same code on chunks of one token; the state has constant size.
+
+    Args:
+        tokens: size ``V`` of the vocabulary.
+        features: width ``C``.
+        layers: blocks ``L``.
+        spiking: where neurons stand: ``"after"`` each mixing, as published; ``"before"`` each of its matrices, which
+            then multiply no real numbers; ``"none"``, the same network of real numbers, its embedding too.
+        shift: kind of shift in front of the mixings, and its arguments: see :class:`snn_delays.nn.DelayShift`.
+        neuron_delays: learned delays around the neurons behind the mixings: ``"axonal"`` on their spikes,
+            ``"dendritic"`` on their input; they take the shift's other arguments.
+        dropout: of the stream, behind each block.
+        init: how matrices begin: ``"published"``, ``"replicated"`` or ``"torch"``, see
+            :func:`snn_delays.models.spikegpt_init.initialise`.
+
+    Parameters: ``L (13 C^2 + 11 C) + 4 C + 2 V C`` with the token shift. Children: ``embedding``, ``norm_in``,
+    ``blocks`` (each a time and a channel branch), ``norm_out``, ``head``.
+
+    State: a tuple of a :class:`SpikingBranchState` for each branch. Shapes: int64 ``[time, batch]`` to logits
+    ``[time, batch, tokens]``.
+
+    Raises ConfigError for an argument that names nothing or cannot be.
+
+    Source: Zhu et al., TMLR 2024 (arXiv 2302.13939). The optional copying head ("head QK") is left out, as it is
+    switched off in every published configuration.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        features: int,
+        layers: int,
+        *,
+        spiking: str = "after",
+        shift: dict[str, Any] | None = None,
+        neuron_delays: str = "none",
+        dropout: float = 0.0,
+        init: str = "published",
+    ) -> None:
+        super().__init__()
+        if min(tokens, features, layers) < 1:
+            raise ConfigError(f"tokens, features and layers must be at least 1, got {tokens}, {features}, {layers}")
+        if spiking not in SPIKING:
+            raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
+        if neuron_delays not in NEURON_DELAYS:
+            raise ConfigError(f"neuron_delays must be one of {', '.join(NEURON_DELAYS)}; got {neuron_delays!r}")
+        if neuron_delays != "none" and spiking != "after":
+            raise ConfigError(
+                f"neuron_delays = {neuron_delays!r} act around neurons behind a mixing, and spiking = {spiking!r} has "
+                "none there; with spiking = 'before' the delays of the shift act on the neurons' input already"
+            )
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"the dropout probability must lie in [0, 1), got {dropout}")
+        self.spiking, self.dropout, self.init = spiking, dropout, init
+        shift = {"kind": "token", **(shift or {})}
+        delays = {**shift, "kind": "learned" if shift["kind"] == "token" else shift["kind"]}
+        self.embedding = SpikingEmbedding(tokens, features, binary=spiking != "none")
+        self.norm_in = nn.LayerNorm(features)
+        self.blocks = nn.ModuleList()
+        for layer in range(layers):
+            block = nn.ModuleDict()
+            for name, kind in (("time", SpikingTimeMix), ("channel", SpikingChannelMix)):
+                mixing = kind(features, layer, layers, spiking=spiking, shift=shift)
+                block[name] = SpikingBranch(features, mixing, spiking, neuron_delays, delays)
+            self.blocks.append(block)
+        self.norm_out = nn.LayerNorm(features)
+        self.head = nn.Linear(features, tokens, bias=False)
+        initialise(self, init)
+
+    @classmethod
+    def published(cls, name: str, **changes: Any) -> "SpikeGPT":
+        """A published network by name (see ``PUBLISHED``), with any argument changed."""
+        if name not in PUBLISHED:
+            raise ConfigError(f"no published network {name!r}; there are {', '.join(PUBLISHED)}")
+        return cls(**{**PUBLISHED[name], **changes})
+
+    def branches(self) -> list[SpikingBranch]:
+        """The branches in the order they act: time and channel mixing of every block."""
+        return [branch for block in self.blocks for branch in block.values()]  # type: ignore[operator]
+
+    def stream(
+        self, tokens: Tensor, state: tuple[SpikingBranchState, ...] | None = None
+    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+        """What the head reads, ``LN(x)`` behind the last block, ``[time, batch, features]``; and the state."""
+        branches = self.branches()
+        if state is not None and len(state) != len(branches):
+            raise ShapeError(
+                f"the state has {len(state)} parts, this network {len(branches)} branches; pass its own state back"
+            )
+        spikes, _ = self.embedding(tokens)
+        x, after = self.norm_in(spikes), []
+        for i, branch in enumerate(branches):
+            y, one = branch(x, None if state is None else state[i])
+            x = x + y
+            if i % 2:
+                x = F.dropout(x, self.dropout, self.training)
+            after.append(one)
+        return self.norm_out(x), tuple(after)
+
+    def forward(
+        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+        """Logits of the next token after each, and the state."""
+        del valid
+        y, after = self.stream(x, state)
+        return self.head(y), after
+
+
+class SpikeGPTClassifier(SpikingModule):
+    """Class of a text: the mean over its tokens of what :class:`SpikeGPT`'s head would read, and a linear layer.
+
+    Args:
+        classes: classes to tell apart.
+        tokens, features, layers, options: of :class:`SpikeGPT`; its own head is left out.
+
+    Shapes: int64 ``[time, batch]`` with ``valid`` bool ``[time, batch]`` (which tokens are no padding; None: all) to
+    scores ``[batch, classes]`` and the state. Padding behind a text changes nothing, since every layer is causal and
+    the mean leaves it out.
+
+    Source: after Zhu et al., TMLR 2024, section 4.2, whose classification model was not published.
+    """
+
+    def __init__(self, classes: int, tokens: int, features: int, layers: int, **options: Any) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ConfigError(f"there must be at least two classes, got {classes}")
+        self.network = SpikeGPT(tokens, features, layers, **options)
+        del self.network.head
+        self.classes = nn.Linear(features, classes)
+
+    def forward(
+        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+        """Scores ``[batch, classes]`` and the state of the blocks."""
+        y, after = self.network.stream(x, state)
+        if valid is None:
+            return self.classes(y.mean(0)), after
+        mask = valid.unsqueeze(-1).to(y.dtype)
+        return self.classes((y * mask).sum(0) / mask.sum(0)), after
+
+
+def delay_shifts(network: nn.Module) -> dict[str, DelayShift]:
+    """Every shift of a network that has delays, by its dotted name."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, DelayShift) and module.delay is not None
+    }
+
+
+def round_delays_(network: nn.Module) -> nn.Module:
+    """Make the delays of all shifts whole, in place; returns the network, the form that is evaluated and generates."""
+    for shift in delay_shifts(network).values():
+        shift.round_delays_()
+    return network

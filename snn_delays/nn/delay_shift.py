@@ -1,0 +1,169 @@
+"""DelayShift: the token shift of RWKV, generalised by learned delays."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.module import SpikingModule
+from snn_delays.ops.delay import check_delays
+from snn_delays.ops.delay.taps import TAPS, tap_weights
+from snn_delays.ops.depthwise import depthwise
+from snn_delays.units import round_delays
+
+KINDS = ("token", "learned", "fixed", "dense")
+
+
+class DelayShift(SpikingModule):
+    r"""Several mixtures of each neuron's present and past, side by side: one for each use that is made of them.
+
+    .. math::
+        y_t[m, c] = \mu_{m,c}\, x_t[c] + (1 - \mu_{m,c})\, x_{t-1}[c] + \sum_{j=1}^{P} a_{j,m,c}\, x_{t - d_{j,m,c}}[c]
+
+    The first two terms are RWKV's token shift. Each further point has a weight ``a``, zero at first, so that the layer
+    begins as a token shift, and a delay ``d``: real-valued, spread over neighbouring steps by ``taps`` while it is
+    learned (:mod:`snn_delays.ops.delay.taps`), whole once :meth:`round_delays_` was called.
+
+    Args:
+        mix: ``mu`` at first, ``[mixes, features]``; it decides both numbers.
+        kind: ``"token"``, the token shift alone; ``"learned"``, with learned delays; ``"fixed"``, with whole ones that
+            stay as drawn; ``"dense"``, a free weight for every lag up to ``max_delay_steps``.
+        max_delay_steps: longest delay, in tokens; at least 1, and without meaning for ``"token"``.
+        points: ``P``, delays for each mixture and neuron (``"learned"``, ``"fixed"``).
+        taps: how learned delays are spread.
+        sigma_steps: initial width of the taps; None takes an eighth of the window, at least 1.
+
+    Delays are drawn log-uniformly from ``1..max_delay_steps``: recent tokens matter most.
+
+    Attributes:
+        mix: ``[mixes, features]``.
+        weight: ``a``, ``[points, mixes, features]``; None for ``"token"`` and ``"dense"``.
+        delay: ``d``, in steps, as ``weight``; not trained for ``"fixed"``.
+        lags: of ``"dense"``, what is added to the token shift, ``[max_delay_steps + 1, mixes, features]``; else None.
+        sigma: buffer, width of the taps in steps.
+
+    State: :class:`DelayLineState`, the last ``max_delay_steps`` inputs. Shapes: ``[time, batch, features]`` to
+    ``[mixes, time, batch, features]``.
+
+    Raises:
+        ConfigError: an argument that names nothing or cannot be. ShapeError: an input of other features.
+
+    Source: the token shift of Peng et al., EMNLP Findings 2023 (RWKV); delays as depthwise DCLS, Khalfaoui-Hassani et
+    al., TMLR 2023. The combination is this package's own.
+    """
+
+    def __init__(
+        self,
+        mix: Tensor,
+        *,
+        kind: str = "learned",
+        max_delay_steps: int = 32,
+        points: int = 2,
+        taps: str = "gaussian",
+        sigma_steps: float | None = None,
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
+        if taps not in TAPS:
+            raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
+        if max_delay_steps < 1 or points < 1:
+            raise ConfigError(f"max_delay_steps and points must be at least 1, got {max_delay_steps} and {points}")
+        if mix.ndim != 2:
+            raise ShapeError(f"mix must be [mixes, features], got shape {tuple(mix.shape)}")
+        self.kind, self.points = kind, points
+        self.max_delay_steps = 1 if kind == "token" else max_delay_steps
+        self.taps = "linear" if kind == "fixed" else taps
+        self.mix = nn.Parameter(mix.clone())
+        self.weight: nn.Parameter | None = None
+        self.delay: nn.Parameter | None = None
+        self.lags: nn.Parameter | None = None
+        # Drawn for every kind, so that networks of the same seed that differ in it begin with the same matrices.
+        drawn = torch.exp(torch.rand(points, *mix.shape) * math.log(max_delay_steps))
+        if kind in ("learned", "fixed"):
+            self.weight = nn.Parameter(torch.zeros(points, *mix.shape))
+            self.delay = nn.Parameter(round_delays(drawn) if kind == "fixed" else drawn)
+            self.delay.requires_grad_(kind == "learned")
+        elif kind == "dense":
+            self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape))
+        self.sigma: Tensor
+        self.register_buffer("sigma", torch.tensor(0.0))
+        self.set_sigma(max(max_delay_steps / 8, 1.0) if sigma_steps is None else sigma_steps)
+
+    def forward(
+        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, DelayLineState]:
+        """The mixtures ``[mixes, time, batch, features]`` and the delay line's state."""
+        del valid
+        if x.shape[-1] != self.mix.shape[1]:
+            raise ShapeError(f"a shift of {self.mix.shape[1]} neurons got an input of shape {tuple(x.shape)}")
+        y, history = depthwise(x, self.kernel(), None if state is None else state.history)
+        return y, DelayLineState(history)
+
+    def kernel(self) -> Tensor:
+        """What an input k steps ago counts for: ``[max_delay_steps + 1, mixes, features]``."""
+        now_and_before = torch.stack([self.mix, 1 - self.mix])
+        if self.lags is not None:
+            rest = self.lags
+        elif self.weight is not None and self.delay is not None:
+            if self.delay.device.type == "cpu":
+                self.check_delays()
+            rest = (tap_weights(self.delay, self.sigma, self.max_delay_steps, self.taps) * self.weight).sum(1)
+        else:
+            return now_and_before
+        return torch.cat([rest[:2] + now_and_before, rest[2:]])
+
+    def set_sigma(self, sigma_steps: float) -> None:
+        """Set the width of the taps, in steps. Raises ConfigError unless it is a positive number."""
+        if not (math.isfinite(sigma_steps) and sigma_steps > 0):
+            raise ConfigError(f"sigma_steps must be > 0, got {sigma_steps}")
+        self.sigma.fill_(sigma_steps)
+
+    @torch.no_grad()
+    def clamp_delays_(self) -> None:
+        """Bring every delay back into the window, in place: what the recipe does after each optimiser step."""
+        if self.delay is not None:
+            self.delay.clamp_(0, self.max_delay_steps)
+
+    @torch.no_grad()
+    def round_delays_(self) -> None:
+        """Make every delay whole and its taps a single one, in place: the form that is evaluated and generates."""
+        if self.delay is not None:
+            self.delay.copy_(round_delays(self.delay))
+            self.delay.requires_grad_(False)
+            self.taps = "linear"
+
+    def check_delays(self, name: str = "delay") -> None:
+        """Raise ConfigError if a delay is NaN or outside the window."""
+        if self.delay is not None:
+            check_delays(self.delay, self.max_delay_steps, name)
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        mixes, features = self.mix.shape
+        if self.kind == "token":
+            return f"{mixes} x {features}, kind='token'"
+        points = f", points={self.points}, taps={self.taps!r}" if self.weight is not None else ""
+        return f"{mixes} x {features}, kind={self.kind!r}, max_delay_steps={self.max_delay_steps}{points}"
+
+
+class NeuronDelays(SpikingModule):
+    """Each neuron's own signal with delays: axonal where it is its spikes, dendritic where it is its input current.
+
+    A :class:`DelayShift` of one mixture that begins as the signal itself; arguments and state are its own.
+
+    Shapes: ``[time, batch, features]`` to the same.
+    """
+
+    def __init__(self, features: int, **shift: object) -> None:
+        super().__init__()
+        self.shift = DelayShift(torch.ones(1, features), **shift)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, DelayLineState]:
+        """The signal with its delayed copies, and the delay line's state."""
+        y, after = self.shift(x, state, valid)
+        return y[0], after

@@ -1,0 +1,61 @@
+"""Tokens to spikes."""
+
+import torch
+from torch import Tensor, nn
+
+from snn_delays.errors import ShapeError
+from snn_delays.nn.module import SpikingModule
+from snn_delays.ops.surrogate import ATan, Surrogate, spike
+
+
+class SpikingEmbedding(SpikingModule):
+    r"""A pattern of spikes for every token, learned.
+
+    .. math:: y_t[c] = \Theta(E[\text{token}_t, c])
+
+    with a surrogate gradient in place of the step's; zero fires. ``binary=False`` gives the numbers themselves, the
+    embedding of a network that does not spike.
+
+    Args:
+        tokens: size of the vocabulary.
+        features: neurons.
+        binary: fire or not, else real numbers.
+        surrogate: derivative in place of the step's, ``ATan(2)`` by default.
+
+    Attributes: ``weight`` ``[tokens, features]``, standard normal.
+
+    Shapes: int64 ``[time, batch]``, each in ``0..tokens - 1``, to ``[time, batch, features]``; no state.
+
+    Raises ShapeError for an input that is not integers ``[time, batch]``, or a token outside the vocabulary (on the
+    CPU; an accelerator is not stalled to look).
+
+    Source: Zhu et al., TMLR 2024 (SpikeGPT), section 3.1, and the code published with it.
+    """
+
+    def __init__(self, tokens: int, features: int, *, binary: bool = True, surrogate: Surrogate | None = None) -> None:
+        super().__init__()
+        self.tokens, self.features, self.binary = tokens, features, binary
+        self.surrogate: Surrogate = ATan(2.0) if surrogate is None else surrogate
+        self.weight = nn.Parameter(torch.randn(tokens, features))
+
+    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+        """Spikes; there is no state."""
+        del state, valid
+        if x.ndim != 2 or x.is_floating_point():
+            raise ShapeError(f"tokens must be whole numbers [time, batch], got {x.dtype} of shape {tuple(x.shape)}")
+        if x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.tokens:
+            raise ShapeError(
+                f"the tokens reach from {int(x.min())} to {int(x.max())}, the vocabulary has {self.tokens}: encode the "
+                "text with the vocabulary the network was made for"
+            )
+        drawn = nn.functional.embedding(x, self.weight)
+        return (spike(drawn, self.surrogate) if self.binary else drawn), None
+
+    @torch.no_grad()
+    def ones_rate(self) -> float:
+        """Share of neurons that fire, over all tokens alike: at its extremes, tokens can no longer be told apart."""
+        return float((self.weight >= 0).double().mean())
+
+    def extra_repr(self) -> str:
+        """Arguments as one would write them."""
+        return f"{self.tokens}, {self.features}, binary={self.binary}, surrogate={self.surrogate}"

@@ -1,0 +1,171 @@
+"""The two halves of a block of SpikeGPT: time mixing and channel mixing of RWKV-4, with spiking neurons.
+
+Neurons stand in one of three places. ``"after"`` (as published): behind each half, so that the block adds spikes to the
+residual stream, while every matrix multiplies real numbers. ``"before"``: in front of every matrix, which then only
+adds weights of the inputs that spiked. ``"none"``: the network of real numbers.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snn_delays.errors import ConfigError
+from snn_delays.nn.delay_shift import DelayShift
+from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.neuron import LIF, MembraneState
+from snn_delays.ops.surrogate import ATan
+from snn_delays.ops.wkv import WKVState, wkv
+
+SPIKING = ("after", "before", "none")
+
+
+def spikegpt_neuron() -> LIF:
+    """The neuron of SpikeGPT: time constant of two tokens, scaled input, hard reset that gradients pass through.
+
+    Source: Zhu et al., TMLR 2024, and the code published with it (SpikingJelly's LIFNode and ATan as they come).
+    """
+    return LIF(2.0, decay_input=True, detach_reset=False, surrogate=ATan(2.0))
+
+
+class SpikingTimeMixState(NamedTuple):
+    """Delay line of the shift, sums of the WKV, and the membranes in front of the four matrices, if there are any."""
+
+    shift: DelayLineState
+    sums: WKVState
+    neurons: tuple[MembraneState | None, ...]
+
+
+class SpikingChannelMixState(NamedTuple):
+    """Delay line of the shift, and the membranes in front of the three matrices, if there are any."""
+
+    shift: DelayLineState
+    neurons: tuple[MembraneState | None, ...]
+
+
+class _Mixing(SpikingModule):
+    """Neurons in front of each matrix where ``spiking`` is "before", each followed by its matrix."""
+
+    def __init__(self, spiking: str, names: tuple[str, ...]) -> None:
+        super().__init__()
+        if spiking not in SPIKING:
+            raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
+        self.neurons = nn.ModuleDict({name: spikegpt_neuron() for name in names} if spiking == "before" else {})
+
+    def _fire(
+        self, name: str, x: Tensor, before: tuple[MembraneState | None, ...] | None, after: list[MembraneState | None]
+    ) -> Tensor:
+        """Spikes of the neurons in front of a matrix, or the input itself where there are none; their state goes on."""
+        if name not in self.neurons:
+            after.append(None)
+            return x
+        y, state = self.neurons[name](x, None if before is None else before[len(after)])
+        after.append(state)
+        return y
+
+
+class SpikingTimeMix(_Mixing):
+    r"""Time mixing: every channel looks back at a decaying average of its past.
+
+    .. math::
+        k, v, r = W_k x^k,\; W_v x^v,\; \sigma(W_r x^r) \qquad y = W_o\,(r \odot \text{WKV}(w, u, k, v))
+
+    where :math:`x^k, x^v, x^r` are the shift's mixtures of the input and WKV is :func:`snn_delays.ops.wkv.wkv` with
+    :math:`w = -e^{\text{time\_decay}}` and :math:`u = \text{time\_first}`.
+
+    Args:
+        features: channels ``C``.
+        layer, layers: number of the block, from 0, and of how many; they set where decay and mixtures begin.
+        spiking: ``"before"`` puts neurons in front of the four matrices; else none are inside.
+        shift: arguments of :class:`DelayShift`.
+
+    State: :class:`SpikingTimeMixState`. Shapes: ``[time, batch, features]`` to the same.
+
+    Source: Peng et al., EMNLP Findings 2023 (RWKV-4); initial values as in SpikeGPT's code (Zhu et al., TMLR 2024).
+    The ratio l / (L - 1), undefined for a single layer, is then taken as 0.
+    """
+
+    MATRICES = ("key", "value", "receptance", "output")
+
+    def __init__(
+        self,
+        features: int,
+        layer: int = 0,
+        layers: int = 1,
+        *,
+        spiking: str = "after",
+        shift: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(spiking, self.MATRICES)
+        depth = layer / (layers - 1) if layers > 1 else 0.0
+        channel = torch.arange(features) / max(features - 1, 1)
+        self.time_decay = nn.Parameter(-5 + 8 * channel ** (0.7 + 1.3 * depth))
+        zigzag = 0.5 * ((torch.arange(features) + 1) % 3 - 1)
+        self.time_first = nn.Parameter(math.log(0.3) + zigzag)
+        share = (torch.arange(features) / features) ** (1 - layer / layers)
+        mix = torch.stack([share, share + 0.3 * depth, share**0.5])
+        self.shift = DelayShift(mix, **{"kind": "token", **(shift or {})})
+        self.key, self.value, self.receptance, self.output = (
+            nn.Linear(features, features, bias=False) for _ in self.MATRICES
+        )
+
+    def forward(
+        self, x: Tensor, state: SpikingTimeMixState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, SpikingTimeMixState]:
+        """The mixed input and the state."""
+        del valid
+        line, sums, membranes = state or (None, None, None)
+        (xk, xv, xr), line = self.shift(x, line)
+        after: list[MembraneState | None] = []
+        k = self.key(self._fire("key", xk, membranes, after))
+        v = self.value(self._fire("value", xv, membranes, after))
+        r = torch.sigmoid(self.receptance(self._fire("receptance", xr, membranes, after)))
+        average, sums = wkv(k, v, -torch.exp(self.time_decay), self.time_first, sums)
+        y = self.output(self._fire("output", r * average, membranes, after))
+        return y, SpikingTimeMixState(line, sums, tuple(after))
+
+
+class SpikingChannelMix(_Mixing):
+    r"""Channel mixing: a gated layer of four times as many hidden channels.
+
+    .. math:: y = \sigma(W_r x^r) \odot W_v\,\max(W_k x^k, 0)^2
+
+    Args and state as :class:`SpikingTimeMix`, with the two mixtures :math:`x^k, x^r` and three matrices.
+
+    Shapes: ``[time, batch, features]`` to the same.
+
+    Source: Peng et al., EMNLP Findings 2023 (RWKV-4); Zhu et al., TMLR 2024 call it SRFFN.
+    """
+
+    MATRICES = ("key", "receptance", "value")
+
+    def __init__(
+        self,
+        features: int,
+        layer: int = 0,
+        layers: int = 1,
+        *,
+        spiking: str = "after",
+        shift: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(spiking, self.MATRICES)
+        share = (torch.arange(features) / features) ** (1 - layer / layers)
+        self.shift = DelayShift(torch.stack([share, share]), **{"kind": "token", **(shift or {})})
+        self.key = nn.Linear(features, 4 * features, bias=False)
+        self.receptance = nn.Linear(features, features, bias=False)
+        self.value = nn.Linear(4 * features, features, bias=False)
+
+    def forward(
+        self, x: Tensor, state: SpikingChannelMixState | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, SpikingChannelMixState]:
+        """The mixed input and the state."""
+        del valid
+        line, membranes = state or (None, None)
+        (xk, xr), line = self.shift(x, line)
+        after: list[MembraneState | None] = []
+        k = torch.relu(self.key(self._fire("key", xk, membranes, after))) ** 2
+        r = torch.sigmoid(self.receptance(self._fire("receptance", xr, membranes, after)))
+        y = r * self.value(self._fire("value", k, membranes, after))
+        return y, SpikingChannelMixState(line, tuple(after))

@@ -1,0 +1,141 @@
+"""Language models: the task of recipes that say ``task = "language"``."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from snn_delays.data.text import Corpus, RandomCrops, load_corpus
+from snn_delays.errors import CheckpointError
+from snn_delays.models.spikegpt import SpikeGPT, round_delays_
+from snn_delays.training.activity import ones_rate
+from snn_delays.training.language_config import LanguageRecipe
+from snn_delays.training.language_measure import measure_text
+from snn_delays.training.runlog import Run
+from snn_delays.training.schedule import Optimisation
+from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of, width_at
+from snn_delays.training.task import seed_of
+from snn_delays.training.watcher import Watcher
+
+
+def corpus_of(recipe: LanguageRecipe) -> Corpus:
+    """The text of a recipe. Raises ConfigError or DataError."""
+    data = recipe.data
+    return load_corpus(data.corpus, data.vocabulary, data.split, context=recipe.training.context)
+
+
+def language_network(recipe: LanguageRecipe, tokens: int) -> SpikeGPT:
+    """The network of a recipe for a vocabulary of so many tokens, freshly drawn, in the recipe's precision."""
+    model = recipe.model
+    network = SpikeGPT(tokens, model.features, model.layers, **model.options())
+    return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
+
+
+def next_token_loss(logits: Tensor, target: Tensor, l2_wrap: float) -> tuple[Tensor, Tensor]:
+    r"""What is differentiated, and the mean cross-entropy alone.
+
+    The first has a term more, whose gradient pulls the largest logit of each token towards zero by ``l2_wrap`` times
+    its size over the number of tokens. Source: RWKV's L2Wrap, as in SpikeGPT's code.
+    """
+    mean = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+    if not l2_wrap:
+        return mean, mean
+    return mean + 0.5 * l2_wrap * logits.float().amax(-1).square().mean(), mean
+
+
+class Language:
+    """A :class:`snn_delays.training.task.Task`: the next token of a text, on random crops."""
+
+    def __init__(self, run: Run, fabric: Fabric) -> None:
+        self.recipe: LanguageRecipe = run.recipe
+        self.corpus = corpus_of(self.recipe)
+        config = self.recipe.training
+        self.source, self.checksum = self.corpus.name, self.corpus.checksum
+        self.epochs, self.steps = config.epochs, config.steps_per_epoch
+        self.share = share_of(config, fabric.world_size)
+        self.crops = RandomCrops(self.corpus.train, config.context)
+
+    def network(self) -> SpikeGPT:
+        """A SpikeGPT for the text's vocabulary."""
+        return language_network(self.recipe, self.corpus.vocabulary.size)
+
+    def optimisation(self, network: nn.Module) -> Optimisation:
+        """Adam on weights and on delays."""
+        return build_steps(self.recipe.training, network, self.epochs * self.steps)
+
+    def ready(self, network: nn.Module) -> None:
+        """Nothing has to change."""
+
+    def place(self, device: torch.device) -> None:
+        """Text stays where it is: a batch of it is small."""
+
+    def begin(self, network: nn.Module) -> dict[str, Any]:
+        """The vocabulary, so that a run can be read without its text."""
+        return {"vocabulary": self.corpus.vocabulary.to_json()}
+
+    def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
+        """Width of the taps and learning rates."""
+        width = width_at(self.recipe.training, self.recipe.model, epoch - 1)
+        set_width(network, width)
+        rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
+        return {"sigma": width, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
+
+    def train_epoch(
+        self,
+        fabric: Fabric,
+        module: nn.Module,
+        network: nn.Module,
+        optimisation: Optimisation,
+        epoch: int,
+        watcher: Watcher,
+    ) -> dict[str, Any]:
+        """So many optimiser steps, each on new crops."""
+        config = self.recipe.training
+        torch.manual_seed(seed_of(self.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
+        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, fabric.global_rank))
+        module.train()
+        total = 0.0
+
+        def loss() -> tuple[Tensor, Tensor]:
+            x, y = (fabric.to_device(part) for part in self.crops.batch(self.share, generator))
+            logits, _ = module(x)
+            return next_token_loss(logits, y, config.l2_wrap)
+
+        losses: list[Callable[[], tuple[Tensor, Tensor]]] = [loss] * config.accumulate
+        for _ in range(self.steps):
+            number = optimiser_step(fabric, module, network, optimisation, config, losses, epoch)
+            total += number
+            watcher.step_done(number)
+        if fabric.world_size > 1:
+            total = float(cast(Tensor, fabric.all_reduce(torch.tensor(total, device=fabric.device), reduce_op="mean")))
+        return {"train_loss": total / self.steps}
+
+    def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        """Bits per byte of the validation text in windows, with whole delays; and how much fires."""
+        whole = cast(SpikeGPT, round_delays_(copy.deepcopy(network)))
+        found = measure_text(
+            whole, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
+        )
+        rates = [rate for name, rate in found.rates.items() if name != "embedding"]
+        return {
+            "valid_loss": found.loss,
+            "valid_bits_per_byte": found.bits_per_byte,
+            "firing_rate": sum(rates) / len(rates) if rates else None,
+            "embedding_ones": ones_rate(whole),
+        }
+
+    def best(self, history: list[dict[str, Any]]) -> int:
+        """The epoch of the least loss on validation."""
+        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
+
+
+def stored_vocabulary(progress: dict[str, Any], where: str) -> dict[str, Any]:
+    """The vocabulary in a run's progress. Raises CheckpointError if there is none."""
+    found = progress.get("vocabulary")
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{where} has no vocabulary in its checkpoint; train it anew")
+    return found
