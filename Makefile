@@ -8,10 +8,11 @@ SPREAD := -n auto --maxprocesses 4 --dist loadfile
 EXPORTS := .venv-export/exports
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-all test-export check docs bench env clean
+.PHONY: help demo demo-gpt test test-all test-export check docs bench env clean
 
 help:
 	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
+	@echo "make demo-gpt  train a small SpikeGPT with learned delays on tiny Shakespeare and have it write (minutes)"
 	@echo "make test      lint, types, layers, tests, docs"
 	@echo "make test-all  the same with the long tests"
 	@echo "make test-export  the demo's networks in Brian2, NEST, PyNN, Lava, C and Verilog, spike for spike (half an hour)"
@@ -39,6 +40,9 @@ env: .venv/.tested
 
 demo: .venv/.installed
 	@$(BIN)/snn-delays demo
+
+demo-gpt: .venv/.installed
+	@$(BIN)/snn-delays demo-gpt
 
 check: .venv/.tested
 	@$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from snn_delays.data.catalogue import Card, SplitFile, card, cards
-from snn_delays.training.config import load_recipe
+from snn_delays.training.config import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "datasets.md"
@@ -75,7 +75,8 @@ def place(of: Card, part: SplitFile) -> str:
 def recipes(name: str) -> list[str]:
     """Recipes that train on a data set."""
     paths = sorted((ROOT / "experiments").glob("*.toml"))
-    return [path.stem for path in paths if load_recipe(path).data.dataset == name]
+    of_events = {path.stem: recipe for path in paths if isinstance(recipe := load_recipe(path), Recipe)}
+    return [stem for stem, recipe in of_events.items() if recipe.data.dataset == name]
 
 
 if __name__ == "__main__":

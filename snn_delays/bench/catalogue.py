@@ -9,6 +9,7 @@ import torch
 
 from snn_delays.bench.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
 from snn_delays.bench.delay_cases import delay_layer, integer_inference, integer_training
+from snn_delays.bench.gpt_cases import generation, language_step
 from snn_delays.bench.lif_case import lif_layer
 from snn_delays.bench.network_cases import inference, long_training_step, training_step
 from snn_delays.bench.run import Case
@@ -43,6 +44,11 @@ CASES = (
         Entry(f"long-training-k{window}", partial(long_training_step, i), long=True)
         for i, window in enumerate(PUBLISHED.long_windows)
     ),
+    *(
+        Entry(f"gpt-training-{context}", partial(language_step, i), long=i > 0)
+        for i, context in enumerate(PUBLISHED.language.contexts)
+    ),
+    Entry("gpt-generation", generation),
     Entry("data-binning", binning, host=True),
     Entry("data-first-load", partial(first_load, BUNDLED), host=True),
     Entry("data-cached-load", partial(cached_load, BUNDLED), host=True),

@@ -4,6 +4,28 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class LanguageSizes:
+    """Shapes of the language models. A training step has ``step_tokens`` tokens, whatever their context.
+
+    ``positions``: where the cost of one more token is measured. The checks in float64 run on ``check_layers`` layers
+    of ``check_features`` and on ``check_context`` tokens, those in float32 on ``check_timed`` tokens of each sample.
+    """
+
+    tokens: int = 256
+    features: int = 128
+    layers: int = 4
+    heads: int = 4
+    contexts: tuple[int, ...] = (256, 1024, 4096)
+    step_tokens: int = 4096
+    positions: tuple[int, ...] = (10, 100, 1000, 10_000)
+    repeats: int = 20
+    check_layers: int = 2
+    check_features: int = 24
+    check_context: int = 50
+    check_timed: int = 128
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Shapes of every case. ``window`` is K, the number of delay steps; the longest delay is K - 1.
 
@@ -24,10 +46,15 @@ class Sizes:
     recordings: int | None = None
     check_batch: int = 4
     check_hidden: tuple[int, ...] = (24, 24)
+    language: LanguageSizes = LanguageSizes()
 
 
 PUBLISHED = Sizes()
 TINY = Sizes(
     steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
     long_windows=(6, 7, 8, 9), recordings=40, check_batch=3, check_hidden=(12, 12),
+    language=LanguageSizes(
+        tokens=32, features=16, layers=2, heads=2, contexts=(16, 20, 30), step_tokens=60, positions=(3, 6, 9, 20),
+        repeats=2, check_features=16, check_context=30, check_timed=16,
+    ),
 )  # fmt: skip

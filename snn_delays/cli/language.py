@@ -1,12 +1,16 @@
 """Commands of spiking language models."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from snn_delays.cli.app import app, console
+from snn_delays.cli.app import RUNS, app, console
 from snn_delays.cli.runs import RunFolder
+
+if TYPE_CHECKING:
+    from snn_delays.training.runlog import Run
 
 
 @app.command()
@@ -22,19 +26,42 @@ def generate(
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Go on from a text, character by character, as they come."""
-    from snn_delays.training.generation import generate as go_on
     from snn_delays.training.language_config import LanguageRecipe
-    from snn_delays.training.language_evaluation import on_device, trained_language_network
     from snn_delays.training.runlog import open_run
 
-    network, vocabulary = trained_language_network(open_run(run, LanguageRecipe))
-    written = go_on(
-        on_device(network, device), vocabulary, prompt, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed
-    )
+    opened = open_run(run, LanguageRecipe)
+    _write(opened, prompt, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, device=device)
+
+
+def _write(run: "Run", prompt: str, *, device: str = "cpu", **options: Any) -> None:
+    """Print a prompt and what a run's network makes of it."""
+    from snn_delays.training.generation import generate as go_on
+    from snn_delays.training.language_evaluation import on_device, trained_language_network
+
+    network, vocabulary = trained_language_network(run)
+    written = go_on(on_device(network, device), vocabulary, prompt, **options)
     print(prompt, end="", flush=True)
     for text in written:
         print(text, end="", flush=True)
     print()
+
+
+@app.command("demo-gpt")
+def demo_gpt(
+    out: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+) -> None:
+    """Train a small SpikeGPT with learned delays on the bundled tiny Shakespeare; evaluate, draw, write text."""
+    from snn_delays.cli.runs import train_run
+    from snn_delays.training.language_evaluation import evaluate_language
+    from snn_delays.training.language_figures import draw_language
+
+    run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)
+    print_evaluation(evaluate_language(run))
+    for path in draw_language(run):
+        console.print(f"picture  {path}")
+    console.rule("what it writes")
+    _write(run, "ROMEO:", tokens=400)
+    console.print(f"go on with: snn-delays generate {run.folder} --prompt 'JULIET:' --seed 1")
 
 
 def print_evaluation(result: dict[str, Any]) -> None:

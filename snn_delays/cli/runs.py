@@ -29,7 +29,7 @@ def train(
     devices: Annotated[int, typer.Option(help="processes or GPUs; start several through torchrun or with this")] = 1,
 ) -> None:
     """Train a network by a recipe; the run folder keeps recipe, metrics, environment and checkpoints."""
-    run = _train(recipe, tuple(changes or ()), resume, out, accelerator, devices)
+    run = train_run(recipe, tuple(changes or ()), resume, out, accelerator, devices)
     console.print(f"trained: {run.folder}, best epoch {run.best_epoch()}; next: snn-delays evaluate {run.folder}")
 
 
@@ -143,7 +143,7 @@ def demo(
     results, lines = [], []
     for name in DEMO_RECIPES:
         console.rule(name.replace("_", " "))
-        run = _train(name, (), True, out / name, "cpu", 1)
+        run = train_run(name, (), True, out / name, "cpu", 1)
         results.append(_evaluate(run, "cpu"))
     lines += [f"picture  {path}" for path in draw(run)]
     for to in DEMO_FORMATS:
@@ -161,9 +161,10 @@ def _of_events(run: "Run") -> bool:
     return isinstance(run.recipe, Recipe)
 
 
-def _train(
+def train_run(
     recipe: str, changes: Sequence[str], resume: bool, out: Path | None, accelerator: str, devices: int
 ) -> "Run":
+    """Train by a recipe, in a new run folder or, with ``resume``, in one that may be there; returns the run."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from snn_delays.training.config import load_recipe

@@ -18,6 +18,7 @@ from snn_delays.nn.rwkv import (
     SpikingChannelMixState,
     SpikingTimeMix,
     SpikingTimeMixState,
+    norm_for_neurons,
     spikegpt_neuron,
 )
 
@@ -54,7 +55,8 @@ class SpikingBranch(SpikingModule):
         shift: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.norm, self.mixing = nn.LayerNorm(features), mixing
+        self.norm = norm_for_neurons(features) if spiking == "before" else nn.LayerNorm(features)
+        self.mixing = mixing
         self.neuron = spikegpt_neuron() if spiking == "after" else None
         self.delays = NeuronDelays(features, **shift) if delays != "none" else None
         self.axonal = delays == "axonal"
@@ -97,7 +99,8 @@ class SpikeGPT(SpikingModule):
         init: how matrices begin: ``"published"``, ``"replicated"`` or ``"torch"``, see
             :func:`snn_delays.models.spikegpt_init.initialise`.
 
-    Parameters: ``L (13 C^2 + 11 C) + 4 C + 2 V C`` with the token shift. Children: ``embedding``, ``norm_in``,
+    Parameters: ``L (13 C^2 + 11 C) + 4 C + 2 V C`` with the token shift; ``10 C`` more a block with neurons
+    ``"before"`` the matrices, for two norms. Children: ``embedding``, ``norm_in``,
     ``blocks`` (each a time and a channel branch), ``norm_out``, ``head``.
 
     State: a tuple of a :class:`SpikingBranchState` for each branch. Shapes: int64 ``[time, batch]`` to logits

@@ -84,8 +84,9 @@ class DelayShift(SpikingModule):
         drawn = torch.exp(torch.rand(points, *mix.shape) * math.log(max_delay_steps))
         if kind in ("learned", "fixed"):
             self.weight = nn.Parameter(torch.zeros(points, *mix.shape))
-            self.delay = nn.Parameter(round_delays(drawn) if kind == "fixed" else drawn)
-            self.delay.requires_grad_(kind == "learned")
+            self.delay = nn.Parameter(drawn, requires_grad=kind == "learned")
+            if kind == "fixed":
+                self.delay.data = round_delays(drawn)
         elif kind == "dense":
             self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape))
         self.sigma: Tensor

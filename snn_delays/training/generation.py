@@ -16,8 +16,8 @@ def generate(
     prompt: str,
     *,
     tokens: int,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
     seed: int = 0,
 ) -> Iterator[str]:
     """Characters that go on from ``prompt``, as soon as each is whole; every token costs the same.

@@ -17,7 +17,7 @@ from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of, width_at
+from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of
 from snn_delays.training.task import seed_of
 from snn_delays.training.watcher import Watcher
 
@@ -79,8 +79,7 @@ class Language:
 
     def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
         """Width of the taps and learning rates."""
-        width = width_at(self.recipe.training, self.recipe.model, epoch - 1)
-        set_width(network, width)
+        width = set_width(network, self.recipe.training, self.recipe.model, epoch - 1)
         rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
         return {"sigma": width, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
 
@@ -106,7 +105,8 @@ class Language:
             return next_token_loss(logits, y, config.l2_wrap)
 
         losses: list[Callable[[], tuple[Tensor, Tensor]]] = [loss] * config.accumulate
-        for _ in range(self.steps):
+        for step in range(self.steps):
+            set_width(network, config, self.recipe.model, epoch - 1 + step / self.steps)
             number = optimiser_step(fabric, module, network, optimisation, config, losses, epoch)
             total += number
             watcher.step_done(number)

@@ -29,8 +29,9 @@ class SpikeGPTConfig(Strict):
     @property
     def delays(self) -> str:
         """The delays in short, for tables."""
+        lags = f"-{self.max_delay_steps + 1}" if self.shift == "dense" else ""
         around = "" if self.neuron_delays == "none" else f"+{self.neuron_delays}"
-        return f"{self.shift}{around}"
+        return f"{self.shift}{lags}{around}"
 
     @property
     def shape(self) -> str:

@@ -20,7 +20,7 @@ from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.objective import valid_steps
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of, width_at
+from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of
 from snn_delays.training.task import seed_of
 from snn_delays.training.watcher import Watcher
 
@@ -96,8 +96,7 @@ class Sentences:
 
     def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
         """Width of the taps and learning rates."""
-        width = width_at(self.recipe.training, self.recipe.model, epoch - 1)
-        set_width(network, width)
+        width = set_width(network, self.recipe.training, self.recipe.model, epoch - 1)
         rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
         return {"sigma": width, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
 
@@ -127,7 +126,8 @@ class Sentences:
 
             return loss
 
-        for parts in self._steps(epoch, fabric):
+        for step, parts in enumerate(self._steps(epoch, fabric)):
+            set_width(network, config, self.recipe.model, epoch - 1 + step / self.steps)
             losses = [loss_of(chosen) for chosen in parts]
             numbers.append(optimiser_step(fabric, module, network, optimisation, config, losses, epoch))
             watcher.step_done(numbers[-1])

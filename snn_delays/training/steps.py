@@ -59,21 +59,26 @@ def _rate(config: StepsConfig, total: int, floor: float, step: int) -> float:
     return rate_at(config, step, total, floor)
 
 
-def width_at(config: StepsConfig, model: SpikeGPTConfig, epoch: int) -> float | None:
-    """Width of the taps, in tokens, after so many epochs: it shrinks by the same factor each; None without delays."""
+def width_at(config: StepsConfig, model: SpikeGPTConfig, epoch: float) -> float | None:
+    """Width of the taps, in tokens, after so many epochs and parts of one; None without delays.
+
+    It shrinks by the same factor with every step until it is ``sigma_end_steps``, and stays there.
+    """
     if not model.has_delays or model.taps not in ("gaussian", "triangle"):
         return None
     start = max(model.max_delay_steps / 8, 1.0) if config.sigma_start_steps is None else config.sigma_start_steps
-    narrowing = config.epochs // 2 if config.sigma_epochs is None else config.sigma_epochs
+    narrowing = config.epochs / 2 if config.sigma_epochs is None else config.sigma_epochs
     done = min(epoch / narrowing, 1.0) if narrowing else 1.0
     return start * (config.sigma_end_steps / start) ** done
 
 
-def set_width(network: nn.Module, width: float | None) -> None:
-    """Set the width of the taps of every shift that learns its delays."""
-    for shift in delay_shifts(network).values():
-        if width is not None:
+def set_width(network: nn.Module, config: StepsConfig, model: SpikeGPTConfig, epoch: float) -> float | None:
+    """Set the width of the taps of every shift to what it is after so many epochs; returns it."""
+    width = width_at(config, model, epoch)
+    if width is not None:
+        for shift in delay_shifts(network).values():
             shift.set_sigma(width)
+    return width
 
 
 def share_of(config: StepsConfig, processes: int) -> int:

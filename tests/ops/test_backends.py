@@ -54,7 +54,7 @@ def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, leaky"):
+    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, depthwise, leaky"):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
     with pytest.raises(ConfigError, match="SNN_DELAYS_BACKEND: no operation 'lief'"):
@@ -128,7 +128,7 @@ def own_operation() -> Iterator[Operation]:
 
 def test_every_operation_has_a_reference_that_serves_everything() -> None:
     assert [operation.name for operation in operations()] == [
-        "delay", "delay_conv", "leaky_integrator", "lif", "norm_lif",
+        "delay", "delay_conv", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
     ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"

@@ -13,6 +13,7 @@ from snn_delays.ops.delay.signal import last_steps
 OPERATION = Operation(
     "depthwise",
     (
+        Backend("cupy", "snn_delays.ops.depthwise.cupy"),
         Backend("numba_cpu", "snn_delays.ops.depthwise.numba_cpu", requires=("numba",)),
         Backend("conv", "snn_delays.ops.depthwise.conv"),
         Backend("reference", "snn_delays.ops.depthwise.reference"),

@@ -1,0 +1,251 @@
+"""Commands on spiking language models and classifiers of sentences."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_texts
+from click.testing import Result
+from tiny_texts import language_recipe, sentence_recipe, text_file
+from typer.testing import CliRunner
+
+from snn_delays import cli
+from snn_delays.training.config import to_toml
+
+Ok = Callable[..., Result]
+Bad = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def made_up_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_texts.use_made_up_sentences(monkeypatch)
+
+
+def trained(folder: Path, recipe: str) -> Path:
+    path, run = folder / "recipe.toml", folder / "run"
+    path.write_text(recipe)
+    arguments = ["train", str(path), "--out", str(run), "--accelerator", "cpu"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "epoch   3" in result.stdout
+    assert f"next: snn-delays evaluate {run}" in result.stdout.replace("\n", "")
+    (folder / "said.txt").write_text(result.stdout)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run on characters."""
+    folder = tmp_path_factory.mktemp("language")
+    return trained(folder, to_toml(language_recipe(text_file(folder), data={"vocabulary": "characters"})))
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_texts.use_made_up_sentences(patch)
+        return trained(tmp_path_factory.mktemp("sentences"), to_toml(sentence_recipe()))
+
+
+def test_train_tells_how_it_goes(run: Path, sentences: Path) -> None:
+    said = (run.parent / "said.txt").read_text()
+    assert re.search(r"epoch   1  loss \d\.\d{3}  valid \d\.\d{3} bits per byte  firing \d+\.\d%  sigma 1\.00", said)
+    said = (sentences.parent / "said.txt").read_text()
+    assert re.search(r"epoch   1  loss \d\.\d{3}  train +\d+\.\d%  valid +\d+\.\d%  firing \d+\.\d%", said)
+
+
+def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) -> None:
+    recipe = run.parent / "recipe.toml"
+    assert "holds a run already; continue it with --resume" in refused("train", recipe, "--out", run)
+    before = (run / "metrics.csv").read_text()
+    snn("train", recipe, "--out", run, "--resume")  # nothing is left to do
+    assert (run / "metrics.csv").read_text() == before
+    message = refused("train", recipe, "--out", run, "--resume", "--set", "model.shift=token")
+    assert "was started with model.shift = 'learned', the recipe now says 'token'" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.warmup=3", "unknown key 'training.warmup', did you mean 'warmup_steps'?"),
+        ("task=poetry", "task must be 'language' or 'sentences'"),
+        ("training.warmup_steps=9", "training.warmup_steps (9) must be below all steps (9)"),
+        ("training.batch_size=5", "batch_size (5) must be a multiple of accumulate (2)"),
+        ("training.final_lr=1.0", "final_lr (1) must not exceed lr (0.06)"),
+        ("training.context=400", "tokens, too few for a context of 400, which needs 401"),
+        ("data.corpus=gone.txt", "gone.txt"),
+    ],
+)
+def test_train_refuses_in_a_line(change: str, message: str, refused: Bad, run: Path, tmp_path: Path) -> None:
+    assert message in refused("train", run.parent / "recipe.toml", "--out", tmp_path / "new", "--set", change)
+
+
+def test_evaluate_prints_writes_and_appends(snn: Ok, run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "sub" / "results.csv"
+    shown = snn("evaluate", run, "--append", "--table", table).stdout
+    snn("evaluate", run, "--append", "--table", table)
+    result = json.loads((run / "evaluation.json").read_text())
+    assert f"{result['test_bits_per_byte']:.4f} (valid {result['valid_bits_per_byte']:.4f})" in shown
+    assert f"{result['test_bits_per_byte_carried']:.4f}" in shown
+    assert f"{result['test_perplexity']:.3f}" in shown
+    assert f"{result['test_samples']:,} tokens, every one but the first; characters (15)" in shown
+    assert "windows of 16 tokens from rest" in shown
+    assert f"2x16 after, shift learned, {result['parameters']:,} parameters" in shown
+    for name, rate in result["firing_rates"].items():
+        assert re.search(rf"{re.escape(name)} +│ {rate:.1%}", shown), name
+    with table.open() as f:
+        rows = list(csv.DictReader(f))
+    assert rows[0] == rows[1]
+    assert (rows[0]["run"], rows[0]["test_accuracy"]) == ("tiny-text", "")
+    assert rows[0]["test_bits_per_byte"] == f"{result['test_bits_per_byte']:.4f}"
+    shown = snn("results", table).stdout
+    assert shown.splitlines()[0].startswith("| network | delays | trainable | seeds | test, bits per byte |")
+    assert f"| 2x16 after | learned | {result['parameters']:,} | 1 | {result['test_bits_per_byte']:.3f} |" in shown
+
+
+@pytest.mark.parametrize("spiking", ["after", "before", "none"])
+def test_what_it_would_cost_is_never_said_without_what_it_costs(
+    spiking: str, snn: Ok, run: Path, tmp_path: Path
+) -> None:
+    folder = run
+    if spiking != "after":
+        changes = [f"model.spiking={spiking}", "model.shift=token", "training.epochs=1"]
+        folder = tmp_path / "run"
+        arguments = [part for change in changes for part in ("--set", change)]
+        snn("train", run.parent / "recipe.toml", "--out", folder, *arguments)
+    shown = snn("evaluate", folder).stdout
+    done = json.loads((folder / "evaluation.json").read_text())["operations_per_token"]
+    lines = shown.splitlines()
+    (built,) = (i for i, line in enumerate(lines) if "as built, a token" in line)
+    (wished,) = (i for i, line in enumerate(lines) if "if it were spike-driven" in line)
+    assert wished == built + 1
+    assert sum("accumulates" in line for line in lines) == (1 if spiking == "before" else 2)
+    assert f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates" in lines[built]
+    if spiking == "before":
+        assert "the same: it is" in lines[wished]
+    else:
+        assert f"{done['macs_if_spike_driven']:,.0f} MACs" in lines[wished]
+        assert f"{done['accumulates_if_spike_driven']:,.0f} accumulates: not what this network does" in lines[wished]
+    assert f"{done['spike_fed_share']:.1%} of {done['macs_dense']:,.0f} dense MACs" in shown
+    assert ("ones in the embedding" in shown) == (spiking != "none")
+
+
+def test_evaluate_sentences(snn: Ok, sentences: Path, tmp_path: Path) -> None:
+    table = tmp_path / "results.csv"
+    shown = snn("evaluate", sentences, "--append", "--table", table).stdout
+    result = json.loads((sentences / "evaluation.json").read_text())
+    assert f"{result['test_accuracy']:.1%} of 22 (valid {result['valid_accuracy']:.1%})" in shown
+    assert "made up" in shown  # how they were split
+    assert "words (9)" in shown
+    assert "block1.channel" in shown
+    line = snn("results", table).stdout.splitlines()[2]
+    assert line.startswith(
+        f"| learned | 2x16 after | {result['parameters']:,} | 3 | 1 | {result['test_accuracy']:.1%} |"
+    )
+
+
+def test_a_table_of_both_kinds_is_two_tables(snn: Ok, run: Path, sentences: Path, tmp_path: Path) -> None:
+    table = tmp_path / "results.csv"
+    for folder in (run, sentences):
+        snn("evaluate", folder, "--append", "--table", table)
+    first, second = snn("results", table).stdout.split("\n\n")
+    assert "made-up sentences" in first
+    assert "file words.txt" not in first
+    assert "file words.txt" in second
+
+
+def test_generate_writes_the_prompt_and_goes_on(snn: Ok, run: Path) -> None:
+    def text(*arguments: object) -> str:
+        return snn("generate", run, "--prompt", "der kürbis ", "--tokens", 20, *arguments).stdout
+
+    first = text("--seed", 1)
+    assert first.startswith("der kürbis ")
+    assert len(first) == len("der kürbis ") + 20 + 1  # and a line's end
+    assert set(first) <= set("der kürbis läuft, \nu")
+    assert text("--seed", 1) == first
+    assert text("--seed", 2) != first
+    assert text("--temperature", 0, "--seed", 1) == text("--temperature", 0, "--seed", 2)
+
+
+def test_generate_needs_no_text(snn: Ok, run: Path, tmp_path: Path) -> None:
+    path = text_file(tmp_path)
+    folder = tmp_path / "run"
+    snn(
+        "train",
+        run.parent / "recipe.toml",
+        "--out",
+        folder,
+        "--set",
+        f"data.corpus={path}",
+        "--set",
+        "data.vocabulary=bytes",
+    )
+    path.unlink()
+    assert snn("generate", folder, "--prompt", "Ω ", "--tokens", 5).stdout.startswith("Ω ")
+    assert "there is no file" in CliRunner().invoke(cli.app, ["evaluate", str(folder)]).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", ""], "the prompt is empty, and the network goes on from a text"),
+        (["--prompt", "der Ω"], "character 'Ω' (U+03A9) at position 4 is not among the 15 characters"),
+        (["--prompt", "der", "--temperature", "-1"], "temperature must be a finite number >= 0"),
+        (["--prompt", "der", "--top-p", "2"], "top_p must be above 0 and at most 1"),
+        (["--prompt", "der", "--device", "abacus"], "cannot run on device 'abacus'"),
+    ],
+)
+def test_generate_refuses_in_a_line(options: list[str], message: str, run: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["generate", str(run), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_generate_asks_for_a_language_model(
+    refused: Bad, sentences: Path, tmp_path: Path, recipe: Path, snn: Ok
+) -> None:
+    assert "of task 'sentences', which this does not apply to" in refused("generate", sentences, "--prompt", "so")
+    snn("train", recipe, "--out", tmp_path / "events")
+    message = refused("generate", tmp_path / "events", "--prompt", "so")
+    assert "of task 'classification', which this does not apply to" in message
+    assert "is no run folder" in refused("generate", tmp_path, "--prompt", "so")
+
+
+def test_plot_draws_what_there_is(snn: Ok, refused: Bad, run: Path, sentences: Path) -> None:
+    for folder, names in (
+        (run, ["tokens", "rates", "shift_delays", "positions", "curves"]),
+        (sentences, ["curves", "rates"]),
+    ):
+        snn("evaluate", folder)
+        shown = snn("plot", folder).stdout.replace("\n", "")
+        for name in names:
+            assert str(folder / "figures" / f"{name}.png") in shown
+    assert "choose from tokens, rates" in refused("plot", run, "--what", "confusion")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["export"], ["export", "--to", "c99"], ["stream"], ["compare"], ["sweep"], ["targets"]],
+)
+def test_commands_of_event_networks_refuse_in_a_line(
+    command: list[str], refused: Bad, run: Path, tmp_path: Path
+) -> None:
+    before = sorted(run.rglob("*"))
+    options = ["--table", tmp_path / "table.csv"] if command == ["sweep"] else []
+    message = refused(command[0], run, *command[1:], *options)
+    assert "holds a run of task 'language', which this does not apply to" in message
+    assert sorted(run.rglob("*")) == before
+
+
+def test_evaluate_on_other_events_is_refused(refused: Bad, run: Path) -> None:
+    assert "--on takes the test samples of another event data set" in refused("evaluate", run, "--on", "shd")
+
+
+def test_help_names_the_command(snn: Ok) -> None:
+    assert "generate" in snn("--help").stdout
+    assert "--top-p" in snn("generate", "--help").stdout

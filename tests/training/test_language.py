@@ -1,0 +1,427 @@
+"""Language models train: they learn, repeatably, on training text alone, and survive being killed."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_texts
+import torch
+from tiny_runs import Stopper, numbers, same
+from tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
+
+from snn_delays.data.text import RandomCrops
+from snn_delays.errors import CheckpointError, DataError, TrainingError
+from snn_delays.models.spikegpt import delay_shifts
+from snn_delays.nn import DelayShift
+from snn_delays.training import checkpoint, language, loop
+from snn_delays.training.config import to_toml
+from snn_delays.training.evaluate import read_evaluation
+from snn_delays.training.language_evaluation import evaluate_language, trained_language_network
+from snn_delays.training.language_measure import measure_text
+from snn_delays.training.results import append_result, markdown, read_results
+from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.task import seed_of
+
+LEARNING = {"epochs": 2, "steps_per_epoch": 15, "batch_size": 8, "accumulate": 1}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return text_file(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe, trained to the end without interruption."""
+    return fitted(tmp_path_factory.mktemp("finished") / "run", language_recipe(corpus))
+
+
+class Seen(Exception):
+    """Carries what was seen."""
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def bits_beside_unigram(folder: Path, content: str) -> tuple[float, float]:
+    """Bits per byte that a network trained on a text reaches on its validation part, and the entropy of its bytes."""
+    path = text_file(folder, content)
+    recipe = language_recipe(path, model={"shift": "token", "dropout": 0.0}, training=LEARNING)
+    run = fitted(folder / "run", recipe)
+    history = run.progress()["history"]
+    assert history[1]["train_loss"] < history[0]["train_loss"]
+    assert all(0.01 < row["firing_rate"] < 0.9 for row in history)
+    valid = language.corpus_of(recipe).valid
+    shares = [count / len(valid) for count in Counter(valid.tolist()).values()]
+    return history[-1]["valid_bits_per_byte"], -sum(share * math.log2(share) for share in shares)
+
+
+def test_training_learns_what_bytes_follow_each_other(tmp_path: Path) -> None:
+    reached, unigram = bits_beside_unigram(tmp_path, tiny_texts.text(count=300))
+    assert reached < unigram - 1.5
+
+
+def test_canary_bytes_in_any_order_cannot_be_learned(tmp_path: Path) -> None:
+    letters = tiny_texts.text(tuple("derkubislft, "), 1700)
+    reached, unigram = bits_beside_unigram(tmp_path, letters)
+    assert reached > unigram - 0.1
+
+
+def test_same_seed_same_numbers_and_another_seed_others(finished: Run, corpus: Path, tmp_path: Path) -> None:
+    torch.manual_seed(77)  # what the generator did before does not matter
+    again = fitted(tmp_path / "again", finished.recipe)
+    assert_ended_alike(again, finished)
+    other = fitted(tmp_path / "other", language_recipe(corpus, seed=4, training={"epochs": 1, "warmup_steps": 0}))
+    assert numbers(other)[0]["train_loss"] != numbers(finished)[0]["train_loss"]
+    assert not same(tensors(other, 0), tensors(finished, 0))
+
+
+def test_every_epoch_and_every_process_draws_crops_of_its_own(finished: Run) -> None:
+    def crops(rank: int, epoch: int) -> torch.Tensor:
+        class OneOfTwo:
+            global_rank, world_size = rank, 2
+
+            def no_backward_sync(self, *_: Any, **__: Any) -> Any:
+                return nullcontext()
+
+            def to_device(self, x: torch.Tensor) -> None:
+                raise Seen(x)
+
+        fabric: Any = OneOfTwo()
+        task = language.Language(finished, fabric)
+        network = task.network()
+        with pytest.raises(Seen) as caught:
+            task.train_epoch(fabric, network, network, task.optimisation(network), epoch, loop.Silent())
+        return caught.value.args[0]
+
+    drawn = [crops(0, 1), crops(1, 1), crops(0, 2)]
+    assert {x.shape for x in drawn} == {(16, 1)}  # 4 sequences: 2 processes, 2 parts each
+    assert torch.equal(crops(0, 1), drawn[0])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+# Counted from the start: an epoch's checkpoint takes 4 syncs and one rename, that of the untrained network too.
+MOMENTS = {
+    "language:step:3:1": [0, 2],  # amid the last
+    "language:rename:3": [0, 1],  # before epoch 2 has its name
+    "language:sync:6": [0],  # its files half-written
+    "language:metrics:3": [0, 3],  # all trained, the record not written
+    "sentences:step:2:1": [0, 1],
+    "sentences:sync:10": [0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def finished_sentences(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe on sentences, trained to the end without interruption."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_texts.use_made_up_sentences(patch)
+        return fitted(tmp_path_factory.mktemp("sentences") / "run", tiny_texts.sentence_recipe())
+
+
+@pytest.fixture(scope="module")
+def killed(finished: Run, finished_sentences: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, each killed at a moment."""
+    folder = tmp_path_factory.mktemp("killed")
+    for moment in MOMENTS:
+        create_run(folder / moment, (finished if moment.startswith("language") else finished_sentences).recipe)
+    done = subprocess.run(
+        [sys.executable, tiny_texts.__file__, folder, *MOMENTS], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.splitlines() == [f"{moment} {signal.SIGKILL:d}" for moment in MOMENTS], done.stderr[-500:]
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(
+    moment: str, killed: Path, finished: Run, finished_sentences: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_texts.use_made_up_sentences(monkeypatch)
+    run = open_run(killed / moment, tiny_texts.LanguageRecipe, tiny_texts.SentenceRecipe)
+    saved = checkpoint.epochs_saved(run.checkpoints)
+    assert set(MOMENTS[moment]) <= set(saved)
+    assert saved[-1:] == MOMENTS[moment][-1:]
+    loop.fit(run, accelerator="cpu")
+    assert_ended_alike(run, finished if moment.startswith("language") else finished_sentences)
+
+
+@pytest.mark.parametrize("forgotten", ["nothing", "optimisers", "network"])
+def test_canary_a_resumed_run_that_forgot_is_seen(
+    forgotten: str, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(tmp_path / "run", finished.recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
+    loaders = {"nothing": [], "optimisers": ["load_optimisation"], "network": ["load_network"]}
+    for name in loaders[forgotten]:
+        monkeypatch.setattr(checkpoint, name, lambda *_: None)
+    loop.fit(run, accelerator="cpu")
+    if forgotten == "nothing":
+        assert_ended_alike(run, finished)
+    else:
+        with pytest.raises(AssertionError):
+            assert_ended_alike(run, finished)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Run, tmp_path: Path) -> None:
+    training = {**finished.recipe.training.model_dump(), "epochs": 2, "precision": precision}
+    recipe = language_recipe(Path(finished.recipe.data.corpus), training=training)
+    whole, cut = fitted(tmp_path / "whole", recipe), create_run(tmp_path / "cut", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(cut, accelerator="cpu", watcher=Stopper(("step", 2, 1), interrupt))
+    loop.fit(cut, accelerator="cpu")
+    assert_ended_alike(cut, whole)
+    kinds = {t.dtype for t in tensors(whole).values() if t.is_floating_point()}
+    assert kinds == {torch.float64 if precision == "64-true" else torch.float32}
+    ours, theirs = (r.progress()["history"][0]["valid_loss"] for r in (whole, finished))
+    assert ours != theirs
+    assert ours == pytest.approx(theirs, abs=0.2)
+    assert evaluate_language(whole)["test_bits_per_byte"] == pytest.approx(
+        evaluate_language(cut)["test_bits_per_byte"], abs=0
+    )
+
+
+@pytest.mark.parametrize("shift", ["learned", "fixed", "token", "dense"])
+def test_delays_move_only_when_learned(shift: str, corpus: Path, tmp_path: Path) -> None:
+    run = fitted(tmp_path / "run", language_recipe(corpus, model={"shift": shift}))
+    before, after = tensors(run, 0), tensors(run)
+    delays = [name for name in after if name.endswith(".delay")]
+    assert len(delays) == (4 if shift in ("learned", "fixed") else 0)  # two blocks of two shifts
+    for name in delays:
+        if shift == "learned":
+            assert float((after[name] - before[name]).abs().median()) > 0.01
+            assert 0 <= float(after[name].min()) <= float(after[name].max()) <= 6
+        else:
+            assert torch.equal(after[name], before[name])
+            assert torch.equal(after[name], after[name].round())
+            assert float(after[name].max()) > 1
+    for name in after:
+        if name.endswith((".mix", ".weight", ".lags", ".time_decay")) and "embedding" not in name:
+            assert not torch.equal(after[name], before[name]), name
+    assert (run.progress()["history"][0]["lr_delay"] is None) == (shift != "learned")
+
+
+def test_delays_are_clamped_after_every_step(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, outside, clamp = [], [], DelayShift.clamp_delays_
+
+    def watched(shift: DelayShift) -> None:
+        assert shift.delay is not None
+        outside.append(bool((shift.delay < 0).any() or (shift.delay > 6).any()))
+        clamp(shift)
+        assert bool(((shift.delay >= 0) & (shift.delay <= 6)).all())
+        calls.append(shift)
+
+    monkeypatch.setattr(DelayShift, "clamp_delays_", watched)
+    fitted(tmp_path / "run", language_recipe(corpus, training={"epochs": 1, "lr_delay": 2.0}))
+    assert len(calls) == 4 * 3  # shifts, steps
+    assert any(outside), "no delay left the window, so that this test would pass without clamping"
+
+
+def test_the_run_folder(finished: Run) -> None:
+    progress = finished.progress()
+    history = progress["history"]
+    with (finished.folder / "metrics.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert [{k: None if v is None else str(v) for k, v in row.items()} for row in history] == rows
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert [row["sigma"] for row in history] == pytest.approx([1.0, 0.4 ** (2 / 3), 0.4])  # as each begins
+    best = min(history, key=lambda row: row["valid_loss"])["epoch"]
+    assert progress["best_epoch"] == finished.best_epoch() == best
+    assert checkpoint.epochs_saved(finished.checkpoints) == sorted({0, best, 3})
+    assert progress["source"] == "file words.txt"
+    assert progress["vocabulary"] == {"kind": "bytes"}
+    assert open_run(finished.folder, tiny_texts.LanguageRecipe).recipe == finished.recipe
+    assert not [path for path in finished.folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_validation_is_with_whole_delays_on_the_validation_text(finished: Run) -> None:
+    corpus, row = language.corpus_of(finished.recipe), finished.progress()["history"][-1]
+    whole, _ = trained_language_network(finished, 3)
+    real, _ = trained_language_network(finished, 3, whole=False)
+    for name, shift in delay_shifts(whole).items():
+        assert shift.delay is not None
+        assert torch.equal(shift.delay, shift.delay.round())
+        assert not torch.equal(shift.delay, delay_shifts(real)[name].delay)
+
+    def loss(network: Any, part: str) -> float:
+        return measure_text(network, getattr(corpus, part), corpus.bytes_of[part], 16).loss
+
+    assert loss(whole, "valid") == row["valid_loss"]
+    assert loss(real, "valid") != row["valid_loss"]
+    assert loss(whole, "test") != row["valid_loss"]
+
+
+def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
+    result = evaluate_language(finished)
+    assert json.loads(finished.evaluation.read_text()) == result == read_evaluation(finished)
+    corpus, (network, _) = language.corpus_of(finished.recipe), trained_language_network(finished)
+    real, _ = trained_language_network(finished, whole=False)
+    windows, carried, of_real = (
+        measure_text(made, corpus.test, corpus.bytes_of["test"], 16, protocol=protocol)
+        for made, protocol in ((network, "windows"), (network, "carried"), (real, "windows"))
+    )
+    history, best = finished.progress()["history"], finished.best_epoch()
+    expected = {
+        "run": "tiny-text", "data": "file words.txt", "delays": "learned", "hidden": "2x16 after", "seed": 3,
+        "epochs": 3, "epochs_asked": 3, "best_epoch": best, "init": "published", "vocabulary": "bytes (256)",
+        "valid_bits_per_byte": history[best - 1]["valid_bits_per_byte"], "test_samples": len(corpus.test) - 1,
+        "test_loss": windows.loss, "test_perplexity": windows.perplexity,
+        "test_bits_per_byte": windows.bits_per_byte, "test_bits_per_byte_carried": carried.bits_per_byte,
+        "test_bits_per_byte_real_delays": of_real.bits_per_byte, "firing_rates": windows.rates,
+        "operations_per_token": windows.operations,
+    }  # fmt: skip
+    assert {key: result[key] for key in expected} == expected
+    assert len({result[key] for key in result if key.startswith("test_bits")}) == 3
+    assert result["training_minutes"] == pytest.approx(sum(row["seconds"] for row in history) / 60)
+    assert result["parameters"] == sum(p.numel() for p in real.parameters())
+    assert result["protocol"].startswith("windows of 16 tokens from rest; carried: ")
+    assert len(result["bits_by_position"]) == 16
+    assert result["bits_by_position"][0] == pytest.approx(windows.by_position[0] / math.log(2), abs=1e-4)
+    assert result["firing_rate"] == pytest.approx(sum(list(windows.rates.values())[1:]) / 4)
+    assert 0 < result["embedding_ones"] < 1
+    row = {**result, "bits_by_position": None}
+    append_result(tmp_path / "results.csv", row)
+    append_result(tmp_path / "results.csv", {**row, "seed": 4, "test_bits_per_byte": 2.0, "firing_rate": None})
+    (first, second), text = read_results(tmp_path / "results.csv"), markdown(read_results(tmp_path / "results.csv"))
+    assert first["test_bits_per_byte"] == f"{windows.bits_per_byte:.4f}"
+    assert (first["test_accuracy"], second["firing_rate"]) == ("", "")
+    mean = (float(first["test_bits_per_byte"]) + 2) / 2
+    assert text.count("\n") == 3  # the two seeds share a line
+    assert "| network | delays |" in text
+    assert f"| 2x16 after | learned | {result['parameters']:,} | 2 | {mean:.3f} ± " in text
+    assert text.splitlines()[2].endswith(" | - | file words.txt |")
+
+
+@pytest.mark.parametrize("spiking", ["none", "before"])
+def test_other_places_of_neurons_train_and_are_evaluated(spiking: str, corpus: Path, tmp_path: Path) -> None:
+    model = {"spiking": spiking, "shift": "token"}
+    training = {"epochs": 1, "steps_per_epoch": 4, "batch_size": 4}
+    run = fitted(tmp_path / "run", language_recipe(corpus, model=model, training=training))
+    row, result = run.progress()["history"][0], evaluate_language(run)
+    assert (row["firing_rate"] is None) == (row["embedding_ones"] is None) == (spiking == "none")
+    assert (result["firing_rate"] is None) == (result["embedding_ones"] is None) == (spiking == "none")
+    assert len(result["firing_rates"]) == (0 if spiking == "none" else 1 + 14)
+    assert result["test_bits_per_byte_real_delays"] == result["test_bits_per_byte"]
+    share = result["operations_per_token"]["spike_fed_share"]
+    assert share == (0 if spiking == "none" else pytest.approx(2 * 13 * 256 / (2 * 13 * 256 + 256 * 16)))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
+    training = {"epochs": 2, "steps_per_epoch": 1, "warmup_steps": 0, "clip": 0.05, "precision": "64-true"}
+    recipe = language_recipe(corpus, model={"dropout": 0.0}, training=training)
+    path, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text(to_toml(recipe))
+    arguments = ["cli", "train", path, "--out", folder, "--accelerator", "cpu", "--devices", "2"]
+    environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, tiny_texts.__file__, *arguments], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained: ") == 1  # one of them reports
+    run = open_run(folder, tiny_texts.LanguageRecipe)
+    history = run.progress()["history"]
+    assert [row["epoch"] for row in history] == [1, 2]
+    for epoch in (1, 2):
+        first, second = (
+            torch.load(tmp_path / f"process-{rank}-epoch-{epoch}.pt", weights_only=True) for rank in (0, 1)
+        )
+        assert first.keys() == second.keys()
+        for name in first:
+            assert torch.equal(first[name][0], second[name][0]), name
+            assert torch.equal(first[name][1], second[name][1]), name
+    held = torch.load(tmp_path / "process-0-epoch-1.pt", weights_only=True)
+    network, losses = language.language_network(recipe, 256), []
+    checkpoint.load_network(run.checkpoints, 0, network)
+    crops = RandomCrops(language.corpus_of(recipe).train, 16)
+    for rank in (0, 1):  # 4 sequences: two processes of two parts
+        generator = torch.Generator().manual_seed(seed_of(3, 1, rank))
+        for _ in range(2):
+            x, y = crops.batch(1, generator)
+            losses.append(language.next_token_loss(network(x)[0], y, 1e-4))
+    sum(value / 4 for value, _ in losses).backward()  # type: ignore[union-attr]
+    torch.nn.utils.clip_grad_norm_([p for name, p in network.named_parameters() if not name.endswith(".delay")], 0.05)
+    for name, p in network.named_parameters():
+        torch.testing.assert_close(p.grad, held[name][1], rtol=1e-4, atol=1e-7, msg=name)
+    assert history[0]["train_loss"] == pytest.approx(sum(float(mean) for _, mean in losses) / 4, rel=1e-6)
+    one = fitted(tmp_path / "one", recipe)  # canary: a single process draws other crops
+    assert numbers(one)[0]["train_loss"] != history[0]["train_loss"]
+
+
+def test_training_opens_no_test_text(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = language.corpus_of(finished.recipe)
+    monkeypatch.setattr(language, "load_corpus", lambda *_, **__: tiny_texts.Sealed(corpus))
+    run = fitted(tmp_path / "run", finished.recipe)
+    assert_ended_alike(run, finished)
+    with pytest.raises(AssertionError, match="opened the test data"):  # canary: it would have been seen
+        evaluate_language(run)
+
+
+def test_a_text_that_changed_is_refused(tmp_path: Path) -> None:
+    path = text_file(tmp_path)
+    run = fitted(tmp_path / "run", language_recipe(path, training={"epochs": 1}))
+    text_file(tmp_path, tiny_texts.text(seed=1))
+    with pytest.raises(DataError, match=r"was trained on file words.txt \(sha256 .*put the first back"):
+        loop.fit(run, accelerator="cpu")
+    with pytest.raises(DataError, match=r"was trained on file words.txt \(sha256 .*put the first back"):
+        evaluate_language(run)
+    assert not run.evaluation.exists()
+
+
+def test_a_text_that_is_gone_is_named(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", language_recipe(tmp_path / "nowhere.txt"))
+    with pytest.raises(DataError, match=r"there is no file .*nowhere\.txt"):
+        loop.fit(run, accelerator="cpu")
+    assert checkpoint.latest_epoch(run.checkpoints) is None
+
+
+def test_a_loss_that_is_no_number_names_the_parameter(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = language.language_network
+
+    def broken(*args: Any) -> Any:
+        network = real(*args)
+        with torch.no_grad():
+            network.get_parameter("blocks.1.time.mixing.key.weight")[2, 3] = math.nan
+        return network
+
+    monkeypatch.setattr(language, "language_network", broken)
+    run = create_run(tmp_path / "run", finished.recipe)
+    message = r"in epoch 1: blocks\.1\.time\.mixing\.key\.weight holds values that are not finite; lower"
+    with pytest.raises(TrainingError, match=message):
+        loop.fit(run, accelerator="cpu")
+    assert checkpoint.epochs_saved(run.checkpoints) == [0]
+
+
+def test_an_epoch_on_a_full_disk_leaves_the_one_before(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real, calls = create_run(tmp_path / "run", finished.recipe), checkpoint.sync, []
+
+    def full(path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 10:  # two checkpoints take 4 each
+            raise OSError(28, "No space left on device")
+        real(path)
+
+    monkeypatch.setattr(checkpoint, "sync", full)
+    with pytest.raises(CheckpointError, match=r"epoch-0002: No space left on device; the checkpoint of epoch 1 is int"):
+        loop.fit(run, accelerator="cpu")
+    monkeypatch.undo()
+    assert checkpoint.epochs_saved(run.checkpoints) == [0, 1]
+    loop.fit(run, accelerator="cpu")
+    assert_ended_alike(run, finished)

@@ -1,0 +1,182 @@
+"""How well a text is predicted: against computations by hand, every token once, and nothing disturbed by measuring."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_texts import language_recipe, text_file
+from torch import Tensor
+
+from snn_delays.errors import ConfigError, DataError
+from snn_delays.models import SpikeGPT
+from snn_delays.training import language_measure
+from snn_delays.training.language import corpus_of, language_network
+from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
+
+
+@pytest.fixture(scope="module")
+def network() -> SpikeGPT:
+    """A network that fires, of 11 tokens, and whose state matters."""
+    torch.manual_seed(2)
+    made = SpikeGPT(11, 12, 2, shift={"kind": "learned", "max_delay_steps": 5}, init="torch", dropout=0.2)
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            if name.endswith((".output.weight", ".value.weight")):
+                p.copy_(torch.randn_like(p))
+        made.head.weight.mul_(4)
+    return made.eval()
+
+
+def tokens(count: int, size: int = 11) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, size, count).astype(np.int32)
+
+
+def nats_of(network: SpikeGPT, text: np.ndarray) -> Tensor:
+    """What each token of a text but its first costs, read at once from rest."""
+    x = torch.from_numpy(text).long()
+    with torch.inference_mode():
+        chances = torch.log_softmax(network(x[:-1, None])[0][:, 0].double(), -1)
+    return -chances.gather(1, x[1:, None])[:, 0]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("vocabulary", "size"), [("bytes", 256), ("characters", 15)])
+def test_a_network_that_knows_nothing_needs_log2_of_the_vocabulary(
+    protocol: str, vocabulary: str, size: int, tmp_path: Path
+) -> None:
+    recipe = language_recipe(text_file(tmp_path), data={"vocabulary": vocabulary})
+    corpus = corpus_of(recipe)
+    assert corpus.vocabulary.size == size
+    blank = language_network(recipe, size)
+    torch.nn.init.zeros_(blank.head.weight)
+    found = measure_text(blank, corpus.test, corpus.bytes_of["test"], 16, protocol=protocol)
+    assert found.loss == pytest.approx(math.log(size), rel=1e-6)
+    assert found.perplexity == pytest.approx(size, rel=1e-5)
+    assert found.tokens == len(corpus.test) - 1
+    if vocabulary == "bytes":
+        assert found.bits_per_byte == pytest.approx(8, rel=1e-6)
+        return
+    # "ü" and "ä" are two bytes and one token
+    text = corpus.vocabulary.decode(corpus.test)
+    assert corpus.bytes_of["test"] == len(text.encode()) > len(text) == len(corpus.test)
+    share = len(text.encode()) / len(text)
+    assert found.bits_per_byte == pytest.approx(math.log2(size) / share, rel=1e-6)
+
+
+def test_windows_by_hand(network: SpikeGPT) -> None:
+    text = tokens(60)  # 59 predictions: seven windows of 8 and one of 3
+    found = measure_text(network, text, 77, 8)
+    losses = [nats_of(network, text[begin : begin + 9]) for begin in range(0, 59, 8)]
+    every = torch.cat(losses)
+    assert len(every) == found.tokens == 59
+    assert found.nats == pytest.approx(float(every.sum()), rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(float(every.sum()) / math.log(2) / (77 * 59 / 60), rel=1e-5)
+    by_position = [np.mean([float(loss[i]) for loss in losses if len(loss) > i]) for i in range(8)]
+    np.testing.assert_allclose(found.by_position, by_position, rtol=1e-4)
+    assert found.by_position.max() > 1.05 * found.by_position.min()
+
+
+def test_carried_by_hand(network: SpikeGPT) -> None:
+    text = tokens(59)
+    found = measure_text(network, text, 59, 8, protocol="carried")
+    bounds = [i * 58 // 16 for i in range(17)]  # 16 streams
+    losses = torch.cat([nats_of(network, text[a : b + 1]) for a, b in zip(bounds, bounds[1:])])
+    assert len(losses) == found.tokens == 58
+    assert found.nats == pytest.approx(float(losses.sum()), rel=1e-5)
+
+
+def test_one_stream_reads_the_whole_text(network: SpikeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_measure, "STREAMS", 1)
+    monkeypatch.setattr(language_measure, "AT_ONCE", 7)  # in nine chunks
+    text = tokens(60)
+    carried = measure_text(network, text, 60, 8, protocol="carried")
+    assert carried.nats == pytest.approx(float(nats_of(network, text).sum()), rel=1e-5)
+    forgotten = sum(float(nats_of(network, text[a : a + 8]).sum()) for a in range(0, 59, 7))
+    assert abs(carried.nats - forgotten) > 0.1  # canary: a state that is not carried on is seen
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_how_much_is_computed_at_once_changes_nothing(
+    protocol: str, network: SpikeGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tokens(101)
+    whole = measure_text(network, text, 101, 8, protocol=protocol)
+    monkeypatch.setattr(language_measure, "AT_ONCE", 32)
+    parts = measure_text(network, text, 101, 8, protocol=protocol)
+    assert parts.tokens == whole.tokens == 100
+    assert parts.nats == pytest.approx(whole.nats, rel=1e-6)
+    assert parts.rates == pytest.approx(whole.rates, rel=1e-6)
+    if protocol == "windows":
+        np.testing.assert_allclose(parts.by_position, whole.by_position, rtol=1e-5)
+
+
+class Marked(torch.nn.Module):
+    """Predicts token ``t + 1`` after token ``t``, surely, but where told not to."""
+
+    def __init__(self, size: int, wrong: int) -> None:
+        super().__init__()
+        self.size, self.wrong = size, wrong
+
+    def forward(self, x: Tensor, state: Any = None, valid: Any = None) -> tuple[Tensor, Any]:
+        sure = torch.nn.functional.one_hot((x + 1) % self.size, self.size).float() * 100
+        return torch.where((x + 1 == self.wrong)[..., None], torch.zeros_like(sure), sure), ()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("length", [17, 24, 50, 64, 65])
+def test_every_token_but_the_first_is_predicted_exactly_once(
+    protocol: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_measure, "operations", lambda _: {})
+    text = np.arange(length, dtype=np.int32)
+    for wrong in (0, 1, 7, 8, 9, length // 2, length - 1):
+        found: TextMeasurement = measure_text(Marked(length, wrong), text, length, 8, protocol=protocol)  # type: ignore[arg-type]
+        assert found.tokens == length - 1
+        times = found.nats / math.log(length)
+        assert times == pytest.approx(0 if wrong == 0 else 1, abs=1e-4), wrong
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_texts_shorter_than_a_window_or_than_streams(protocol: str, count: int, network: SpikeGPT) -> None:
+    text = tokens(count)
+    found = measure_text(network, text, count, 8, protocol=protocol)
+    assert found.tokens == count - 1
+    if protocol == "windows":
+        assert found.nats == pytest.approx(float(nats_of(network, text).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_text_of_one_token(protocol: str, network: SpikeGPT) -> None:
+    with pytest.raises((DataError, ConfigError)):
+        measure_text(network, tokens(1), 1, 8, protocol=protocol)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_leaves_training_as_it_was(training: bool, network: SpikeGPT) -> None:
+    made, text = copy.deepcopy(network).train(training), tokens(60)
+    made(torch.from_numpy(text).long()[:, None])[0].sum().backward()
+    before = {name: (p.detach().clone(), p.grad.clone()) for name, p in made.named_parameters()}
+    buffers, chance = copy.deepcopy(dict(made.named_buffers())), torch.get_rng_state()
+    for protocol in PROTOCOLS:
+        first = measure_text(made, text, 60, 8, protocol=protocol)
+        assert first.nats == measure_text(made, text, 60, 8, protocol=protocol).nats  # no dropout
+        assert first.nats == measure_text(network, text, 60, 8, protocol=protocol).nats
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert {module.training for module in made.modules()} == {training}
+    for name, p in made.named_parameters():
+        assert torch.equal(p, before[name][0])
+        assert torch.equal(p.grad, before[name][1])
+        assert p.requires_grad
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in made.named_buffers())
+    assert not any(m._forward_hooks for m in made.modules())
+
+
+def test_canary_dropout_would_be_seen(network: SpikeGPT) -> None:
+    made, text = copy.deepcopy(network).train(), torch.from_numpy(tokens(60)).long()[:, None]
+    with torch.inference_mode():
+        assert not torch.equal(made(text)[0], made(text)[0])
