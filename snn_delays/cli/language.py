@@ -1,10 +1,11 @@
 """Commands of spiking language models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
 from snn_delays.cli.runs import RunFolder
@@ -115,3 +116,16 @@ def _of_sentences(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("split", result["split"]),
         ("vocabulary", result["vocabulary"]),
     ]
+
+
+def print_comparison(results: Sequence[dict[str, Any]]) -> None:
+    """Print what ``evaluate`` found of several runs on text, a line each."""
+    table = Table(
+        Column("run", overflow="fold"), "network", "delays", "seed", "bits per byte", "accuracy", "fires", "data"
+    )
+    for r in results:
+        bits = f"{r['test_bits_per_byte']:.4f}" if "test_bits_per_byte" in r else "-"
+        accuracy = f"{r['test_accuracy']:.1%}" if "test_accuracy" in r else "-"
+        fires = "-" if r["firing_rate"] is None else f"{r['firing_rate']:.1%}"
+        table.add_row(r["run"], r["hidden"], r["delays"], str(r["seed"]), bits, accuracy, fires, r["data"])
+    console.print(table)

@@ -67,12 +67,29 @@ def evaluate(
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")]) -> None:
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")],
+    append: Annotated[bool, typer.Option("--append", help="add what evaluate found to a table")] = False,
+    table: Annotated[Path, typer.Option(help="the table that --append adds to")] = RESULTS,
+) -> None:
     """Print the evaluations of several runs in one table. Opens no data."""
+    from snn_delays.cli.language import print_comparison
     from snn_delays.training.evaluate import read_evaluation
+    from snn_delays.training.results import append_result
     from snn_delays.training.runlog import open_run
+    from snn_delays.training.strict import BaseRecipe
 
-    _print_results([read_evaluation(open_run(run)) for run in runs])
+    opened = [open_run(run, BaseRecipe) for run in runs]
+    found = {
+        of_events: [read_evaluation(r) for r in opened if _of_events(r) == of_events] for of_events in (True, False)
+    }
+    for of_events, show in ((True, _print_results), (False, print_comparison)):
+        if found[of_events]:
+            show(found[of_events])
+    if append:
+        for result in (*found[True], *found[False]):
+            append_result(table, result)
+        console.print(f"appended to {table}")
 
 
 @app.command()
@@ -81,15 +98,16 @@ def results(
         "experiments/results.csv"
     ),
     only: Annotated[str, typer.Option(help="rows of data sets whose name begins so")] = "",
+    run: Annotated[str, typer.Option(help="rows of recipes whose name begins so")] = "",
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
 ) -> None:
     """Print the table of results as Markdown, or write it into a document."""
     from snn_delays.files import write_between_markers
     from snn_delays.training.results import markdown, read_results
 
-    rows = [row for row in read_results(table) if row["data"].startswith(only)]
-    if only and not rows:
-        raise ConfigError(f"{table} has no row of a data set whose name begins with {only!r}")
+    rows = [row for row in read_results(table) if row["data"].startswith(only) and row["run"].startswith(run)]
+    if not rows and (only or run):
+        raise ConfigError(f"{table} has no row of a data set that begins with {only!r} and a recipe with {run!r}")
     text = markdown(rows)
     if write is None:
         print(text, end="")

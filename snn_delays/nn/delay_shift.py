@@ -86,7 +86,7 @@ class DelayShift(SpikingModule):
             self.weight = nn.Parameter(torch.zeros(points, *mix.shape))
             self.delay = nn.Parameter(drawn, requires_grad=kind == "learned")
             if kind == "fixed":
-                self.delay.data = round_delays(drawn)
+                self.round_delays_()
         elif kind == "dense":
             self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape))
         self.sigma: Tensor
@@ -107,7 +107,7 @@ class DelayShift(SpikingModule):
         """What an input k steps ago counts for: ``[max_delay_steps + 1, mixes, features]``."""
         now_and_before = torch.stack([self.mix, 1 - self.mix])
         if self.lags is not None:
-            rest = self.lags
+            rest: Tensor = self.lags
         elif self.weight is not None and self.delay is not None:
             if self.delay.device.type == "cpu":
                 self.check_delays()

@@ -17,8 +17,9 @@ from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of
+from snn_delays.training.steps import optimiser_step, share_of
 from snn_delays.training.task import seed_of
+from snn_delays.training.text_task import TextTask
 from snn_delays.training.watcher import Watcher
 
 
@@ -47,7 +48,7 @@ def next_token_loss(logits: Tensor, target: Tensor, l2_wrap: float) -> tuple[Ten
     return mean + 0.5 * l2_wrap * logits.float().amax(-1).square().mean(), mean
 
 
-class Language:
+class Language(TextTask):
     """A :class:`snn_delays.training.task.Task`: the next token of a text, on random crops."""
 
     def __init__(self, run: Run, fabric: Fabric) -> None:
@@ -63,25 +64,9 @@ class Language:
         """A SpikeGPT for the text's vocabulary."""
         return language_network(self.recipe, self.corpus.vocabulary.size)
 
-    def optimisation(self, network: nn.Module) -> Optimisation:
-        """Adam on weights and on delays."""
-        return build_steps(self.recipe.training, network, self.epochs * self.steps)
-
-    def ready(self, network: nn.Module) -> None:
-        """Nothing has to change."""
-
-    def place(self, device: torch.device) -> None:
-        """Text stays where it is: a batch of it is small."""
-
     def begin(self, network: nn.Module) -> dict[str, Any]:
         """The vocabulary, so that a run can be read without its text."""
         return {"vocabulary": self.corpus.vocabulary.to_json()}
-
-    def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
-        """Width of the taps and learning rates."""
-        width = set_width(network, self.recipe.training, self.recipe.model, epoch - 1)
-        rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
-        return {"sigma": width, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
 
     def train_epoch(
         self,
@@ -106,7 +91,7 @@ class Language:
 
         losses: list[Callable[[], tuple[Tensor, Tensor]]] = [loss] * config.accumulate
         for step in range(self.steps):
-            set_width(network, config, self.recipe.model, epoch - 1 + step / self.steps)
+            self.narrow(network, epoch, step)
             number = optimiser_step(fabric, module, network, optimisation, config, losses, epoch)
             total += number
             watcher.step_done(number)

@@ -1,7 +1,7 @@
 """Is a planted lag found in a stream of tokens? Every kind of shift, alone and inside a block of SpikeGPT.
 
 ``python -m snn_delays.training.planted_lags FILE.png`` trains all, prints a table and draws what was found; it takes
-about three minutes on one core.
+three to four minutes on one core.
 """
 
 import argparse

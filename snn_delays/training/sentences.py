@@ -20,8 +20,9 @@ from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.objective import valid_steps
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import build_steps, optimiser_step, set_width, share_of
+from snn_delays.training.steps import optimiser_step, share_of
 from snn_delays.training.task import seed_of
+from snn_delays.training.text_task import TextTask
 from snn_delays.training.watcher import Watcher
 
 ALIKE = 16  # batches whose sentences are sorted by length together: little padding, and still in a new order each epoch
@@ -61,7 +62,7 @@ def sentence_network(recipe: SentenceRecipe, tokens: int, classes: int) -> Spike
     return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
 
 
-class Sentences:
+class Sentences(TextTask):
     """A :class:`snn_delays.training.task.Task`: the class of a sentence."""
 
     def __init__(self, run: Run, fabric: Fabric) -> None:
@@ -80,25 +81,9 @@ class Sentences:
         """A classifier for the set's vocabulary and classes."""
         return sentence_network(self.recipe, self.vocabulary.size, len(self.found.class_names))
 
-    def optimisation(self, network: nn.Module) -> Optimisation:
-        """Adam on weights and on delays."""
-        return build_steps(self.recipe.training, network, self.epochs * self.steps)
-
-    def ready(self, network: nn.Module) -> None:
-        """Nothing has to change."""
-
-    def place(self, device: torch.device) -> None:
-        """Sentences stay where they are: a batch of them is small."""
-
     def begin(self, network: nn.Module) -> dict[str, Any]:
         """The vocabulary and the classes, so that a run can be read without its data."""
         return {"vocabulary": self.vocabulary.to_json(), "class_names": list(self.found.class_names)}
-
-    def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
-        """Width of the taps and learning rates."""
-        width = set_width(network, self.recipe.training, self.recipe.model, epoch - 1)
-        rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
-        return {"sigma": width, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
 
     def train_epoch(
         self,
@@ -127,7 +112,7 @@ class Sentences:
             return loss
 
         for step, parts in enumerate(self._steps(epoch, fabric)):
-            set_width(network, config, self.recipe.model, epoch - 1 + step / self.steps)
+            self.narrow(network, epoch, step)
             losses = [loss_of(chosen) for chosen in parts]
             numbers.append(optimiser_step(fabric, module, network, optimisation, config, losses, epoch))
             watcher.step_done(numbers[-1])

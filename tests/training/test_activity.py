@@ -231,7 +231,7 @@ def test_watching_changes_nothing_and_ends() -> None:
 
 def test_hooks_go_when_the_network_fails() -> None:
     made = network()
-    with pytest.raises(ValueError), Activity(made):  # noqa: PT012
+    with pytest.raises(ValueError), Activity(made):
         made(torch.full((3, 1), TOKENS))
     assert not any(module._forward_hooks for module in made.modules())
 

@@ -1,21 +1,27 @@
 """How well a text is predicted: against computations by hand, every token once, and nothing disturbed by measuring."""
 
 import copy
+import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_texts import language_recipe, text_file
+from tiny_texts import fitted, language_recipe, text_file
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import SpikeGPT
 from snn_delays.training import language_measure
+from snn_delays.training.evaluate import read_evaluation
 from snn_delays.training.language import corpus_of, language_network
+from snn_delays.training.language_evaluation import evaluate_language, trained_language_network
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
+from snn_delays.training.results import append_result, markdown, read_results
+from snn_delays.training.runlog import Run
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def test_carried_by_hand(network: SpikeGPT) -> None:
     text = tokens(59)
     found = measure_text(network, text, 59, 8, protocol="carried")
     bounds = [i * 58 // 16 for i in range(17)]  # 16 streams
-    losses = torch.cat([nats_of(network, text[a : b + 1]) for a, b in zip(bounds, bounds[1:])])
+    losses = torch.cat([nats_of(network, text[a : b + 1]) for a, b in pairwise(bounds)])
     assert len(losses) == found.tokens == 58
     assert found.nats == pytest.approx(float(losses.sum()), rel=1e-5)
 
@@ -180,3 +186,69 @@ def test_canary_dropout_would_be_seen(network: SpikeGPT) -> None:
     made, text = copy.deepcopy(network).train(), torch.from_numpy(tokens(60)).long()[:, None]
     with torch.inference_mode():
         assert not torch.equal(made(text)[0], made(text)[0])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return text_file(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe, trained to the end."""
+    return fitted(tmp_path_factory.mktemp("finished") / "run", language_recipe(corpus))
+
+
+def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
+    result = evaluate_language(finished)
+    assert json.loads(finished.evaluation.read_text()) == result == read_evaluation(finished)
+    corpus, (network, _) = corpus_of(finished.recipe), trained_language_network(finished)
+    real, _ = trained_language_network(finished, whole=False)
+    windows, carried, of_real = (
+        measure_text(made, corpus.test, corpus.bytes_of["test"], 16, protocol=protocol)
+        for made, protocol in ((network, "windows"), (network, "carried"), (real, "windows"))
+    )
+    history, best = finished.progress()["history"], finished.best_epoch()
+    expected = {
+        "run": "tiny-text", "data": "file words.txt", "delays": "learned", "hidden": "2x16 after", "seed": 3,
+        "epochs": 3, "epochs_asked": 3, "best_epoch": best, "init": "published", "vocabulary": "bytes (256)",
+        "valid_bits_per_byte": history[best - 1]["valid_bits_per_byte"], "test_samples": len(corpus.test) - 1,
+        "test_loss": windows.loss, "test_perplexity": windows.perplexity,
+        "test_bits_per_byte": windows.bits_per_byte, "test_bits_per_byte_carried": carried.bits_per_byte,
+        "test_bits_per_byte_real_delays": of_real.bits_per_byte, "firing_rates": windows.rates,
+        "operations_per_token": windows.operations,
+    }  # fmt: skip
+    assert {key: result[key] for key in expected} == expected
+    assert len({result[key] for key in result if key.startswith("test_bits")}) == 3
+    assert result["training_minutes"] == pytest.approx(sum(row["seconds"] for row in history) / 60)
+    assert result["parameters"] == sum(p.numel() for p in real.parameters())
+    assert result["protocol"].startswith("windows of 16 tokens from rest; carried: ")
+    assert len(result["bits_by_position"]) == 16
+    assert result["bits_by_position"][0] == pytest.approx(windows.by_position[0] / math.log(2), abs=1e-4)
+    assert result["firing_rate"] == pytest.approx(sum(list(windows.rates.values())[1:]) / 4)
+    assert 0 < result["embedding_ones"] < 1
+    row = {**result, "bits_by_position": None}
+    append_result(tmp_path / "results.csv", row)
+    append_result(tmp_path / "results.csv", {**row, "seed": 4, "test_bits_per_byte": 2.0, "firing_rate": None})
+    (first, second), text = read_results(tmp_path / "results.csv"), markdown(read_results(tmp_path / "results.csv"))
+    assert first["test_bits_per_byte"] == f"{windows.bits_per_byte:.4f}"
+    assert (first["test_accuracy"], second["firing_rate"]) == ("", "")
+    mean = (float(first["test_bits_per_byte"]) + 2) / 2
+    assert text.count("\n") == 3  # the two seeds share a line
+    assert "| network | delays |" in text
+    assert f"| 2x16 after | learned | {result['parameters']:,} | 2 | {mean:.3f} ± " in text
+    assert text.splitlines()[2].endswith(" | - | file words.txt |")
+
+
+@pytest.mark.parametrize("spiking", ["none", "before"])
+def test_other_places_of_neurons_train_and_are_evaluated(spiking: str, corpus: Path, tmp_path: Path) -> None:
+    model = {"spiking": spiking, "shift": "token"}
+    training = {"epochs": 1, "steps_per_epoch": 4, "batch_size": 4}
+    run = fitted(tmp_path / "run", language_recipe(corpus, model=model, training=training))
+    row, result = run.progress()["history"][0], evaluate_language(run)
+    assert (row["firing_rate"] is None) == (row["embedding_ones"] is None) == (spiking == "none")
+    assert (result["firing_rate"] is None) == (result["embedding_ones"] is None) == (spiking == "none")
+    assert len(result["firing_rates"]) == (0 if spiking == "none" else 1 + 14)
+    assert result["test_bits_per_byte_real_delays"] == result["test_bits_per_byte"]
+    share = result["operations_per_token"]["spike_fed_share"]
+    assert share == (0 if spiking == "none" else pytest.approx(2 * 13 * 256 / (2 * 13 * 256 + 256 * 16)))

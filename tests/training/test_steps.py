@@ -292,4 +292,4 @@ def test_the_pull_on_the_largest_logit_is_in_the_gradient_alone() -> None:
     largest = logits.detach().amax(-1, keepdim=True)
     expected = torch.where(logits == largest, 0.25 * largest / 6, 0.0)  # by the number of tokens
     torch.testing.assert_close(pulled - plain, expected, rtol=1e-4, atol=1e-6)
-    assert float(mean) == float(next_token_loss(logits, y, 0.0)[1])
+    assert mean.item() == next_token_loss(logits, y, 0.0)[1].item()
