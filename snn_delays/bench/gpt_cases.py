@@ -17,7 +17,7 @@ from snn_delays.bench.run import Case, Side
 from snn_delays.bench.sides import missing
 from snn_delays.bench.sizes import LanguageSizes, Sizes
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import round_delays_
+from snn_delays.models.spikegpt import with_whole_delays
 
 OURS, DELAYED, SOFTMAX = "snn_delays", "snn_delays, DelayShift", "torch GPT, no spikes"
 LEARNED = f"{DELAYS['points']} learned delays up to {DELAYS['max_delay_steps']} tokens beside the token shift"
@@ -81,8 +81,7 @@ def generation(sizes: Sizes, device: torch.device) -> Case:
     places, line = small.positions, missing("spikingjelly")
     tokens, _ = text(small, places[-1] + gpt_checks.MORE, 1, device)
     ours = language_network(small).to(device)
-    delayed = language_network(small, delays=True).to(device)
-    round_delays_(delayed)
+    delayed = with_whole_delays(language_network(small, delays=True).to(device))
     states, delayed_states = (dict(_states(net, tokens, places)) for net in (ours, delayed))
     softmax = softmax_network(small, places[-1] + 1).to(device)
     row, cache = tokens[: places[-1] + 1].T, softmax.cache(1)

@@ -1,6 +1,7 @@
 """SpikeGPT: a language model of RWKV blocks with spiking neurons, and a classifier of sentences on the same blocks."""
 
-from typing import Any, NamedTuple
+import copy
+from typing import Any, NamedTuple, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from snn_delays.nn.rwkv import (
     spikegpt_neuron,
 )
 
+Network = TypeVar("Network", bound=nn.Module)
 NEURON_DELAYS = ("none", "axonal", "dendritic")
 
 # Zhu et al., TMLR 2024: that of enwik8 (on bytes here; the paper's vocabulary is the text's characters) and that of
@@ -218,7 +220,9 @@ class SpikeGPTClassifier(SpikingModule):
     def forward(
         self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
-        """Scores ``[batch, classes]`` and the state of the blocks."""
+        """Scores ``[batch, classes]`` and the state of the blocks. Raises ShapeError for a text without tokens."""
+        if x.device.type == "cpu" and not (len(x) if valid is None else bool(valid.any(0).all())):
+            raise ShapeError("a text has no tokens, so there is no mean over them; leave empty texts out")
         y, after = self.network.stream(x, state)
         if valid is None:
             return self.classes(y.mean(0)), after
@@ -235,8 +239,10 @@ def delay_shifts(network: nn.Module) -> dict[str, DelayShift]:
     }
 
 
-def round_delays_(network: nn.Module) -> nn.Module:
-    """Make the delays of all shifts whole, in place; returns the network, the form that is evaluated and generates."""
-    for shift in delay_shifts(network).values():
-        shift.round_delays_()
-    return network
+def with_whole_delays(network: Network) -> Network:
+    """A copy in evaluation whose delays are whole: the form that is evaluated and writes. It is not trained further."""
+    whole = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in whole.modules():
+        if isinstance(module, DelayShift):
+            module.settle_()
+    return whole

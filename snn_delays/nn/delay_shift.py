@@ -24,7 +24,7 @@ class DelayShift(SpikingModule):
 
     The first two terms are RWKV's token shift. Each further point has a weight ``a``, zero at first, so that the layer
     begins as a token shift, and a delay ``d``: real-valued, spread over neighbouring steps by ``taps`` while it is
-    learned (:mod:`snn_delays.ops.delay.taps`), whole once :meth:`round_delays_` was called.
+    learned (:mod:`snn_delays.ops.delay.taps`), whole in the form that is evaluated (:meth:`settle_`).
 
     Args:
         mix: ``mu`` at first, ``[mixes, features]``; it decides both numbers.
@@ -89,6 +89,8 @@ class DelayShift(SpikingModule):
                 self.round_delays_()
         elif kind == "dense":
             self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape))
+        self.settled: Tensor | None
+        self.register_buffer("settled", None, persistent=False)
         self.sigma: Tensor
         self.register_buffer("sigma", torch.tensor(0.0))
         self.set_sigma(max(max_delay_steps / 8, 1.0) if sigma_steps is None else sigma_steps)
@@ -105,6 +107,8 @@ class DelayShift(SpikingModule):
 
     def kernel(self) -> Tensor:
         """What an input k steps ago counts for: ``[max_delay_steps + 1, mixes, features]``."""
+        if self.settled is not None:
+            return self.settled
         now_and_before = torch.stack([self.mix, 1 - self.mix])
         if self.lags is not None:
             rest: Tensor = self.lags
@@ -130,11 +134,17 @@ class DelayShift(SpikingModule):
 
     @torch.no_grad()
     def round_delays_(self) -> None:
-        """Make every delay whole and its taps a single one, in place: the form that is evaluated and generates."""
+        """Make every delay whole and its taps a single one, in place."""
         if self.delay is not None:
             self.delay.copy_(round_delays(self.delay))
             self.delay.requires_grad_(False)
             self.taps = "linear"
+
+    @torch.no_grad()
+    def settle_(self) -> None:
+        """Make every delay whole, in place, and keep the kernel: the form that is evaluated, a step at a time too."""
+        self.round_delays_()
+        self.settled = self.kernel().detach().clone()
 
     def check_delays(self, name: str = "delay") -> None:
         """Raise ConfigError if a delay is NaN or outside the window."""

@@ -41,8 +41,10 @@ class SpikingEmbedding(SpikingModule):
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Spikes; there is no state."""
         del state, valid
-        if x.ndim != 2 or x.is_floating_point():
-            raise ShapeError(f"tokens must be whole numbers [time, batch], got {x.dtype} of shape {tuple(x.shape)}")
+        if x.ndim != 2 or x.dtype not in (torch.int64, torch.int32):
+            raise ShapeError(
+                f"tokens must be whole numbers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
+            )
         if x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.tokens:
             raise ShapeError(
                 f"the tokens reach from {int(x.min())} to {int(x.max())}, the vocabulary has {self.tokens}: encode the "

@@ -20,6 +20,7 @@ from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
+from snn_delays.ops.squared_relu import squared_relu
 from snn_delays.ops.surrogate import ATan
 from snn_delays.ops.wkv import WKVState, wkv
 
@@ -181,7 +182,7 @@ class SpikingChannelMix(_Mixing):
         line, membranes = state or (None, None)
         (xk, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
-        k = torch.relu(self.key(self._fire("key", xk, membranes, after))) ** 2
+        k = squared_relu(self.key(self._fire("key", xk, membranes, after)))
         r = torch.sigmoid(self.receptance(self._fire("receptance", xr, membranes, after)))
         y = r * self.value(self._fire("value", k, membranes, after))
         return y, SpikingChannelMixState(line, tuple(after))

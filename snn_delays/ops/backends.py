@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
+
 from snn_delays.errors import BackendUnavailableError, ConfigError
 
 ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
@@ -42,11 +44,17 @@ class Backend:
         for package in self.requires:
             if not installed(package):
                 return f"the package {package} is not installed (pip install {package})"
-        return importlib.import_module(self.module).refuses(**call)
+        return _module(self.module).refuses(**call)
 
     def run(self, call: Mapping[str, Any]) -> Any:
         """Compute the operation."""
-        return importlib.import_module(self.module).run(**call)
+        return _module(self.module).run(**call)
+
+
+@lru_cache(maxsize=64)
+def _module(name: str) -> Any:
+    """A backend's module; asking the import system anew would cost as much as a step of a small layer."""
+    return importlib.import_module(name)
 
 
 @lru_cache(maxsize=64)
@@ -66,14 +74,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Operation:
-    """A named operation and its backends, the reference among them.
+    """A named operation and its backends, the reference last.
 
     ``cost(backend name, call)`` gives expected seconds; the cheapest backend serves. Without it the first one does.
+    ``small(call)`` tells calls so small that the reference is done before a kernel is launched.
     """
 
     name: str
     backends: tuple[Backend, ...]
     cost: Callable[[str, Mapping[str, Any]], float] | None = None
+    small: Callable[[Mapping[str, Any]], bool] | None = None
 
     def __post_init__(self) -> None:
         _OPERATIONS[self.name] = self
@@ -82,6 +92,8 @@ class Operation:
         """Backend that serves this call. Raises BackendUnavailableError if the one asked for cannot."""
         wanted = backend or _wanted(self.name)
         if wanted is None:
+            if self.small is not None and self.small(call):
+                return self.backends[-1]
             serving = (candidate for candidate in self.backends if candidate.refuses(call) is None)
             if self.cost is None:
                 return next(serving)
@@ -108,6 +120,16 @@ class Operation:
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""
         return self.choose(call, backend).run(call)
+
+
+def one_step_of(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    """For ``Operation.small``: whether the tensor of that name is one step on the CPU, and no gradient is wanted."""
+
+    def small(call: Mapping[str, Any]) -> bool:
+        x = call[name]
+        return len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+    return small
 
 
 def operations() -> tuple[Operation, ...]:

@@ -1,6 +1,5 @@
 """Language models: the task of recipes that say ``task = "language"``."""
 
-import copy
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from snn_delays.data.text import Corpus, RandomCrops, load_corpus
 from snn_delays.errors import CheckpointError
-from snn_delays.models.spikegpt import SpikeGPT, round_delays_
+from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
 from snn_delays.training.activity import ones_rate
 from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import measure_text
@@ -42,10 +41,15 @@ def next_token_loss(logits: Tensor, target: Tensor, l2_wrap: float) -> tuple[Ten
     The first has a term more, whose gradient pulls the largest logit of each token towards zero by ``l2_wrap`` times
     its size over the number of tokens. Source: RWKV's L2Wrap, as in SpikeGPT's code.
     """
-    mean = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+    mean = F.cross_entropy(single(logits).flatten(0, 1), target.flatten())
     if not l2_wrap:
         return mean, mean
-    return mean + 0.5 * l2_wrap * logits.float().amax(-1).square().mean(), mean
+    return mean + 0.5 * l2_wrap * single(logits).amax(-1).square().mean(), mean
+
+
+def single(x: Tensor) -> Tensor:
+    """At least single precision, in which losses are computed."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 class Language(TextTask):
@@ -101,7 +105,7 @@ class Language(TextTask):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Bits per byte of the validation text in windows, with whole delays; and how much fires."""
-        whole = cast(SpikeGPT, round_delays_(copy.deepcopy(network)))
+        whole = with_whole_delays(cast(SpikeGPT, network))
         found = measure_text(
             whole, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
         )

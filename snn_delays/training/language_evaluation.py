@@ -2,12 +2,12 @@
 
 import json
 import math
-from typing import Any, cast
+from typing import Any
 
 from snn_delays.data.text import vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.files import write_text
-from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, delay_shifts, round_delays_
+from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, delay_shifts, with_whole_delays
 from snn_delays.training import checkpoint
 from snn_delays.training.activity import ones_rate
 from snn_delays.training.language import corpus_of, language_network, stored_vocabulary
@@ -26,7 +26,7 @@ def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool 
     vocabulary = vocabulary_from_json(stored_vocabulary(progress, str(run.folder)))
     network = language_network(run.recipe, vocabulary.size)
     checkpoint.load_network(run.checkpoints, run.best_epoch() if epoch is None else epoch, network)
-    return cast(SpikeGPT, round_delays_(network) if whole else network).eval(), vocabulary
+    return (with_whole_delays(network) if whole else network).eval(), vocabulary
 
 
 def trained_sentence_network(run: Run) -> tuple[SpikeGPTClassifier, Any]:
@@ -35,7 +35,7 @@ def trained_sentence_network(run: Run) -> tuple[SpikeGPTClassifier, Any]:
     vocabulary = vocabulary_from_json(stored_vocabulary(progress, str(run.folder)))
     network = sentence_network(run.recipe, vocabulary.size, len(progress["class_names"]))
     checkpoint.load_network(run.checkpoints, run.best_epoch(), network)
-    return cast(SpikeGPTClassifier, round_delays_(network)).eval(), vocabulary
+    return with_whole_delays(network), vocabulary
 
 
 def on_device(network: Any, device: str) -> Any:

@@ -79,8 +79,8 @@ def measure_text(
         for x, y, counted in _chunks(tokens, context, protocol):
             activity.counted = counted.to(device)
             logits, after = network(x.to(device), state)
-            losses = F.cross_entropy(logits.flatten(0, 1).float(), y.to(device).flatten(), reduction="none")
-            losses = losses.view(y.shape).double().cpu() * counted
+            losses = F.cross_entropy(logits.flatten(0, 1).double(), y.to(device).flatten(), reduction="none")
+            losses = losses.view(y.shape).cpu() * counted
             nats, count = nats + float(losses.sum()), count + int(counted.sum())
             if protocol == "windows":
                 sums[: len(y)] += losses.sum(1)
@@ -95,4 +95,4 @@ def measure_text(
 def _chunks(tokens: NDArray[np.int32], context: int, protocol: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     if protocol == "windows":
         return windows(tokens, context, max(AT_ONCE // context, 1))
-    return streams(tokens, min(STREAMS, len(tokens) - 1), AT_ONCE // STREAMS)
+    return streams(tokens, min(STREAMS, max(len(tokens) - 1, 1)), AT_ONCE // STREAMS)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.synthetic.token_streams import UNSCORED, FixedLagCopy, PeriodicStream, TokenStream
+from snn_delays.files import write_between_markers
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import round_delays_
+from snn_delays.models.spikegpt import with_whole_delays
 from snn_delays.nn import DelayShift, SpikingEmbedding
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.module import SpikingModule
@@ -116,7 +117,8 @@ def find_lag(
         schedule.step()
         for one in shifts:
             one.clamp_delays_()
-    round_delays_(made.eval())
+    made = with_whole_delays(made)
+    shifts = [module for module in made.modules() if isinstance(module, DelayShift)]
     with torch.no_grad():
         loss, accuracy = _loss_and_accuracy(made, task, TEST_SEQUENCES, np.random.default_rng([seed, 1]))
     return Found(loss.item(), accuracy, _shares(shifts), begun, sum(p.numel() for p in (*rest, *delays)))
@@ -198,9 +200,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("picture", type=Path, help="PNG to write")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    parser.add_argument("--write", type=Path, help="document to write the table into, between its markers")
     arguments = parser.parse_args()
     found = study(tuple(range(arguments.seeds)))
     print(table(found))
+    if arguments.write is not None:
+        write_between_markers(arguments.write, "lags", table(found) + "\n")
     learned = {task: by_kind["learned"] for task, by_kind in found["shift"].items()}
     figure = planted_lags_figure(
         {task.name: np.stack([one.share for one in every]) for task, every in learned.items()},

@@ -1,6 +1,5 @@
 """Classifiers of sentences: the task of recipes that say ``task = "sentences"``."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
-from snn_delays.models.spikegpt import SpikeGPTClassifier, round_delays_
+from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
 from snn_delays.training.activity import Activity
+from snn_delays.training.language import single
 from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.objective import valid_steps
 from snn_delays.training.runlog import Run
@@ -100,20 +100,21 @@ class Sentences(TextTask):
         module.train()
         numbers, right, seen = [], 0, 0
 
-        def loss_of(chosen: list[int]) -> Callable[[], tuple[Tensor, Tensor]]:
+        def loss_of(chosen: list[int], weight: float) -> Callable[[], tuple[Tensor, Tensor]]:
             def loss() -> tuple[Tensor, Tensor]:
                 nonlocal right, seen
                 tokens, valid, labels = self.train.batch(chosen, fabric.device)
                 scores, _ = module(tokens, None, valid)
                 right, seen = right + int((scores.argmax(1) == labels).sum()), seen + len(labels)
-                value = F.cross_entropy(scores.float(), labels)
+                value = weight * F.cross_entropy(single(scores), labels)
                 return value, value
 
             return loss
 
         for step, parts in enumerate(self._steps(epoch, fabric)):
             self.narrow(network, epoch, step)
-            losses = [loss_of(chosen) for chosen in parts]
+            each = sum(map(len, parts)) / len(parts)  # the last step's parts may be of unequal size
+            losses = [loss_of(chosen, len(chosen) / each) for chosen in parts]
             numbers.append(optimiser_step(fabric, module, network, optimisation, config, losses, epoch))
             watcher.step_done(numbers[-1])
         sums = torch.tensor([sum(numbers), len(numbers), right, seen], dtype=torch.float64, device=fabric.device)
@@ -138,7 +139,7 @@ class Sentences(TextTask):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Loss and accuracy on validation sentences, with whole delays; and how much fires."""
-        whole = cast(SpikeGPTClassifier, round_delays_(copy.deepcopy(network)))
+        whole = with_whole_delays(cast(SpikeGPTClassifier, network))
         loss, accuracy, rates = measure_sentences(whole, self.valid, device)
         firing = [rate for name, rate in rates.items() if not name.endswith("embedding")]
         return {

@@ -113,10 +113,13 @@ def optimiser_step(
             value, number = loss()
             reported += float(number.detach()) / len(losses)
             if not math.isfinite(reported):
-                raise TrainingError(_diagnosis(reported, epoch, network))
+                raise TrainingError(_diagnosis(f"the loss is {reported}", epoch, network))
             fabric.backward(value / len(losses))
     weights = [p for group in optimisation.optimisers["weight"].param_groups for p in group["params"]]
-    torch.nn.utils.clip_grad_norm_(weights, config.clip)
+    try:  # a neuron whose membrane is no number never fires, so that the loss may stay finite
+        torch.nn.utils.clip_grad_norm_(weights, config.clip, error_if_nonfinite=True)
+    except RuntimeError as error:
+        raise TrainingError(_diagnosis("the gradient is not finite", epoch, network)) from error
     for optimiser in optimisation.optimisers.values():
         optimiser.step()
     for schedule in optimisation.schedules.values():
@@ -126,7 +129,9 @@ def optimiser_step(
     return reported
 
 
-def _diagnosis(number: float, epoch: int, network: nn.Module) -> str:
-    broken = [name for name, p in network.named_parameters() if not bool(torch.isfinite(p).all())]
+def _diagnosis(what: str, epoch: int, network: nn.Module) -> str:
+    named = list(network.named_parameters())
+    tensors = [*named, *((f"the gradient of {name}", p.grad) for name, p in named if p.grad is not None)]
+    broken = [name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())]
     where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
-    return f"the loss is {number} in epoch {epoch}: {where}; lower training.lr, then continue with --resume"
+    return f"{what} in epoch {epoch}: {where}; lower training.lr in the recipe and train it anew, with another --out"

@@ -144,9 +144,7 @@ def test_another_wkv_is_rejected(wrong: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @needs_peer
-@pytest.mark.parametrize(
-    ("wrong", "message"), [("logits", "logits"), ("weights", "shape"), ("rate", "head.weight after the step")]
-)
+@pytest.mark.parametrize(("wrong", "message"), [("logits", "logits"), ("weights", "shape"), ("rate", "after the step")])
 def test_another_training_step_is_rejected(wrong: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = gpt_step.of_plain
 

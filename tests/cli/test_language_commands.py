@@ -230,7 +230,7 @@ def test_plot_draws_what_there_is(snn: Ok, refused: Bad, run: Path, sentences: P
 
 @pytest.mark.parametrize(
     "command",
-    [["export"], ["export", "--to", "c99"], ["stream"], ["compare"], ["sweep"], ["targets"]],
+    [["export"], ["export", "--to", "c99"], ["stream"], ["sweep"], ["targets"]],
 )
 def test_commands_of_event_networks_refuse_in_a_line(
     command: list[str], refused: Bad, run: Path, tmp_path: Path
@@ -240,6 +240,25 @@ def test_commands_of_event_networks_refuse_in_a_line(
     message = refused(command[0], run, *command[1:], *options)
     assert "holds a run of task 'language', which this does not apply to" in message
     assert sorted(run.rglob("*")) == before
+
+
+def test_compare_has_a_table_for_each_kind(
+    snn: Ok, refused: Bad, run: Path, sentences: Path, recipe: Path, tmp_path: Path
+) -> None:
+    events, table = tmp_path / "events", tmp_path / "results.csv"
+    snn("train", recipe, "--out", events)
+    assert "was not evaluated yet" in refused("compare", events, run)
+    results = []
+    for folder in (events, run, sentences):
+        snn("evaluate", folder)
+        results.append(json.loads((folder / "evaluation.json").read_text()))
+    shown = snn("compare", run, events, sentences, "--append", "--table", table).stdout
+    assert [shown.count(name) for name in ("tiny-text", "tiny-sentences")] == [1, 1]
+    assert f"{results[0]['test_accuracy']:.1%}" in shown
+    assert f"{results[1]['test_bits_per_byte']:.4f}" in shown
+    assert f"{results[2]['test_accuracy']:.1%}" in shown
+    with table.open() as f:
+        assert sorted(row["run"] for row in csv.DictReader(f)) == ["tiny", "tiny-sentences", "tiny-text"]
 
 
 def test_evaluate_on_other_events_is_refused(refused: Bad, run: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import PUBLISHED, delay_shifts, round_delays_
+from snn_delays.models.spikegpt import PUBLISHED, delay_shifts, with_whole_delays
 from snn_delays.nn import SpikingChannelMix, SpikingTimeMix
 
 SMALL = {"tokens": VOCABULARY, "features": 6, "layers": 2}
@@ -36,6 +36,18 @@ def test_blocks_add_spikes_to_the_stream(delays: str, kind: str) -> None:
                 z, _ = branch.delays(z)
             y = y + z
     same(network.head(network.norm_out(y)).detach(), network(x)[0].detach())
+
+
+def test_dropout_falls_on_the_stream_behind_each_block() -> None:
+    network, x = lively(1, dropout=0.3).train(), text(seed=1)
+    torch.manual_seed(8)
+    got = network(x)[0].detach()
+    torch.manual_seed(8)
+    y = network.norm_in(network.embedding(x)[0])
+    for block in network.blocks:
+        y = y + block.time(y)[0]
+        y = nn.functional.dropout(y + block.channel(y)[0], 0.3)
+    same(got, network.head(network.norm_out(y)).detach())
 
 
 @PLACES
@@ -180,15 +192,20 @@ def test_delays_by_name_and_rounded_together() -> None:
     assert sorted(delay_shifts(network)) == sorted(names)
     x = text()
     soft = network(x)[0]
-    rounded = round_delays_(network)
-    assert rounded is network
-    for shift in delay_shifts(network).values():
-        assert torch.equal(shift.delay, shift.delay.round())
+    rounded = with_whole_delays(network)
+    assert torch.equal(network(x)[0], soft)  # the copy alone was rounded
+    for before, shift in zip(delay_shifts(network).values(), delay_shifts(rounded).values()):
+        assert torch.equal(shift.delay, before.delay.round())
         assert not shift.delay.requires_grad
-    hard = network(x)[0].detach()
+        assert before.delay.requires_grad
+        assert torch.equal(shift.kernel(), shift.settled)
+        shift.settled = None
+        assert not torch.equal(before.kernel(), shift.kernel())
+        shift.settle_()
+    hard = rounded(x)[0].detach()
     assert not torch.allclose(hard, soft)
-    assert_lively(network, x)
-    same(in_chunks(network, x, list(range(STEPS + 1)))[0], hard)
+    assert_lively(rounded, x)
+    same(in_chunks(rounded, x, list(range(STEPS + 1)))[0], hard)
     assert not delay_shifts(lively(0))
     assert not delay_shifts(lively(0, "after", "dense"))
 
@@ -245,8 +262,8 @@ def test_wrong_tokens_and_states() -> None:
     state = network(x)[1]
     for tokens, message in (
         (x + VOCABULARY, f"vocabulary has {VOCABULARY}: encode the text with the vocabulary"),
-        (x.double(), r"whole numbers \[time, batch\], got torch.float64"),
-        (x[:, 0], r"whole numbers \[time, batch\], got torch.int64 of shape \(16,\)"),
+        (x.double(), r"whole numbers \[time, batch\], int64 or int32, got torch.float64"),
+        (x[:, 0], r"whole numbers \[time, batch\], int64 or int32, got torch.int64 of shape \(16,\)"),
     ):
         with pytest.raises(ShapeError, match=message):
             network(tokens)

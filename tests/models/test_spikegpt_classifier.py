@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
-from snn_delays.models.spikegpt import delay_shifts, round_delays_
+from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
 
 CLASSES = 3
 
@@ -126,11 +126,21 @@ def test_body_is_the_language_model_of_the_same_seed() -> None:
 
 
 def test_delays_are_found_and_rounded() -> None:
-    network, x = copy.deepcopy(classifier(0, "before", "learned")), text()
+    network, x = classifier(0, "before", "learned"), text()
     assert len(delay_shifts(network)) == 2 * LAYERS
     soft = network(x)[0]
-    assert not torch.allclose(round_delays_(network)(x)[0], soft)
-    assert all(torch.equal(shift.delay, shift.delay.round()) for shift in delay_shifts(network).values())
+    whole = with_whole_delays(network)
+    assert not torch.allclose(whole(x)[0], soft)
+    assert all(torch.equal(shift.delay, shift.delay.round()) for shift in delay_shifts(whole).values())
+
+
+def test_a_text_without_tokens_is_refused() -> None:
+    network, x = classifier(0, "after", "token"), text()
+    valid = torch.ones_like(x, dtype=torch.bool)
+    valid[:, 1] = False
+    for tokens, mask in ((x, valid), (x[:0], None), (x[:0], valid[:0])):
+        with pytest.raises(ShapeError, match="a text has no tokens"):
+            network(tokens, None, mask)
 
 
 @pytest.mark.parametrize("classes", [1, 0, -2])

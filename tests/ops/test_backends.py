@@ -54,7 +54,9 @@ def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, depthwise, leaky"):
+    with pytest.raises(
+        ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, depthwise, leaky"
+    ):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
     with pytest.raises(ConfigError, match="SNN_DELAYS_BACKEND: no operation 'lief'"):

@@ -10,7 +10,8 @@ from snn_delays.training.results import append_result, markdown, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = {
-    "run": "toy", "data": "SHD-regenerated", "delays": "learned", "hidden": "256x256", "parameters": 214016, "seed": 0, "epochs": 25,
+    "run": "toy", "data": "SHD-regenerated", "delays": "learned", "hidden": "256x256", "parameters": 214016,
+    "seed": 0, "epochs": 25,
     "best_epoch": 19, "valid_accuracy": 0.98, "test_accuracy": 0.92, "test_accuracy_real_delays": 0.913,
     "test_accuracy_unseen_speakers": None, "test_accuracy_known_speakers": 0.96, "test_samples": 2264,
     "training_minutes": 18.5, "confusion": [[1]],

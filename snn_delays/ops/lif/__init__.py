@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.surrogate import ATan, Surrogate
 
 OPERATION = Operation(
@@ -18,6 +18,7 @@ OPERATION = Operation(
         Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
+    small=one_step_of("current"),
 )
 
 

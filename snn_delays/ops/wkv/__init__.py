@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.errors import ShapeError
-from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.backends import Backend, Operation, one_step_of
 
 REST_EXPONENT = -1e38  # of an empty sum: the logarithm of nothing, kept finite
 
@@ -20,6 +20,7 @@ OPERATION = Operation(
         Backend("scan", "snn_delays.ops.wkv.scan"),
         Backend("reference", "snn_delays.ops.wkv.reference"),
     ),
+    small=one_step_of("key"),
 )
 
 
