@@ -45,8 +45,8 @@ CASES = (
         for i, window in enumerate(PUBLISHED.long_windows)
     ),
     *(
-        Entry(f"gpt-training-{context}", partial(language_step, i), long=i > 0)
-        for i, context in enumerate(PUBLISHED.language.contexts)
+        Entry(f"gpt-training-{batch}x{context}", partial(language_step, i), long=i > 0)
+        for i, (context, batch) in enumerate(PUBLISHED.language.texts)
     ),
     Entry("gpt-generation", generation),
     Entry("data-binning", binning, host=True),

@@ -26,10 +26,10 @@ ATTENTION = "another model as wide and deep, its values not compared: scaled_dot
 
 
 def language_step(which: int, sizes: Sizes, device: torch.device) -> Case:
-    """Forward, cross-entropy, backward, clipping, Adam; as many tokens, whatever the context."""
+    """Forward, cross-entropy, backward, clipping, Adam."""
     small = sizes.language
-    context = small.contexts[which]
-    tokens, target = text(small, context, max(small.step_tokens // context, 1), device)
+    context, batch = small.texts[which]
+    tokens, target = text(small, context, batch, device)
     shape = f"T={context}, B={tokens.shape[1]}, float32; forward, loss, backward, clip, Adam"
     line = missing("spikingjelly")
 
@@ -72,7 +72,7 @@ def language_step(which: int, sizes: Sizes, device: torch.device) -> Case:
         gpt_checks.check_timed(sizes, ours, {} if line else {PLAIN: PlainSpikeGPT(ours)}, tokens, target)
         gpt_checks.check_timed(sizes, spiking(True), {}, tokens, target)
 
-    return Case(f"training step of SpikeGPT, context {context}", tuple(sides), check, tuple(notes))
+    return Case(f"training step of SpikeGPT, {batch} x {context} tokens", tuple(sides), check, tuple(notes))
 
 
 def generation(sizes: Sizes, device: torch.device) -> Case:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LanguageSizes:
-    """Shapes of the language models. A training step has ``step_tokens`` tokens, whatever their context.
+    """Shapes of the language models. ``texts``: context and batch of each training step that is timed.
 
     ``positions``: where the cost of one more token is measured. The checks in float64 run on ``check_layers`` layers
     of ``check_features`` and on ``check_context`` tokens, those in float32 on ``check_timed`` tokens of each sample.
@@ -15,8 +15,7 @@ class LanguageSizes:
     features: int = 128
     layers: int = 4
     heads: int = 4
-    contexts: tuple[int, ...] = (256, 1024, 4096)
-    step_tokens: int = 4096
+    texts: tuple[tuple[int, int], ...] = ((256, 8), (256, 16), (1024, 4), (4096, 1))
     positions: tuple[int, ...] = (10, 100, 1000, 10_000)
     repeats: int = 20
     check_layers: int = 2
@@ -54,7 +53,7 @@ TINY = Sizes(
     steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
     long_windows=(6, 7, 8, 9), recordings=40, check_batch=3, check_hidden=(12, 12),
     language=LanguageSizes(
-        tokens=32, features=16, layers=2, heads=2, contexts=(16, 20, 30), step_tokens=60, positions=(3, 6, 9, 20),
+        tokens=32, features=16, layers=2, heads=2, texts=((16, 3), (16, 4), (20, 3), (30, 2)), positions=(3, 6, 9, 20),
         repeats=2, check_features=16, check_context=30, check_timed=16,
     ),
 )  # fmt: skip
