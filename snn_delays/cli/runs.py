@@ -100,8 +100,9 @@ def results(
     only: Annotated[str, typer.Option(help="rows of data sets whose name begins so")] = "",
     run: Annotated[str, typer.Option(help="rows of recipes whose name begins so")] = "",
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG of the seeds' bits per byte")] = None,
 ) -> None:
-    """Print the table of results as Markdown, or write it into a document."""
+    """Print the table of results as Markdown, or write it into a document; draw those of language models."""
     from snn_delays.files import write_between_markers
     from snn_delays.training.results import markdown, read_results
 
@@ -113,6 +114,12 @@ def results(
         print(text, end="")
     else:
         write_between_markers(write, "results", text)
+    if picture is not None:
+        from snn_delays.plot import save_figure, variants_figure
+        from snn_delays.training.results import bits_by_variant
+
+        figure = variants_figure(bits_by_variant(rows), ylabel="bits per byte, test")
+        console.print(f"drawn: {save_figure(figure, picture)}")
 
 
 @app.command()

@@ -18,6 +18,7 @@ from snn_delays.plot.shift_delays import shift_delays
 from snn_delays.plot.streaming import step_time_by_activity, step_times, streaming_figure
 from snn_delays.plot.style import save_figure
 from snn_delays.plot.tokens import bits_by_position, token_raster_figure
+from snn_delays.plot.variants import variants_figure
 
 __all__ = [
     "bits_by_position",
@@ -45,4 +46,5 @@ __all__ = [
     "step_times",
     "streaming_figure",
     "token_raster_figure",
+    "variants_figure",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import snn_delays
+from snn_delays.errors import ConfigError
 from snn_delays.training.table import append_rows, read_rows
 
 COLUMNS = (
@@ -74,6 +75,18 @@ def _of_text(rows: list[dict[str, str]]) -> str:
         cells = [first["hidden"], first["delays"], f"{int(first['parameters']):,}", str(len(seeds)), *bits, firing]
         lines.append(f"| {' | '.join([*cells, first['data']])} |")
     return "\n".join(lines) + "\n"
+
+
+def bits_by_variant(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Test bits per byte of all seeds, by data set, network and delays. Raises ConfigError if no row has any."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for seeds in _alike([row for row in rows if row["test_bits_per_byte"]]):
+        first = next(iter(seeds.values()))
+        values = [float(row["test_bits_per_byte"]) for row in seeds.values()]
+        found.setdefault(first["data"], {}).setdefault(first["hidden"], {})[first["delays"]] = values
+    if not found:
+        raise ConfigError("none of these rows is of a language model; choose others with --only or --run")
+    return found
 
 
 def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
