@@ -13,6 +13,7 @@ from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.report import DiscretizationReport, LayerReport
 from snn_delays.export.violations import violations
 from snn_delays.export.whole import whole_neuron
+from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier
 from snn_delays.nn import (
     LIF,
     BatchNorm,
@@ -96,9 +97,11 @@ def discretize(
         elif isinstance(layer, Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
         elif not isinstance(layer, Dropout):
-            reason = (
-                "follows no synapse it could be folded into" if isinstance(layer, BatchNorm) else "has no discrete form"
-            )
+            reason = "has no discrete form"
+            if isinstance(layer, BatchNorm):
+                reason = "follows no synapse it could be folded into"
+            elif isinstance(layer, (SpikeGPT, SpikeGPTClassifier)):
+                reason += "; snn_delays.models.with_whole_delays gives one with whole delays, which is not exported"
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
     _settle(waiting, None, plan, kept, reports)
     made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))

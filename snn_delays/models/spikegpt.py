@@ -3,6 +3,7 @@
 import copy
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from snn_delays.nn.rwkv import (
 )
 
 Network = TypeVar("Network", bound=nn.Module)
+SHIFT_ARGUMENTS = ("kind", "max_delay_steps", "points", "taps", "sigma_steps")
 NEURON_DELAYS = ("none", "axonal", "dendritic")
 
 # Zhu et al., TMLR 2024: that of enwik8 (on bytes here; the paper's vocabulary is the text's characters) and that of
@@ -32,6 +34,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "zhu_2023_12x512": {"tokens": 256, "features": 512, "layers": 12, "dropout": 0.03},
     "zhu_2023_18x768": {"tokens": 50277, "features": 768, "layers": 18, "dropout": 0.03},
 }
+
+
+def _arguments(given: Any, name: str) -> dict[str, Any]:
+    if given is not None and not isinstance(given, dict):
+        raise ConfigError(f"{name} takes arguments of DelayShift by name, as in {{'kind': 'learned'}}; got {given!r}")
+    return given or {}
 
 
 class SpikingBranchState(NamedTuple):
@@ -95,8 +103,9 @@ class SpikeGPT(SpikingModule):
         spiking: where neurons stand: ``"after"`` each mixing, as published; ``"before"`` each of its matrices, which
             then multiply no real numbers; ``"none"``, the same network of real numbers, its embedding too.
         shift: kind of shift in front of the mixings, and its arguments: see :class:`snn_delays.nn.DelayShift`.
-        neuron_delays: learned delays around the neurons behind the mixings: ``"axonal"`` on their spikes,
-            ``"dendritic"`` on their input; they take the shift's other arguments.
+        neuron_delays: delays around the neurons behind the mixings: ``"axonal"`` on their spikes, ``"dendritic"`` on
+            their input.
+        neuron_shift: their kind and other arguments, as ``shift``; what is left out is learned, or as in ``shift``.
         dropout: of the stream, behind each block.
         init: how matrices begin: ``"published"``, ``"replicated"`` or ``"torch"``, see
             :func:`snn_delays.models.spikegpt_init.initialise`.
@@ -110,8 +119,9 @@ class SpikeGPT(SpikingModule):
 
     Raises ConfigError for an argument that names nothing or cannot be.
 
-    Source: Zhu et al., TMLR 2024 (arXiv 2302.13939). The optional copying head ("head QK") is left out, as it is
-    switched off in every published configuration.
+    Source: Zhu et al., TMLR 2024 (arXiv 2302.13939). Two options of its code are left out, as every published
+    configuration switches them off: the copying head ("head QK"), and channel mixing in the place of the first time
+    mixing ("ffnPre").
     """
 
     def __init__(
@@ -123,10 +133,12 @@ class SpikeGPT(SpikingModule):
         spiking: str = "after",
         shift: dict[str, Any] | None = None,
         neuron_delays: str = "none",
+        neuron_shift: dict[str, Any] | None = None,
         dropout: float = 0.0,
         init: str = "published",
     ) -> None:
         super().__init__()
+        seed = int(torch.randint(2**62, (), device="cpu"))
         if min(tokens, features, layers) < 1:
             raise ConfigError(f"tokens, features and layers must be at least 1, got {tokens}, {features}, {layers}")
         if spiking not in SPIKING:
@@ -141,8 +153,12 @@ class SpikeGPT(SpikingModule):
         if not 0 <= dropout < 1:
             raise ConfigError(f"the dropout probability must lie in [0, 1), got {dropout}")
         self.spiking, self.dropout, self.init = spiking, dropout, init
+        for name, given in (("shift", shift), ("neuron_shift", neuron_shift)):
+            unknown = set(_arguments(given, name)) - set(SHIFT_ARGUMENTS)
+            if unknown:
+                raise ConfigError(f"{name} has no argument {min(unknown)!r}; it has {', '.join(SHIFT_ARGUMENTS)}")
         shift = {"kind": "token", **(shift or {})}
-        delays = {**shift, "kind": "learned" if shift["kind"] == "token" else shift["kind"]}
+        delays = {**shift, "kind": "learned", **(neuron_shift or {})}
         self.embedding = SpikingEmbedding(tokens, features, binary=spiking != "none")
         self.norm_in = nn.LayerNorm(features)
         self.blocks = nn.ModuleList()
@@ -154,7 +170,10 @@ class SpikeGPT(SpikingModule):
             self.blocks.append(block)
         self.norm_out = nn.LayerNorm(features)
         self.head = nn.Linear(features, tokens, bias=False)
-        initialise(self, init)
+        with torch.random.fork_rng(devices=()):
+            # From a draw of its own, so that networks of one seed begin with the same matrices, whatever their delays.
+            torch.manual_seed(seed)
+            initialise(self, init)
 
     @classmethod
     def published(cls, name: str, **changes: Any) -> "SpikeGPT":
@@ -204,7 +223,8 @@ class SpikeGPTClassifier(SpikingModule):
 
     Shapes: int64 ``[time, batch]`` with ``valid`` bool ``[time, batch]`` (which tokens are no padding; None: all) to
     scores ``[batch, classes]`` and the state. Padding behind a text changes nothing, since every layer is causal and
-    the mean leaves it out.
+    the mean leaves it out; the state has read it. Raises ShapeError for another ``valid``, and, on the CPU, for a text
+    without tokens.
 
     Source: after Zhu et al., TMLR 2024, section 4.2, whose classification model was not published.
     """
@@ -215,12 +235,16 @@ class SpikeGPTClassifier(SpikingModule):
             raise ConfigError(f"there must be at least two classes, got {classes}")
         self.network = SpikeGPT(tokens, features, layers, **options)
         del self.network.head
-        self.classes = nn.Linear(features, classes)
+        self.classes = nn.Linear(features, classes)  # begins as PyTorch has it, whatever ``init`` says of the others
 
     def forward(
         self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
-        """Scores ``[batch, classes]`` and the state of the blocks. Raises ShapeError for a text without tokens."""
+        """Scores ``[batch, classes]`` and the state of the blocks."""
+        if valid is not None and (valid.shape != x.shape or valid.dtype != torch.bool):
+            raise ShapeError(
+                f"valid must be bool {tuple(x.shape)} as the tokens are, got {valid.dtype} {tuple(valid.shape)}"
+            )
         if x.device.type == "cpu" and not (len(x) if valid is None else bool(valid.any(0).all())):
             raise ShapeError("a text has no tokens, so there is no mean over them; leave empty texts out")
         y, after = self.network.stream(x, state)

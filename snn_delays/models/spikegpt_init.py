@@ -31,6 +31,11 @@ def initialise(network: "SpikeGPT", init: str) -> None:
     """
     if init not in INITS:
         raise ConfigError(f"init must be one of {', '.join(INITS)}; got {init!r}")
+    if init == "torch":
+        nn.init.normal_(network.embedding.weight)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
     if init == "replicated":
         nn.init.normal_(network.embedding.weight, std=0.001)
         for module in network.modules():

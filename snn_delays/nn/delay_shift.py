@@ -1,6 +1,7 @@
 """DelayShift: the token shift of RWKV, generalised by learned delays."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from snn_delays.units import round_delays
 KINDS = ("token", "learned", "fixed", "dense")
 
 
-class DelayShift(SpikingModule):
+class DelayShift(nn.Module):
     r"""Several mixtures of each neuron's present and past, side by side: one for each use that is made of them.
 
     .. math::
@@ -32,7 +33,7 @@ class DelayShift(SpikingModule):
             stay as drawn; ``"dense"``, a free weight for every lag up to ``max_delay_steps``.
         max_delay_steps: longest delay, in tokens; at least 1, and without meaning for ``"token"``.
         points: ``P``, delays for each mixture and neuron (``"learned"``, ``"fixed"``).
-        taps: how learned delays are spread.
+        taps: how learned delays are spread; the others are whole and are not.
         sigma_steps: initial width of the taps; None takes an eighth of the window, at least 1.
 
     Delays are drawn log-uniformly from ``1..max_delay_steps``: recent tokens matter most.
@@ -45,10 +46,12 @@ class DelayShift(SpikingModule):
         sigma: buffer, width of the taps in steps.
 
     State: :class:`DelayLineState`, the last ``max_delay_steps`` inputs. Shapes: ``[time, batch, features]`` to
-    ``[mixes, time, batch, features]``.
+    ``[mixes, time, batch, features]``; it obeys the chunk law, but is no layer for a ``Sequential``, since time comes
+    second (:class:`NeuronDelays` is one).
 
     Raises:
-        ConfigError: an argument that names nothing or cannot be. ShapeError: an input of other features.
+        ConfigError: an argument that names nothing or cannot be, or, on the CPU, a delay that is NaN or outside the
+            window. ShapeError: an input of other features.
 
     Source: the token shift of Peng et al., EMNLP Findings 2023 (RWKV); delays as depthwise DCLS, Khalfaoui-Hassani et
     al., TMLR 2023. The combination is this package's own.
@@ -69,8 +72,10 @@ class DelayShift(SpikingModule):
             raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
         if taps not in TAPS:
             raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
-        if max_delay_steps < 1 or points < 1:
-            raise ConfigError(f"max_delay_steps and points must be at least 1, got {max_delay_steps} and {points}")
+        if not (isinstance(max_delay_steps, int) and isinstance(points, int)) or min(max_delay_steps, points) < 1:
+            raise ConfigError(
+                f"max_delay_steps and points must be whole numbers >= 1, got {max_delay_steps!r} and {points!r}"
+            )
         if mix.ndim != 2:
             raise ShapeError(f"mix must be [mixes, features], got shape {tuple(mix.shape)}")
         self.kind, self.points = kind, points
@@ -125,12 +130,14 @@ class DelayShift(SpikingModule):
         if not (math.isfinite(sigma_steps) and sigma_steps > 0):
             raise ConfigError(f"sigma_steps must be > 0, got {sigma_steps}")
         self.sigma.fill_(sigma_steps)
+        self.settled = None
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
         """Bring every delay back into the window, in place: what the recipe does after each optimiser step."""
         if self.delay is not None:
             self.delay.clamp_(0, self.max_delay_steps)
+            self.settled = None
 
     @torch.no_grad()
     def round_delays_(self) -> None:
@@ -145,6 +152,10 @@ class DelayShift(SpikingModule):
         """Make every delay whole, in place, and keep the kernel: the form that is evaluated, a step at a time too."""
         self.round_delays_()
         self.settled = self.kernel().detach().clone()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.settled = None  # it is of the weights that were
+        super()._load_from_state_dict(*args, **kwargs)
 
     def check_delays(self, name: str = "delay") -> None:
         """Raise ConfigError if a delay is NaN or outside the window."""

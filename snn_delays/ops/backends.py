@@ -4,8 +4,9 @@ An operation is a folder; every file in it that implements the operation is a ba
 imported when first needed, and a function ``refuses`` that says in a sentence why it cannot serve a call.
 
 Choice, first that applies: the ``backend=`` argument, ``with use_backend(...)``, the environment variable
-``SNN_DELAYS_BACKEND``, the backend that does not refuse and, by the operation's cost model where it has one, is
-expected to be fastest. A backend asked for by name never falls back.
+``SNN_DELAYS_BACKEND``, the reference for a call that is done before a kernel is launched, the backend that does not
+refuse and, by the operation's cost model where it has one, is expected to be fastest. A backend asked for by name never
+falls back.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import torch
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
 
+SMALL = 2**13  # numbers
 ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
 _OPERATIONS: dict[str, "Operation"] = {}
 _forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn_delays_backend")
@@ -115,7 +117,9 @@ class Operation:
             refusal = backend.refuses(call)
             seconds = self.cost(backend.name, call) if self.cost and refusal is None else None
             found.append(Candidate(backend, refusal, seconds))
-        return sorted(found, key=lambda one: (one.refusal is not None, one.seconds or 0.0))
+        small = self.small is not None and self.small(call)
+        first = self.backends[-1] if small else None
+        return sorted(found, key=lambda one: (one.refusal is not None, one.backend is not first, one.seconds or 0.0))
 
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""
@@ -123,11 +127,11 @@ class Operation:
 
 
 def one_step_of(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """For ``Operation.small``: whether the tensor of that name is one step on the CPU, and no gradient is wanted."""
+    """For ``Operation.small``: whether the tensor of that name is one short step on the CPU that needs no gradient."""
 
     def small(call: Mapping[str, Any]) -> bool:
         x = call[name]
-        return len(x) == 1 and x.device.type == "cpu" and not torch.is_grad_enabled()
+        return len(x) == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.is_grad_enabled()
 
     return small
 

@@ -19,6 +19,7 @@ def variants_figure(panels: Mapping[str, Groups], *, ylabel: str) -> Figure:
 
     Raises ShapeError if there is nothing to draw.
     """
+    panels = {title: groups for title, groups in panels.items() if groups}
     names = list(dict.fromkeys(name for groups in panels.values() for group in groups.values() for name in group))
     if not names:
         raise ShapeError("there are no results to draw")
@@ -32,7 +33,9 @@ def variants_figure(panels: Mapping[str, Groups], *, ylabel: str) -> Figure:
         figure.axes[0].plot([], [], marker="o", linestyle="", markersize=5, color=colors[name], label=name)[0]
         for name in names
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(names), 4 * len(panels)), frameon=False, fontsize=8)
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(len(names), 4 * len(panels)), frameon=False, fontsize=8
+    )
     return figure
 
 

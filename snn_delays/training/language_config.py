@@ -17,6 +17,7 @@ class SpikeGPTConfig(Strict):
     max_delay_steps: int = Field(32, ge=1, description="longest delay, in tokens; of no meaning for shift = 'token'")
     points: int = Field(2, ge=1, description="delays for each mixture and neuron, of shift = 'learned' and 'fixed'")
     neuron_delays: Literal["none", "axonal", "dendritic"] = "none"
+    neuron_shift: Literal["learned", "fixed", "dense"] = Field("learned", description="kind of the neuron_delays")
     taps: Literal["gaussian", "triangle", "linear", "linear_normalized"] = "gaussian"
     dropout: float = Field(0.03, ge=0, lt=1)
     init: Literal["published", "replicated", "torch"] = "published"
@@ -24,13 +25,13 @@ class SpikeGPTConfig(Strict):
     @property
     def has_delays(self) -> bool:
         """Whether there are delays that are learned."""
-        return self.shift == "learned" or (self.neuron_delays != "none" and self.shift in ("token", "learned"))
+        return self.shift == "learned" or (self.neuron_delays != "none" and self.neuron_shift == "learned")
 
     @property
     def delays(self) -> str:
         """The delays in short, for tables."""
         lags = f"-{self.max_delay_steps + 1}" if self.shift == "dense" else ""
-        around = "" if self.neuron_delays == "none" else f"+{self.neuron_delays}"
+        around = "" if self.neuron_delays == "none" else f"+{self.neuron_shift} {self.neuron_delays}"
         return f"{self.shift}{lags}{around}"
 
     @property
@@ -44,8 +45,8 @@ class SpikeGPTConfig(Strict):
             "kind": self.shift, "max_delay_steps": self.max_delay_steps, "points": self.points, "taps": self.taps,
         }  # fmt: skip
         return {
-            "spiking": self.spiking, "shift": shift, "neuron_delays": self.neuron_delays, "dropout": self.dropout,
-            "init": self.init,
+            "spiking": self.spiking, "shift": shift, "neuron_delays": self.neuron_delays,
+            "neuron_shift": {"kind": self.neuron_shift}, "dropout": self.dropout, "init": self.init,
         }  # fmt: skip
 
 

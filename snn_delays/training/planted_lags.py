@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.synthetic.token_streams import UNSCORED, FixedLagCopy, PeriodicStream, TokenStream
+from snn_delays.errors import ConfigError
 from snn_delays.files import write_between_markers
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import with_whole_delays
@@ -89,8 +90,16 @@ def find_lag(
 
     Adam, 0.01 on weights and ``lr_delay`` steps on delays, both down to a tenth over the last two fifths; taps
     narrowing from half the window to 0.4 steps in the first three fifths. The same for every kind of shift and task.
-    The rate and the width of the delays, which learned ones alone have, were chosen on the copy of lag 30.
+    The rate and the width of the delays, which learned ones alone have, were chosen on the copy of lag 30, the rate of
+    the weights on seed 0 of copies in the block.
+
+    Raises ConfigError for another network, or a lag beyond the window.
     """
+    if network not in STUDY or task.lag > MAX_DELAY or steps < 1:
+        raise ConfigError(
+            f"find_lag trains {' or '.join(STUDY)} on lags up to {MAX_DELAY} for at least one step, got {network!r}, "
+            f"lag {task.lag} and {steps} steps"
+        )
     torch.manual_seed(seed)
     widest, narrowest = MAX_DELAY / 2, 0.4
     shift = {"kind": kind, "max_delay_steps": MAX_DELAY, "points": 2, "sigma_steps": widest}

@@ -1,7 +1,6 @@
 """SpikeGPT: what it is made of, how it begins, its delays, and what it refuses."""
 
 import math
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -210,16 +209,11 @@ def test_delays_by_name_and_rounded_together() -> None:
     assert not delay_shifts(lively(0, "after", "dense"))
 
 
-def test_neuron_delays_follow_the_shift() -> None:
-    kinds = Counter()
+def test_neuron_delays_are_learned_in_the_window_of_the_shift_unless_told_otherwise() -> None:
     for kind in SHIFTS:
-        network = lively(0, "after", kind, "dendritic")
-        around = {branch.delays.shift.kind for branch in network.branches()}
-        assert around == {"learned" if kind == "token" else kind}
-        kinds.update(around)
-        for branch in network.branches():
+        for branch in lively(0, "after", kind, "dendritic").branches():
+            assert branch.delays.shift.kind == "learned"
             assert branch.delays.shift.max_delay_steps == SHIFTS[kind]["max_delay_steps"]
-    assert kinds == {"learned": 2, "fixed": 1, "dense": 1}
 
 
 # Bad input.
@@ -234,7 +228,7 @@ def test_neuron_delays_follow_the_shift() -> None:
         ({"neuron_delays": "dendritic", "spiking": "none"}, "'dendritic' act around.*'none' has none there"),
         ({"shift": {"kind": "free"}}, "kind must be one of token, learned, fixed, dense; got 'free'"),
         ({"shift": {"kind": "learned", "taps": "box"}}, "taps must be one of"),
-        ({"shift": {"kind": "learned", "max_delay_steps": 0}}, "must be at least 1, got 0 and 2"),
+        ({"shift": {"kind": "learned", "max_delay_steps": 0}}, "must be whole numbers >= 1, got 0 and 2"),
         ({"init": "special"}, "init must be one of published, replicated, torch; got 'special'"),
         ({"dropout": 1.0}, r"dropout probability must lie in \[0, 1\), got 1.0"),
         ({"dropout": -0.1}, "got -0.1"),
@@ -282,3 +276,69 @@ def test_delays_that_cannot_be(value: float, message: str) -> None:
         network.blocks[1].channel.delays.shift.delay[0, 0, 3] = value
     with pytest.raises(ConfigError, match=message):
         network(text())
+
+
+def test_norms_in_front_of_neurons_begin_with_a_gain_that_makes_them_fire() -> None:
+    for spiking, gain in (("before", 2.0), ("after", 1.0), ("none", 1.0)):
+        for branch in SpikeGPT(**SMALL, spiking=spiking).branches():
+            assert torch.equal(branch.norm.weight.detach(), torch.full((6,), gain))
+            assert len(branch.mixing.norms) == (spiking == "before")
+
+
+def test_the_copy_with_whole_delays_is_for_evaluation_alone() -> None:
+    network = SpikeGPT(**SMALL, shift={"kind": "learned", "max_delay_steps": 8}, dropout=0.5).train()
+    whole = with_whole_delays(network)
+    assert not any(module.training for module in whole.modules())
+    assert not any(parameter.requires_grad for parameter in whole.parameters())
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_kept_kernel_goes_with_the_weights_it_is_of() -> None:
+    shift = {"kind": "learned", "max_delay_steps": 8}
+    one, other = (SpikeGPT(**SMALL, shift=shift, init="torch") for _ in range(2))
+    with torch.no_grad():
+        for module in delay_shifts(other).values():
+            module.weight.normal_()
+    whole = with_whole_delays(one)
+    x = text() % SMALL["tokens"]
+    assert not torch.equal(whole(x)[0], with_whole_delays(other)(x)[0])
+    whole.load_state_dict(with_whole_delays(other).state_dict())
+    assert torch.equal(whole(x)[0], with_whole_delays(other)(x)[0])
+
+
+def test_networks_of_one_seed_begin_with_the_same_matrices_whatever_their_delays() -> None:
+    def matrices(**options: object) -> list[torch.Tensor]:
+        torch.manual_seed(3)
+        made = SpikeGPT(**SMALL, init="torch", **options)
+        return [m.weight for m in made.modules() if isinstance(m, torch.nn.Linear)] + [made.embedding.weight]
+
+    plain = matrices()
+    for options in (
+        {"shift": {"kind": "learned", "points": 3}}, {"neuron_delays": "axonal"},
+        {"neuron_delays": "dendritic", "neuron_shift": {"kind": "fixed", "points": 1}},
+    ):  # fmt: skip
+        assert all(map(torch.equal, plain, matrices(**options)))
+
+
+def test_delays_around_neurons_have_a_kind_of_their_own() -> None:
+    for kind, learns in (("learned", True), ("fixed", False)):
+        network = SpikeGPT(**SMALL, neuron_delays="axonal", neuron_shift={"kind": kind})
+        found = delay_shifts(network)
+        assert len(found) == 2 * SMALL["layers"]
+        assert {shift.kind for shift in found.values()} == {kind}
+        assert {shift.delay.requires_grad for shift in found.values()} == {learns}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shift": {"knd": "token"}}, "shift has no argument 'knd'; it has kind, max_delay_steps"),
+        ({"shift": "learned"}, "shift takes arguments of DelayShift by name"),
+        ({"neuron_delays": "axonal", "neuron_shift": {"taps_": 1}}, "neuron_shift has no argument 'taps_'"),
+        ({"shift": {"kind": "learned", "max_delay_steps": 4.5}}, "whole numbers >= 1, got 4.5 and 2"),
+    ],
+)
+def test_arguments_of_shifts_that_are_none(options: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        SpikeGPT(**SMALL, **options)

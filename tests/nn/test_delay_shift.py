@@ -267,8 +267,11 @@ def test_neuron_delays_begin_as_the_signal_itself(kind: str) -> None:
     [
         (lambda: DelayShift(MIX, kind="free"), "kind must be one of token, learned, fixed, dense; got 'free'"),
         (lambda: DelayShift(MIX, taps="box"), "taps must be one of gaussian, .*; got 'box'"),
-        (lambda: DelayShift(MIX, max_delay_steps=0), "max_delay_steps and points must be at least 1, got 0 and 2"),
-        (lambda: DelayShift(MIX, points=0), "at least 1, got 32 and 0"),
+        (
+            lambda: DelayShift(MIX, max_delay_steps=0),
+            "max_delay_steps and points must be whole numbers >= 1, got 0 and 2",
+        ),
+        (lambda: DelayShift(MIX, points=0), ">= 1, got 32 and 0"),
         (lambda: DelayShift(MIX, sigma_steps=0.0), "sigma_steps must be > 0, got 0.0"),
         (lambda: DelayShift(MIX).set_sigma(-1.0), "got -1.0"),
         (lambda: DelayShift(MIX).set_sigma(float("nan")), "got nan"),

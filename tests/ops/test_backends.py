@@ -134,3 +134,37 @@ def test_every_operation_has_a_reference_that_serves_everything() -> None:
     ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"
+
+
+SMALL_CALLS = {
+    "lif": ("lif", "current"), "wkv": ("wkv", "key"), "depthwise": ("depthwise", "x"),
+}  # fmt: skip
+
+
+def call_of(name: str, steps: int = 1, neurons: int = 8, device: str = "cpu", lags: int = 2) -> dict:
+    import importlib
+
+    call = importlib.import_module(f"snn_delays.ops.{name}").example_call()
+    _, key = SMALL_CALLS[name]
+    call[key] = torch.zeros(steps, 2, neurons, device=device)
+    if name == "depthwise":
+        call["kernel"] = torch.zeros(lags, 1, neurons, device=device)
+    return call
+
+
+@pytest.mark.parametrize("name", SMALL_CALLS)
+def test_the_reference_serves_single_short_steps_without_gradients_and_nothing_else(name: str) -> None:
+    operation = next(one for one in operations() if one.name == name)
+    chosen = lambda **of: operation.choose(call_of(name, **of)).name  # noqa: E731
+    with torch.no_grad():
+        assert chosen() == "reference"
+        assert operation.explain(call_of(name))[0].backend.name == "reference"
+        assert chosen(steps=2) == "numba_cpu"
+        assert chosen(neurons=100_000) == "numba_cpu"
+        assert operation.explain(call_of(name, steps=2))[0].backend.name == "numba_cpu"
+        if name == "depthwise":
+            assert chosen(lags=33) == "numba_cpu"
+        assert operation.choose(call_of(name), "numba_cpu").name == "numba_cpu"
+        with use_backend(**{name: "numba_cpu"}):
+            assert operation.choose(call_of(name)).name == "numba_cpu"
+    assert chosen() == "numba_cpu"

@@ -110,8 +110,9 @@ def test_a_key_that_is_missing() -> None:
         ({"shift": "token"}, False, "token"),
         ({"shift": "fixed"}, False, "fixed"),
         ({"shift": "dense"}, False, "dense-7"),
-        ({"shift": "token", "neuron_delays": "axonal"}, True, "token+axonal"),
-        ({"shift": "fixed", "neuron_delays": "dendritic"}, False, "fixed+dendritic"),
+        ({"shift": "token", "neuron_delays": "axonal"}, True, "token+learned axonal"),
+        ({"shift": "fixed", "neuron_delays": "dendritic"}, True, "fixed+learned dendritic"),
+        ({"shift": "token", "neuron_delays": "axonal", "neuron_shift": "fixed"}, False, "token+fixed axonal"),
     ],
 )
 def test_a_recipe_knows_whether_its_network_learns_delays(model: dict[str, Any], has: bool, short: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from snn_delays.data.synthetic.token_streams import UNSCORED, FixedLagCopy, PeriodicStream
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.plot.planted_lags import planted_lags_figure
+from snn_delays.training import planted_lags
 from snn_delays.training.planted_lags import MAX_DELAY, STEPS, Found, ShiftAlone, find_lag, table
 
 CHANCE_NATS = math.log(8)
@@ -198,3 +199,26 @@ def test_the_picture_shows_shares_marks_and_accuracies():
         planted_lags_figure(shares, planted, accuracy, {"period": 0.7}, chance=0.1)
     with pytest.raises(ShapeError, match="has 9 delays but had 3 before"):
         planted_lags_figure(shares, planted, accuracy, optimum, chance=0.1, begun={**begun, "copy": np.ones(3)})
+
+
+def test_what_is_measured_is_the_copy_with_whole_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, made = planted_lags.with_whole_delays, []
+
+    def kept(network):
+        made.append(real(network))
+        with torch.no_grad():
+            made[-1].head.weight.zero_()
+            made[-1].head.bias.zero_()
+        return made[-1]
+
+    monkeypatch.setattr(planted_lags, "with_whole_delays", kept)
+    task = planted_lags.COPIES[0]
+    found = planted_lags.find_lag(task, "learned", steps=2)
+    assert len(made) == 1
+    assert found.loss_nats == pytest.approx(math.log(task.tokens), abs=1e-6)  # of the copy, whose head is empty
+
+
+@pytest.mark.parametrize("wrong", [{"network": "shfit"}, {"steps": 0}])
+def test_a_study_that_cannot_be(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match="find_lag trains shift or block on lags up to 32"):
+        planted_lags.find_lag(planted_lags.COPIES[0], "learned", **wrong)

@@ -31,6 +31,8 @@ class WordVocabulary(Saved):
     kind = "words"
 
     def __post_init__(self) -> None:
+        if any(not isinstance(word, str) or word != word.lower() for word in self.words):
+            raise DataError("the words of a vocabulary are texts in lower case")
         if self.words[:1] != (UNKNOWN,) or len(self._tokens) != len(self.words):
             raise DataError(f"the words of a vocabulary begin with {UNKNOWN!r} and do not repeat")
 

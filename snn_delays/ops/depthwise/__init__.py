@@ -61,6 +61,8 @@ def depthwise(
             f"the input must be [time, batch, neuron] and the kernel [lag, mix, neuron] of as many neurons and at "
             f"least one lag, got {tuple(x.shape)} and {tuple(kernel.shape)}"
         )
+    if not x.is_floating_point():
+        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert spikes with .float()")
     past = len(kernel) - 1
     if history is not None and tuple(history.shape) != (past, *x.shape[1:]):
         raise ShapeError(

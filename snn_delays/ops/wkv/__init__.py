@@ -51,7 +51,8 @@ def wkv(
 
     Args:
         key: ``k``, ``[time, batch, neuron]``, float32 or float64. Keys and values in bfloat16 or float16 (mixed
-            precision) are summed in float32, and only the output is rounded back. A key of -inf leaves its step out.
+            precision) are summed in float32, and only the output is rounded back. A key of -inf
+            leaves its step out of all sums; where nothing was before it, its own output is 0/0, NaN.
         value: ``v``, as ``key``.
         log_decay: ``w``, by how much the logarithm of a weight falls with every step, <= 0; ``[neuron]``.
         bonus: ``u``, added to the key of the step itself; ``[neuron]``.
@@ -89,6 +90,8 @@ def _check_shapes(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, 
         raise ShapeError(
             f"key and value must both be [time, batch, neuron], got {tuple(key.shape)} and {tuple(value.shape)}"
         )
+    if not key.is_floating_point() or value.dtype != key.dtype:
+        raise ShapeError(f"key and value must be floating-point numbers of one type, got {key.dtype} and {value.dtype}")
     for name, tensor in (("log_decay", log_decay), ("bonus", bonus)):
         if tensor.shape != key.shape[2:]:
             raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; give one value per neuron ({key.shape[2]})")
