@@ -1,5 +1,6 @@
 """The root of the command line. Errors are one line and an exit code; a traceback is a bug."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,10 +24,10 @@ class _Commands(TyperGroup):
         except SnnDelaysError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt:
-            _fail(
-                "interrupted; what was finished is saved: start it again, train with --resume",
-                130,
-            )
+            _fail("interrupted; what was finished is saved: start it again, a training with --resume", 130)
+        except BrokenPipeError:  # whoever reads, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
 

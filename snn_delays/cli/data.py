@@ -17,8 +17,9 @@ app.add_typer(data_app, name="data")
 
 @data_app.command("list")
 def data_list() -> None:
-    """List the data sets of the catalogue and whether their files are at hand."""
+    """List the data sets of the catalogue and whether their files are at hand; texts and sentence sets behind them."""
     from snn_delays.data.catalogue import cards
+    from snn_delays.data.text import text_cards
 
     table = Table("name", "what it is", "samples", "at hand")
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
@@ -33,6 +34,13 @@ def data_list() -> None:
             end_section=True,
         )
     console.print(table)
+    texts = Table("name", "what it is", "in the package or, below the data folder, at")
+    texts.columns[0].no_wrap = True
+    for text in text_cards().values():
+        files = ", ".join(dict.fromkeys(part.file for part in text.files.values())) if not text.archive else text.archive
+        place = "in the package" if text.bundled else f"{text.folder}/{files}"
+        texts.add_row(text.name, f"{text.description}\n{text.kind}, {text.licence}", place, end_section=True)
+    console.print(texts)
 
 
 @data_app.command("verify")

@@ -1,6 +1,9 @@
 """Commands of spiking language models."""
 
+import io
+import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,10 +44,15 @@ def _write(run: "Run", prompt: str, *, device: str = "cpu", **options: Any) -> N
 
     network, vocabulary = trained_language_network(run)
     written = go_on(on_device(network, device), vocabulary, prompt, **options)
-    print(prompt, end="", flush=True)
-    for text in written:
-        print(text, end="", flush=True)
-    print()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not have every character
+    for text in chain([prompt], written, ["\n"]):
+        print(_harmless(text), end="", flush=True)
+
+
+def _harmless(text: str) -> str:
+    """Text without the control characters by which it could steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 @app.command("demo-gpt")
@@ -55,9 +63,12 @@ def demo_gpt(
     from snn_delays.cli.runs import train_run
     from snn_delays.training.language_evaluation import evaluate_language
     from snn_delays.training.language_figures import draw_language
+    from snn_delays.training.progress import ProgressBar
 
     run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)
-    print_evaluation(evaluate_language(run))
+    with ProgressBar(console) as bar:
+        result = evaluate_language(run, progress=bar.measuring)
+    print_evaluation(result)
     for path in draw_language(run):
         console.print(f"picture  {path}")
     console.rule("what it writes")
@@ -83,27 +94,39 @@ def print_evaluation(result: dict[str, Any]) -> None:
 
 
 def _of_text(result: dict[str, Any]) -> list[tuple[str, str]]:
-    done = result["operations_per_token"]
     rows = [
         ("bits per byte", f"{result['test_bits_per_byte']:.4f} (valid {result['valid_bits_per_byte']:.4f})"),
+        ("  in", result["protocol"]),
         ("  with state carried on", f"{result['test_bits_per_byte_carried']:.4f}"),
-        ("  with real-valued delays", f"{result['test_bits_per_byte_real_delays']:.4f}"),
+        ("  in", result["protocol_carried"]),
         ("loss, perplexity", f"{result['test_loss']:.4f} nats a token, {result['test_perplexity']:.3f}"),
         ("over", f"{result['test_samples']:,} tokens, every one but the first; {result['vocabulary']}"),
-        ("context", result["protocol"]),
-        ("as built, a token", f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates"),
-        (
-            "  if it were spike-driven",
-            f"{done['macs_if_spike_driven']:,.0f} MACs and {done['accumulates_if_spike_driven']:,.0f} accumulates: not "
-            "what this network does"
-            if done["macs_if_spike_driven"] < done["macs_as_built"]
-            else "the same: it is",
-        ),
-        ("matrices fed with spikes", f"{done['spike_fed_share']:.1%} of {done['macs_dense']:,.0f} dense MACs"),
     ]
+    if "learned" in result["delays"]:
+        rows.insert(4, ("  with real-valued delays", f"{result['test_bits_per_byte_real_delays']:.4f}"))
     if result["embedding_ones"] is not None:
         rows.append(("ones in the embedding", f"{result['embedding_ones']:.1%}"))
-    return rows
+    return [*rows, *_of_operations(result["operations_per_token"])]
+
+
+def _of_operations(done: dict[str, float | None]) -> list[tuple[str, str]]:
+    """What a token costs as built, and never without it what it would cost if the network were spike-driven."""
+    as_built = f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates"
+    if done["macs_if_spike_driven"] is None:
+        driven = "it does not spike: there is no firing rate to reckon with"
+    elif done["macs_if_spike_driven"] == done["macs_as_built"]:
+        driven = "the same: every matrix of the blocks reads spikes"
+    else:
+        driven = (
+            f"{done['macs_if_spike_driven']:,.0f} MACs and {done['accumulates_if_spike_driven']:,.0f} accumulates: not "
+            "what this network does"
+        )
+    return [
+        ("matrices as built, a token", as_built),
+        ("  if it were spike-driven", driven),
+        ("  fed with spikes", f"{done['spike_fed_share']:.1%} of {done['macs_dense']:,.0f} dense MACs"),
+        ("  besides", f"{done['shift_macs']:,.0f} MACs of the shifts; WKV, norms and gates are not counted"),
+    ]
 
 
 def _of_sentences(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -115,6 +138,7 @@ def _of_sentences(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("loss", f"{result['test_loss']:.4f}"),
         ("split", result["split"]),
         ("vocabulary", result["vocabulary"]),
+        *_of_operations(result["operations_per_token"]),
     ]
 
 

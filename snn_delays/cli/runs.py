@@ -56,10 +56,12 @@ def evaluate(
     else:
         from snn_delays.cli.language import print_evaluation
         from snn_delays.training.language_evaluation import evaluate_language
+        from snn_delays.training.progress import ProgressBar
 
         if on is not None:
             raise ConfigError("--on takes the test samples of another event data set, and this run is of text")
-        result = evaluate_language(opened, device=device)
+        with ProgressBar(console) as bar:
+            result = evaluate_language(opened, device=device, progress=bar.measuring)
         print_evaluation(result)
     if append:
         append_result(table, result)
@@ -141,6 +143,8 @@ def plot(
     names = [name.strip() for name in what.split(",") if name.strip()]
     for path in draw(opened, names, sample) if _of_events(opened) else draw_language(opened, names):
         console.print(f"drawn: {path}")
+    if not (names or _of_events(opened) or opened.evaluation.exists()):
+        console.print(f"rates and positions are of the test text: snn-delays evaluate {run}")
 
 
 @app.command()

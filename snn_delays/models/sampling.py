@@ -24,7 +24,11 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, generator: torch
     Raises ConfigError for another temperature or top_p, ShapeError for logits that are no such matrix, TrainingError
     for logits that are not finite. Source: nucleus (top-p) sampling, Holtzman et al. 2020, arXiv 1904.09751.
     """
-    _refuse(logits, temperature, top_p)
+    check_options(temperature, top_p)
+    if logits.ndim != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
+        raise ShapeError(
+            f"logits must be floating-point numbers [batch, vocab], got {logits.dtype} of shape {tuple(logits.shape)}"
+        )
     scores = logits.detach().cpu().double()
     if not bool(scores.isfinite().all()):
         row, token = (~scores.isfinite()).nonzero()[0].tolist()
@@ -51,11 +55,8 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, generator: torch
     return tokens.gather(1, torch.minimum(drawn, last))[:, 0].to(logits.device)
 
 
-def _refuse(logits: Tensor, temperature: float, top_p: float) -> None:
-    if logits.ndim != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
-        raise ShapeError(
-            f"logits must be floating-point numbers [batch, vocab], got {logits.dtype} of shape {tuple(logits.shape)}"
-        )
+def check_options(temperature: float, top_p: float) -> None:
+    """Raise ConfigError for a temperature or a top_p that cannot be."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(
             f"temperature must be a finite number >= 0 (0 takes the likeliest token, 1 leaves the probabilities as "

@@ -14,15 +14,16 @@ from snn_delays.plot.style import BLUE, GREY, INK, ORANGE, array, axes_or_new, n
 def learning_curves(history: Mapping[str, Any]) -> Figure:
     """Loss, accuracy, firing rate and the width of the taps by epoch, a panel for each that there is.
 
-    ``history``: ``epoch`` and any of ``train_loss``, ``valid_loss``, ``train_accuracy``, ``valid_accuracy``,
-    ``firing_rate`` (0 to 1), ``sigma`` (steps), as sequences of one length; ``best_epoch``, a number, is marked. Raises
-    ShapeError if the lengths differ.
+    ``history``: ``epoch`` and any of ``train_loss``, ``valid_loss``, ``valid_bits_per_byte``, ``train_accuracy``,
+    ``valid_accuracy``, ``firing_rate`` (0 to 1), ``sigma`` (steps), as sequences of one length; ``best_epoch``, a
+    number, is marked. Raises ShapeError if the lengths differ.
     """
     epochs = array(history["epoch"], 1, "epochs")
     panels: list[tuple[str, tuple[str, ...]]] = [
         ("loss", ("train_loss", "valid_loss")),
         ("accuracy", ("train_accuracy", "valid_accuracy")),
     ]
+    panels.append(("bits per byte", ("valid_bits_per_byte",)))
     panels += [("firing rate", ("firing_rate",)), ("width of the taps, sigma (steps)", ("sigma",))]
     panels = [(name, keys) for name, keys in panels if any(key in history for key in keys)]
     figure = new_figure(3.3 * len(panels), 2.8)
@@ -50,7 +51,7 @@ def _panel(ax: Axes, epochs: Any, curves: Mapping[str, Any], name: str) -> None:
     ax.set(xlabel="epoch", ylabel=name)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if name in ("accuracy", "firing rate"):
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if name == "accuracy" else None))
     ax.set_ylim(0, 1 if name == "accuracy" else None)
     if len(curves) > 1:
         ax.legend(frameon=False, fontsize=8)

@@ -65,6 +65,12 @@ class Activity:
         """Spikes per neuron and token, by population in the order they fire; that of the embedding first."""
         return {name: self.spikes[name] / max(self.places[name], 1) for name in self.spikes}
 
+    def mean_rate(self) -> float | None:
+        """Spikes per neuron and token over all neurons of all populations but the embedding; None without any."""
+        names = [name for name in self.spikes if not name.endswith("embedding")]
+        places = sum(self.places[name] for name in names)
+        return sum(self.spikes[name] for name in names) / places if places else None
+
     def _rows(self, x: Tensor) -> Tensor:
         return x if self.counted is None or x.shape[:2] != self.counted.shape else x[self.counted]
 
@@ -95,7 +101,7 @@ def population(name: str) -> str:
     return name
 
 
-def operations(activity: Activity) -> dict[str, float]:
+def operations(activity: Activity) -> dict[str, float | None]:
     r"""Operations per token, as built and as they would be if every matrix of the blocks was fed with spikes.
 
     ``macs_dense``: multiplications of all matrices, :math:`\sum \text{in} \cdot \text{out}`.
@@ -103,15 +109,14 @@ def operations(activity: Activity) -> dict[str, float]:
     spikes, :math:`\sum \text{rate} \cdot \text{in} \cdot \text{out}`.
     ``macs_if_spike_driven`` and ``accumulates_if_spike_driven``: the same if each matrix in a block that reads real
     numbers read spikes at the mean rate of the network's neurons instead: what papers count, and what this network
-    does not do.
+    does not do. None for a network without neurons.
     ``spike_fed_share``: of the dense multiplications, those whose input is spikes.
     ``shift_macs``: weights of the shifts that are not zero. WKV, norms and gates, a few operations a neuron, are not
     counted.
     """
     matrices = list(activity.fed.items())
     blocks = {name for name, _ in matrices if ".mixing." in name}
-    rates = [rate for name, rate in activity.rates().items() if not name.endswith("embedding")]
-    mean_rate = sum(rates) / len(rates) if rates else 1.0
+    rate = activity.mean_rate()
     dense = sum(fed.macs for _, fed in matrices)
     real = [(name, fed) for name, fed in matrices if not fed.spikes_only]
     driven = sum(fed.macs * fed.rate for _, fed in matrices if fed.spikes_only)
@@ -120,8 +125,10 @@ def operations(activity: Activity) -> dict[str, float]:
         "macs_dense": dense,
         "macs_as_built": sum(fed.macs for _, fed in real),
         "accumulates_as_built": driven,
-        "macs_if_spike_driven": sum(fed.macs for name, fed in real if name not in blocks),
-        "accumulates_if_spike_driven": driven + mean_rate * sum(fed.macs for name, fed in real if name in blocks),
+        "macs_if_spike_driven": None if rate is None else sum(fed.macs for name, fed in real if name not in blocks),
+        "accumulates_if_spike_driven": None
+        if rate is None
+        else driven + rate * sum(fed.macs for name, fed in real if name in blocks),
         "spike_fed_share": sum(fed.macs for _, fed in matrices if fed.spikes_only) / dense,
         "shift_macs": sum(int(torch.count_nonzero(shift.kernel())) for shift in shifts),
     }

@@ -38,8 +38,11 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(states, buffer)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    said = {"format": "1", "epoch": str(epoch), "recipe": recipe}
+    if "fingerprint" in progress:
+        said["vocabulary"] = progress["fingerprint"]
     contents = {
-        MODEL: save(tensors, {"format": "1", "epoch": str(epoch), "recipe": recipe}),
+        MODEL: save(tensors, said),
         OPTIMISER: buffer.getvalue(),
         PROGRESS: json.dumps(progress, indent=1).encode(),
     }
@@ -119,6 +122,16 @@ def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
         ) from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} is of another network: {error}") from error
+
+
+def vocabulary_of(folder: Path, epoch: int) -> str | None:
+    """Fingerprint of the vocabulary that an epoch's network was trained with; None for one without a vocabulary."""
+    path = network_file(folder, epoch)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("vocabulary")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> None:

@@ -25,7 +25,7 @@ from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation, build_optimisation, sigma_at
 from snn_delays.training.sources import selection
-from snn_delays.training.task import seed_of
+from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.watcher import Watcher
 
 
@@ -96,7 +96,7 @@ class Classification:
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
-        return _best(history, self.recipe.training.select_by)
+        return best_of(history, self.recipe.training.select_by)
 
     def _measured(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         measured = self.validate(network, device)
@@ -195,13 +195,6 @@ def _advance(optimisation: Optimisation) -> None:
 
 def _class_of(labels: Tensor) -> Tensor:
     return labels.argmax(1) if labels.ndim == 2 else labels
-
-
-def _best(history: list[dict[str, Any]], select_by: str) -> int:
-    """Epoch with the best validation; the earliest of equals."""
-    if select_by == "loss":
-        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
-    return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])
 
 
 def _diagnosis(number: float, epoch: int, network: nn.Module, x: Tensor) -> str:

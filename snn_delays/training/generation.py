@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from snn_delays.errors import ConfigError
-from snn_delays.models.sampling import sample
+from snn_delays.models.sampling import check_options, sample
 from snn_delays.models.spikegpt import SpikeGPT
 
 
@@ -29,6 +29,7 @@ def generate(
         raise ConfigError("the prompt is empty, and the network goes on from a text; give it at least a character")
     if tokens < 1:
         raise ConfigError(f"the number of tokens must be at least 1, got {tokens}")
+    check_options(temperature, top_p)
     encoded = torch.from_numpy(vocabulary.encode(prompt)).long()
     device = next(network.parameters()).device
     return _tokens(network, vocabulary, encoded.to(device), tokens, temperature, top_p, seed)

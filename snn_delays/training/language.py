@@ -17,7 +17,7 @@ from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
 from snn_delays.training.steps import optimiser_step, share_of
-from snn_delays.training.task import seed_of
+from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.text_task import TextTask
 from snn_delays.training.watcher import Watcher
 
@@ -70,7 +70,8 @@ class Language(TextTask):
 
     def begin(self, network: nn.Module) -> dict[str, Any]:
         """The vocabulary, so that a run can be read without its text."""
-        return {"vocabulary": self.corpus.vocabulary.to_json()}
+        vocabulary = self.corpus.vocabulary
+        return {"vocabulary": vocabulary.to_json(), "fingerprint": vocabulary.fingerprint}
 
     def train_epoch(
         self,
@@ -109,17 +110,16 @@ class Language(TextTask):
         found = measure_text(
             whole, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
         )
-        rates = [rate for name, rate in found.rates.items() if name != "embedding"]
         return {
             "valid_loss": found.loss,
             "valid_bits_per_byte": found.bits_per_byte,
-            "firing_rate": sum(rates) / len(rates) if rates else None,
+            "firing_rate": found.mean_rate,
             "embedding_ones": ones_rate(whole),
         }
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """The epoch of the least loss on validation."""
-        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
+        return best_of(history, "loss")
 
 
 def stored_vocabulary(progress: dict[str, Any], where: str) -> dict[str, Any]:

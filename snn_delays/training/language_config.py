@@ -64,7 +64,7 @@ class StepsConfig(Strict):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
     eps: float = Field(4e-9, gt=0)
     weight_decay: float = Field(0.0, ge=0, description="of matrices; not of norms, mixtures, decays or delays")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: float = Field(1.0, gt=0, description="largest norm of the weights' gradient; that of delays is left alone")
     lr_delay: float = Field(0.05, gt=0, description="tokens; same schedule, to 0")
     sigma_start_steps: float | None = Field(None, gt=0, description="default: an eighth of the window, at least 1")
     sigma_end_steps: float = Field(0.4, gt=0)
@@ -75,6 +75,11 @@ class StepsConfig(Strict):
     def _rates_fall(self) -> "StepsConfig":
         if self.final_lr > self.lr:
             raise ValueError(f"final_lr ({self.final_lr:g}) must not exceed lr ({self.lr:g})")
+        if self.sigma_start_steps is not None and self.sigma_start_steps < self.sigma_end_steps:
+            raise ValueError(
+                f"sigma_start_steps ({self.sigma_start_steps:g}) must not be below sigma_end_steps "
+                f"({self.sigma_end_steps:g})"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
         return self

@@ -2,19 +2,20 @@
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
-from snn_delays.data.text import vocabulary_from_json
+from snn_delays.data.text import load_sentences, vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.files import write_text
-from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, delay_shifts, with_whole_delays
+from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, with_whole_delays
 from snn_delays.training import checkpoint
 from snn_delays.training.activity import ones_rate
 from snn_delays.training.language import corpus_of, language_network, stored_vocabulary
 from snn_delays.training.language_config import LanguageRecipe
-from snn_delays.training.language_measure import PROTOCOLS, measure_text
+from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text, stream_count
 from snn_delays.training.runlog import Run
-from snn_delays.training.sentences import encode, load_sentences, measure_sentences, sentence_network
+from snn_delays.training.sentences import encode, measure_sentences, sentence_network
 
 
 def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool = True) -> tuple[SpikeGPT, Any]:
@@ -22,20 +23,30 @@ def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool 
 
     ``whole``: with whole delays, the form that is evaluated and generates. Raises CheckpointError.
     """
-    progress = run.progress()
-    vocabulary = vocabulary_from_json(stored_vocabulary(progress, str(run.folder)))
+    vocabulary = _vocabulary(run)
     network = language_network(run.recipe, vocabulary.size)
     checkpoint.load_network(run.checkpoints, run.best_epoch() if epoch is None else epoch, network)
     return (with_whole_delays(network) if whole else network).eval(), vocabulary
 
 
-def trained_sentence_network(run: Run) -> tuple[SpikeGPTClassifier, Any]:
-    """The best network of a run on sentences, with whole delays, in evaluation, and its vocabulary."""
-    progress = run.progress()
-    vocabulary = vocabulary_from_json(stored_vocabulary(progress, str(run.folder)))
-    network = sentence_network(run.recipe, vocabulary.size, len(progress["class_names"]))
+def trained_sentence_network(run: Run, *, whole: bool = True) -> tuple[SpikeGPTClassifier, Any]:
+    """The best network of a run on sentences, as :func:`trained_language_network`."""
+    vocabulary = _vocabulary(run)
+    network = sentence_network(run.recipe, vocabulary.size, len(run.progress()["class_names"]))
     checkpoint.load_network(run.checkpoints, run.best_epoch(), network)
-    return with_whole_delays(network), vocabulary
+    return (with_whole_delays(network) if whole else network).eval(), vocabulary
+
+
+def _vocabulary(run: Run) -> Any:
+    """The vocabulary in a run's progress. Raises CheckpointError if its network was trained with another."""
+    vocabulary = vocabulary_from_json(stored_vocabulary(run.progress(), str(run.folder)))
+    trained = checkpoint.vocabulary_of(run.checkpoints, run.best_epoch())
+    if trained is not None and trained != vocabulary.fingerprint:
+        raise CheckpointError(
+            f"the network in {run.folder} was trained with the vocabulary {trained}, its progress.json holds "
+            f"{vocabulary.fingerprint} of {vocabulary.size} tokens; put the run's own progress.json back"
+        )
+    return vocabulary
 
 
 def on_device(network: Any, device: str) -> Any:
@@ -46,39 +57,49 @@ def on_device(network: Any, device: str) -> Any:
         raise ConfigError(f"cannot run on device {device!r}: {error}") from error
 
 
-def evaluate_language(run: Run, *, device: str = "cpu") -> dict[str, Any]:
+def evaluate_language(
+    run: Run, *, device: str = "cpu", progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Any]:
     """Measure a run's best network, with whole delays, on the test part of its data; write evaluation.json.
+
+    ``progress`` is told how many tokens of how many are done, once for each protocol.
 
     Raises ConfigError for a device that is not there, DataError if the data are not those it was trained on, or
     CheckpointError if nothing was trained yet.
     """
-    progress = run.progress()
-    if not progress["history"]:
+    recorded = run.progress()
+    if not recorded["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")
-    best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
+    best = next(row for row in recorded["history"] if row["epoch"] == recorded["best_epoch"])
     of_text = isinstance(run.recipe, LanguageRecipe)
     result = {
         "run": run.recipe.name,
-        "data": progress["source"],
+        "data": recorded["source"],
         "delays": run.recipe.model.delays,
         "hidden": run.recipe.model.shape,
         "seed": run.recipe.seed,
-        "epochs": len(progress["history"]),
+        "epochs": len(recorded["history"]),
         "epochs_asked": run.recipe.training.epochs,
-        "best_epoch": progress["best_epoch"],
-        "training_minutes": sum(row["seconds"] for row in progress["history"]) / 60,
+        "best_epoch": recorded["best_epoch"],
+        "training_minutes": sum(row["seconds"] for row in recorded["history"]) / 60,
         "init": run.recipe.model.init,
-        **(_text(run, progress, best, device) if of_text else _sentences(run, progress, best, device)),
+        **(_text(run, recorded, best, device, progress) if of_text else _sentences(run, recorded, best, device)),
     }
     write_text(run.evaluation, json.dumps(result, indent=1))
     return result
 
 
-def _text(run: Run, progress: dict[str, Any], best: dict[str, Any], device: str) -> dict[str, Any]:
+def _text(
+    run: Run,
+    recorded: dict[str, Any],
+    best: dict[str, Any],
+    device: str,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
     recipe: LanguageRecipe = run.recipe
     corpus = corpus_of(recipe)
     network, vocabulary = trained_language_network(run)
-    _same(run, progress, corpus.checksum, corpus.name)
+    _same(run, recorded, corpus.checksum, corpus.name)
     if vocabulary != corpus.vocabulary:
         raise DataError(
             f"{run.folder} was trained with vocabulary {vocabulary.fingerprint} of {vocabulary.size} tokens, the text "
@@ -86,16 +107,16 @@ def _text(run: Run, progress: dict[str, Any], best: dict[str, Any], device: str)
         )
     on_device(network, device)
     context = recipe.training.context
-    found = {
-        protocol: measure_text(network, corpus.test, corpus.bytes_of["test"], context, protocol=protocol, device=device)
-        for protocol in PROTOCOLS
-    }
-    real, _ = trained_language_network(run, whole=False)
-    real_delays = (
-        measure_text(real.to(device), corpus.test, corpus.bytes_of["test"], context, device=device)
-        if delay_shifts(network)
-        else found["windows"]
-    )
+
+    def measured(protocol: str, of: SpikeGPT) -> TextMeasurement:
+        return measure_text(
+            of, corpus.test, corpus.bytes_of["test"], context, protocol=protocol, device=device, progress=progress
+        )
+
+    found = {protocol: measured(protocol, network) for protocol in PROTOCOLS}
+    real = on_device(trained_language_network(run, whole=False)[0], device)
+    real_delays = measured("windows", real) if recipe.model.has_delays else found["windows"]
+    streams = stream_count(corpus.test)
     windows, carried = found["windows"], found["carried"]
     return {
         "parameters": sum(p.numel() for p in real.parameters() if p.requires_grad),
@@ -107,44 +128,41 @@ def _text(run: Run, progress: dict[str, Any], best: dict[str, Any], device: str)
         "test_bits_per_byte": windows.bits_per_byte,
         "test_bits_per_byte_real_delays": real_delays.bits_per_byte,
         "test_bits_per_byte_carried": carried.bits_per_byte,
-        "protocol": f"windows of {context} tokens from rest; carried: state carried on through long streams",
+        "protocol": f"windows of {context} tokens, each from rest",
+        "protocol_carried": f"{streams} streams of {len(corpus.test) // streams:,} tokens, each from rest",
         "bits_by_position": (windows.by_position / math.log(2)).round(4).tolist(),
         "firing_rates": windows.rates,
-        "firing_rate": _mean_rate(windows.rates),
+        "firing_rate": windows.mean_rate,
         "embedding_ones": ones_rate(network),
         "operations_per_token": windows.operations,
     }
 
 
-def _sentences(run: Run, progress: dict[str, Any], best: dict[str, Any], device: str) -> dict[str, Any]:
+def _sentences(run: Run, recorded: dict[str, Any], best: dict[str, Any], device: str) -> dict[str, Any]:
     found = load_sentences(run.recipe.data.set)
-    _same(run, progress, found.checksum, found.name)
+    _same(run, recorded, found.checksum, found.name)
     network, vocabulary = trained_sentence_network(run)
-    loss, accuracy, rates = measure_sentences(
-        on_device(network, device), encode(found.test, vocabulary, run.recipe), device
-    )
+    sentences = encode(found.test, vocabulary, run.recipe)
+    measured = measure_sentences(on_device(network, device), sentences, device)
+    trained, _ = trained_sentence_network(run, whole=False)
     return {
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": sum(p.numel() for p in trained.parameters() if p.requires_grad),
         "vocabulary": f"{vocabulary.kind} ({vocabulary.size})",
         "valid_accuracy": best["valid_accuracy"],
         "test_samples": len(found.test),
-        "test_accuracy": accuracy,
-        "test_loss": loss,
+        "test_accuracy": measured.accuracy,
+        "test_loss": measured.loss,
         "split": found.split_rule,
         "class_names": list(found.class_names),
-        "firing_rates": rates,
-        "firing_rate": _mean_rate(rates),
+        "firing_rates": measured.rates,
+        "firing_rate": measured.mean_rate,
+        "operations_per_token": measured.operations,
     }
 
 
-def _same(run: Run, progress: dict[str, Any], checksum: str, name: str) -> None:
-    if progress["checksum"] != checksum:
+def _same(run: Run, recorded: dict[str, Any], checksum: str, name: str) -> None:
+    if recorded["checksum"] != checksum:
         raise DataError(
-            f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the data here are "
+            f"{run.folder} was trained on {recorded['source']} (sha256 {recorded['checksum']}), the data here are "
             f"{name} ({checksum}); put the first back"
         )
-
-
-def _mean_rate(rates: dict[str, float]) -> float | None:
-    neurons = [rate for name, rate in rates.items() if not name.endswith("embedding")]
-    return sum(neurons) / len(neurons) if neurons else None

@@ -33,7 +33,8 @@ def draw_language(run: Run, what: Sequence[str] = ()) -> list[Path]:
     for name in what:
         if name not in pictures:
             raise ConfigError(f"there is no picture {name!r} of this run; choose from {', '.join(pictures)}")
-    drawn = {name: pictures[name](run) for name in (what or pictures)}
+    there = [name for name in pictures if name not in EVALUATED or run.evaluation.exists()]
+    drawn = {name: pictures[name](run) for name in (what or there)}
     for name in what:
         if not drawn[name]:
             raise ConfigError(f"{run.folder} has nothing to show in the picture {name!r}: {_WITHOUT[name]}")
@@ -105,7 +106,8 @@ def _shift_delays(run: Run) -> list[Path]:
 
 
 def _positions(run: Run) -> list[Path]:
-    axes = plot.bits_by_position({run.recipe.name: read_evaluation(run)["bits_by_position"]})
+    unit = "byte" if run.recipe.data.vocabulary == "bytes" else "character"
+    axes = plot.bits_by_position({run.recipe.name: read_evaluation(run)["bits_by_position"]}, unit=unit)
     return [plot.save_figure(axes.figure, run.figures / "positions.png")]
 
 
@@ -124,6 +126,7 @@ PICTURES: dict[str, Callable[[Run], list[Path]]] = {
     "positions": _positions,
     "curves": _curves,
 }
+EVALUATED = ("rates", "positions")
 _WITHOUT = {
     "tokens": "its network does not spike",
     "rates": "its network does not spike",

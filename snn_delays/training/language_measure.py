@@ -7,7 +7,7 @@ the text is predicted exactly once.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,8 @@ class TextMeasurement:
     bytes: float
     by_position: NDArray[np.float64]
     rates: dict[str, float] = field(default_factory=dict)
-    operations: dict[str, float] = field(default_factory=dict)
+    mean_rate: float | None = None
+    operations: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -65,10 +66,12 @@ def measure_text(
     *,
     protocol: str = "windows",
     device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TextMeasurement:
     """Predict every token of a text but its first. ``bytes_of``: how many bytes the text has.
 
-    The first token's share of the bytes is left out of those predicted.
+    The first token's share of the bytes is left out of those predicted. ``progress`` is told how many tokens of how
+    many are done.
     """
     was_training = network.training
     network.eval()
@@ -82,6 +85,7 @@ def measure_text(
             losses = F.cross_entropy(logits.flatten(0, 1).double(), y.to(device).flatten(), reduction="none")
             losses = losses.view(y.shape).cpu() * counted
             nats, count = nats + float(losses.sum()), count + int(counted.sum())
+            progress(count, len(tokens) - 1)
             if protocol == "windows":
                 sums[: len(y)] += losses.sum(1)
                 counts[: len(y)] += counted.sum(1)
@@ -89,10 +93,23 @@ def measure_text(
                 state = after
         done = operations(activity)
     network.train(was_training)
-    return TextMeasurement(nats, count, bytes_of * count / len(tokens), (sums / counts).numpy(), activity.rates(), done)
+    return TextMeasurement(
+        nats,
+        count,
+        bytes_of * count / len(tokens),
+        (sums / counts).numpy(),
+        activity.rates(),
+        activity.mean_rate(),
+        done,
+    )
 
 
 def _chunks(tokens: NDArray[np.int32], context: int, protocol: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     if protocol == "windows":
         return windows(tokens, context, max(AT_ONCE // context, 1))
-    return streams(tokens, min(STREAMS, max(len(tokens) - 1, 1)), AT_ONCE // STREAMS)
+    return streams(tokens, stream_count(tokens), AT_ONCE // STREAMS)
+
+
+def stream_count(tokens: NDArray[np.int32]) -> int:
+    """Streams that a text is cut into under the protocol ``"carried"``."""
+    return min(STREAMS, max(len(tokens) - 1, 1))

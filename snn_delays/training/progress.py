@@ -34,6 +34,13 @@ class ProgressBar:
         if done >= total:
             self._drop()
 
+    def measuring(self, done: int, total: int) -> None:
+        """Reading the text to measure on."""
+        self._show("measuring", total)
+        self._update(done, "")
+        if done >= total:
+            self._drop()
+
     def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
         """Start the bar of an epoch."""
         self._losses = []
@@ -73,7 +80,7 @@ def describe(row: dict[str, Any]) -> str:
     if "valid_accuracy" in row:
         words.append(f"valid {row['valid_accuracy']:6.1%}")
     if "valid_bits_per_byte" in row:
-        words.append(f"valid {row['valid_bits_per_byte']:.3f} bits per byte")
+        words.append(f"valid {row['valid_loss']:.3f}, {row['valid_bits_per_byte']:.3f} bits per byte")
     if row.get("firing_rate") is not None:
         words.append(f"firing {row['firing_rate']:.1%}")
     if row["sigma"] is not None:

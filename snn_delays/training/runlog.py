@@ -16,7 +16,7 @@ import snn_delays
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import write_text
 from snn_delays.training.checkpoint import latest_epoch, read_progress
-from snn_delays.training.config import FineTuningConfig, Recipe, load_recipe, to_toml
+from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
 from snn_delays.training.strict import BaseRecipe
 
 
@@ -60,7 +60,7 @@ class Run:
 
 def create_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Make a run folder. Raises CheckpointError if it holds a run already, or as :func:`run_to_fine_tune`."""
-    if (folder / "recipe.toml").exists():
+    if latest_epoch(folder / "checkpoints") is not None:
         raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
     if isinstance(recipe, Recipe) and recipe.fine_tuning is not None:
         run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before there is a folder that it would leave behind
@@ -85,7 +85,8 @@ def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
     recipe = load_recipe(folder / "recipe.toml")
     if not isinstance(recipe, tasks or Recipe):
         task = getattr(recipe, "task", "classification")
-        raise ConfigError(f"{folder} holds a run of task {task!r}, which this does not apply to")
+        wanted = " or ".join(name for name, kind in RECIPES.items() if kind in (tasks or (Recipe,)))
+        raise ConfigError(f"{folder} holds a run of task {task!r}; this is for runs of {wanted}")
     return Run(folder, recipe)
 
 

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
+from snn_delays.errors import ConfigError
 from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
-from snn_delays.training.activity import Activity
+from snn_delays.training.activity import Activity, operations
 from snn_delays.training.language import single
 from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.objective import valid_steps
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import Optimisation
 from snn_delays.training.steps import optimiser_step, share_of
-from snn_delays.training.task import seed_of
+from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.text_task import TextTask
 from snn_delays.training.watcher import Watcher
 
@@ -77,13 +78,22 @@ class Sentences(TextTask):
         self.epochs = config.epochs
         self.steps = math.ceil(len(self.train.tokens) // fabric.world_size / (self.share * config.accumulate))
 
+        if config.warmup_steps >= self.epochs * self.steps:
+            raise ConfigError(
+                f"training.warmup_steps ({config.warmup_steps}) must be below all steps ({self.epochs * self.steps})"
+            )
+
     def network(self) -> SpikeGPTClassifier:
         """A classifier for the set's vocabulary and classes."""
         return sentence_network(self.recipe, self.vocabulary.size, len(self.found.class_names))
 
     def begin(self, network: nn.Module) -> dict[str, Any]:
         """The vocabulary and the classes, so that a run can be read without its data."""
-        return {"vocabulary": self.vocabulary.to_json(), "class_names": list(self.found.class_names)}
+        return {
+            "vocabulary": self.vocabulary.to_json(),
+            "fingerprint": self.vocabulary.fingerprint,
+            "class_names": list(self.found.class_names),
+        }
 
     def train_epoch(
         self,
@@ -140,26 +150,30 @@ class Sentences(TextTask):
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Loss and accuracy on validation sentences, with whole delays; and how much fires."""
         whole = with_whole_delays(cast(SpikeGPTClassifier, network))
-        loss, accuracy, rates = measure_sentences(whole, self.valid, device)
-        firing = [rate for name, rate in rates.items() if not name.endswith("embedding")]
-        return {
-            "valid_loss": loss,
-            "valid_accuracy": accuracy,
-            "firing_rate": sum(firing) / len(firing) if firing else None,
-        }
+        found = measure_sentences(whole, self.valid, device)
+        return {"valid_loss": found.loss, "valid_accuracy": found.accuracy, "firing_rate": found.mean_rate}
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
-        if self.recipe.training.select_by == "loss":
-            return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
-        return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])
+        return best_of(history, self.recipe.training.select_by)
+
+
+@dataclass(frozen=True)
+class SentenceMeasurement:
+    """Mean cross-entropy, accuracy, firing rates by population and of all neurons, and operations a token."""
+
+    loss: float
+    accuracy: float
+    rates: dict[str, float]
+    mean_rate: float | None
+    operations: dict[str, float | None]
 
 
 @torch.inference_mode()
 def measure_sentences(
     network: SpikeGPTClassifier, sentences: Encoded, device: torch.device | str, batch: int = 64
-) -> tuple[float, float, dict[str, float]]:
-    """Mean cross-entropy, accuracy and firing rates by population; every sentence weighs the same."""
+) -> SentenceMeasurement:
+    """Measure a network on sentences; every sentence weighs the same."""
     was_training = network.training
     network.eval()
     order = sorted(range(len(sentences.tokens)), key=lambda i: len(sentences.tokens[i]))
@@ -171,5 +185,6 @@ def measure_sentences(
             scores, _ = network(tokens, None, valid)
             total += float(F.cross_entropy(scores.double(), labels, reduction="sum"))
             right += int((scores.argmax(1) == labels).sum())
+        done = operations(activity)
     network.train(was_training)
-    return total / len(order), right / len(order), activity.rates()
+    return SentenceMeasurement(total / len(order), right / len(order), activity.rates(), activity.mean_rate(), done)

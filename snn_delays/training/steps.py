@@ -118,6 +118,8 @@ def optimiser_step(
     weights = [p for group in optimisation.optimisers["weight"].param_groups for p in group["params"]]
     try:  # a neuron whose membrane is no number never fires, so that the loss may stay finite
         torch.nn.utils.clip_grad_norm_(weights, config.clip, error_if_nonfinite=True)
+        delays = [shift.delay for shift in delay_shifts(network).values() if shift.delay is not None]
+        torch.nn.utils.clip_grad_norm_(delays, math.inf, error_if_nonfinite=True)
     except RuntimeError as error:
         raise TrainingError(_diagnosis("the gradient is not finite", epoch, network)) from error
     for optimiser in optimisation.optimisers.values():

@@ -61,3 +61,10 @@ class Task(Protocol):
 def seed_of(seed: int, epoch: int, stream: int) -> int:
     """A seed of its own for every recipe seed, epoch and use."""
     return int(np.random.SeedSequence((seed, epoch, stream)).generate_state(1)[0])
+
+
+def best_of(history: list[dict[str, Any]], select_by: str) -> int:
+    """Epoch with the best validation by ``"loss"`` or ``"accuracy"``; the earliest of equals."""
+    if select_by == "loss":
+        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
+    return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])

@@ -117,7 +117,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
         {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
         {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
     ]
-    assert classification._best(history, select_by) == best
+    assert task.best_of(history, select_by) == best
 
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
