@@ -6,6 +6,7 @@ of bytes. The class of a sentence is one word of it.
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiny_runs import Stopper, kill, kill_on_call
 from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
+from snn_delays.nn import LIF
 from snn_delays.training import checkpoint, language, language_evaluation, loop, sentences
 from snn_delays.training.config import parse_recipe
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
@@ -112,6 +114,46 @@ def fitted(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
     run = create_run(folder, recipe)
     loop.fit(run, accelerator="cpu")
     return run
+
+
+def validated_as(patch: Any, task: Any, **numbers: Sequence[float]) -> None:
+    """Have a task's validations report other numbers, one an epoch, as in ``valid_loss=[3.0, 1.0, 2.0]``."""
+    real, epochs = task.validate, iter(range(99))
+
+    def validate(self: Any, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        epoch = next(epochs)
+        return {**real(self, network, device), **{key: values[epoch] for key, values in numbers.items()}}
+
+    patch.setattr(task, "validate", validate)
+
+
+def mean_rates(rates: dict[str, float], features: int) -> tuple[float, float]:
+    """Mean firing rate over neurons, and over populations, of which those before a channel's value have 4 C neurons."""
+    found = {name: rate for name, rate in rates.items() if name != "embedding"}
+    counts = {name: features * (4 if name.endswith("channel.value") else 1) for name in found}
+    weighted = sum(rate * counts[name] for name, rate in found.items()) / sum(counts.values())
+    return weighted, sum(found.values()) / len(found)
+
+
+def counted_by_hand(network: nn.Module, texts: Sequence[Tensor]) -> tuple[list[float], list[int]]:
+    """Spikes and places of every population of neurons while a network reads texts ``[time, batch]``, each from rest."""
+    neurons = [module for module in network.modules() if isinstance(module, LIF)]
+    spikes, places = [0.0] * len(neurons), [0] * len(neurons)
+
+    def watch(i: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            spikes[i] += float(output[0].sum())
+            places[i] += output[0].numel()
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(i)) for i, module in enumerate(neurons)]
+    with torch.inference_mode():
+        for read in texts:
+            network(read)
+    for hook in hooks:
+        hook.remove()
+    return spikes, places
 
 
 def tensors(run: Run, epoch: int | None = None) -> dict[str, Tensor]:

@@ -58,6 +58,8 @@ def shift_delays(
         )
         ax.set_title(name, loc="left", fontsize=9)
         ax.label_outer()
+    highest = max(bar.get_height() for ax in grid[: len(delays)] for bar in ax.patches)
+    grid[0].set_ylim(0, min(1.3 * highest, 1.0) or 1.0)  # the axes share it
     for ax in grid[len(delays) :]:
         ax.remove()
     for ax in grid[len(delays) - columns : len(delays)]:
@@ -115,7 +117,7 @@ def _panel(ax: Axes, shift: Shift, before: Shift | None, longest: int, colors: S
     ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
     ticks = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
     ax.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
-    ax.set(xlim=(-0.6, longest + 0.6), ylim=(0, 1))
+    ax.set_xlim(-0.6, longest + 0.6)
     ax.xaxis.set_major_locator(MaxNLocator(9, integer=True))
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_texts import mean_rates
 from torch import Tensor, nn
 
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
 from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
-from snn_delays.nn import DelayShift
+from snn_delays.nn import LIF, DelayShift
 from snn_delays.training.activity import Activity, ones_rate, operations, population
 
 TOKENS, FEATURES, LAYERS = 11, 8, 2
@@ -78,6 +79,23 @@ def test_neurons_before_each_matrix_are_populations_of_their_own() -> None:
     assert list(rates) == ["embedding", *(f"block{i}.{kind}" for i in range(LAYERS) for kind in kinds)]
 
 
+@pytest.mark.parametrize("spiking", ["after", "before"])
+def test_the_mean_rate_is_over_neurons(spiking: str) -> None:
+    made = network(spiking)
+    spikes, places = [], []
+    for module in made.modules():
+        if isinstance(module, LIF):
+            module.register_forward_hook(
+                lambda _, args, out: (spikes.append(float(out[0].sum())), places.append(out[0].numel()), None)[-1]
+            )
+    activity = watched(made, text())
+    weighted, unweighted = mean_rates(activity.rates(), FEATURES)
+    assert activity.mean_rate() == pytest.approx(sum(spikes) / sum(places), rel=1e-9)
+    assert activity.mean_rate() == pytest.approx(weighted, rel=1e-9)
+    assert set(places) == ({960} if spiking == "after" else {960, 3840})  # those of the channel's value are 4 C
+    assert (unweighted == pytest.approx(weighted, rel=0.02)) == (spiking == "after")  # canary
+
+
 @pytest.mark.parametrize(
     ("long", "short"),
     [
@@ -99,6 +117,9 @@ def test_a_network_of_real_numbers_has_no_rates() -> None:
     found = operations(activity)
     assert found["macs_as_built"] == found["macs_dense"] == BLOCKS + HEAD
     assert found["accumulates_as_built"] == 0
+    assert activity.mean_rate() is None
+    assert found["macs_if_spike_driven"] is None  # there is no rate to reckon with
+    assert found["accumulates_if_spike_driven"] is None
     assert ones_rate(made) is None
 
 

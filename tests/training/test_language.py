@@ -14,19 +14,21 @@ from typing import Any
 import pytest
 import tiny_texts
 import torch
+import torch.nn.functional as F
 from tiny_runs import Stopper, numbers, same
 from tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
 
 from snn_delays.data.text import RandomCrops
 from snn_delays.errors import CheckpointError, DataError, TrainingError
-from snn_delays.models.spikegpt import delay_shifts
+from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
 from snn_delays.nn import DelayShift
 from snn_delays.training import checkpoint, language, loop
 from snn_delays.training.config import to_toml
 from snn_delays.training.language_evaluation import evaluate_language, trained_language_network
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.task import seed_of
+from snn_delays.training.steps import width_at
+from snn_delays.training.task import best_of, seed_of
 
 LEARNING = {"epochs": 2, "steps_per_epoch": 15, "batch_size": 8, "accumulate": 1}
 
@@ -242,6 +244,102 @@ def test_the_run_folder(finished: Run) -> None:
     assert progress["vocabulary"] == {"kind": "bytes"}
     assert open_run(finished.folder, tiny_texts.LanguageRecipe).recipe == finished.recipe
     assert not [path for path in finished.folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("select_by", "best"), [("accuracy", 2), ("loss", 3)])
+def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
+    history = [
+        {"epoch": 1, "valid_accuracy": 0.5, "valid_loss": 0.5},
+        {"epoch": 2, "valid_accuracy": 0.8, "valid_loss": 0.4},
+        {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
+        {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
+    ]
+    assert best_of(history, select_by) == best
+    assert best_of(history[:1], select_by) == 1
+
+
+def test_the_best_epoch_is_kept_loaded_and_evaluated(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_texts.validated_as(monkeypatch, language.Language, valid_loss=[3.0, 1.0, 2.0])
+    run = fitted(tmp_path / "run", finished.recipe)
+    assert run.best_epoch() == 2
+    assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
+    best, last = tensors(run, 2), tensors(run, 3)
+    loaded = trained_language_network(run, whole=False)[0].state_dict()
+    assert same(loaded, best)
+    assert not same(loaded, last)
+    assert same(trained_language_network(run, 3, whole=False)[0].state_dict(), last)
+    corpus, result = language.corpus_of(run.recipe), evaluate_language(run)
+
+    def loss(epoch: int) -> float:
+        network, _ = trained_language_network(run, epoch)
+        return measure_text(network, corpus.test, corpus.bytes_of["test"], 16).loss
+
+    assert (result["best_epoch"], result["test_loss"]) == (2, loss(2))
+    assert result["test_loss"] != loss(3)  # canary: the last would be seen
+    history = run.progress()["history"]
+    assert result["valid_bits_per_byte"] == history[1]["valid_bits_per_byte"] != history[2]["valid_bits_per_byte"]
+
+
+def test_the_width_of_the_taps_follows_every_step(corpus: Path, tmp_path: Path) -> None:
+    recipe = language_recipe(corpus, model={"max_delay_steps": 24}, training={"epochs": 2, "sigma_epochs": 2})
+    saved = tensors(fitted(tmp_path / "run", recipe))
+    widths = [float(tensor) for name, tensor in saved.items() if name.endswith(".sigma")]
+    expected = width_at(recipe.training, recipe.model, 1 + 2 / 3)  # the last of three steps
+    assert expected == pytest.approx(3.0 * (0.4 / 3.0) ** (5 / 6))
+    assert widths == pytest.approx([expected] * 4)
+    assert expected < 0.8 * width_at(recipe.training, recipe.model, 1)  # canary: that of the epoch's beginning is far
+
+
+def test_the_pull_on_the_largest_logit_is_in_training(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {
+        "epochs": 1, "steps_per_epoch": 1, "warmup_steps": 0, "clip": 1e9, "precision": "64-true", "l2_wrap": 1.0,
+    }  # fmt: skip
+    recipe = language_recipe(corpus, model={"shift": "token", "dropout": 0.0}, training=training)
+    held: dict[str, torch.Tensor] = {}
+    real = language.Language.validate
+
+    def validate(self: Any, network: Any, device: Any) -> dict[str, Any]:
+        held.update({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+        return real(self, network, device)
+
+    monkeypatch.setattr(language.Language, "validate", validate)
+    run = fitted(tmp_path / "run", recipe)
+    found = []
+    for pull in (1.0, 0.0):
+        network, losses = language.language_network(recipe, 256), []
+        checkpoint.load_network(run.checkpoints, 0, network)
+        crops, generator = RandomCrops(language.corpus_of(recipe).train, 16), torch.Generator()
+        generator.manual_seed(seed_of(3, 1, 0))
+        for _ in range(2):  # parts of two sequences
+            x, y = crops.batch(2, generator)
+            logits = network(x)[0]
+            losses.append(F.cross_entropy(logits.flatten(0, 1), y.flatten()))
+            losses.append(0.5 * pull * logits.max(-1).values.square().mean())
+        (sum(losses) / 2).backward()  # type: ignore[union-attr]
+        found.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert held.keys() == found[0].keys()
+    for name, gradient in held.items():
+        torch.testing.assert_close(gradient, found[0][name], rtol=1e-4, atol=1e-6, msg=name)  # losses are of float32
+    far = held["head.weight"] - found[1]["head.weight"]  # canary: without it the gradient is another
+    assert float(far.norm()) > 1e-3 * float(held["head.weight"].norm())
+
+
+def test_the_mean_firing_rate_in_the_record_is_of_neurons(corpus: Path, tmp_path: Path) -> None:
+    model = {"spiking": "before", "shift": "token"}
+    run = fitted(tmp_path / "run", language_recipe(corpus, model=model, training={"epochs": 1}))
+    network, _ = trained_language_network(run)
+    valid = language.corpus_of(run.recipe)
+    rates = measure_text(network, valid.valid, valid.bytes_of["valid"], 16).rates
+    weighted, unweighted = tiny_texts.mean_rates(rates, 16)
+    assert run.progress()["history"][0]["firing_rate"] == pytest.approx(weighted, rel=1e-9)
+    assert evaluate_language(run)["firing_rate"] == pytest.approx(
+        tiny_texts.mean_rates(evaluate_language(run)["firing_rates"], 16)[0], rel=1e-9
+    )
+    assert unweighted != pytest.approx(weighted, rel=0.02)  # canary: every population the same is another
 
 
 def test_validation_is_with_whole_delays_on_the_validation_text(finished: Run) -> None:

@@ -3,25 +3,30 @@
 import copy
 import json
 import math
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_texts
 import torch
+import torch.nn.functional as F
 from tiny_texts import fitted, language_recipe, text_file
 from torch import Tensor
 
+from snn_delays.data.text import ByteVocabulary
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import SpikeGPT
 from snn_delays.training import language_measure
 from snn_delays.training.evaluate import read_evaluation
 from snn_delays.training.language import corpus_of, language_network
+from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_evaluation import evaluate_language, trained_language_network
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
 from snn_delays.training.results import append_result, markdown, read_results
-from snn_delays.training.runlog import Run
+from snn_delays.training.runlog import Run, open_run
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,38 @@ def test_carried_by_hand(network: SpikeGPT) -> None:
     losses = torch.cat([nats_of(network, text[a : b + 1]) for a, b in pairwise(bounds)])
     assert len(losses) == found.tokens == 58
     assert found.nats == pytest.approx(float(losses.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_padding_does_not_count_in_rates_and_operations(protocol: str, network: SpikeGPT) -> None:
+    text = tokens(60)  # 59 predictions: seven windows of 8 and one of 3; or 16 streams of 3 or 4
+    bounds = list(range(0, 59, 8)) + [59] if protocol == "windows" else [i * 59 // 16 for i in range(17)]
+    read = [torch.from_numpy(text[a:b]).long()[:, None] for a, b in pairwise(bounds)]
+    assert sum(map(len, read)) == 59
+    spikes, places = tiny_texts.counted_by_hand(network, read)
+    found = measure_text(network, text, 60, 8, protocol=protocol)
+    assert set(places) == {59 * 12}
+    assert list(found.rates.values())[1:] == pytest.approx([s / n for s, n in zip(spikes, places)], rel=1e-9)
+    assert found.mean_rate == pytest.approx(sum(spikes) / sum(places), rel=1e-9)
+    assert found.rates["embedding"] == pytest.approx(float(network.embedding(torch.cat(read))[0].mean()), rel=1e-6)
+    assert found.operations["accumulates_if_spike_driven"] == pytest.approx(found.mean_rate * 2 * 13 * 12**2)
+    longest = max(map(len, read))  # canary: with the padding, rates are others
+    padded = torch.cat([F.pad(part, (0, 0, 0, longest - len(part))) for part in read], 1)
+    spikes, places = tiny_texts.counted_by_hand(network, [padded])
+    assert sum(spikes) / sum(places) != pytest.approx(found.mean_rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_measuring_tells_how_far_it_is(
+    protocol: str, network: SpikeGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_measure, "AT_ONCE", 32)
+    told: list[tuple[int, int]] = []
+    measure_text(network, tokens(101), 101, 8, protocol=protocol, progress=lambda *at: told.append(at))
+    assert len(told) > 2
+    assert {total for _, total in told} == {100}
+    assert told == sorted(set(told))
+    assert told[-1] == (100, 100)
 
 
 def test_one_stream_reads_the_whole_text(network: SpikeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +237,10 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
-    result = evaluate_language(finished)
+    told: list[tuple[int, int]] = []
+    result = evaluate_language(finished, progress=lambda *at: told.append(at))
     assert json.loads(finished.evaluation.read_text()) == result == read_evaluation(finished)
+    assert sum(done == total == result["test_samples"] for done, total in told) == 3  # two protocols, real delays
     corpus, (network, _) = corpus_of(finished.recipe), trained_language_network(finished)
     real, _ = trained_language_network(finished, whole=False)
     windows, carried, of_real = (
@@ -222,7 +261,8 @@ def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None
     assert len({result[key] for key in result if key.startswith("test_bits")}) == 3
     assert result["training_minutes"] == pytest.approx(sum(row["seconds"] for row in history) / 60)
     assert result["parameters"] == sum(p.numel() for p in real.parameters())
-    assert result["protocol"].startswith("windows of 16 tokens from rest; carried: ")
+    assert result["protocol"] == "windows of 16 tokens, each from rest"
+    assert result["protocol_carried"] == f"16 streams of {len(corpus.test) // 16} tokens, each from rest"
     assert len(result["bits_by_position"]) == 16
     assert result["bits_by_position"][0] == pytest.approx(windows.by_position[0] / math.log(2), abs=1e-4)
     assert result["firing_rate"] == pytest.approx(sum(list(windows.rates.values())[1:]) / 4)
@@ -240,6 +280,20 @@ def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None
     assert text.splitlines()[2].endswith(" | - | file words.txt |")
 
 
+def test_a_text_in_another_vocabulary_is_not_what_it_was_trained_on(finished: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    (folder / "evaluation.json").unlink(missing_ok=True)
+    path = folder / "recipe.toml"
+    path.write_text(path.read_text().replace('vocabulary = "bytes"', 'vocabulary = "characters"'))
+    run = open_run(folder, LanguageRecipe)
+    assert run.recipe.data.vocabulary == "characters"
+    bytes_, characters = ByteVocabulary().fingerprint, corpus_of(run.recipe).vocabulary.fingerprint
+    with pytest.raises(DataError, match=f"trained with vocabulary {bytes_} of 256 tokens, .*has {characters} of 15;"):
+        evaluate_language(run)
+    assert not run.evaluation.exists()
+
+
 @pytest.mark.parametrize("spiking", ["none", "before"])
 def test_other_places_of_neurons_train_and_are_evaluated(spiking: str, corpus: Path, tmp_path: Path) -> None:
     model = {"spiking": spiking, "shift": "token"}
@@ -249,6 +303,12 @@ def test_other_places_of_neurons_train_and_are_evaluated(spiking: str, corpus: P
     assert (row["firing_rate"] is None) == (row["embedding_ones"] is None) == (spiking == "none")
     assert (result["firing_rate"] is None) == (result["embedding_ones"] is None) == (spiking == "none")
     assert len(result["firing_rates"]) == (0 if spiking == "none" else 1 + 14)
+    if spiking == "before":
+        weighted, unweighted = tiny_texts.mean_rates(result["firing_rates"], 16)
+        assert result["firing_rate"] == pytest.approx(weighted, rel=1e-9)
+        assert unweighted != pytest.approx(weighted, rel=0.02)
+    assert (result["operations_per_token"]["macs_if_spike_driven"] is None) == (spiking == "none")
+    assert (result["operations_per_token"]["accumulates_if_spike_driven"] is None) == (spiking == "none")
     assert result["test_bits_per_byte_real_delays"] == result["test_bits_per_byte"]
     share = result["operations_per_token"]["spike_fed_share"]
     assert share == (0 if spiking == "none" else pytest.approx(2 * 13 * 256 / (2 * 13 * 256 + 256 * 16)))

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import tiny_texts
 import torch
-from tiny_runs import Stopper, numbers
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from tiny_runs import Stopper, numbers, same
 from tiny_texts import assert_ended_alike, fitted, made_up_sentences, sentence_recipe, tensors
 
 from snn_delays.data.text import SentenceSet
@@ -19,6 +21,7 @@ from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.language_evaluation import evaluate_language, trained_sentence_network
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.sentences import Sentences, encode, measure_sentences, vocabulary_of
+from snn_delays.training.steps import width_at
 
 LEARNING = {"epochs": 8, "batch_size": 8, "accumulate": 1}
 
@@ -146,16 +149,18 @@ def test_padding_and_batches_change_no_measurement(finished: Run) -> None:
     held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
     assert len({len(tokens) for tokens in held.tokens}) > 3
     together, alone = (measure_sentences(network, held, "cpu", batch) for batch in (64, 1))
-    assert together[0] == pytest.approx(alone[0], rel=1e-5)
-    assert together[1] == alone[1]
-    assert together[2] == pytest.approx(alone[2], rel=1e-6)
+    assert together.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert together.accuracy == alone.accuracy
+    assert together.rates == pytest.approx(alone.rates, rel=1e-6)
+    assert together.mean_rate == pytest.approx(alone.mean_rate, rel=1e-6)
+    assert together.operations == pytest.approx(alone.operations, rel=1e-6)
     by_hand, right = 0.0, 0
     with torch.inference_mode():
         for tokens, label in zip(held.tokens, held.labels):
             scores = network(torch.from_numpy(tokens).long()[:, None])[0][0].double()
             by_hand -= float(torch.log_softmax(scores, 0)[label])
             right += int(scores.argmax() == label)
-    assert together[:2] == pytest.approx((by_hand / 14, right / 14), rel=1e-5)
+    assert (together.loss, together.accuracy) == pytest.approx((by_hand / 14, right / 14), rel=1e-5)
     unmasked = 0.0  # canary: a mean over padding too is another
     with torch.inference_mode():
         tokens, valid, _ = held.batch(list(range(14)), "cpu")
@@ -180,7 +185,9 @@ def test_validation_is_with_whole_delays(finished: Run) -> None:
     row = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
     network, vocabulary = trained_sentence_network(finished)
     held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
-    assert measure_sentences(network, held, "cpu")[:2] == (row["valid_loss"], row["valid_accuracy"])
+    found = measure_sentences(network, held, "cpu")
+    assert (found.loss, found.accuracy) == (row["valid_loss"], row["valid_accuracy"])
+    assert found.mean_rate == row["firing_rate"]
     delays = [p for name, p in network.named_parameters() if name.endswith(".delay")]
     assert len(delays) == 4
     assert all(torch.equal(delay, delay.round()) for delay in delays)
@@ -233,18 +240,118 @@ def test_evaluation_says_what_it_measured(finished: Run) -> None:
     result = evaluate_language(finished)
     assert json.loads(finished.evaluation.read_text()) == result
     found, (network, vocabulary) = made_up_sentences(), trained_sentence_network(finished)
-    loss, accuracy, rates = measure_sentences(network, encode(found.test, vocabulary, finished.recipe), "cpu")
+    measured = measure_sentences(network, encode(found.test, vocabulary, finished.recipe), "cpu")
+    real, _ = trained_sentence_network(finished, whole=False)
     expected = {
         "run": "tiny-sentences", "data": "made-up sentences", "delays": "learned", "hidden": "2x16 after", "seed": 3,
         "epochs": 3, "epochs_asked": 3, "best_epoch": finished.best_epoch(), "test_samples": 22, "split": "made up",
-        "test_loss": loss, "test_accuracy": accuracy, "vocabulary": "words (9)", "class_names": ["poor", "fine"],
+        "test_loss": measured.loss, "test_accuracy": measured.accuracy, "vocabulary": "words (9)",
+        "class_names": ["poor", "fine"], "firing_rates": measured.rates, "operations_per_token": measured.operations,
+        "parameters": sum(p.numel() for p in real.parameters()),
     }  # fmt: skip
     assert {key: result[key] for key in expected} == expected
-    assert result["firing_rates"] == pytest.approx(rates)
-    assert list(rates) == ["embedding", "block0.time", "block0.channel", "block1.time", "block1.channel"]
-    assert result["firing_rate"] == pytest.approx(sum(list(rates.values())[1:]) / 4)
+    assert list(measured.rates) == ["embedding", "block0.time", "block0.channel", "block1.time", "block1.channel"]
+    assert result["firing_rate"] == pytest.approx(sum(list(measured.rates.values())[1:]) / 4)
+    assert measured.operations["macs_dense"] == measured.operations["macs_as_built"] == 2 * 13 * 16**2 + 16 * 2
+    assert 0 < measured.operations["accumulates_if_spike_driven"] < 2 * 13 * 16**2
+    assert measured.operations["shift_macs"] > 0
     best = finished.progress()["history"][finished.best_epoch() - 1]
     assert result["valid_accuracy"] == best["valid_accuracy"]
+
+
+@pytest.mark.parametrize("shift", ["fixed", "learned"])
+def test_parameters_are_those_that_are_trained(shift: str, tmp_path: Path) -> None:
+    run = fitted(tmp_path / "run", sentence_recipe(model={"shift": shift}, training={"epochs": 1}))
+    saved = tensors(run)
+    weights = [t.numel() for name, t in saved.items() if not name.endswith((".delay", ".sigma"))]
+    delays = [t.numel() for name, t in saved.items() if name.endswith(".delay")]
+    network, _ = trained_sentence_network(run, whole=False)
+    assert sum(weights) + sum(delays) >= sum(p.numel() for p in network.parameters()) > sum(delays) > 0
+    expected = sum(p.numel() for name, p in network.named_parameters() if shift == "learned" or ".delay" not in name)
+    assert evaluate_language(run)["parameters"] == expected
+
+
+def test_the_best_epoch_is_kept_loaded_and_evaluated(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_texts.validated_as(monkeypatch, Sentences, valid_accuracy=[0.1, 0.9, 0.2])
+    run = fitted(tmp_path / "run", finished.recipe)
+    assert run.best_epoch() == 2
+    assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
+    loaded = trained_sentence_network(run, whole=False)[0].state_dict()
+    assert same(loaded, tensors(run, 2))
+    assert not same(loaded, tensors(run, 3))
+    assert evaluate_language(run)["best_epoch"] == 2
+
+
+def test_the_width_of_the_taps_follows_every_step(tmp_path: Path) -> None:
+    recipe = sentence_recipe(model={"max_delay_steps": 24}, training={"epochs": 2, "sigma_epochs": 2})
+    saved = tensors(fitted(tmp_path / "run", recipe))
+    widths = [float(tensor) for name, tensor in saved.items() if name.endswith(".sigma")]
+    expected = width_at(recipe.training, recipe.model, 1 + 2 / 3)  # the last of three steps
+    assert widths == pytest.approx([expected] * 4)
+    assert expected < 0.8 * width_at(recipe.training, recipe.model, 1)
+
+
+def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = {"epochs": 1, "precision": "64-true", "eps": 1e-3, "lr": 1e-2, "clip": 1e9}
+    run = create_run(tmp_path / "run", sentence_recipe(model={"dropout": 0.0}, training=training))
+    made = Sentences(run, Fabric(accelerator="cpu", devices=1))
+
+    def epoch(parts: list[list[int]]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        first, order = [], iter(range(38))
+        for step in parts:
+            first.append([[next(order) for _ in range(size)] for size in step])
+        monkeypatch.setattr(Sentences, "_steps", lambda *_: iter(first))
+        torch.manual_seed(8)
+        network, engine = made.network(), Fabric(accelerator="cpu", devices=1, precision="64-true")
+        for name, p in network.named_parameters():
+            if name.endswith((".output.weight", ".value.weight")):
+                torch.nn.init.normal_(p)
+        optimisation = made.optimisation(network)
+        module, *_ = engine.setup(network, *optimisation.optimisers.values())
+        row = made.train_epoch(engine, module, network, optimisation, 1, loop.Silent())
+        return row, {name: p.detach() for name, p in network.named_parameters()}
+
+    whole, parts = epoch([[16], [10]]), epoch([[8, 8], [8, 2]])
+    assert parts[0] == pytest.approx(whole[0], rel=1e-6)
+    for name, p in whole[1].items():
+        torch.testing.assert_close(parts[1][name], p, rtol=1e-4, atol=1e-6, msg=name)  # losses are of single precision
+    mean, sizes = F.cross_entropy, iter([1.0, 1.0, 8 / 5, 2 / 5])
+    monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: mean(scores, labels) / next(sizes))
+    same_weight, moved = epoch([[8, 8], [8, 2]])  # canary: parts of 8 and of 2 that weigh the same
+    assert same_weight["train_loss"] != pytest.approx(whole[0]["train_loss"], rel=1e-3)
+    assert float((moved["classes.weight"] - whole[1]["classes.weight"]).abs().max()) > 1e-4
+
+
+def test_padding_does_not_count_in_rates(finished: Run) -> None:
+    network, vocabulary = trained_sentence_network(finished)
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if name.endswith((".output.weight", ".value.weight")):
+                p.copy_(2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(5)))
+    held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
+    spikes, places = tiny_texts.counted_by_hand(
+        network, [torch.from_numpy(tokens).long()[:, None] for tokens in held.tokens]
+    )
+    found = measure_sentences(network, held, "cpu")
+    assert list(found.rates.values())[1:] == pytest.approx([s / n for s, n in zip(spikes, places)], rel=1e-9)
+    assert found.mean_rate == pytest.approx(sum(spikes) / sum(places), rel=1e-9)
+    assert found.mean_rate > 0.02
+    padded, _, _ = held.batch(list(range(14)), "cpu")  # canary: padding fires at another rate
+    spikes, places = tiny_texts.counted_by_hand(network, [padded])
+    assert sum(spikes) / sum(places) != pytest.approx(found.mean_rate, rel=0.01)
+
+
+@pytest.mark.parametrize("warmup", [8, 9])
+def test_a_warm_up_that_is_all_there_is_is_refused(warmup: int, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", sentence_recipe(training={"warmup_steps": warmup}))
+    if warmup < 9:  # three steps in each of three epochs
+        assert task(run).epochs * task(run).steps == 9
+        return
+    with pytest.raises(ConfigError, match=r"training\.warmup_steps \(9\) must be below all steps \(9\)"):
+        loop.fit(run, accelerator="cpu")
+    assert not run.checkpoints.exists()
 
 
 def test_sentences_that_changed_are_refused(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

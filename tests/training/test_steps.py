@@ -273,6 +273,19 @@ def test_a_gradient_that_is_no_number_stops_before_anything_moves() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
+def test_a_gradient_that_is_no_number_in_delays_alone_stops_before_anything_moves() -> None:
+    made = network()
+    before = copy.deepcopy(made.state_dict())
+    delay = made.branches()[1].mixing.shift.delay
+    assert delay is not None
+    finite = (delay * 0).sum().sqrt() + made.head.weight.square().sum()
+    with pytest.raises(TrainingError, match=r"gradient.*epoch 1.*blocks\.0\.channel\.mixing\.shift\.delay holds"):
+        step(made, recipe(**PLAIN).training, [lambda: (finite, finite)])
+    assert bool(made.head.weight.grad.isfinite().all())  # those of the weights are finite
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
 @pytest.mark.parametrize(("size", "processes", "parts", "share"), [(8, 1, 1, 8), (8, 2, 2, 2), (12, 3, 1, 4)])
 def test_a_batch_is_shared_out_evenly(size: int, processes: int, parts: int, share: int) -> None:
     assert share_of(recipe(batch_size=size, accumulate=parts).training, processes) == share
