@@ -136,7 +136,7 @@ def mean_rates(rates: dict[str, float], features: int) -> tuple[float, float]:
 
 
 def counted_by_hand(network: nn.Module, texts: Sequence[Tensor]) -> tuple[list[float], list[int]]:
-    """Spikes and places of every population of neurons while a network reads texts ``[time, batch]``, each from rest."""
+    """Spikes and places of every population while a network reads texts ``[time, batch]``, each from rest."""
     neurons = [module for module in network.modules() if isinstance(module, LIF)]
     spikes, places = [0.0] * len(neurons), [0] * len(neurons)
 

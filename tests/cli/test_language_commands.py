@@ -3,8 +3,11 @@
 import csv
 import json
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_texts
@@ -13,6 +16,7 @@ from tiny_texts import language_recipe, sentence_recipe, text_file
 from typer.testing import CliRunner
 
 from snn_delays import cli
+from snn_delays.training import generation
 from snn_delays.training.config import to_toml
 
 Ok = Callable[..., Result]
@@ -50,9 +54,39 @@ def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return trained(tmp_path_factory.mktemp("sentences"), to_toml(sentence_recipe()))
 
 
+@pytest.fixture(scope="module")
+def variants(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs by where their neurons stand."""
+    folders, tmp = {"after": run}, tmp_path_factory.mktemp("variants")
+    for spiking in ("before", "none"):
+        folders[spiking] = tmp / spiking
+        changes = [f"model.spiking={spiking}", "model.shift=token", "training.epochs=1"]
+        arguments = [part for change in changes for part in ("--set", change)]
+        recipe = str(run.parent / "recipe.toml")
+        assert not CliRunner().invoke(cli.app, ["train", recipe, "--out", str(folders[spiking]), *arguments]).exit_code
+    return folders
+
+
+@pytest.fixture(scope="module")
+def of_bytes(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on bytes of a text that is gone."""
+    tmp = tmp_path_factory.mktemp("bytes")
+    path = text_file(tmp)
+    changes = [f"data.corpus={path}", "data.vocabulary=bytes", "training.epochs=1"]
+    arguments = [part for change in changes for part in ("--set", change)]
+    result = CliRunner().invoke(
+        cli.app, ["train", str(run.parent / "recipe.toml"), "--out", str(tmp / "run"), *arguments]
+    )
+    assert result.exit_code == 0
+    path.unlink()
+    return tmp / "run"
+
+
 def test_train_tells_how_it_goes(run: Path, sentences: Path) -> None:
     said = (run.parent / "said.txt").read_text()
-    assert re.search(r"epoch   1  loss \d\.\d{3}  valid \d\.\d{3} bits per byte  firing \d+\.\d%  sigma 1\.00", said)
+    assert re.search(
+        r"epoch   1  loss \d\.\d{3}  valid \d\.\d{3}, \d\.\d{3} bits per byte  firing \d+\.\d%  sigma 1\.00", said
+    )
     said = (sentences.parent / "said.txt").read_text()
     assert re.search(r"epoch   1  loss \d\.\d{3}  train +\d+\.\d%  valid +\d+\.\d%  firing \d+\.\d%", said)
 
@@ -76,11 +110,33 @@ def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) ->
         ("training.batch_size=5", "batch_size (5) must be a multiple of accumulate (2)"),
         ("training.final_lr=1.0", "final_lr (1) must not exceed lr (0.06)"),
         ("training.context=400", "tokens, too few for a context of 400, which needs 401"),
+        ("training.sigma_start_steps=0.1", "sigma_start_steps (0.1) must not be below sigma_end_steps (0.4)"),
         ("data.corpus=gone.txt", "gone.txt"),
     ],
 )
 def test_train_refuses_in_a_line(change: str, message: str, refused: Bad, run: Path, tmp_path: Path) -> None:
     assert message in refused("train", run.parent / "recipe.toml", "--out", tmp_path / "new", "--set", change)
+
+
+def test_a_first_start_that_failed_may_be_repeated(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
+    arguments = ["train", run.parent / "recipe.toml", "--out", tmp_path / "run", "--set"]
+    refused(*arguments, f"data.corpus={tmp_path}/words.txt")
+    text_file(tmp_path)
+    last = [f"data.corpus={tmp_path}/words.txt", "--set", "training.epochs=1"]
+    snn(*arguments, *last)
+    assert "holds a run already" in refused(*arguments, *last)
+
+
+def test_a_warm_up_too_long_for_the_sentences(refused: Bad, sentences: Path, tmp_path: Path) -> None:
+    arguments = [
+        "train",
+        sentences.parent / "recipe.toml",
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "training.warmup_steps=9",
+    ]
+    assert "training.warmup_steps (9) must be below all steps (9)" in refused(*arguments)
 
 
 def test_evaluate_prints_writes_and_appends(snn: Ok, run: Path, tmp_path: Path) -> None:
@@ -92,7 +148,10 @@ def test_evaluate_prints_writes_and_appends(snn: Ok, run: Path, tmp_path: Path) 
     assert f"{result['test_bits_per_byte_carried']:.4f}" in shown
     assert f"{result['test_perplexity']:.3f}" in shown
     assert f"{result['test_samples']:,} tokens, every one but the first; characters (15)" in shown
-    assert "windows of 16 tokens from rest" in shown
+    for place in ("protocol", "protocol_carried"):
+        assert result[place] in shown
+    assert result["protocol"] == "windows of 16 tokens, each from rest"
+    assert f"with real-valued delays │ {result['test_bits_per_byte_real_delays']:.4f}" in re.sub(" +", " ", shown)
     assert f"2x16 after, shift learned, {result['parameters']:,} parameters" in shown
     for name, rate in result["firing_rates"].items():
         assert re.search(rf"{re.escape(name)} +│ {rate:.1%}", shown), name
@@ -108,29 +167,43 @@ def test_evaluate_prints_writes_and_appends(snn: Ok, run: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("spiking", ["after", "before", "none"])
 def test_what_it_would_cost_is_never_said_without_what_it_costs(
-    spiking: str, snn: Ok, run: Path, tmp_path: Path
+    spiking: str, snn: Ok, variants: dict[str, Path]
 ) -> None:
-    folder = run
-    if spiking != "after":
-        changes = [f"model.spiking={spiking}", "model.shift=token", "training.epochs=1"]
-        folder = tmp_path / "run"
-        arguments = [part for change in changes for part in ("--set", change)]
-        snn("train", run.parent / "recipe.toml", "--out", folder, *arguments)
+    folder = variants[spiking]
     shown = snn("evaluate", folder).stdout
     done = json.loads((folder / "evaluation.json").read_text())["operations_per_token"]
     lines = shown.splitlines()
     (built,) = (i for i, line in enumerate(lines) if "as built, a token" in line)
     (wished,) = (i for i, line in enumerate(lines) if "if it were spike-driven" in line)
     assert wished == built + 1
-    assert sum("accumulates" in line for line in lines) == (1 if spiking == "before" else 2)
+    assert sum("accumulates" in line for line in lines) == (2 if spiking == "after" else 1)
     assert f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates" in lines[built]
     if spiking == "before":
-        assert "the same: it is" in lines[wished]
+        assert "the same: every matrix of the blocks reads spikes" in lines[wished]
+    elif spiking == "none":
+        assert done["macs_if_spike_driven"] is done["accumulates_if_spike_driven"] is None
+        assert re.search("it does not spike: there is no firing rate to reckon with *│$", lines[wished])
     else:
         assert f"{done['macs_if_spike_driven']:,.0f} MACs" in lines[wished]
         assert f"{done['accumulates_if_spike_driven']:,.0f} accumulates: not what this network does" in lines[wished]
     assert f"{done['spike_fed_share']:.1%} of {done['macs_dense']:,.0f} dense MACs" in shown
+    assert done["shift_macs"] > 0
+    assert f"{done['shift_macs']:,.0f} MACs of the shifts; WKV, norms and gates are not counted" in shown
     assert ("ones in the embedding" in shown) == (spiking != "none")
+    assert ("with real-valued delays" in shown) == (spiking == "after")  # the others have none
+
+
+def test_the_mean_firing_rate_is_of_neurons(snn: Ok, variants: dict[str, Path]) -> None:
+    folders = [variants["before"], variants["none"]]
+    for folder in folders:
+        snn("evaluate", folder)
+    results = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
+    weighted, unweighted = tiny_texts.mean_rates(results[0]["firing_rates"], 16)
+    assert results[0]["firing_rate"] == pytest.approx(weighted, rel=1e-9)
+    assert f"{unweighted:.1%}" != f"{weighted:.1%}"  # canary: every population the same would be seen
+    first, second = (line for line in snn("compare", *folders).stdout.splitlines() if "tiny-text" in line)
+    assert [cell.strip() for cell in first.split("│")][7] == f"{weighted:.1%}"
+    assert [cell.strip() for cell in second.split("│")][7] == "-"
 
 
 def test_evaluate_sentences(snn: Ok, sentences: Path, tmp_path: Path) -> None:
@@ -141,6 +214,10 @@ def test_evaluate_sentences(snn: Ok, sentences: Path, tmp_path: Path) -> None:
     assert "made up" in shown  # how they were split
     assert "words (9)" in shown
     assert "block1.channel" in shown
+    done = result["operations_per_token"]
+    assert f"{done['macs_as_built']:,.0f} MACs and {done['accumulates_as_built']:,.0f} accumulates" in shown
+    assert f"{done['accumulates_if_spike_driven']:,.0f} accumulates: not what this network does" in shown
+    assert f"{done['shift_macs']:,.0f} MACs of the shifts" in shown
     line = snn("results", table).stdout.splitlines()[2]
     assert line.startswith(
         f"| learned | 2x16 after | {result['parameters']:,} | 3 | 1 | {result['test_accuracy']:.1%} |"
@@ -170,22 +247,38 @@ def test_generate_writes_the_prompt_and_goes_on(snn: Ok, run: Path) -> None:
     assert text("--temperature", 0, "--seed", 1) == text("--temperature", 0, "--seed", 2)
 
 
-def test_generate_needs_no_text(snn: Ok, run: Path, tmp_path: Path) -> None:
-    path = text_file(tmp_path)
-    folder = tmp_path / "run"
-    snn(
-        "train",
-        run.parent / "recipe.toml",
-        "--out",
-        folder,
-        "--set",
-        f"data.corpus={path}",
-        "--set",
-        "data.vocabulary=bytes",
-    )
-    path.unlink()
-    assert snn("generate", folder, "--prompt", "Ω ", "--tokens", 5).stdout.startswith("Ω ")
-    assert "there is no file" in CliRunner().invoke(cli.app, ["evaluate", str(folder)]).stderr
+def test_generate_needs_no_text(snn: Ok, refused: Bad, of_bytes: Path) -> None:
+    assert snn("generate", of_bytes, "--prompt", "Ω ", "--tokens", 5).stdout.startswith("Ω ")
+    assert "there is no file" in refused("evaluate", of_bytes)
+
+
+def test_generate_steers_no_terminal(snn: Ok, of_bytes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dictated(*_: Any, **__: Any) -> Iterator[str]:
+        yield from ("", "a", "\x1b", "[2J", "é\n\t", "\x9b\x7f\x00\r", "€\u202e")
+
+    monkeypatch.setattr(generation, "generate", dictated)
+    shown = snn("generate", of_bytes, "--prompt", "\x1b[31mrot\x07\n").stdout
+    assert shown == "\ufffd[31mrot\ufffd\na\ufffd[2Jé\n\t\ufffd\ufffd\ufffd\ufffd€\ufffd\n"
+    shown = snn("generate", of_bytes, "--prompt", "\udce9t").stdout  # a byte of the command line that is no UTF-8
+    assert shown.startswith("\ufffdta")
+
+
+def test_generate_where_a_character_cannot_be_written(run: Path) -> None:
+    result = CliRunner(charset="ascii").invoke(cli.app, ["generate", str(run), "--prompt", "kürbis", "--tokens", "3"])
+    assert result.exit_code == 0, result.stderr
+    assert re.fullmatch(r"k\?rbis[derkubislft, ?]{3}\n", result.stdout)
+
+
+def test_generate_stops_when_nobody_reads(run: Path) -> None:
+    options = ["generate", str(run), "--prompt", "der ", "--tokens", "100000"]
+    command = [sys.executable, "-c", "from snn_delays import cli; cli.main()", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"d"
+        process.stdout.close()  # as head -c 1 does
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +288,7 @@ def test_generate_needs_no_text(snn: Ok, run: Path, tmp_path: Path) -> None:
         (["--prompt", "der Ω"], "character 'Ω' (U+03A9) at position 4 is not among the 15 characters"),
         (["--prompt", "der", "--temperature", "-1"], "temperature must be a finite number >= 0"),
         (["--prompt", "der", "--top-p", "2"], "top_p must be above 0 and at most 1"),
+        (["--prompt", "der", "--temperature", "nan"], "temperature must be a finite number >= 0"),
         (["--prompt", "der", "--device", "abacus"], "cannot run on device 'abacus'"),
     ],
 )
@@ -202,6 +296,7 @@ def test_generate_refuses_in_a_line(options: list[str], message: str, run: Path)
     result = CliRunner().invoke(cli.app, ["generate", str(run), *options])
     assert result.exit_code == 2
     assert message in result.stderr
+    assert result.stdout == ""  # not even the prompt
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
 
@@ -209,10 +304,10 @@ def test_generate_refuses_in_a_line(options: list[str], message: str, run: Path)
 def test_generate_asks_for_a_language_model(
     refused: Bad, sentences: Path, tmp_path: Path, recipe: Path, snn: Ok
 ) -> None:
-    assert "of task 'sentences', which this does not apply to" in refused("generate", sentences, "--prompt", "so")
+    assert "of task 'sentences'; this is for runs of language" in refused("generate", sentences, "--prompt", "so")
     snn("train", recipe, "--out", tmp_path / "events")
     message = refused("generate", tmp_path / "events", "--prompt", "so")
-    assert "of task 'classification', which this does not apply to" in message
+    assert "of task 'classification'; this is for runs of language" in message
     assert "is no run folder" in refused("generate", tmp_path, "--prompt", "so")
 
 
@@ -225,7 +320,20 @@ def test_plot_draws_what_there_is(snn: Ok, refused: Bad, run: Path, sentences: P
         shown = snn("plot", folder).stdout.replace("\n", "")
         for name in names:
             assert str(folder / "figures" / f"{name}.png") in shown
+        assert "are of the test text" not in shown
     assert "choose from tokens, rates" in refused("plot", run, "--what", "confusion")
+
+
+def test_plot_before_evaluate_draws_what_it_can(snn: Ok, refused: Bad, of_bytes: Path, tmp_path: Path) -> None:
+    path = text_file(of_bytes.parent)  # for the raster
+    shown = snn("plot", of_bytes).stdout
+    path.unlink()
+    drawn = [line.rpartition("/")[2] for line in shown.splitlines() if line.startswith("drawn: ")]
+    assert drawn == ["tokens.png", "shift_delays.png", "curves.png"]
+    assert sorted(path.name for path in (of_bytes / "figures").iterdir()) == sorted(drawn)
+    assert f"rates and positions are of the test text: snn-delays evaluate {of_bytes}" in shown
+    assert "was not evaluated yet" in refused("plot", of_bytes, "--what", "rates")
+    assert "are of the test text" not in snn("plot", of_bytes, "--what", "curves").stdout  # nobody asked for them
 
 
 @pytest.mark.parametrize(
@@ -238,7 +346,7 @@ def test_commands_of_event_networks_refuse_in_a_line(
     before = sorted(run.rglob("*"))
     options = ["--table", tmp_path / "table.csv"] if command == ["sweep"] else []
     message = refused(command[0], run, *command[1:], *options)
-    assert "holds a run of task 'language', which this does not apply to" in message
+    assert "holds a run of task 'language'; this is for runs of classification" in message
     assert sorted(run.rglob("*")) == before
 
 

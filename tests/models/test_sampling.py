@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError, TrainingError
-from snn_delays.models.sampling import sample
+from snn_delays.models.sampling import check_options, sample
 
 DRAWS = 40_000
 
@@ -153,6 +153,8 @@ def test_nothing_is_changed_and_no_gradient_asked_for() -> None:
 def test_an_impossible_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(ConfigError, match=f"temperature must be .* got {temperature}"):
         sample(torch.zeros(1, 3), temperature=temperature, top_p=1.0)
+    with pytest.raises(ConfigError, match=f"temperature must be .* got {temperature}"):
+        check_options(temperature, 1.0)
 
 
 @pytest.mark.parametrize("top_p", [0.0, -0.5, 1.01, math.nan])

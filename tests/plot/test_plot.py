@@ -86,6 +86,21 @@ def test_curves_are_the_history():
     assert "best: 3" in [text.get_text() for text in loss.texts]
 
 
+def test_curves_of_a_language_model():
+    history = {
+        "epoch": [1, 2], "train_loss": [3.0, 2.0], "valid_loss": [3.0, 2.5], "valid_bits_per_byte": [4.3, 3.6],
+        "firing_rate": [0.031, 0.034], "best_epoch": 2,
+    }  # fmt: skip
+    figure = plot.learning_curves(history)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "bits per byte", "firing rate"]
+    _, bits, rate = figure.axes
+    np.testing.assert_array_equal(bits.lines[0].get_ydata(), history["valid_bits_per_byte"])
+    figure.canvas.draw()
+    labels = [tick.get_text() for tick in rate.get_yticklabels()]
+    assert all(label.endswith("%") for label in labels)
+    assert len(set(labels)) == len(labels)  # a rate that hardly moves has ticks that differ
+
+
 def test_confusion_writes_every_count_and_the_accuracy():
     matrix = np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]])
     ax = plot.confusion_matrix(matrix, class_names=NAMES)

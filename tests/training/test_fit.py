@@ -99,6 +99,7 @@ def test_the_run_folder(trained: Run) -> None:
     assert checkpoint.epochs_saved(trained.checkpoints) == sorted({0, best, 3})
     assert (progress["source"], progress["checksum"]) == ("made up", "none-train")
     assert open_run(trained.folder).recipe == trained.recipe
+    assert checkpoint.vocabulary_of(trained.checkpoints, 3) is None
     environment = json.loads((trained.folder / "environment.json").read_text())
     assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     names = {path.name for path in trained.folder.iterdir()}
@@ -117,7 +118,9 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
         {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
         {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
     ]
-    assert task.best_of(history, select_by) == best
+    task = object.__new__(classification.Classification)  # without its data
+    task.recipe = tiny_runs.tiny_recipe(training={"select_by": select_by})
+    assert task.best(history) == best
 
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
@@ -330,6 +333,8 @@ def test_run_folders_that_are_there_or_are_not(trained: Run, tmp_path: Path) -> 
         create_run(trained.folder, trained.recipe)
     with pytest.raises(CheckpointError, match=r"is no run folder: it has no recipe\.toml"):
         open_run(tmp_path)
+    started = create_run(tmp_path / "run", trained.recipe)  # its first start fails: nothing is trained
+    assert create_run(tmp_path / "run", trained.recipe) == started
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="choose another place with --out"):
         create_run(tmp_path / "file" / "run", trained.recipe)

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_texts import fitted, language_recipe, text_file
 from torch import Tensor, nn
 
-from snn_delays.data.text import ByteVocabulary, CharacterVocabulary
+from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
+from snn_delays.training import checkpoint
 from snn_delays.training.generation import generate
 from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_evaluation import trained_language_network
@@ -193,10 +196,19 @@ def changed(trained: Run, folder: Path, vocabulary: Any) -> Run:
     return open_run(folder, LanguageRecipe)
 
 
+def without_fingerprints(run: Run) -> Run:
+    """The run as one from before checkpoints told their vocabulary."""
+    for path in run.folder.glob("checkpoints/*/model.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            said = {key: value for key, value in file.metadata().items() if key != "vocabulary"}
+        save_file(load_file(path), path, said)
+    return run
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "error", "message"),
     [
-        ({"kind": "characters", "characters": "abc"}, CheckpointError, r"(?s)is of another network: .*size mismatch"),
+        ({"kind": "characters", "characters": "abc"}, CheckpointError, "holds [0-9a-f]{12} of 3 tokens; put the run's"),
         (None, CheckpointError, "has no vocabulary in its checkpoint; train it anew"),
         ({"kind": "runes"}, DataError, "a saved vocabulary is of kind bytes, characters or words, got 'runes'"),
         ({"kind": "characters", "characters": "ba"}, DataError, "ascending and without repetition"),
@@ -207,6 +219,48 @@ def test_a_checkpoint_of_another_vocabulary(
 ) -> None:
     with pytest.raises(error, match=message):
         trained_language_network(changed(trained, tmp_path / "run", vocabulary))
+
+
+def test_every_checkpoint_tells_its_vocabulary(trained: Run) -> None:
+    _, vocabulary = trained_language_network(trained)
+    assert trained.progress()["fingerprint"] == vocabulary.fingerprint
+    for epoch in checkpoint.epochs_saved(trained.checkpoints):
+        assert checkpoint.vocabulary_of(trained.checkpoints, epoch) == vocabulary.fingerprint
+    with pytest.raises(CheckpointError, match=r"cannot read .*epoch-0077"):
+        checkpoint.vocabulary_of(trained.checkpoints, 77)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_another_vocabulary_is_seen_whatever_its_size(more: int, trained: Run, tmp_path: Path) -> None:
+    size = {"bytes": 256, "characters": 15}[trained.recipe.data.vocabulary]
+    other = {"kind": "characters", "characters": "".join(map(chr, range(500, 500 + size + more)))}
+    run = changed(trained, tmp_path / "run", other)
+    ours = checkpoint.vocabulary_of(run.checkpoints, run.best_epoch())
+    theirs = vocabulary_from_json(other).fingerprint
+    assert ours != theirs
+    with pytest.raises(CheckpointError) as caught:
+        trained_language_network(run)
+    assert str(caught.value) == (
+        f"the network in {run.folder} was trained with the vocabulary {ours}, its progress.json holds {theirs} of "
+        f"{size + more} tokens; put the run's own progress.json back"
+    )
+    if not more:  # canary: of the same size, only the fingerprint tells
+        assert trained_language_network(without_fingerprints(run))[1].fingerprint == theirs
+
+
+def test_a_checkpoint_that_does_not_tell_its_vocabulary_is_read(trained: Run, tmp_path: Path) -> None:
+    run = changed(trained, tmp_path / "run", trained.progress()["vocabulary"])
+    assert written(without_fingerprints(run), seed=1) == written(trained, seed=1)
+
+
+@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"top_p": 0.0}, {"tokens": 0}])
+def test_what_cannot_be_is_refused_before_the_network_reads(options: dict[str, Any], trained: Run) -> None:
+    network, vocabulary = trained_language_network(trained)
+    calls: list[int] = []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(ConfigError):
+        generate(network, vocabulary, "der", **{"tokens": 5, **options})  # nothing is drawn from it yet
+    assert not calls
 
 
 def test_what_generates_has_whole_delays_and_no_gradients(trained: Run) -> None:

@@ -9,7 +9,7 @@ import tiny_texts
 import torch
 from tiny_texts import LANGUAGE, SENTENCES, language_recipe, sentence_recipe, text_file, updated
 
-from snn_delays.errors import ConfigError, DataError
+from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
 from snn_delays.training import evaluate, loop
 from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_toml
@@ -77,6 +77,12 @@ def test_a_recipe_without_a_task_is_of_events() -> None:
         (LANGUAGE, {"training": {"warmup_steps": 9}}, "training.warmup_steps (9) must be below all steps (9)"),
         (LANGUAGE, {"training": {"final_lr": 0.5}}, "final_lr (0.5) must not exceed lr (0.06)"),
         (SENTENCES, {"training": {"final_lr": 0.5}}, "final_lr (0.5) must not exceed lr (0.03)"),
+        (
+            LANGUAGE,
+            {"training": {"sigma_start_steps": 0.3}},
+            "sigma_start_steps (0.3) must not be below sigma_end_steps (0.4)",
+        ),
+        (SENTENCES, {"training": {"sigma_start_steps": 1, "sigma_end_steps": 2}}, "sigma_start_steps (1) must not be"),
         (LANGUAGE, {"training": {"accumulate": 3}}, "batch_size (4) must be a multiple of accumulate (3)"),
         (LANGUAGE, {"training": {"precision": "16-true"}}, "training.precision: Input should be '32-true', '64-true'"),
         (LANGUAGE, {"training": {"lr": float("nan")}}, "training.lr: Input should be a finite number"),
@@ -192,10 +198,36 @@ def test_a_run_is_opened_by_those_that_can_use_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = create_run(folder, language_recipe(Path("text")))
     assert open_run(folder, BaseRecipe).recipe == open_run(folder, LanguageRecipe).recipe == run.recipe
-    message = re.escape(f"{folder} holds a run of task 'language', which this does not apply to")
-    for tasks in ((), (Recipe,), (SentenceRecipe,)):
-        with pytest.raises(ConfigError, match=message):
+    for tasks, names in (
+        ((), "classification"),
+        ((Recipe,), "classification"),
+        ((SentenceRecipe,), "sentences"),
+        ((SentenceRecipe, Recipe), "classification or sentences"),
+    ):
+        message = re.escape(f"{folder} holds a run of task 'language'; this is for runs of {names}")
+        with pytest.raises(ConfigError, match=f"^{message}$"):
             open_run(folder, *tasks)
+
+
+def test_a_first_start_that_failed_may_be_repeated(tmp_path: Path) -> None:
+    folder, missing = tmp_path / "run", tmp_path / "words.txt"
+    run = create_run(folder, language_recipe(missing))
+    with pytest.raises(DataError, match="there is no file"):
+        loop.fit(run, accelerator="cpu")
+    assert (folder / "recipe.toml").exists()
+    text_file(tmp_path)
+    training = {"epochs": 1, "steps_per_epoch": 1, "warmup_steps": 0}
+    again = create_run(folder, language_recipe(missing, training=training))  # another recipe, as nothing was trained
+    assert open_run(folder, LanguageRecipe).recipe == again.recipe != run.recipe
+    loop.fit(again, accelerator="cpu")
+    with pytest.raises(CheckpointError, match="holds a run already; continue it with --resume"):
+        create_run(folder, again.recipe)
+    assert open_run(folder, LanguageRecipe).recipe == again.recipe
+
+
+def test_a_width_that_stays_is_no_mistake() -> None:
+    made = language_recipe(Path("text"), training={"sigma_start_steps": 0.4})
+    assert made.training.sigma_start_steps == made.training.sigma_end_steps == 0.4
 
 
 def test_resuming_with_another_recipe_names_the_key(tmp_path: Path) -> None:
@@ -209,8 +241,6 @@ def test_resuming_with_another_recipe_names_the_key(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_not_trained_has_nothing_to_evaluate(tmp_path: Path) -> None:
-    from snn_delays.errors import CheckpointError
-
     run = create_run(tmp_path / "run", language_recipe(text_file(tmp_path)))
     with pytest.raises(CheckpointError, match="has no checkpoint yet; start it again with --resume"):
         evaluate_language(run)

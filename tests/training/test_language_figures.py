@@ -9,6 +9,7 @@ import tiny_texts
 import torch
 from tiny_texts import fitted, language_recipe, sentence_recipe, text_file
 
+from snn_delays import plot
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.training.activity import Activity
 from snn_delays.training.language import corpus_of
@@ -68,6 +69,30 @@ def test_a_run_that_was_not_evaluated_says_so(corpus: Path, tmp_path: Path) -> N
         with pytest.raises(CheckpointError, match="was not evaluated yet: snn-delays evaluate"):
             draw_language(run, [name])
     assert [path.name for path in draw_language(run, ["curves", "tokens"])] == ["curves.png", "tokens.png"]
+    assert [path.name for path in draw_language(run)] == ["tokens.png", "curves.png"]  # all that it has
+
+
+@pytest.mark.parametrize("unit", ["byte", "character"])
+def test_positions_are_of_what_was_predicted(unit: str, evaluated: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure) or path)
+    run = evaluated
+    if unit == "byte":
+        data = evaluated.recipe.data.model_copy(update={"vocabulary": "bytes"})
+        run = Run(evaluated.folder, evaluated.recipe.model_copy(update={"data": data}))
+    draw_language(run, ["positions"])
+    assert figures[0].axes[0].get_ylabel() == f"bits per {unit}"
+
+
+def test_curves_have_bits_per_byte(evaluated: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure) or path)
+    draw_language(evaluated, ["curves"])
+    panels = {ax.get_ylabel(): ax for ax in figures[0].axes}
+    assert list(panels) == ["loss", "bits per byte", "firing rate", "width of the taps, sigma (steps)"]
+    history = evaluated.progress()["history"]
+    for name, key in (("bits per byte", "valid_bits_per_byte"), ("firing rate", "firing_rate")):
+        np.testing.assert_array_equal(panels[name].lines[0].get_ydata(), [row[key] for row in history])
 
 
 def test_a_network_without_delays_has_none_to_show(corpus: Path, tmp_path: Path) -> None:
@@ -90,6 +115,7 @@ def test_a_network_of_real_numbers_has_no_spikes_to_show(corpus: Path, tmp_path:
 def test_pictures_of_a_classifier_of_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_texts.use_made_up_sentences(monkeypatch)
     run = fitted(tmp_path / "run", sentence_recipe(training={"epochs": 2}))
+    assert [path.name for path in draw_language(run)] == ["curves.png"]
     evaluate_language(run)
     drawn = draw_language(run)
     assert sorted(path.name for path in drawn) == ["curves.png", "rates.png"]

@@ -111,7 +111,9 @@ def test_padding_does_not_count_in_rates_and_operations(protocol: str, network: 
     assert set(places) == {59 * 12}
     assert list(found.rates.values())[1:] == pytest.approx([s / n for s, n in zip(spikes, places)], rel=1e-9)
     assert found.mean_rate == pytest.approx(sum(spikes) / sum(places), rel=1e-9)
-    assert found.rates["embedding"] == pytest.approx(float(network.embedding(torch.cat(read))[0].mean()), rel=1e-6)
+    assert found.rates["embedding"] == pytest.approx(
+        float(network.embedding(torch.cat(read))[0].detach().mean()), rel=1e-6
+    )
     assert found.operations["accumulates_if_spike_driven"] == pytest.approx(found.mean_rate * 2 * 13 * 12**2)
     longest = max(map(len, read))  # canary: with the padding, rates are others
     padded = torch.cat([F.pad(part, (0, 0, 0, longest - len(part))) for part in read], 1)
@@ -120,9 +122,7 @@ def test_padding_does_not_count_in_rates_and_operations(protocol: str, network: 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_measuring_tells_how_far_it_is(
-    protocol: str, network: SpikeGPT, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measuring_tells_how_far_it_is(protocol: str, network: SpikeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_measure, "AT_ONCE", 32)
     told: list[tuple[int, int]] = []
     measure_text(network, tokens(101), 101, 8, protocol=protocol, progress=lambda *at: told.append(at))
