@@ -37,7 +37,7 @@ def data_list() -> None:
     texts = Table("name", "what it is", "in the package or, below the data folder, at")
     texts.columns[0].no_wrap = True
     for text in text_cards().values():
-        files = ", ".join(dict.fromkeys(part.file for part in text.files.values())) if not text.archive else text.archive
+        files = text.archive or ", ".join(dict.fromkeys(part.file for part in text.files.values()))
         place = "in the package" if text.bundled else f"{text.folder}/{files}"
         texts.add_row(text.name, f"{text.description}\n{text.kind}, {text.licence}", place, end_section=True)
     console.print(texts)

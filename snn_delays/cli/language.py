@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import category
 
 import typer
 from rich.table import Column, Table
@@ -52,7 +53,7 @@ def _write(run: "Run", prompt: str, *, device: str = "cpu", **options: Any) -> N
 
 def _harmless(text: str) -> str:
     """Text without the control characters by which it could steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" or category(c) == "Zs" else "\ufffd" for c in text)
 
 
 @app.command("demo-gpt")

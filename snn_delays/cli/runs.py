@@ -144,7 +144,7 @@ def plot(
     for path in draw(opened, names, sample) if _of_events(opened) else draw_language(opened, names):
         console.print(f"drawn: {path}")
     if not (names or _of_events(opened) or opened.evaluation.exists()):
-        console.print(f"rates and positions are of the test text: snn-delays evaluate {run}")
+        console.print(f"what is of the test data comes after: snn-delays evaluate {run}")
 
 
 @app.command()

@@ -112,7 +112,7 @@ def operations(activity: Activity) -> dict[str, float | None]:
     does not do. None for a network without neurons.
     ``spike_fed_share``: of the dense multiplications, those whose input is spikes.
     ``shift_macs``: weights of the shifts that are not zero. WKV, norms and gates, a few operations a neuron, are not
-    counted.
+    counted. The last matrix of a classifier, which acts once a sentence, counts as if it acted at every token.
     """
     matrices = list(activity.fed.items())
     blocks = {name for name, _ in matrices if ".mixing." in name}

@@ -85,6 +85,17 @@ class StepsConfig(Strict):
         return self
 
 
+def check_widths(model: SpikeGPTConfig, training: StepsConfig) -> None:
+    """Raise ValueError where the taps would begin narrower than they are to end."""
+    start = max(model.max_delay_steps / 8, 1.0)
+    spread = model.has_delays and model.taps in ("gaussian", "triangle")
+    if spread and training.sigma_start_steps is None and start < training.sigma_end_steps:
+        raise ValueError(
+            f"training.sigma_end_steps ({training.sigma_end_steps:g}) must not exceed the width at the start, {start:g}; "
+            "set training.sigma_start_steps"
+        )
+
+
 class TextConfig(Strict):
     """Which text, in which vocabulary, how split."""
 
@@ -112,7 +123,8 @@ class LanguageRecipe(BaseRecipe):
     training: LanguageTrainingConfig
 
     @model_validator(mode="after")
-    def _warms_up_in_time(self) -> "LanguageRecipe":
+    def _warms_up_and_narrows(self) -> "LanguageRecipe":
+        check_widths(self.model, self.training)
         total = self.training.epochs * self.training.steps_per_epoch
         if self.training.warmup_steps >= total:
             raise ValueError(f"training.warmup_steps ({self.training.warmup_steps}) must be below all steps ({total})")
@@ -141,3 +153,8 @@ class SentenceRecipe(BaseRecipe):
     data: SentenceConfig
     model: SpikeGPTConfig
     training: SentenceTrainingConfig
+
+    @model_validator(mode="after")
+    def _narrows(self) -> "SentenceRecipe":
+        check_widths(self.model, self.training)
+        return self

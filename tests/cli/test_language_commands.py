@@ -320,7 +320,7 @@ def test_plot_draws_what_there_is(snn: Ok, refused: Bad, run: Path, sentences: P
         shown = snn("plot", folder).stdout.replace("\n", "")
         for name in names:
             assert str(folder / "figures" / f"{name}.png") in shown
-        assert "are of the test text" not in shown
+        assert "is of the test data comes after" not in shown
     assert "choose from tokens, rates" in refused("plot", run, "--what", "confusion")
 
 
@@ -331,9 +331,11 @@ def test_plot_before_evaluate_draws_what_it_can(snn: Ok, refused: Bad, of_bytes:
     drawn = [line.rpartition("/")[2] for line in shown.splitlines() if line.startswith("drawn: ")]
     assert drawn == ["tokens.png", "shift_delays.png", "curves.png"]
     assert sorted(path.name for path in (of_bytes / "figures").iterdir()) == sorted(drawn)
-    assert f"rates and positions are of the test text: snn-delays evaluate {of_bytes}" in shown
+    assert f"what is of the test data comes after: snn-delays evaluate {of_bytes}" in shown
     assert "was not evaluated yet" in refused("plot", of_bytes, "--what", "rates")
-    assert "are of the test text" not in snn("plot", of_bytes, "--what", "curves").stdout  # nobody asked for them
+    assert (
+        "is of the test data comes after" not in snn("plot", of_bytes, "--what", "curves").stdout
+    )  # nobody asked for them
 
 
 @pytest.mark.parametrize(

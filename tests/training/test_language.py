@@ -1,9 +1,8 @@
-"""Language models train: they learn, repeatably, on training text alone, and survive being killed."""
+"""Language models train: they learn, repeatably, on training text alone, and the best epoch is kept."""
 
 import csv
 import math
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -15,11 +14,11 @@ import pytest
 import tiny_texts
 import torch
 import torch.nn.functional as F
-from tiny_runs import Stopper, numbers, same
+from tiny_runs import numbers, same
 from tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
 
 from snn_delays.data.text import RandomCrops
-from snn_delays.errors import CheckpointError, DataError, TrainingError
+from snn_delays.errors import DataError, TrainingError
 from snn_delays.models.spikegpt import delay_shifts
 from snn_delays.nn import DelayShift
 from snn_delays.training import checkpoint, language, loop
@@ -46,10 +45,6 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 class Seen(Exception):
     """Carries what was seen."""
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def bits_beside_unigram(folder: Path, content: str) -> tuple[float, float]:
@@ -108,89 +103,6 @@ def test_every_epoch_and_every_process_draws_crops_of_its_own(finished: Run) -> 
     assert torch.equal(crops(0, 1), drawn[0])
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-
-
-# Counted from the start: an epoch's checkpoint takes 4 syncs and one rename, that of the untrained network too.
-MOMENTS = {
-    "language:step:3:1": [0, 2],  # amid the last
-    "language:rename:3": [0, 1],  # before epoch 2 has its name
-    "language:sync:6": [0],  # its files half-written
-    "language:metrics:3": [0, 3],  # all trained, the record not written
-    "sentences:step:2:1": [0, 1],
-    "sentences:sync:10": [0, 1],
-}
-
-
-@pytest.fixture(scope="module")
-def finished_sentences(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The tiny recipe on sentences, trained to the end without interruption."""
-    with pytest.MonkeyPatch.context() as patch:
-        tiny_texts.use_made_up_sentences(patch)
-        return fitted(tmp_path_factory.mktemp("sentences") / "run", tiny_texts.sentence_recipe())
-
-
-@pytest.fixture(scope="module")
-def killed(finished: Run, finished_sentences: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs, each killed at a moment."""
-    folder = tmp_path_factory.mktemp("killed")
-    for moment in MOMENTS:
-        create_run(folder / moment, (finished if moment.startswith("language") else finished_sentences).recipe)
-    done = subprocess.run(
-        [sys.executable, tiny_texts.__file__, folder, *MOMENTS], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    assert done.stdout.splitlines() == [f"{moment} {signal.SIGKILL:d}" for moment in MOMENTS], done.stderr[-500:]
-    return folder
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed(
-    moment: str, killed: Path, finished: Run, finished_sentences: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tiny_texts.use_made_up_sentences(monkeypatch)
-    run = open_run(killed / moment, tiny_texts.LanguageRecipe, tiny_texts.SentenceRecipe)
-    saved = checkpoint.epochs_saved(run.checkpoints)
-    assert set(MOMENTS[moment]) <= set(saved)
-    assert saved[-1:] == MOMENTS[moment][-1:]
-    loop.fit(run, accelerator="cpu")
-    assert_ended_alike(run, finished if moment.startswith("language") else finished_sentences)
-
-
-@pytest.mark.parametrize("forgotten", ["nothing", "optimisers", "network"])
-def test_canary_a_resumed_run_that_forgot_is_seen(
-    forgotten: str, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = create_run(tmp_path / "run", finished.recipe)
-    with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
-    loaders = {"nothing": [], "optimisers": ["load_optimisation"], "network": ["load_network"]}
-    for name in loaders[forgotten]:
-        monkeypatch.setattr(checkpoint, name, lambda *_: None)
-    loop.fit(run, accelerator="cpu")
-    if forgotten == "nothing":
-        assert_ended_alike(run, finished)
-    else:
-        with pytest.raises(AssertionError):
-            assert_ended_alike(run, finished)
-
-
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Run, tmp_path: Path) -> None:
-    training = {**finished.recipe.training.model_dump(), "epochs": 2, "precision": precision}
-    recipe = language_recipe(Path(finished.recipe.data.corpus), training=training)
-    whole, cut = fitted(tmp_path / "whole", recipe), create_run(tmp_path / "cut", recipe)
-    with pytest.raises(KeyboardInterrupt):
-        loop.fit(cut, accelerator="cpu", watcher=Stopper(("step", 2, 1), interrupt))
-    loop.fit(cut, accelerator="cpu")
-    assert_ended_alike(cut, whole)
-    kinds = {t.dtype for t in tensors(whole).values() if t.is_floating_point()}
-    assert kinds == {torch.float64 if precision == "64-true" else torch.float32}
-    ours, theirs = (r.progress()["history"][0]["valid_loss"] for r in (whole, finished))
-    assert ours != theirs
-    assert ours == pytest.approx(theirs, abs=0.2)
-    assert evaluate_language(whole)["test_bits_per_byte"] == pytest.approx(
-        evaluate_language(cut)["test_bits_per_byte"], abs=0
-    )
 
 
 @pytest.mark.parametrize("shift", ["learned", "fixed", "token", "dense"])
@@ -444,23 +356,3 @@ def test_a_loss_that_is_no_number_names_the_parameter(
     with pytest.raises(TrainingError, match=message):
         loop.fit(run, accelerator="cpu")
     assert checkpoint.epochs_saved(run.checkpoints) == [0]
-
-
-def test_an_epoch_on_a_full_disk_leaves_the_one_before(
-    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, real, calls = create_run(tmp_path / "run", finished.recipe), checkpoint.sync, []
-
-    def full(path: Path) -> None:
-        calls.append(path)
-        if len(calls) > 10:  # two checkpoints take 4 each
-            raise OSError(28, "No space left on device")
-        real(path)
-
-    monkeypatch.setattr(checkpoint, "sync", full)
-    with pytest.raises(CheckpointError, match=r"epoch-0002: No space left on device; the checkpoint of epoch 1 is int"):
-        loop.fit(run, accelerator="cpu")
-    monkeypatch.undo()
-    assert checkpoint.epochs_saved(run.checkpoints) == [0, 1]
-    loop.fit(run, accelerator="cpu")
-    assert_ended_alike(run, finished)
