@@ -91,8 +91,8 @@ def check_widths(model: SpikeGPTConfig, training: StepsConfig) -> None:
     spread = model.has_delays and model.taps in ("gaussian", "triangle")
     if spread and training.sigma_start_steps is None and start < training.sigma_end_steps:
         raise ValueError(
-            f"training.sigma_end_steps ({training.sigma_end_steps:g}) must not exceed the width at the start, {start:g}; "
-            "set training.sigma_start_steps"
+            f"training.sigma_end_steps ({training.sigma_end_steps:g}) must not exceed the width at the start, "
+            f"{start:g}; set training.sigma_start_steps"
         )
 
 
