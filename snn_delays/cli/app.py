@@ -24,7 +24,7 @@ class _Commands(TyperGroup):
         except SnnDelaysError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt:
-            _fail("interrupted; what was finished is saved: start it again, a training with --resume", 130)
+            _fail("interrupted; what was finished is saved: start it again, train with --resume", 130)
         except BrokenPipeError:  # whoever reads, such as head, has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None

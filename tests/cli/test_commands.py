@@ -133,7 +133,7 @@ def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, t
     snn("results", table, "--write", document)
     assert document.read_text() == f"before\n<!-- results -->\n{shown}<!-- /results -->\nafter\n"
     assert snn("results", table, "--only", "made").stdout == shown
-    assert "no row of a data set whose name begins with 'N-MNIST'" in refused("results", table, "--only", "N-MNIST")
+    assert "no row of a data set that begins with 'N-MNIST'" in refused("results", table, "--only", "N-MNIST")
     document.write_text("nothing")
     assert "has no lines <!-- results -->" in refused("results", table, "--write", document)
 
@@ -142,7 +142,7 @@ def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
     shown = snn("backends").stdout
     for name in ("lif", "leaky_integrator", "norm_lif", "delay", "reference", "numba_cpu"):
         assert name in shown
-    assert shown.count("yes, chosen") == 5
+    assert shown.count("yes, chosen") == 7
 
 
 def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch
         names.append(str(path))
     monkeypatch.setattr(cli.runs, "DEMO_RECIPES", names)
     out = tmp_path / "runs"
-    monkeypatch.setattr(cli.runs, "_train", _into(cli.runs._train, out))
+    monkeypatch.setattr(cli.runs, "train_run", _into(cli.runs.train_run, out))
     shown = snn("demo", "--out", out).stdout
     assert "what delays buy" in shown
     assert all(f"small_{delays}" in shown for delays in ("none", "fixed", "learned"))

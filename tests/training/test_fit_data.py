@@ -12,7 +12,7 @@ from tiny_runs import fitted, numbers, same, tensors
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError
 from snn_delays.files import alone_in
-from snn_delays.training import checkpoint, loop
+from snn_delays.training import checkpoint, classification, loop
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.runlog import Run, create_run
 
@@ -58,7 +58,7 @@ def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch:
     recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
     want = fitted(tmp_path / "host", recipe)
     used: list[ResidentDataset] = []
-    monkeypatch.setattr(loop, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
+    monkeypatch.setattr(classification, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
     assert numbers(fitted(tmp_path / "resident", recipe)) == numbers(want)
     assert len(used) == 1
 
