@@ -1,18 +1,13 @@
 """What data sets there are, and which of them a file is: one TOML card each, checksums decide."""
 
-import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from snn_delays.data.files import checksums, remembered
+from snn_delays.data.toml_cards import build, read_toml
 from snn_delays.errors import ConfigError, DataError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 UNIDENTIFIED = "unidentified"
 
@@ -97,24 +92,11 @@ def datasets_folder() -> Path:
 
 def read_card(path: Path) -> Card:
     """Read one card. Raises DataError naming the file and the key that is missing, unknown or of the wrong type."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the card {path}: {error}") from error
+    content = read_toml(path)
     splits = content.pop("splits", {})
-    made = {name: _build(SplitFile, values, f"{path}: splits.{name}") for name, values in splits.items()}
-    card: Card = _build(Card, {**content, "splits": made}, str(path))
+    made = {name: build(SplitFile, values, f"{path}: splits.{name}") for name, values in splits.items()}
+    card: Card = build(Card, {**content, "splits": made}, str(path))
     return card
-
-
-def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
-    known = {key.name for key in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise DataError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise DataError(f"{where}: {str(error).split('__init__() ')[-1]}") from error
 
 
 @lru_cache(maxsize=4)

@@ -1,20 +1,15 @@
 """What texts and sentence sets there are: one TOML card each in ``datasets/text``."""
 
 import difflib
-import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from snn_delays.data.catalogue import datasets_folder
 from snn_delays.data.files import data_folder
+from snn_delays.data.toml_cards import build, read_toml
 from snn_delays.errors import ConfigError, DataError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Kind = Literal["corpus", "sentences"]
 SPLITS = ("train", "valid", "test")
@@ -73,14 +68,9 @@ class TextCard:
 
 def read_text_card(path: Path) -> TextCard:
     """Read one card. Raises DataError naming the file and the key that is missing, unknown or impossible."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the card {path}: {error}") from error
-    files = {
-        split: _build(TextFile, file, f"{path}: files.{split}") for split, file in content.pop("files", {}).items()
-    }
-    card: TextCard = _build(TextCard, {**content, "files": files}, str(path))
+    content = read_toml(path)
+    files = {split: build(TextFile, file, f"{path}: files.{split}") for split, file in content.pop("files", {}).items()}
+    card: TextCard = build(TextCard, {**content, "files": files}, str(path))
     if card.kind not in ("corpus", "sentences"):
         raise DataError(f"{path}: kind must be corpus or sentences, got {card.kind!r}")
     if set(files) not in ({"all"}, {"train", "test"}, set(SPLITS)):
@@ -88,16 +78,6 @@ def read_text_card(path: Path) -> TextCard:
             f"{path}: files must be all, or train, test and perhaps valid; got {', '.join(files) or 'none'}"
         )
     return card
-
-
-def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
-    known = {key.name for key in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise DataError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise DataError(f"{where}: {str(error).split('__init__() ')[-1]}") from error
 
 
 @lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,12 +56,12 @@ class Vocabulary(Protocol):
         """What :func:`vocabulary_from_json` makes it again from."""
 
 
-class Saved:
+class Saved(ABC):
     """What every vocabulary has from being written as JSON."""
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """What :func:`vocabulary_from_json` makes it again from."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> str:
