@@ -38,13 +38,12 @@ class Activity:
     """Watches a network in a ``with`` block, and counts tokens that ``counted`` marks (bool ``[time, batch]``)."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network, self.counted = network, None
+        self.network = network
+        self.counted: Tensor | None = None
         self.spikes: dict[str, float] = {}
         self.places: dict[str, int] = {}
         self.fed: dict[str, Fed] = {}
         self._hooks: list[Any] = []
-
-    counted: Tensor | None
 
     def __enter__(self) -> "Activity":
         for name, module in self.network.named_modules():
