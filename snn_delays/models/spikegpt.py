@@ -12,6 +12,7 @@ from snn_delays.models.spikegpt_init import initialise
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.embedding import SpikingEmbedding
+from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import MembraneState
 from snn_delays.nn.rwkv import (
@@ -169,7 +170,7 @@ class SpikeGPT(SpikingModule):
                 block[name] = SpikingBranch(features, mixing, spiking, neuron_delays, delays)
             self.blocks.append(block)
         self.norm_out = nn.LayerNorm(features)
-        self.head = nn.Linear(features, tokens, bias=False)
+        self.head = Linear(features, tokens)
         with torch.random.fork_rng(devices=()):
             # From a draw of its own, so that networks of one seed begin with the same matrices, whatever their delays.
             torch.manual_seed(seed)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.ops.squared_relu import squared_relu
@@ -128,9 +129,7 @@ class SpikingTimeMix(_Mixing):
         share = (torch.arange(features) / features) ** (1 - layer / layers)
         mix = torch.stack([share, share + 0.3 * depth, share**0.5])
         self.shift = DelayShift(mix, **{"kind": "token", **(shift or {})})
-        self.key, self.value, self.receptance, self.output = (
-            nn.Linear(features, features, bias=False) for _ in self.MATRICES
-        )
+        self.key, self.value, self.receptance, self.output = (Linear(features, features) for _ in self.MATRICES)
 
     def forward(
         self, x: Tensor, state: SpikingTimeMixState | None = None, valid: Tensor | None = None
@@ -174,9 +173,9 @@ class SpikingChannelMix(_Mixing):
         super().__init__(spiking, self.MATRICES, "value", 4 * features, layer, layers)
         share = (torch.arange(features) / features) ** (1 - layer / layers)
         self.shift = DelayShift(torch.stack([share, share]), **{"kind": "token", **(shift or {})})
-        self.key = nn.Linear(features, 4 * features, bias=False)
-        self.receptance = nn.Linear(features, features, bias=False)
-        self.value = nn.Linear(4 * features, features, bias=False)
+        self.key = Linear(features, 4 * features)
+        self.receptance = Linear(features, features)
+        self.value = Linear(4 * features, features)
 
     def forward(
         self, x: Tensor, state: SpikingChannelMixState | None = None, valid: Tensor | None = None

@@ -4,8 +4,13 @@ torch's ``mm`` calls MKL, which is slow on some processors; oneDNN, in the same 
 that ``torch.compile`` emits for linear layers, is as fast or several times faster on all that were tried.
 """
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+WORTH = 2**22  # multiplications; below, preparing a call of oneDNN costs more than it saves
 
 
 def _has_onednn() -> bool:
@@ -16,8 +21,54 @@ _ONEDNN = _has_onednn()
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T`` of two matrices, strided as they may be; no gradient."""
-    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() and weight.numel():
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-        return product
-    return x @ weight.T
+    r"""``x @ weight.T``, of ``x [..., in]`` and ``weight [out, in]``, strided as they may be.
+
+    Large float32 products on a CPU are oneDNN's, with their gradients (once differentiable); all others are
+    :func:`torch.nn.functional.linear`.
+    """
+    if not _served(x, weight):
+        return F.linear(x, weight)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        result: Tensor = _Linear.apply(x, weight)
+        return result
+    return _product(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], len(weight))
+
+
+def _served(x: Tensor, weight: Tensor) -> bool:
+    return (
+        _ONEDNN
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and x.ndim >= 2
+        and weight.ndim == 2
+        and x.shape[-1] == weight.shape[1]
+        and x.numel() * len(weight) >= WORTH
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return product
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        rows, weight = ctx.saved_tensors
+        to_rows = grad.reshape(-1, len(weight))
+        x_grad = weight_grad = None
+        if ctx.needs_input_grad[0]:
+            x_grad = _product(to_rows, weight.T).view(*grad.shape[:-1], rows.shape[1])
+        if ctx.needs_input_grad[1]:
+            # The first operand is copied before the product, so the narrower one comes first.
+            narrow = len(weight) <= rows.shape[1]
+            weight_grad = _product(to_rows.T, rows.T) if narrow else _product(rows.T, to_rows.T).T
+        return x_grad, weight_grad

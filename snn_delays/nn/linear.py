@@ -1,0 +1,21 @@
+"""A linear layer without bias whose products are the fastest the machine has."""
+
+from torch import Tensor, nn
+
+from snn_delays.ops.matmul import linear
+
+
+class Linear(nn.Linear):
+    """``y = W x``: :class:`torch.nn.Linear` without bias, computed by :func:`snn_delays.ops.matmul.linear`.
+
+    Parameters, their names and their initial values are those of the class above it.
+
+    Shapes: ``[..., in_features]`` to ``[..., out_features]``.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The product."""
+        return linear(input, self.weight)
