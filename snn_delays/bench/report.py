@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 HEADS = ("side", "median", "quartiles", "time / ours", "peak memory", "memory / ours")
+LEAST_MIB = 1.0  # of ours, for a ratio: below, what is measured are pages
 
 
 def table(case: dict[str, Any]) -> Table:
@@ -67,7 +68,7 @@ def _rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
                 f"{one['median'] / ours['median']:.2f}",
                 "-" if one["peak_mib"] is None else f"{one['peak_mib']:.1f} MiB",
                 f"{one['peak_mib'] / ours['peak_mib']:.2f}"
-                if one["peak_mib"] is not None and ours["peak_mib"]
+                if one["peak_mib"] is not None and (ours["peak_mib"] or 0) >= LEAST_MIB
                 else "-",
             )
         )

@@ -6,6 +6,7 @@ from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.dropout import Dropout, DropoutState
 from snn_delays.nn.embedding import SpikingEmbedding
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import Sequential, SpikingModule, layers_of, record
 from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState, Neuron
 from snn_delays.nn.norm import BatchNorm, BatchNorm2d
@@ -32,6 +33,7 @@ __all__ = [
     "FixedPointLIF",
     "Flatten",
     "LeakyIntegrator",
+    "Linear",
     "MaxPool2d",
     "MembraneState",
     "Neuron",

@@ -36,13 +36,13 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def _served(x: Tensor, weight: Tensor) -> bool:
     return (
-        _ONEDNN
+        x.numel() * len(weight) >= WORTH
+        and _ONEDNN
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and x.ndim >= 2
         and weight.ndim == 2
         and x.shape[-1] == weight.shape[1]
-        and x.numel() * len(weight) >= WORTH
         and not torch.is_autocast_enabled("cpu")
     )
 

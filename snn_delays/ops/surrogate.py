@@ -121,6 +121,10 @@ class Sigmoid:
         return self.alpha * probability * (1 - probability)
 
 
+def _fired(u: Tensor, strict: bool) -> Tensor:
+    return (u > 0 if strict else u >= 0).to(u.dtype)
+
+
 class _Spike(torch.autograd.Function):
     """Θ(u) forward, the surrogate's derivative backward. At u = 0 a ``>=`` threshold fires, a strict one does not."""
 
@@ -128,7 +132,7 @@ class _Spike(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
         ctx.save_for_backward(u)
         ctx.surrogate = surrogate
-        return (u > 0 if strict else u >= 0).to(u.dtype)
+        return _fired(u, strict)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -138,5 +142,7 @@ class _Spike(torch.autograd.Function):
 
 def spike(u: Tensor, surrogate: Surrogate, strict: bool = False) -> Tensor:
     """Heaviside step of ``u`` (any shape) with a surrogate gradient; ``strict`` means Θ(0) = 0."""
+    if not (u.requires_grad and torch.is_grad_enabled()):
+        return _fired(u, strict)  # a step at a time, what autograd would set up costs more than the comparison
     result: Tensor = _Spike.apply(u, surrogate, strict)
     return result

@@ -1,4 +1,4 @@
-"""Depthwise filters in plain torch, one lag at a time."""
+"""Depthwise filters in plain torch, one step at a time."""
 
 from typing import Any
 
@@ -12,10 +12,8 @@ def refuses(**call: Any) -> None:
 
 def run(x: Tensor, kernel: Tensor, history: Tensor) -> Tensor:
     """See :func:`snn_delays.ops.depthwise.depthwise`."""
-    lags, mixes, neurons = kernel.shape
-    line = torch.cat([history, x])
-    y = x.new_zeros(mixes, *x.shape)
-    for lag in range(lags):
-        behind = line[lags - 1 - lag : len(line) - lag]
-        y = y + kernel[lag].view(mixes, 1, 1, neurons) * behind
-    return y
+    lags = len(kernel)
+    line = torch.cat([history, x]).unsqueeze(1)
+    oldest_first = kernel.flip(0).unsqueeze(2)
+    steps = [(oldest_first * line[t : t + lags]).sum(0) for t in range(len(x))]
+    return torch.stack(steps, 1) if steps else kernel[0, :, None, None] * x
