@@ -11,6 +11,7 @@ from snn_delays.bench.data_cases import BUNDLED, FULL, binning, cached_load, epo
 from snn_delays.bench.delay_cases import delay_layer, integer_inference, integer_training
 from snn_delays.bench.gpt_cases import generation, language_step
 from snn_delays.bench.lif_case import lif_layer
+from snn_delays.bench.matmul_case import matrix_product
 from snn_delays.bench.network_cases import inference, long_training_step, training_step
 from snn_delays.bench.run import Case
 from snn_delays.bench.sizes import PUBLISHED, Sizes
@@ -49,6 +50,7 @@ CASES = (
         for i, (context, batch) in enumerate(PUBLISHED.language.texts)
     ),
     Entry("gpt-generation", generation),
+    Entry("gpt-matrix-product", matrix_product),
     Entry("data-binning", binning, host=True),
     Entry("data-first-load", partial(first_load, BUNDLED), host=True),
     Entry("data-cached-load", partial(cached_load, BUNDLED), host=True),

@@ -64,17 +64,41 @@ def _of_classes(rows: list[dict[str, str]]) -> str:
 
 
 def _of_text(rows: list[dict[str, str]]) -> str:
-    heads = ("network", "delays", "trainable", "seeds", "test, bits per byte", "state carried", "firing", "data")
+    heads = (
+        "network", "delays", "trainable", "seeds", "test, bits per byte", "against token, same seeds", "state carried",
+        "firing", "data",
+    )  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
-    for seeds in _alike(rows):
+    groups = _alike(rows)
+    plain = {_network(seeds): seeds for seeds in groups if next(iter(seeds.values()))["delays"] == "token"}
+    for seeds in groups:
         first = next(iter(seeds.values()))
-        bits = [
-            _bits([row[key] for row in seeds.values()]) for key in ("test_bits_per_byte", "test_bits_per_byte_carried")
-        ]
-        firing = _share([row["firing_rate"] for row in seeds.values()])
-        cells = [first["hidden"], first["delays"], f"{int(first['parameters']):,}", str(len(seeds)), *bits, firing]
-        lines.append(f"| {' | '.join([*cells, first['data']])} |")
+        cells = [
+            first["hidden"], first["delays"], f"{int(first['parameters']):,}", str(len(seeds)),
+            _bits([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
+            _bits([row["test_bits_per_byte_carried"] for row in seeds.values()]),
+            _share([row["firing_rate"] for row in seeds.values()]), first["data"],
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _network(seeds: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """What rows share that differ in their delays alone."""
+    first = next(iter(seeds.values()))
+    return tuple(first[key] for key in ("run", "data", "hidden", "epochs", "version"))
+
+
+def _against(seeds: dict[str, dict[str, str]], plain: dict[str, dict[str, str]] | None) -> str:
+    """Mean and deviation of the bits that a change of the token shift costs, taken seed by seed."""
+    if plain is None or seeds is plain:
+        return "-"
+    key = "test_bits_per_byte"
+    costs = [float(row[key]) - float(plain[seed][key]) for seed, row in seeds.items() if seed in plain]
+    if not costs:
+        return "-"
+    mean = f"{statistics.mean(costs):+.3f}"
+    return mean if len(costs) == 1 else f"{mean} ± {statistics.stdev(costs):.3f}"
 
 
 def bits_by_variant(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, list[float]]]]:

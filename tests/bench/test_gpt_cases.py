@@ -15,6 +15,7 @@ from snn_delays.bench.sides import missing
 from snn_delays.bench.sizes import TINY
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import delay_shifts
+from snn_delays.ops import matmul
 from snn_delays.ops.backends import Operation
 
 CPU = torch.device("cpu")
@@ -36,7 +37,7 @@ def test_the_steps_of_all_contexts_are_there_and_all_but_the_first_are_long() ->
     entries = {entry.name: entry.long for entry in CASES if entry.name.startswith("gpt")}
     assert entries == {
         "gpt-training-8x256": False, "gpt-training-16x256": True, "gpt-training-4x1024": True,
-        "gpt-training-1x4096": True, "gpt-generation": False,
+        "gpt-training-1x4096": True, "gpt-generation": False, "gpt-matrix-product": False,
     }  # fmt: skip
 
 
@@ -207,3 +208,17 @@ def test_the_model_that_is_not_compared_is_said_to_be_another(name: str) -> None
     texts = [side.configuration for side in case.sides if side.name.startswith(gpt_cases.SOFTMAX)]
     assert texts
     assert all("another model" in text and "not compared" in text and "parameters" in text for text in texts)
+
+
+def test_a_product_without_one_of_its_rows_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "WORTH", 0)  # the small product of the tests goes the way of large ones too
+    case = make("gpt-matrix-product")
+    case.check()
+    right = matmul._product
+
+    def wrong(x: Tensor, weight: Tensor) -> Tensor:
+        return right(torch.cat([x[:-1], x[-1:] * 0.99]), weight)
+
+    monkeypatch.setattr(matmul, "_product", wrong)
+    with pytest.raises(AssertionError, match="snn_delays linear, product"):
+        case.check()

@@ -52,6 +52,20 @@ def test_runs_that_differ_by_their_seed_share_a_line(tmp_path):
     assert "| 40 | 1 | 92.0% | 91.3% | - |" in lines[1]
 
 
+def test_delays_in_text_are_compared_seed_by_seed(tmp_path):
+    table = tmp_path / "results.csv"
+    of_text = {**EVALUATION, "data": "a text", "hidden": "3x96 after", "test_accuracy": None}
+    for delays, bits in (("token", (2.5, 2.7)), ("learned", (2.4, 2.62))):
+        for seed, value in enumerate(bits):
+            append_result(table, {**of_text, "delays": delays, "seed": seed, "test_bits_per_byte": value})
+    append_result(table, {**of_text, "delays": "learned", "seed": 7, "test_bits_per_byte": 9.0})  # token has none
+    append_result(table, {**of_text, "delays": "fixed", "hidden": "2x96 after", "test_bits_per_byte": 2.0})
+    token, learned, alone = markdown(read_results(table)).splitlines()[2:]
+    assert "| 2 | 2.600 ± 0.141 | - |" in token
+    assert "| -0.090 ± 0.014 |" in learned  # the means of all their seeds would say +2.07
+    assert "| 1 | 2.000 | - |" in alone
+
+
 def test_the_table_goes_between_its_markers(tmp_path):
     document = tmp_path / "page.md"
     document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
@@ -62,9 +76,16 @@ def test_the_table_goes_between_its_markers(tmp_path):
         write_between_markers(document, "results", "new\n")
 
 
-@pytest.mark.parametrize(("document", "data"), [("README.md", "SHD"), ("docs/nmnist.md", "N-MNIST")])
-def test_documents_show_the_table_as_it_is(document, data):
+@pytest.mark.parametrize(
+    ("document", "column", "begins"),
+    [
+        ("README.md", "data", "SHD"),
+        ("docs/nmnist.md", "data", "N-MNIST"),
+        ("docs/spikegpt.md", "run", "spikegpt_delays"),
+    ],
+)
+def test_documents_show_the_table_as_it_is(document, column, begins):
     text = (ROOT / document).read_text(encoding="utf-8")
     shown = text.partition("<!-- results -->\n")[2].partition("<!-- /results -->")[0]
-    rows = [row for row in read_results(ROOT / "experiments" / "results.csv") if row["data"].startswith(data)]
+    rows = [row for row in read_results(ROOT / "experiments" / "results.csv") if row[column].startswith(begins)]
     assert shown == markdown(rows)
