@@ -30,7 +30,7 @@ def language_step(which: int, sizes: Sizes, device: torch.device) -> Case:
     small = sizes.language
     context, batch = small.texts[which]
     tokens, target = text(small, context, batch, device)
-    shape = f"T={context}, B={tokens.shape[1]}, float32; forward, loss, backward, clip, Adam"
+    shape = f"T={context}, B={tokens.shape[1]}, float32; forward, loss, backward, clip, Adam, after such a step"
     line = missing("spikingjelly")
 
     def step(made: nn.Module) -> gpt_step.LanguageStep:
@@ -72,7 +72,8 @@ def language_step(which: int, sizes: Sizes, device: torch.device) -> Case:
         gpt_checks.check_timed(sizes, ours, {} if line else {PLAIN: PlainSpikeGPT(ours)}, tokens, target)
         gpt_checks.check_timed(sizes, spiking(True), {}, tokens, target)
 
-    return Case(f"training step of SpikeGPT, {batch} x {context} tokens", tuple(sides), check, tuple(notes))
+    title = f"training step of SpikeGPT, {batch} x {context} tokens"
+    return Case(title, tuple(sides), check, tuple(notes), follows_itself=True)
 
 
 def generation(sizes: Sizes, device: torch.device) -> Case:

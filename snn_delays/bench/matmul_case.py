@@ -12,6 +12,8 @@ from snn_delays.bench.sides import assert_close, forward_backward, gradients
 from snn_delays.bench.sizes import Sizes
 from snn_delays.ops import matmul
 
+REPEATS = 20  # one is done before the threads are awake
+
 
 def matrix_product(sizes: Sizes, device: torch.device) -> Case:
     """``x W^T`` with both gradients, ours and torch's own, as channel mixing takes it at the first of the contexts."""
@@ -23,8 +25,16 @@ def matrix_product(sizes: Sizes, device: torch.device) -> Case:
         for shape in ((context, batch, inputs), (outputs, inputs))
     )
     runs: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"snn_delays linear": matmul.linear, "torch linear": F.linear}
-    what = f"{context * batch} rows, {inputs} to {outputs}, float32"
-    sides = tuple(Side(name, what, forward_backward(partial(run, x, weight), x, weight)) for name, run in runs.items())
+    what = f"{REPEATS} times {context * batch} rows, {inputs} to {outputs}, float32"
+
+    def often(work: Callable[[], None]) -> None:
+        for _ in range(REPEATS):
+            work()
+
+    sides = tuple(
+        Side(name, what, partial(often, forward_backward(partial(run, x, weight), x, weight)))
+        for name, run in runs.items()
+    )
 
     def check() -> None:
         exact = [leaf.detach().double().requires_grad_() for leaf in (x, weight)]
@@ -36,4 +46,4 @@ def matrix_product(sizes: Sizes, device: torch.device) -> Case:
             for got, wanted in zip(gradients(y, [x, weight]), slopes):
                 assert_close(got, wanted, 1e-5, f"{name}, gradient")
 
-    return Case("matrix product of channel mixing, forward + backward", sides, check)
+    return Case("matrix product of channel mixing, forward + backward", sides, check, follows_itself=True)

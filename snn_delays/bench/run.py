@@ -28,13 +28,15 @@ class Side:
 class Case:
     """Some work, and the sides that do it, ours first. ``check`` raises AssertionError unless they compute the same.
 
-    ``notes`` name the sides that were left out, and why.
+    ``notes`` name the sides that were left out, and why. ``follows_itself``: in use the work is done again and again,
+    and finds memory and caches as it left them; before each timed round a side then does it once untimed.
     """
 
     name: str
     sides: tuple[Side, ...]
     check: Callable[[], None]
     notes: tuple[str, ...] = ()
+    follows_itself: bool = False
 
 
 @dataclass
@@ -78,6 +80,8 @@ def run_case(case: Case, repeats: int = 7, device: torch.device | None = None) -
             timing.peak_mib = peak_mib(side.memory_work or side.work, device)
         for _ in range(repeats):
             for side, timing in zip(case.sides, timings):
+                if case.follows_itself:
+                    side.work()
                 timing.seconds.append(_seconds(side.work, device))
     finally:
         gc.unfreeze()

@@ -13,7 +13,7 @@ from torch import Tensor
 from snn_delays.ops.workspace import empty
 
 WORTH = 2**22  # multiplications; below, preparing a call of oneDNN costs more than it saves
-PIECE = 1024  # rows
+PIECE = 512  # rows; so small an output comes from memory the C library holds, where fresh pages would cost the gain
 
 
 def _has_onednn() -> bool:

@@ -21,6 +21,14 @@ def test_sides_take_turns_after_a_round_to_warm_up_and_one_for_memory() -> None:
     assert [len(t.seconds) for t in timings] == [3, 3]
 
 
+def test_a_step_that_follows_a_step_does_so_in_every_round() -> None:
+    order = []
+    sides = tuple(Side(name, "", lambda name=name: order.append(name)) for name in ("ours", "theirs"))
+    timings = run_case(Case("toy", sides, lambda: None, follows_itself=True), repeats=2)
+    assert order == ["ours", "theirs"] * 2 + ["ours", "ours", "theirs", "theirs"] * 2
+    assert [len(t.seconds) for t in timings] == [2, 2]
+
+
 def test_memory_is_measured_on_the_work_that_allocates() -> None:
     order = []
     side = Side("replay", "", lambda: order.append("replay"), lambda: order.append("step"))
