@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snn_delays.ops.workspace import empty
-
 WORTH = 2**22  # multiplications; below, preparing a call of oneDNN costs more than it saves
-PIECE = 512  # rows; so small an output comes from memory the C library holds, where fresh pages would cost the gain
 
 
 def _has_onednn() -> bool:
@@ -51,16 +48,6 @@ def _served(x: Tensor, weight: Tensor) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """Of two matrices. oneDNN makes its own output, so a tall one is made in pieces, in memory that is used again."""
-    if len(x) <= PIECE:
-        return _onednn(x, weight)
-    y = empty((len(x), len(weight)), x.dtype)
-    for first in range(0, len(x), PIECE):
-        y[first : first + PIECE] = _onednn(x[first : first + PIECE], weight)
-    return y
-
-
-def _onednn(x: Tensor, weight: Tensor) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return product
 
