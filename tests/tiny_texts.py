@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from tiny_runs import Stopper, kill, kill_on_call
+from tiny_runs import Stopper, interrupt, kill, kill_on_call
 from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
@@ -112,6 +113,15 @@ def use_made_up_sentences(patch: Any = None) -> None:
 
 def fitted(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
     run = create_run(folder, recipe)
+    loop.fit(run, accelerator="cpu")
+    return run
+
+
+def resumed(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
+    """The recipe trained to the end, interrupted in its second epoch and taken up again."""
+    run = create_run(folder, recipe)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(run, accelerator="cpu", watcher=Stopper(("step", 2, 1), interrupt))
     loop.fit(run, accelerator="cpu")
     return run
 

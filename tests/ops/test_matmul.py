@@ -91,9 +91,18 @@ def test_autocast_lowers_the_precision_as_of_any_linear_layer() -> None:
         assert linear(x, weight).dtype == torch.bfloat16
 
 
-def test_without_onednn_torch_serves(monkeypatch) -> None:
+def test_torch_serves_where_onednn_is_missing_or_switched_off(monkeypatch) -> None:
     x, weight, _ = _case("wide result")
     want = F.linear(x, weight)
+
+    def never(*_: torch.Tensor) -> None:
+        raise AssertionError("oneDNN served")
+
+    monkeypatch.setattr(matmul, "_product", never)
+    with pytest.raises(AssertionError, match="oneDNN served"):
+        linear(x, weight)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(linear(x, weight), want)
     monkeypatch.setattr(matmul, "_ONEDNN", False)
     assert torch.equal(linear(x, weight), want)
 

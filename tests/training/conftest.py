@@ -1,9 +1,10 @@
-"""Runs of the made-up data."""
+"""Runs of made-up events and of made-up text."""
 
 from pathlib import Path
 
 import pytest
 import tiny_runs
+from tiny_texts import fitted, language_recipe, text_file
 
 from snn_delays.training import evaluate, loop, sources
 from snn_delays.training.runlog import Run, create_run
@@ -24,6 +25,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setattr(sources, "load_binned", tiny_runs.fake_load)
         loop.fit(run, accelerator="cpu")
     return run
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up text as a file; a module that writes beside it disturbs no other."""
+    return text_file(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe of a language model, trained to the end without interruption."""
+    return fitted(tmp_path_factory.mktemp("finished") / "run", language_recipe(corpus))
 
 
 @pytest.fixture

@@ -106,17 +106,13 @@ def test_evaluation_says_what_was_done(tuned: Run, trained: Run) -> None:
     assert "weight_bits" not in evaluate(trained)
 
 
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("moment", [("step", 1, 1), ("end", 1)])
 def test_resumed_without_the_run_it_began_with(moment: tuple, tuned: Run, trained: Run, tmp_path: Path) -> None:
     origin = tmp_path / "origin"
     shutil.copytree(trained.folder, origin)
     run = create_run(tmp_path / "run", tuning_recipe("origin"))  # a name: beside the run's folder
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, _interrupt))
+        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, tiny_runs.interrupt))
     shutil.rmtree(origin)
     run = resume_run(run.folder, tuning_recipe("origin"))
     loop.fit(run, accelerator="cpu")

@@ -112,15 +112,9 @@ def test_the_run_folder(trained: Run) -> None:
     [("accuracy", 2), ("loss", 3)],
 )
 def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
-    history = [
-        {"epoch": 1, "valid_accuracy": 0.5, "valid_loss": 0.5},
-        {"epoch": 2, "valid_accuracy": 0.8, "valid_loss": 0.4},
-        {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
-        {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
-    ]
     task = object.__new__(classification.Classification)  # without its data
     task.recipe = tiny_runs.tiny_recipe(training={"select_by": select_by})
-    assert task.best(history) == best
+    assert task.best(tiny_runs.TIED) == best
 
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
@@ -184,16 +178,12 @@ def test_evaluating_before_training(folder: Path) -> None:
 
 def test_evaluating_the_untrained_network_is_refused(folder: Path, trained: Run) -> None:
     run = create_run(folder, trained.recipe)
-    stop = tiny_runs.Stopper(("step", 1, 1), _interrupt)
+    stop = tiny_runs.Stopper(("step", 1, 1), tiny_runs.interrupt)
     with pytest.raises(KeyboardInterrupt):
         loop.fit(run, accelerator="cpu", watcher=stop)
     assert run.best_epoch() == 0
     with pytest.raises(CheckpointError, match="has not finished an epoch"):
         evaluate.evaluate(run)
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
 
 
 def test_one_batch_of_training_by_hand(folder: Path) -> None:
@@ -346,7 +336,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     whole = fitted(tmp_path / "whole", recipe)
     parts = create_run(tmp_path / "parts", recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(parts, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 2, 2), _interrupt))
+        loop.fit(parts, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 2, 2), tiny_runs.interrupt))
     loop.fit(parts, accelerator="cpu")
     assert numbers(parts) == numbers(whole)
     assert same(tensors(parts), tensors(whole))

@@ -14,7 +14,7 @@ import pytest
 import tiny_texts
 import torch
 import torch.nn.functional as F
-from tiny_runs import numbers, same
+from tiny_runs import TIED, numbers, same
 from tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
 
 from snn_delays.data.text import RandomCrops
@@ -30,17 +30,6 @@ from snn_delays.training.steps import width_at
 from snn_delays.training.task import best_of, seed_of
 
 LEARNING = {"epochs": 2, "steps_per_epoch": 15, "batch_size": 8, "accumulate": 1}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return text_file(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The tiny recipe, trained to the end without interruption."""
-    return fitted(tmp_path_factory.mktemp("finished") / "run", language_recipe(corpus))
 
 
 class Seen(Exception):
@@ -160,14 +149,8 @@ def test_the_run_folder(finished: Run) -> None:
 
 @pytest.mark.parametrize(("select_by", "best"), [("accuracy", 2), ("loss", 3)])
 def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
-    history = [
-        {"epoch": 1, "valid_accuracy": 0.5, "valid_loss": 0.5},
-        {"epoch": 2, "valid_accuracy": 0.8, "valid_loss": 0.4},
-        {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
-        {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
-    ]
-    assert best_of(history, select_by) == best
-    assert best_of(history[:1], select_by) == 1
+    assert best_of(TIED, select_by) == best
+    assert best_of(TIED[:1], select_by) == 1
 
 
 def test_the_best_epoch_is_kept_loaded_and_evaluated(

@@ -225,17 +225,6 @@ def test_canary_dropout_would_be_seen(network: SpikeGPT) -> None:
         assert not torch.equal(made(text)[0], made(text)[0])
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return text_file(tmp_path_factory.mktemp("text"))
-
-
-@pytest.fixture(scope="module")
-def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The tiny recipe, trained to the end."""
-    return fitted(tmp_path_factory.mktemp("finished") / "run", language_recipe(corpus))
-
-
 def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     result = evaluate_language(finished, progress=lambda *at: told.append(at))

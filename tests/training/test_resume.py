@@ -59,16 +59,12 @@ def test_killed_and_resumed(moment: str, epochs_then: list[int], folder: Path, t
     assert_ended_alike(run, trained)
 
 
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("moment", [("step", 1, 1), ("step", 2, 3), ("end", 1)])
 def test_interrupted_twice_in_the_same_process(moment: tuple, folder: Path, trained: Run) -> None:
     run = create_run(folder, trained.recipe)
     for _ in range(2):
         try:
-            loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, _interrupt))
+            loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, tiny_runs.interrupt))
         except KeyboardInterrupt:
             assert checkpoint.latest_epoch(run.checkpoints) is not None
     loop.fit(run, accelerator="cpu")
@@ -99,7 +95,7 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path, trained: Run) -> 
 def test_canary_an_optimiser_that_forgot_is_seen(folder: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(folder, trained.recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), _interrupt))
+        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), tiny_runs.interrupt))
     monkeypatch.setattr(checkpoint, "load_optimisation", lambda *_: None)
     loop.fit(run, accelerator="cpu")
     with pytest.raises(AssertionError):

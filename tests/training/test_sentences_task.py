@@ -11,8 +11,8 @@ import tiny_texts
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from tiny_runs import Stopper, numbers, same
-from tiny_texts import assert_ended_alike, fitted, made_up_sentences, sentence_recipe, tensors
+from tiny_runs import Stopper, interrupt, numbers, same
+from tiny_texts import assert_ended_alike, fitted, made_up_sentences, resumed, sentence_recipe, tensors
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
@@ -84,14 +84,7 @@ def test_same_seed_same_numbers_and_another_seed_others(finished: Run, tmp_path:
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Run, tmp_path: Path) -> None:
     recipe = sentence_recipe(training={"epochs": 2, "precision": precision})
-    whole, cut = fitted(tmp_path / "whole", recipe), create_run(tmp_path / "cut", recipe)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        loop.fit(cut, accelerator="cpu", watcher=Stopper(("step", 2, 1), interrupt))
-    loop.fit(cut, accelerator="cpu")
+    whole, cut = fitted(tmp_path / "whole", recipe), resumed(tmp_path / "cut", recipe)
     assert_ended_alike(cut, whole)
     kinds = {t.dtype for t in tensors(whole).values() if t.is_floating_point()}
     assert kinds == {torch.float64 if precision == "64-true" else torch.float32}
@@ -373,9 +366,6 @@ def test_an_unknown_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", sentence_recipe())
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         loop.fit(run, accelerator="cpu", watcher=Stopper(("step", 1, 1), interrupt))
