@@ -37,7 +37,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> N
             if line.startswith("epoch   2"):
                 break
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=900)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -55,7 +55,7 @@ def test_an_error_in_a_process_is_one_line_and_a_code(tmp_path: Path) -> None:
         [script, "train", "demo", "--set", "training.epoch=3"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         cwd=tmp_path,
     )
     assert done.returncode == 2
@@ -73,7 +73,7 @@ def test_two_processes_train_one_network(launcher: str, tmp_path: Path) -> None:
         run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         arguments = [*run, *arguments[1:]]
     environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained: ") == 1  # one of them reports
     history = open_run(folder).progress()["history"]

@@ -194,7 +194,8 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_half_a_second_per_second_and_core() -> None:
+def test_a_second_of_sound_takes_no_minutes() -> None:
+    """Half a second on a quiet core; here only what a loop left to Python would cost is noticed."""
     sound = vowel(1.0)
     cochlea = Cochlea()
     cochlea.encode_samples(sound, RATE)  # tables and compilation
@@ -204,7 +205,7 @@ def test_half_a_second_per_second_and_core() -> None:
         cochlea.encode_samples(sound, RATE)
         return time.process_time() - start
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    assert min(seconds() for _ in range(5)) < 10
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ loaders.load_binned("shd", "train", Binning())
 
 
 def test_killed_while_writing_leaves_no_broken_cache(path, own_folders):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(ROOT)], timeout=120, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(ROOT)], timeout=900, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     left = cached_files(own_folders)
     assert len(left) == 1  # the half-written file is there, under a name that nothing reads
@@ -172,7 +172,7 @@ def test_concurrent_first_uses_agree(own_folders):
         subprocess.Popen([sys.executable, "-c", code, str(ROOT)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
-    out = [run.communicate(timeout=120) for run in runs]
+    out = [run.communicate(timeout=900) for run in runs]
     assert [o for o, _ in out] == [b"2395023\n"] * 2, out
 
 

@@ -94,7 +94,7 @@ def test_equal_samples_give_equal_bytes_in_another_process(path, samples, tmp_pa
     (tmp_path / "samples").write_bytes(pickle.dumps(samples))
     root = str(Path(shd.__file__).resolve().parents[2])
     arguments = [root, str(tmp_path / "samples"), str(tmp_path / "again.h5")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=900)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 

@@ -91,7 +91,7 @@ def test_the_site_builds_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> N
     pytest.importorskip("material", reason="mkdocs-material is not installed")
     build = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", ROOT / "mkdocs.yml", "-d", tmp_path],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True, text=True, timeout=900, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
     assert build.returncode == 0, build.stderr
     assert {page.stem for page in SITE_PAGES} <= {page.stem for page in tmp_path.glob("*.html")}

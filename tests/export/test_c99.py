@@ -58,7 +58,7 @@ def build(folder: Path, *flags: str) -> None:
 
 
 def golden(folder: Path, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run([folder / "golden", *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([folder / "golden", *arguments], cwd=folder, capture_output=True, text=True, timeout=900)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -31,7 +31,7 @@ def simulated(folder: Path, *arguments: str) -> str:
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     done = subprocess.run(
-        ["vvp", "-n", "simulation", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
+        ["vvp", "-n", "simulation", *arguments], cwd=folder, capture_output=True, text=True, timeout=900
     )
     assert not done.stderr, done.stderr
     return done.stdout

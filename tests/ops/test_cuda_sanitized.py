@@ -45,7 +45,7 @@ def sanitized(tmp_path: Path, operations: list[str], edits: list[tuple[str, str]
     )
     options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": library}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=280, env={**os.environ, **options}
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=900, env={**os.environ, **options}
     )
 
 

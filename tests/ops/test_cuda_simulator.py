@@ -106,7 +106,7 @@ WRONG = [
 def simulated() -> dict:
     code = SIMULATED.format(tests=str(Path(__file__).parents[1]), edits=WRONG)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=280,
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=900,
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "OMP_WAIT_POLICY": "passive"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -178,7 +178,7 @@ def test_a_file_really_refused_by_the_system(tmp_path: Path) -> None:
 
     code = "import tiny_runs, sys; tiny_runs.main(sys.argv[1], 'never')"
     command, environment = [sys.executable, "-c", code, str(run.folder)], {**os.environ, "PYTHONPATH": str(TESTS)}
-    done = subprocess.run(command, env=environment, preexec_fn=limited, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, preexec_fn=limited, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1
     assert "CheckpointError: cannot write the checkpoint" in done.stderr
     assert "File too large" in done.stderr

@@ -262,7 +262,7 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
     arguments = ["cli", "train", path, "--out", folder, "--accelerator", "cpu", "--devices", "2"]
     environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, tiny_texts.__file__, *arguments], env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, tiny_texts.__file__, *arguments], env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained: ") == 1  # one of them reports

@@ -42,7 +42,7 @@ def killed(finished: Run, finished_sentences: Run, tmp_path_factory: pytest.Temp
     for moment in MOMENTS:
         create_run(folder / moment, (finished if moment.startswith("language") else finished_sentences).recipe)
     done = subprocess.run(
-        [sys.executable, tiny_texts.__file__, folder, *MOMENTS], capture_output=True, text=True, timeout=200
+        [sys.executable, tiny_texts.__file__, folder, *MOMENTS], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.splitlines() == [f"{moment} {signal.SIGKILL:d}" for moment in MOMENTS], done.stderr[-500:]

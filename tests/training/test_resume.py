@@ -49,7 +49,7 @@ def assert_ended_alike(run: Run, trained: Run) -> None:
     ],
 )
 def test_killed_and_resumed(moment: str, epochs_then: list[int], folder: Path, trained: Run) -> None:
-    killed = subprocess.run([sys.executable, SCRIPT, folder, moment], capture_output=True, text=True, timeout=200)
+    killed = subprocess.run([sys.executable, SCRIPT, folder, moment], capture_output=True, text=True, timeout=900)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
     run = open_run(folder)
     saved = checkpoint.epochs_saved(run.checkpoints)
@@ -81,7 +81,7 @@ def test_torch_keeps_its_threads_through_numbas_kernels(folder: Path, trained: R
     )
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent), "NUMBA_NUM_THREADS": "2"}
     command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=True)
     assert done.stdout.split() == ["1"]
     assert_ended_alike(open_run(folder), trained)
 
