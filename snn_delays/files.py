@@ -1,5 +1,6 @@
 """Whole-or-nothing writing, where readers see the old file or the new one, never a part; and the cache folder."""
 
+import ctypes
 import errno
 import os
 import shutil
@@ -56,8 +57,10 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
 
     A list of its files is written into it under the name ``mark``. A folder that is there is replaced only if it is
     empty or has such a list; else OSError. Files in it that are not on its list, as somebody's results, are kept. The
-    old folder is gone only when the new one is in its place.
+    two folders change places in one step where the system can; elsewhere a process killed between two steps leaves the
+    old one as ``.NAME.*.old``, which the next call puts back first.
     """
+    _put_back(folder)
     before = _listed(folder, mark)
     missing = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +79,10 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)  # mkdtemp makes folders private; ours may be shared
-        if folder.exists():
-            aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
-            os.replace(folder, aside)
+        if not folder.exists():
             os.replace(temporary, folder)
-            shutil.rmtree(aside)
-        else:
-            os.replace(temporary, folder)
+        elif not _exchange(temporary, folder):
+            _replace_in_two_steps(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in missing:  # the innermost first
@@ -90,8 +90,44 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
                 parent.rmdir()
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two folders change places in one step; False where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):  # Linux alone has it
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(rename(here, ctypes.c_char_p(paths[0]), here, ctypes.c_char_p(paths[1]), exchange) == 0)
+
+
+def _replace_in_two_steps(temporary: Path, folder: Path) -> None:
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
+    try:
+        os.replace(folder, aside)
+        os.replace(temporary, folder)
+    except BaseException:
+        if not folder.exists():
+            os.replace(aside, folder)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(folder: Path) -> None:
+    """Put the newest old folder back that a killed process had moved aside, where nothing has taken its place."""
+    if os.path.lexists(folder) or not folder.parent.is_dir():
+        return
+    start = f".{folder.name}."
+    aside = [p for p in folder.parent.iterdir() if p.name.startswith(start) and p.suffix == ".old" and any(p.iterdir())]
+    if aside:
+        os.replace(max(aside, key=lambda path: path.stat().st_mtime_ns), folder)
+
+
 def _listed(folder: Path, mark: str) -> set[str]:
     """The files that an earlier :func:`atomic_folder` wrote, its list too; OSError if it did not make the folder."""
+    if folder.is_symlink():
+        raise OSError(errno.EEXIST, "is a symbolic link; name the folder that it leads to", str(folder))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return set()
     try:

@@ -1,10 +1,13 @@
+import contextlib
 import errno
 import hashlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+import snn_delays.files as whole_files
 from snn_delays.data import files
 from snn_delays.data.files import checksums, data_folder
 from snn_delays.errors import DataError
@@ -130,6 +133,55 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
     assert (folder / "text").read_text() == "second"
     assert [path.name for path in folder.parent.iterdir()] == ["folder"]
     assert folder.stat().st_mode & 0o777 == 0o777 & ~_umask()
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("how", ["killed", "fails"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_what_somebody_laid_beside_a_folders_files_outlives_a_kill(tmp_path, how, call, exchange):
+    """Wherever between the renames the process ends, and where the system cannot exchange two folders."""
+    folder = tmp_path / "export"
+
+    def write(text):
+        with atomic_folder(folder, "mark") as temporary:
+            (temporary / "network").write_text(text)
+
+    write("one")
+    (folder / "mine").write_text("results")
+    process = os.fork()
+    if process == 0:
+        replace, calls = os.replace, []
+
+        def broken(source, target):
+            calls.append(source)
+            if len(calls) == call:
+                if how == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise OSError(28, "No space left on device", str(target))
+            replace(source, target)
+
+        os.replace = broken
+        if not exchange:
+            whole_files._exchange = lambda *_: False
+        with contextlib.suppress(OSError):
+            write("two")
+        os._exit(0)
+    os.waitpid(process, 0)
+    if how == "fails" and not exchange:
+        assert (folder / "network").read_text() == "one"
+    write("three")
+    assert (folder / "network").read_text() == "three"
+    assert (folder / "mine").read_text() == "results"
+    if how == "fails" or exchange:
+        assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_a_link_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(OSError, match="is a symbolic link"), atomic_folder(tmp_path / "link", "mark"):
+        pass
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
