@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from snn_delays.errors import ShapeError
+from snn_delays.nn.kinds import alteration, kind_of
 
 
 class SpikingModule(nn.Module):
@@ -18,6 +19,9 @@ class SpikingModule(nn.Module):
 
     ``valid``, a bool ``[time, batch]``, marks the steps that belong to a sample where others are padding. Only layers
     that mix samples look at it (batch norm in training); the rest ignore it, being causal.
+
+    A subclass of one of the package's layers counts as a layer of its own: exporting and streaming refuse it by name.
+    One that computes what its base class does, as where only ``__init__`` differs, says so: ``computes_as = LIF``.
     """
 
     def forward(self, x: Tensor, state: Any = None, valid: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -83,8 +87,11 @@ class Sequential(SpikingModule):
 
 
 def layers_of(network: SpikingModule, prefix: str = "") -> list[tuple[str, SpikingModule]]:
-    """The layers of a chain in the order they run, nested chains flattened, each with its dotted name."""
-    if not isinstance(network, Sequential):
+    """The layers of a chain in the order they run, nested chains flattened, each with its dotted name.
+
+    A chain with hooks or a forward of its own is one layer: its layers in a row are not what it computes.
+    """
+    if not isinstance(network, Sequential) or kind_of(network) is not Sequential or alteration(network):
         return [(prefix or "0", network)]
     found = []
     for name, layer in network._modules.items():

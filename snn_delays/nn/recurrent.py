@@ -7,6 +7,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import in_window
+from snn_delays.nn.kinds import kind_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.nn.synapse import DelayedLinear
 from snn_delays.ops.delay import delayed_linear
@@ -44,7 +45,9 @@ class Recurrent(Neuron):
 
     def __init__(self, synapse: DelayedLinear, neuron: Neuron) -> None:
         super().__init__()
-        if not isinstance(synapse, DelayedLinear) or not isinstance(neuron, Neuron) or not neuron.fires:
+        # The synapse's forward is never called: its weights and delays are taken, so a subclass would be ignored.
+        plain = isinstance(synapse, DelayedLinear) and kind_of(synapse) is DelayedLinear
+        if not plain or not isinstance(neuron, Neuron) or not neuron.fires:
             raise ConfigError(
                 f"recurrence takes a DelayedLinear and neurons that fire, got {type(synapse).__name__} and "
                 f"{type(neuron).__name__}"
