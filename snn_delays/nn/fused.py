@@ -12,8 +12,8 @@ from snn_delays.nn.norm import BatchNorm
 
 
 def has_hooks(layer: SpikingModule) -> bool:
-    """Whether somebody looks at what goes into a layer or comes out of it."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+    """Whether a layer has to be called: somebody looks at what goes in or comes out, or its forward is its own."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks) or "forward" in vars(layer)
 
 
 def run_together(

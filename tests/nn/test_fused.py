@@ -73,3 +73,13 @@ def test_evaluation_runs_layer_by_layer() -> None:
     made = network(dropout=True).eval()
     y, _ = made(torch.rand(20, 3, 6).double() * 3)
     assert y.shape == (20, 3, 5)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_layer_whose_forward_is_its_own_is_called(place: int) -> None:
+    made = network(dropout=True)
+    layer = list(next(iter(made)))[place]
+    plain, calls = layer.forward, []
+    layer.forward = lambda *a, **k: calls.append(a) or plain(*a, **k)
+    made(torch.rand(20, 3, 6).double() * 3)
+    assert len(calls) == 1
