@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from snn_delays.errors import ShapeError
+from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.kinds import alteration, kind_of
 
 
@@ -56,7 +57,7 @@ class Sequential(SpikingModule):
 
     def _run(self, taken: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple[Tensor, tuple]:
         """Run the layers on the tensor that is taken out of the list: no caller keeps it longer than it is needed."""
-        from snn_delays.nn.fused import has_hooks, run_together
+        from snn_delays.nn.fused import run_together
 
         if state is None:
             state = (None,) * len(self)
