@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
 
 
@@ -18,6 +19,7 @@ class Fibres:
     dead_ms: float = 1.0
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if not 1 <= self.per_channel <= 255:
             raise ConfigError(f"fibres per channel must lie in 1 to 255, got {self.per_channel}")
 
