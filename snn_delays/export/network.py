@@ -72,14 +72,10 @@ def copied_layers(network: SpikingModule) -> list[tuple[str, SpikingModule]]:
 
 def _retuned(layer: Any) -> str | None:
     """Whether neurons have other time constants than they were made with, which their decay does not follow."""
-    if not isinstance(layer, LIF | LeakyIntegrator):
+    if not isinstance(layer, LIF | LeakyIntegrator) or not isinstance(layer.tau_steps, Real):
         return None
-    for what in ("tau_steps", "threshold", "v_reset"):
-        if not isinstance(number := getattr(layer, what, 0.0), Real):
-            return f"has a {what} of type {type(number).__name__}; the neurons of a population share one number"
-    if layer.decay != decay_from_tau(layer.tau_steps):
-        return f"decays by {layer.decay:g} a step where tau_steps = {layer.tau_steps:g}; make the neurons anew"
-    return None
+    same = layer.decay == decay_from_tau(layer.tau_steps)
+    return None if same else f"decays by {layer.decay:g} a step where tau_steps is {layer.tau_steps:g}; make it anew"
 
 
 def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:

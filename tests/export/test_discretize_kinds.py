@@ -131,7 +131,7 @@ def test_hooks_are_refused_before_and_after(name: str) -> None:
 def test_neurons_whose_numbers_were_changed_are_refused() -> None:
     network = _chain()
     network.get_submodule("n").tau_steps = 5.0
-    with pytest.raises(ExportError, match=r"layer 'n' \(LIF\) decays by 0.6 a step where tau_steps = 5"):
+    with pytest.raises(ExportError, match=r"layer 'n' \(LIF\) decays by 0.6 a step where tau_steps is 5"):
         discretize(network)
 
 
