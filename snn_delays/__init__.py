@@ -16,9 +16,6 @@ from snn_delays.nn import (
     LeakyIntegrator,
     Sequential,
     SpikingModule,
-    detach_state,
-    map_state,
-    move_state,
 )
 from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
 
@@ -37,8 +34,5 @@ __all__ = [
     "Sigmoid",
     "SpikingModule",
     "Triangle",
-    "detach_state",
-    "map_state",
-    "move_state",
     "use_backend",
 ]

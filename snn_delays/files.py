@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,18 +20,11 @@ _LISTED = "written by snn_delays:"
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache.
-
-    A user without a home, as in containers, has a folder among the temporary ones.
-    """
+    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
     if own := os.environ.get("SNN_DELAYS_CACHE"):
         return Path(own)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "snn_delays"
-    try:
-        return Path.home() / ".cache" / "snn_delays"
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"snn_delays-{os.getuid()}"
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "snn_delays"
 
 
 @contextmanager
@@ -92,9 +85,7 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
             _replace_in_two_steps(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        for parent in missing:  # the innermost first
-            if parent.exists() and not any(parent.iterdir()):
-                parent.rmdir()
+        _remove_empty(missing)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -154,28 +145,85 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+_held: dict[tuple[int, int, int], int] = {}  # folders that this process is alone in, and how many blocks deep
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep every other process that asks out of a folder until the block ends, or this process does.
 
-    Raises CheckpointError if another one is in it. Where the system has no such locks, nobody is kept out.
+    The folder is made if need be, and removed again if it is empty in the end. A block inside another one of the same
+    folder changes nothing. Where the system has no such locks, nobody is kept out.
+
+    Raises CheckpointError if another process is in it, or it cannot be made.
     """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write into {folder}: {error.strerror}; choose another place with --out"
+        ) from error
+    key = (os.getpid(), folder.stat().st_dev, folder.stat().st_ino)  # a forked process is another one
+    try:
+        if handle is not None and not _held.get(key) and not _flock(handle, wait=False):
             raise CheckpointError(
                 f"another process is training in {folder}; wait until it has ended, or name another folder with --out"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
+            )
+        _held[key] = _held.get(key, 0) + 1
+        try:
+            yield
+        finally:
+            _held[key] -= 1
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
+        _remove_empty(missing)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Have a file to oneself, from reading it to replacing it; waits for a process that has it.
+
+    The file is made, empty, if it is not there. It is itself what is locked: whoever waits for it while it is replaced
+    goes on to the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                _flock(handle, wait=True)
+            try:
+                same = os.path.samestat(os.fstat(handle), path.stat())
+            except FileNotFoundError:
+                same = False
+            if same or fcntl is None:
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _flock(handle: int, *, wait: bool) -> bool:
+    """Lock an open file or folder; False if another process has it. A file system without locks lets everybody in."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders that have nothing in them, the innermost first."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def write_between_markers(document: Path, name: str, text: str) -> None:

@@ -31,7 +31,9 @@ def export(
     encoding: Annotated[str | None, typer.Option(help="of delays in NIR: gather or branch")] = None,
     relays: Annotated[bool, typer.Option("--relays", help="SpiNNaker 2: neurons that hold spikes longer")] = False,
     samples: Annotated[int, typer.Option(help="samples in the golden trace")] = 20,
-    split: Annotated[str, typer.Option(help="where they are from: validation or test")] = "validation",
+    split: Annotated[
+        str, typer.Option(help="where they are from: validation, or test, which is opened for that alone")
+    ] = "validation",
     check: Annotated[bool, typer.Option("--check", help="print how it fits the target, write nothing")] = False,
 ) -> None:
     """Write a run's best network, made discrete, for a chip or a simulator, with a trace to check it by."""
@@ -95,10 +97,13 @@ def sweep(
     target: Annotated[str, typer.Option(help="profile of a chip that computes in whole numbers")] = "loihi2",
     weight_bits: Annotated[str, typer.Option(help="numbers of bits, separated by commas")] = "8,4",
     max_delays: Annotated[str, typer.Option(help="longest delays in steps, separated by commas")] = "62,24,7,0",
+    split: Annotated[
+        str, typer.Option(help="samples to measure on: validation, or test to report what was chosen")
+    ] = "validation",
     table: Annotated[Path, typer.Option(help="the table the rows go to")] = SWEEP,
     write: Annotated[Path | None, typer.Option(help="document to write the table into, between its markers")] = None,
 ) -> None:
-    """Measure runs on the test data as whole-number networks: fewer bits, shorter delays; add the rows to a table."""
+    """Measure runs as whole-number networks: fewer bits, shorter delays; add the rows to a table."""
     from snn_delays.errors import ConfigError
     from snn_delays.files import write_between_markers
     from snn_delays.training.progress import ProgressBar
@@ -112,9 +117,9 @@ def sweep(
     bits = [bits_of(part.strip()) for part in weight_bits.split(",")]
     for run in runs or []:
         with ProgressBar(console) as bar:
-            rows = sweep_run(open_run(run), target, bits, limits, watcher=bar)
+            rows = sweep_run(open_run(run), target, bits, limits, watcher=bar, split=split)
         append_sweep(table, rows)
-        console.print(f"{run}: {len(rows)} rows appended to {table}")
+        console.print(f"{run}: {len(rows)} rows, of {rows[0]['samples']:,} {split} samples, appended to {table}")
     text = markdown(read_sweep(table))
     if write is None:
         print(text, end="")

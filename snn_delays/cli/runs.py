@@ -1,6 +1,7 @@
 """Commands that make a run, and those that look at one."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -196,6 +197,7 @@ def train_run(
     """Train by a recipe, in a new run folder or, with ``resume``, in one that may be there; returns the run."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+    from snn_delays.files import alone_in
     from snn_delays.training.config import load_recipe
     from snn_delays.training.loop import fit
     from snn_delays.training.progress import ProgressBar
@@ -203,16 +205,17 @@ def train_run(
 
     loaded = load_recipe(recipe, tuple(changes))
     folder = out or RUNS / loaded.name
-    if getattr(rank_zero_only, "rank", 0):
-        run = Run(folder, loaded)  # the first of several processes makes the folder
-    elif resume and (folder / "recipe.toml").exists():
-        run = resume_run(folder, loaded)
-    else:
-        run = create_run(folder, loaded)
-    with ProgressBar(console) as bar:
+    follows = bool(getattr(rank_zero_only, "rank", 0))  # the first of several processes makes the folder and reports
+    with nullcontext() if follows else alone_in(folder), ProgressBar(console) as bar:
+        if follows:
+            run = Run(folder, loaded)
+        elif resume and (folder / "recipe.toml").exists():
+            run = resume_run(folder, loaded)
+        else:
+            run = create_run(folder, loaded)
         fit(run, accelerator=accelerator, devices=devices, watcher=bar)
-    if getattr(rank_zero_only, "rank", 0):
-        raise typer.Exit  # the first process reports
+    if follows:
+        raise typer.Exit
     if begin := run.progress().get("fine_tuning"):
         rounded = begin["epoch_0"]["valid_accuracy"]
         console.print(f"before fine-tuning: valid {rounded:.1%}; {begin['run']} itself: {begin['valid_accuracy']:.1%}")
@@ -257,22 +260,25 @@ def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
 
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
-    table = Table(
-        Column("run", overflow="fold"),
-        "trained",
-        "valid",
-        "test,\nreal delays",
-        "test,\nwhole delays",
-        "of unseen\nspeakers",
-    )
+    """A line for each evaluation; the masked readout has a column where it gives other numbers."""
+    from snn_delays.training.results import AS_TRAINED, with_readout
+
+    results = [with_readout(r) for r in results]
+    keys = {
+        "valid_accuracy": "valid",
+        "test_accuracy_real_delays": "test,\nreal delays",
+        "test_accuracy": "test,\nwhole delays",
+        "test_accuracy_unseen_speakers": "of unseen\nspeakers",
+    }
+    if any(r["test_accuracy_masked"] != r["test_accuracy"] for r in results):
+        keys["test_accuracy_masked"] = "test, masked\nreadout"
+    table = Table(Column("run", overflow="fold"), "trained", *keys.values())
     for r in results:
-        accuracies = (
-            r["valid_accuracy"],
-            r["test_accuracy_real_delays"],
-            r["test_accuracy"],
-            r["test_accuracy_unseen_speakers"],
-        )
-        table.add_row(r["run"], f"{r['parameters']:,}", *("-" if a is None else f"{a:.1%}" for a in accuracies))
+        shares = ("-" if r[key] is None else f"{r[key]:.1%}" for key in keys)
+        table.add_row(r["run"], f"{r['parameters']:,}", *shares)
     console.print(table)
     kinds = {f"{r['data']}, {r['test_samples']:,} test samples" for r in results}
     console.print(f"data: {'; '.join(sorted(kinds))}; epochs chosen on validation samples held out of the training set")
+    for r in results:
+        if r["readout"] != AS_TRAINED:
+            console.print(f"readout of {r['run']}: {r['readout']}")

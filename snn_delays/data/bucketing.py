@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snn_delays.data.indices import sample_indices
-from snn_delays.data.numbers import integer
+from snn_delays.errors import ConfigError
 
 BATCHES_A_BUCKET = 16
 
@@ -25,9 +24,8 @@ def bucketed(
 
     ``lengths``: steps of every sample of the data set. Raises ConfigError for a size below 1.
     """
-    batch_size = integer("batch_size", batch_size, least=1)
-    batches_a_bucket = integer("batches_a_bucket", batches_a_bucket, least=1)
-    indices = sample_indices(indices, len(lengths))
+    if batch_size < 1 or batches_a_bucket < 1:
+        raise ConfigError(f"batch_size and batches_a_bucket must be >= 1, got {batch_size} and {batches_a_bucket}")
     size = batch_size * batches_a_bucket
     batches = []
     for start in range(0, len(indices), size):

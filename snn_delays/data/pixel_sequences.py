@@ -45,7 +45,8 @@ class PixelSequences(Recordings):
         return len(self.images)
 
     def __getitem__(self, i: int) -> Sample:
-        i = self.number(i)
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1} in {self.split}, not {i}")
         return Sample(self._events(i), int(self.labels[i]))
 
     def _events(self, i: int) -> Events:

@@ -2,15 +2,14 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-
-from snn_delays.compiling import cached_njit
 
 Floats = NDArray[np.float64]
 
 
-@cached_njit(nogil=True)
+@numba.njit(cache=True, nogil=True)
 def watch(
     log_light: Floats,
     path_px: Floats,

@@ -63,7 +63,8 @@ class SpeechCommands(FeatureRecordings):
 
         Raises DataError naming the file if it is damaged or not 16-bit mono PCM at the rate of the features.
         """
-        i = self.number(i)
+        if not 0 <= i < len(self):
+            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1} in {self.split}, not {i}")
         file = self.path / self.files[i]
         if not (name := _NAME.fullmatch(file.name)):
             raise DataError(

@@ -1,6 +1,5 @@
 """The discrete network: what is evaluated is what is exported."""
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -8,34 +7,9 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
 from snn_delays.export.report import DiscretizationReport
-from snn_delays.nn import (
-    LIF,
-    AvgPool2d,
-    BatchNorm,
-    BatchNorm2d,
-    DelayedConv2d,
-    DelayedLinear,
-    Dropout,
-    FixedPointIntegrator,
-    FixedPointLIF,
-    Flatten,
-    LeakyIntegrator,
-    MaxPool2d,
-    Recurrent,
-    Sequential,
-    SpikingModule,
-    SumPool2d,
-    layers_of,
-)
-from snn_delays.nn.kinds import alteration, apply_pruning, stranger
-from snn_delays.units import decay_from_tau
+from snn_delays.nn import DelayedLinear, Sequential, SpikingModule
 
 Array = NDArray[Any]
-# The kinds whose arithmetic is copied when a network is made discrete, streamed or exported.
-COPIED = (
-    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, SumPool2d, AvgPool2d, MaxPool2d,
-    LIF, LeakyIntegrator, Recurrent, FixedPointLIF, FixedPointIntegrator,
-)  # fmt: skip
 
 
 class DiscreteNetwork(Sequential):
@@ -47,35 +21,11 @@ class DiscreteNetwork(Sequential):
     :class:`snn_delays.nn.fixed_point.FixedPointLIF`. ``report`` says what was lost.
     """
 
-    computes_as = Sequential
-
     def __init__(self, report: DiscretizationReport, **named: SpikingModule) -> None:
         super().__init__(**named)
         self.report = report
         self.requires_grad_(False)
         self.eval()
-
-
-def copied_layers(network: SpikingModule) -> list[tuple[str, SpikingModule]]:
-    """The layers of a chain, each of which computes what its class says; pruning masks are put on first.
-
-    Raises ExportError for one that may not, by name: a subclass, a hook, a forward or numbers of its own.
-    """
-    layers = layers_of(network)
-    for name, layer in layers:
-        for inner in layer.modules():
-            apply_pruning(inner)
-            if reason := stranger(inner, (*COPIED, Sequential)) or alteration(inner) or _retuned(inner):
-                raise ExportError(f"layer {name!r} ({type(inner).__name__}) {reason}")
-    return layers
-
-
-def _retuned(layer: Any) -> str | None:
-    """Whether neurons have other time constants than they were made with, which their decay does not follow."""
-    if not isinstance(layer, LIF | LeakyIntegrator) or not isinstance(layer.tau_steps, Real):
-        return None
-    same = layer.decay == decay_from_tau(layer.tau_steps)
-    return None if same else f"decays by {layer.decay:g} a step where tau_steps is {layer.tau_steps:g}; make it anew"
 
 
 def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:

@@ -59,8 +59,6 @@ class ConvolutionalClassifier(Sequential):
         ConfigError: no maps, an unknown pooling, or layers that leave nothing of the sensor.
     """
 
-    computes_as = Sequential
-
     def __init__(
         self,
         sensor: tuple[int, int, int],

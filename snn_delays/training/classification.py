@@ -89,18 +89,34 @@ class Classification:
         return {"train_loss": mean_loss, "train_accuracy": accuracy}
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Loss, accuracy and firing rates of the discrete network."""
+        """Loss, accuracy and firing rates of the discrete network; both also masked, if it was not trained so."""
         result = measure(discretize(cast(Sequential, network)), self.held_out, self.chosen.valid, self.recipe, device)
-        rates = {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
-        return {"valid_loss": result.loss, "valid_accuracy": result.accuracy, **rates}
+        numbers = {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
+        if result.masked_scores is not None:
+            numbers |= {f"{name}_masked": getattr(result.masked, name.removeprefix("valid_")) for name in numbers}
+        return numbers | {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
+        if selected_masked(history, self.recipe):  # goes on as it began
+            history = [{**row, **_masked(row)} for row in history]
         return best_of(history, self.recipe.training.select_by)
 
     def _measured(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         measured = self.validate(network, device)
         return {key: measured[key] for key in ("valid_loss", "valid_accuracy")}
+
+
+def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
+    """Whether a run's epochs are compared with the masked readout though it was trained with all steps.
+
+    Runs begun by versions up to 0.1 are: they measured nothing else.
+    """
+    return recipe.data.padding == "published" and any("valid_accuracy_masked" not in row for row in history)
+
+
+def _masked(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[f"{name}_masked"] for name in ("valid_loss", "valid_accuracy") if f"{name}_masked" in row}
 
 
 def _near(dataset: BinnedDataset, device: torch.device) -> BinnedDataset | ResidentDataset:

@@ -1,10 +1,11 @@
-"""The one place that opens the test data."""
+"""What a run's best network is worth on the test data; nothing is chosen by them."""
 
 import json
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
@@ -14,12 +15,14 @@ from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
 from snn_delays.nn import Sequential
 from snn_delays.training import checkpoint
+from snn_delays.training.classification import selected_masked
 from snn_delays.training.config import Recipe
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
+from snn_delays.training.results import AS_TRAINED
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
-from snn_delays.training.sources import LoadingWatcher, binning, options, shaped, training_data
+from snn_delays.training.sources import LoadingWatcher, Selection, binning, options, selection, shaped
 
 # Data sets whose numbers of speakers are the same people.
 SAME_SPEAKERS = {"shd", "shd-regenerated", "shd-regenerated-subset"}
@@ -29,6 +32,22 @@ def held_out_data(recipe: Recipe, watcher: LoadingWatcher | None = None, dataset
     """The test part of a recipe's data set, or of another, binned as the training part was."""
     name = dataset or recipe.data.dataset
     return shaped(load_binned(name, "test", binning(recipe), **options(recipe, watcher)), recipe)
+
+
+def samples_of(
+    recipe: Recipe, split: str, watcher: LoadingWatcher | None = None, chosen: Selection | None = None
+) -> tuple[BinnedDataset, NDArray[np.int64]]:
+    """A data set and the samples of ``split`` in it: ``"validation"``, or ``"test"``, which is opened for that alone.
+
+    Raises ConfigError for another split.
+    """
+    if split == "test":
+        dataset = held_out_data(recipe, watcher)
+        return dataset, np.arange(len(dataset))
+    if split != "validation":
+        raise ConfigError(f"samples come from the split validation or test, got {split!r}")
+    chosen = chosen or selection(recipe, watcher)
+    return chosen.validation, chosen.valid
 
 
 def trained_network(run: Run, dataset: BinnedDataset, epoch: int | None = None) -> Sequential:
@@ -49,9 +68,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a run's best network on the test samples, with real-valued and with whole delays; write evaluation.json.
 
-    Accuracy is over samples; speakers the network was not trained on are also reported by themselves, where numbers of
-    speakers mean the same people. ``on``: take the
-    test samples of another data set with the same sensor and classes, and write ``evaluation_NAME.json``.
+    Accuracy is over samples, with the readout as it was trained and, where it was trained over all steps of a batch
+    (``padding = "published"``), with the masked one: see :mod:`snn_delays.training.measure`. Speakers of no training
+    sample, those held out for validation among them, are also reported by themselves, where numbers of speakers mean
+    the same people. ``on``: take the test samples of another data set with the same sensor and classes, and write
+    ``evaluation_NAME.json``.
 
     Raises ConfigError for a device that is not there, DataError, or CheckpointError if nothing was trained yet.
     """
@@ -62,7 +83,8 @@ def evaluate(
     progress = run.progress()
     if not progress["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")
-    dataset, trained_on = held_out_data(run.recipe, watcher, on), training_data(run.recipe)
+    dataset, chosen = held_out_data(run.recipe, watcher, on), selection(run.recipe)
+    trained_on = chosen.training
     if (dataset.sensor, dataset.class_names) != (trained_on.sensor, trained_on.class_names):
         raise ConfigError(
             f"{run.folder} was trained on {trained_on.source} with sensor {trained_on.sensor} and "
@@ -76,13 +98,13 @@ def evaluate(
     whole = measure(discrete, dataset, everything, run.recipe, device)
     same_people = on in (None, run.recipe.data.dataset) or {on, run.recipe.data.dataset} <= SAME_SPEAKERS
     named = torch.from_numpy((dataset.speakers >= 0) & same_people)
-    seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers)))
+    seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers[chosen.train])))
     fine_tuning = run.recipe.fine_tuning
     if fine_tuning is not None:  # what the same grid cost before any training
         begin = measure(
             discretize(trained_network(run, dataset, 0).to(device)), dataset, everything, run.recipe, device
         )
-    best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
+    validated, readout = _validated(progress, run.recipe, discrete, chosen, device)
     result = {
         "run": run.recipe.name,
         "data": dataset.source,
@@ -96,9 +118,11 @@ def evaluate(
         "epochs_asked": run.recipe.training.epochs,
         "best_epoch": progress["best_epoch"],
         "sigma": None if fine_tuning else sigma_at(run.recipe, progress["best_epoch"] - 1),
-        "valid_accuracy": best["valid_accuracy"],
+        "readout": readout,
+        **validated,
         "test_accuracy_real_delays": real.accuracy,
         "test_accuracy": whole.accuracy,
+        "test_accuracy_masked": whole.masked.accuracy,
         "test_accuracy_unseen_speakers": _mean(whole.correct, named & ~seen),
         "test_accuracy_known_speakers": _mean(whole.correct, named & seen),
         "test_loss": whole.loss,
@@ -118,6 +142,20 @@ def evaluate(
         }
     write_text(run.evaluation_on(on), json.dumps(result, indent=1))
     return result
+
+
+def _validated(
+    progress: dict[str, Any], recipe: Recipe, network: DiscreteNetwork, chosen: Selection, device: str
+) -> tuple[dict[str, float], str]:
+    """Accuracy on validation samples in the best epoch, as trained and masked; and how the readout was measured."""
+    best = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
+    found = {"valid_accuracy": best["valid_accuracy"]}
+    readout = AS_TRAINED
+    if selected_masked(progress["history"], recipe):
+        found["valid_accuracy"] = measure(network, chosen.validation, chosen.valid, recipe, device).accuracy
+        readout = f"{AS_TRAINED}; epoch chosen masked"
+    masked = best.get("valid_accuracy_masked", best["valid_accuracy"])
+    return found | {"valid_accuracy_masked": masked}, readout
 
 
 def read_evaluation(run: Run) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -25,7 +24,7 @@ from snn_delays.export.trace import Trace, make_trace
 from snn_delays.export.violations import Violation
 from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
-from snn_delays.training.evaluate import held_out_data, trained_network
+from snn_delays.training.evaluate import samples_of, trained_network
 from snn_delays.training.fidelity import Fidelity, fidelity
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, Selection, selection
@@ -86,7 +85,7 @@ def export_run(
         wishes: target, bits and the like.
         out: folder; default ``export/FORMAT`` in the run's, or ``export/FORMAT_TARGET``.
         samples: how many go into the trace.
-        split: ``"validation"``, or ``"test"``: a trace compares simulators, it selects nothing.
+        split: where the trace's samples are from: ``"validation"``, or ``"test"``, which is opened for that alone.
         options: of the format: ``encoding`` of NIR, ``relays`` of SpiNNaker 2.
 
     Raises:
@@ -176,13 +175,8 @@ def _samples(
     run: Run, data: Selection, samples: int, split: str, watcher: LoadingWatcher | None
 ) -> tuple[Any, dict[str, str]]:
     """Counts of the first samples of a split, and where they are from."""
-    if split == "validation":
-        dataset, chosen = data.validation, data.valid[:samples]
-    elif split == "test":
-        dataset = held_out_data(run.recipe, watcher)
-        chosen = np.arange(min(samples, len(dataset)))
-    else:
-        raise ConfigError(f"samples come from the split validation or test, got {split!r}")
+    dataset, chosen = samples_of(run.recipe, split, watcher, data)
+    chosen = chosen[:samples]
     counts = dataset.batch(chosen, run.recipe.data.tail_steps).counts.flatten(2).numpy()
     return counts, {"data": dataset.source, "split": split}
 
@@ -202,9 +196,12 @@ def _summary(
 ) -> list[str]:
     lines = ["what became discrete", *(f"  {line}" for line in str(network.report).splitlines())]
     lines += ["what that changed", *(f"  {line}" for line in changed.lines())]
+    of = f"{trace.notes['split']} " if "split" in trace.notes else ""
     for name, margin in trace.margins.items():
         close = "; another order of summation may decide otherwise" if margin < CLOSE and not form.whole else ""
-        lines.append(f"  {name}: closest decision {margin:.3g} from the threshold, over {trace.samples} samples{close}")
+        lines.append(
+            f"  {name}: closest decision {margin:.3g} from the threshold, over {trace.samples} {of}samples{close}"
+        )
     if fitting is not None:
         verdict = fitting.lines()[0]
         known = f"; {len(fitting.unverified)} of its numbers are not verified" if fitting.unverified else ""

@@ -12,7 +12,8 @@ from snn_delays.export.network import DiscreteNetwork
 from snn_delays.nn import Sequential, layers_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.training.config import Recipe
-from snn_delays.training.objective import class_scores, valid_steps
+from snn_delays.training.measure import measured_batches
+from snn_delays.training.objective import class_scores
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Fidelity:
 def fidelity(
     before: Sequential, after: DiscreteNetwork, dataset: BinnedDataset, indices: NDArray[np.int64], recipe: Recipe
 ) -> Fidelity:
-    """Run both networks over samples of a data set, padding and tails included in the spikes, not in the scores.
+    """Run both networks over samples of a data set, padding and tails included in the spikes; scores are as trained.
 
     Neurons of the two are matched by the names of their layers.
     """
@@ -65,11 +66,8 @@ def fidelity(
     counts = {name: np.zeros(3, np.int64) for name in fires}
     right = np.zeros(2, np.int64)
     changed = 0
-    for start in range(0, len(indices), recipe.training.batch_size):
-        chosen = indices[start : start + recipe.training.batch_size]
-        batch = dataset.batch(chosen, recipe.data.tail_steps)
-        valid = valid_steps(batch.lengths, len(batch.counts))
-        labels = torch.from_numpy(dataset.labels[chosen])
+    for batch in measured_batches(dataset, indices, recipe):
+        labels = torch.from_numpy(dataset.labels[indices[batch.positions]])
         rasters, predictions = [], []
         for side, network in enumerate((before, after)):
             spikes, x = {}, batch.counts.to(next(network.parameters()).dtype)
@@ -78,7 +76,7 @@ def fidelity(
                 if name in counts:
                     spikes[name] = x > 0
             rasters.append(spikes)
-            predictions.append(class_scores(x, valid, recipe.training.readout).argmax(1))
+            predictions.append(class_scores(x, batch.counted, recipe.training.readout).argmax(1))
             right[side] += int((predictions[side] == labels).sum())
         changed += int((predictions[0] != predictions[1]).sum())
         for name, count in counts.items():

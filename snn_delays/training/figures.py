@@ -12,7 +12,7 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import layers_of, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.training.evaluate import discrete_network, read_evaluation, trained_network
-from snn_delays.training.objective import class_scores, valid_steps
+from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import Selection, selection
 
@@ -43,10 +43,10 @@ def _rasters(run: Run, chosen: Selection, sample: int) -> list[Path]:
 
 def _membranes(run: Run, chosen: Selection, sample: int) -> list[Path]:
     _, layers, length, index = _response(run, chosen, sample)
-    v = torch.from_numpy(layers["readout"]).unsqueeze(1)
-    valid = valid_steps(torch.tensor([length + run.recipe.data.tail_steps]), len(v))
-    prediction = int(class_scores(v, valid, run.recipe.training.readout).argmax())
     dataset = chosen.validation
+    longest = chosen.valid[dataset.lengths()[chosen.valid].argmax()]  # what the readout counts may depend on it
+    measured = measure(discrete_network(run, dataset), dataset, np.array([index, longest]), run.recipe)
+    prediction = int(measured.predictions[0])
     axes = plot.membrane_traces(
         layers["readout"], dt_ms=run.recipe.data.dt_ms, label=int(dataset.labels[index]), prediction=prediction,
         class_names=dataset.class_names, length=length,

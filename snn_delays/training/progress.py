@@ -78,7 +78,8 @@ def describe(row: dict[str, Any]) -> str:
     if "train_accuracy" in row:
         words.append(f"train {row['train_accuracy']:6.1%}")
     if "valid_accuracy" in row:
-        words.append(f"valid {row['valid_accuracy']:6.1%}")
+        masked = f" ({row['valid_accuracy_masked']:.1%} masked)" if "valid_accuracy_masked" in row else ""
+        words.append(f"valid {row['valid_accuracy']:6.1%}{masked}")
     if "valid_bits_per_byte" in row:
         words.append(f"valid {row['valid_loss']:.3f}, {row['valid_bits_per_byte']:.3f} bits per byte")
     if row.get("firing_rate") is not None:

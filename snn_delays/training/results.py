@@ -10,11 +10,28 @@ from snn_delays.errors import ConfigError
 from snn_delays.training.table import append_rows, read_rows
 
 COLUMNS = (
-    "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "valid_accuracy", "test_accuracy",
-    "test_accuracy_real_delays", "test_accuracy_unseen_speakers", "test_accuracy_known_speakers", "test_samples",
-    "valid_bits_per_byte", "test_bits_per_byte", "test_bits_per_byte_carried", "firing_rate", "training_minutes",
-    "version", "date",
+    "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "readout", "valid_accuracy",
+    "valid_accuracy_masked", "test_accuracy", "test_accuracy_masked", "test_accuracy_real_delays",
+    "test_accuracy_unseen_speakers", "test_accuracy_known_speakers", "test_samples", "valid_bits_per_byte",
+    "test_bits_per_byte", "test_bits_per_byte_carried", "firing_rate", "training_minutes", "version", "date",
 )  # fmt: skip
+AS_TRAINED = "as trained"  # of a readout
+_NEW = ("readout", "valid_accuracy_masked", "test_accuracy_masked")
+EARLIER = tuple(column for column in COLUMNS if column not in _NEW)
+
+
+def _former(row: dict[str, str]) -> dict[str, str]:
+    """What a row from before the readout was measured as trained says today; rows of text have nothing of it."""
+    said = with_readout(dict(row)) if row["test_accuracy_real_delays"] else {}
+    return {key: said[key] for key in _NEW if key in said}
+
+
+def with_readout(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation of events that says how its readout was measured; those of versions that do not were masked."""
+    if "readout" in evaluation or "test_accuracy_real_delays" not in evaluation:
+        return evaluation
+    masked = {f"{part}_accuracy_masked": evaluation[f"{part}_accuracy"] for part in ("valid", "test")}
+    return {**evaluation, "readout": "masked", **masked}
 
 
 def append_result(path: Path, evaluation: dict[str, Any]) -> None:
@@ -22,18 +39,19 @@ def append_result(path: Path, evaluation: dict[str, Any]) -> None:
 
     Raises CheckpointError if the file has other columns or cannot be written.
     """
+    evaluation = with_readout(evaluation)
     row = {
         **{key: evaluation[key] for key in COLUMNS if key in evaluation},
         "version": snn_delays.__version__,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
     row = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
-    append_rows(path, COLUMNS, [row])
+    append_rows(path, COLUMNS, [row], EARLIER, _former)
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
-    return read_rows(path, COLUMNS, "evaluate --append")
+    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former)
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -48,17 +66,23 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 
 def _of_classes(rows: list[dict[str, str]]) -> str:
-    heads = (
+    """Columns on the readout are there where not all rows are as trained, or the masked readout gives other numbers."""
+    odd = any(row["readout"] not in ("", AS_TRAINED) for row in rows)
+    masked = odd or any(row["test_accuracy_masked"] not in ("", row["test_accuracy"]) for row in rows)
+    heads = [
         "delays", "network", "trainable", "epochs", "seeds", "test, whole delays", "real delays", "unseen speakers",
-        "data",
-    )  # fmt: skip
+        *["masked readout"] * masked, *["readout"] * odd, "data",
+    ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    keys = ["test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers"]
     for seeds in _alike(rows):
         first = next(iter(seeds.values()))
-        keys = ("test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers")
-        shares = [_share([row[key] for row in seeds.values()]) for key in keys]
+        shares = [_share([row[key] for row in seeds.values()]) for key in [*keys, *["test_accuracy_masked"] * masked]]
         trainable = f"{int(first['parameters']):,}"
-        cells = [first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares, first["data"]]
+        cells = [
+            first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares,
+            *[first["readout"]] * odd, first["data"],
+        ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -117,7 +141,9 @@ def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
     """Rows that differ by their seed alone, by seed; the last of a seed counts."""
     groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in rows:
-        alike = tuple(row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "version"))
+        alike = tuple(
+            row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "readout", "version")
+        )
         groups.setdefault(alike, {})[row["seed"]] = row
     return list(groups.values())
 

@@ -14,7 +14,7 @@ import torch
 
 import snn_delays
 from snn_delays.errors import CheckpointError, ConfigError
-from snn_delays.files import write_text
+from snn_delays.files import alone_in, write_text
 from snn_delays.training.checkpoint import latest_epoch, read_progress
 from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
 from snn_delays.training.strict import BaseRecipe
@@ -59,18 +59,24 @@ class Run:
 
 
 def create_run(folder: Path, recipe: BaseRecipe) -> Run:
-    """Make a run folder. Raises CheckpointError if it holds a run already, or as :func:`run_to_fine_tune`."""
-    if latest_epoch(folder / "checkpoints") is not None:
-        raise CheckpointError(f"{folder} holds a run already; continue it with --resume, or choose another with --out")
-    if isinstance(recipe, Recipe) and recipe.fine_tuning is not None:
-        run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before there is a folder that it would leave behind
-    try:
-        write_text(folder / "environment.json", json.dumps(environment(), indent=1))
-        write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write into {folder}: {error.strerror}; choose another place with --out"
-        ) from error
+    """Make a run folder; nothing is written while another process is training in it.
+
+    Raises CheckpointError if it holds a run already or is in use, or as :func:`run_to_fine_tune`.
+    """
+    with alone_in(folder):
+        if latest_epoch(folder / "checkpoints") is not None:
+            raise CheckpointError(
+                f"{folder} holds a run already; continue it with --resume, or choose another with --out"
+            )
+        if isinstance(recipe, Recipe) and recipe.fine_tuning is not None:
+            run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before anything is written
+        try:
+            write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+            write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write into {folder}: {error.strerror}; choose another place with --out"
+            ) from error
     return Run(folder, recipe)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_runs
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -17,7 +18,8 @@ from snn_delays.export.canonical import read_network
 from snn_delays.export.profiles import profiles
 from snn_delays.export.targets import FORMATS
 from snn_delays.export.trace import first_mismatch, make_trace, read_trace
-from snn_delays.training.sweep import COLUMNS, read_sweep
+from snn_delays.training import evaluate
+from snn_delays.training.sweep import COLUMNS, EARLIER, markdown, read_sweep
 
 Ok, Bad = Callable[..., Result], Callable[..., str]
 
@@ -167,6 +169,30 @@ def test_folders_that_cannot_be_written(
     assert "No space left on device" in refused("export", run, "--out", tmp_path / "good")
     assert (tmp_path / "good" / "network.npz").read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".good")]
+
+
+def test_sweep_opens_test_data_when_asked_and_says_so(
+    snn: Ok, refused: Bad, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--weight-bits", "8", "--max-delays", "62", "--table", tmp_path / "whole.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "load_binned", tiny_runs.fake_load)  # which refuses test data
+        assert "1 rows, of 16 validation samples" in snn("sweep", run, *options).stdout
+    assert "1 rows, of 64 test samples" in snn("sweep", run, *options, "--split", "test").stdout
+    rows = read_sweep(tmp_path / "whole.csv")
+    assert [(row["split"], row["samples"], row["readout"]) for row in rows] == [
+        ("validation", "16", "as trained"), ("test", "64", "as trained"),
+    ]  # fmt: skip
+    assert [line.split("|")[-2].strip() for line in markdown(rows).splitlines()[2:]] == ["16 validation", "64 test"]
+    assert "validation or test, got 'train'" in refused("sweep", run, *options, "--split", "train")
+
+
+def test_a_sweep_of_a_version_before_was_of_test_data_and_masked(tmp_path: Path) -> None:
+    table = tmp_path / "whole.csv"
+    table.write_text(",".join(EARLIER) + "\ntoy,a set,loihi2,24,,8,24,0,0.9,0.8,300,0,0.1.0,2026-11-21\n")
+    (row,) = read_sweep(table)
+    assert (row["split"], row["samples"], row["readout"], row["whole_accuracy"]) == ("test", "300", "masked", "0.8")
+    assert markdown([row]).splitlines()[2].endswith("| 90.0% | 80.0% | loihi2 | 300 test, masked |")
 
 
 def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:

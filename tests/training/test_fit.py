@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,13 @@ from torch import Tensor, nn
 
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.export.discretize import discretize
+from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training import checkpoint, classification, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
+from snn_delays.training.progress import describe
 from snn_delays.training.runlog import Run, create_run, open_run, resume_run
 from snn_delays.training.sources import selection
 
@@ -161,11 +166,93 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
     assert len(result["class_names"]) == 4
 
 
+def test_speakers_held_out_for_validation_are_not_known_ones(folder: Path) -> None:
+    held_out = {"validation": "speakers", "validation_speakers": [1]}  # of the training set's 0 and 1
+    result = evaluate.evaluate(fitted(folder, tiny_runs.tiny_recipe(data=held_out, training={"epochs": 1})))
+    assert set(tiny_runs.tiny_data("test").speakers.tolist()) == {1, 2}
+    assert result["test_accuracy_known_speakers"] is None
+    assert result["test_accuracy_unseen_speakers"] == result["test_accuracy"]
+
+
+def published(**training: Any) -> Recipe:
+    return tiny_runs.tiny_recipe(data={"padding": "published"}, training={"epochs": 2, **training})
+
+
+@pytest.mark.parametrize("select_by", ["accuracy", "loss"])
+def test_epochs_are_selected_and_tested_with_the_readout_as_trained(
+    select_by: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = fitted(folder, published(select_by=select_by))
+    chosen, row = selection(run.recipe), run.progress()["history"][-1]
+    network = discretize(evaluate.trained_network(run, chosen.training, 2))
+    found = measure(network, chosen.validation, chosen.valid, run.recipe)
+    assert found.loss != found.masked.loss
+    assert (row["valid_loss"], row["valid_accuracy"]) == (found.loss, found.accuracy)
+    assert (row["valid_loss_masked"], row["valid_accuracy_masked"]) == (found.masked.loss, found.masked.accuracy)
+    assert f"valid {found.accuracy:6.1%} ({found.masked.accuracy:.1%} masked)" in describe(row)
+    result, test = evaluate.evaluate(run), tiny_runs.tiny_data("test")
+    whole = measure(evaluate.discrete_network(run, test), test, np.arange(len(test)), run.recipe)
+    assert result["readout"] == "as trained"
+    assert (result["test_accuracy"], result["test_loss"]) == (whole.accuracy, whole.loss)
+    assert result["test_accuracy_masked"] == whole.masked.accuracy
+    task = object.__new__(classification.Classification)  # without its data
+    task.recipe = run.recipe
+    other = [{**tied, "valid_loss_masked": -i, "valid_accuracy_masked": i} for i, tied in enumerate(tiny_runs.TIED)]
+    assert task.best(other) == {"accuracy": 2, "loss": 3}[select_by]
+
+
+def test_a_run_whose_epochs_were_compared_masked_goes_on_so_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(folder, published(epochs=3))
+    real = classification.Classification.validate
+
+    def before(self: Any, network: nn.Module, device: torch.device) -> dict[str, Any]:
+        row = real(self, network, device)
+        return {key: row.get(f"{key}_masked", value) for key, value in row.items() if not key.endswith("_masked")}
+
+    with monkeypatch.context() as patch:  # an epoch of the version before
+        patch.setattr(classification.Classification, "validate", before)
+        with pytest.raises(KeyboardInterrupt):
+            loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), tiny_runs.interrupt))
+    loop.fit(run, accelerator="cpu")
+    history = run.progress()["history"]
+    masked = [row.get("valid_accuracy_masked", row["valid_accuracy"]) for row in history]
+    assert run.best_epoch() == 1 + masked.index(max(masked))
+    result, chosen = evaluate.evaluate(run), selection(run.recipe)
+    network = evaluate.discrete_network(run, chosen.training)
+    assert result["readout"] == "as trained; epoch chosen masked"
+    assert result["valid_accuracy"] == measure(network, chosen.validation, chosen.valid, run.recipe).accuracy
+    assert result["valid_accuracy_masked"] == max(masked)
+
+
 def test_canary_opening_the_test_data_in_training_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "training_data", lambda recipe, watcher=None: evaluate.held_out_data(recipe))
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load)
     with pytest.raises(AssertionError, match="opened the test data"):
         fitted(folder, tiny_runs.tiny_recipe())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks of folders")
+def test_nothing_is_written_where_another_process_trains(folder: Path) -> None:
+    run = create_run(folder, tiny_runs.tiny_recipe())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        with alone_in(folder):
+            os.write(writer, b"x")
+            signal.pause()
+    os.read(reader, 1)
+    try:
+        for act in (lambda: create_run(folder, tiny_runs.tiny_recipe(seed=7)), lambda: loop.fit(run)):
+            with pytest.raises(CheckpointError, match="another process is training"):
+                act()
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    create_run(folder, tiny_runs.tiny_recipe(seed=7))
 
 
 def test_evaluating_before_training(folder: Path) -> None:

@@ -73,8 +73,8 @@ def test_lengths_out_of_range(lengths: list[int]) -> None:
         valid_steps(torch.tensor(lengths), 3)
 
 
-def measured(batch_size: int, real: bool, order: np.ndarray | None = None) -> Measurement:
-    recipe = tiny_runs.tiny_recipe(training={"batch_size": batch_size})
+def measured(batch_size: int, real: bool, order: np.ndarray | None = None, padding: str = "masked") -> Measurement:
+    recipe = tiny_runs.tiny_recipe(training={"batch_size": batch_size}, data={"padding": padding})
     dataset = tiny_runs.tiny_data()
     torch.manual_seed(0)
     network = network_for(recipe, dataset).double()
@@ -96,6 +96,43 @@ def test_a_sample_is_scored_alike_in_any_company(real: bool) -> None:
         assert other.accuracy == alone.accuracy
     order = np.random.default_rng(0).permutation(64)
     torch.testing.assert_close(measured(16, real, order).scores, alone.scores[order], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("readout", ["softmax_sum", "membrane_mean", "membrane_max"])
+def test_a_network_is_measured_with_the_readout_it_was_trained_with(readout: str) -> None:
+    dataset = tiny_runs.tiny_data()
+    recipe = tiny_runs.tiny_recipe(data={"padding": "published"}, training={"readout": readout, "batch_size": 64})
+    torch.manual_seed(0)
+    network = network_for(recipe, dataset).eval()
+    with torch.no_grad():
+        network.hidden1.norm.beta.fill_(0.6)  # type: ignore[union-attr, operator]
+    batch = dataset.batch(np.arange(64), recipe.data.tail_steps, recipe.data.padding)  # as an epoch of one batch
+    v = network(batch.counts.float())[0].detach()
+    found = measure(network, dataset, np.arange(64), recipe)
+    torch.testing.assert_close(found.scores, class_scores(v, valid_steps(batch.lengths, len(v)), readout))
+    own = torch.from_numpy(dataset.lengths() + recipe.data.tail_steps)
+    torch.testing.assert_close(found.masked.scores, class_scores(v, valid_steps(own, len(v)), readout))
+    assert float((found.scores - found.masked.scores).abs().max()) > 0.01
+    masked = tiny_runs.tiny_recipe(training={"readout": readout})
+    torch.testing.assert_close(measure(network, dataset, np.arange(64), masked).scores, found.masked.scores)
+
+
+def test_as_trained_does_not_depend_on_batches_or_their_order() -> None:
+    alone, order = measured(1, False, padding="published"), np.random.default_rng(0).permutation(64)
+    assert 0.02 < alone.firing_rates["hidden1.neuron"] < 0.6
+    for found in (measured(7, False, padding="published"), measured(64, False, padding="published")):
+        torch.testing.assert_close(found.scores, alone.scores, rtol=0, atol=1e-5)
+        assert found.firing_rates == pytest.approx(measured(7, False).firing_rates, rel=1e-12)  # of own steps
+    shuffled = measured(16, False, order, padding="published")
+    torch.testing.assert_close(shuffled.scores, alone.scores[order], rtol=0, atol=1e-5)
+    longest = int(tiny_runs.tiny_data().lengths().max()) + 4
+    torch.testing.assert_close(alone.scores.sum(1), torch.full((64,), float(longest)))  # a softmax sums to one a step
+
+
+def test_masked_is_all_there_is_where_a_network_was_trained_masked() -> None:
+    found = measured(16, False)
+    assert found.masked_scores is None
+    assert found.masked is found
 
 
 def test_canary_scores_over_padding_depend_on_the_company(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The table of results grows by rows, never loses one, and the README shows what it says."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EVALUATION = {
     "run": "toy", "data": "SHD-regenerated", "delays": "learned", "hidden": "256x256", "parameters": 214016,
     "seed": 0, "epochs": 25,
-    "best_epoch": 19, "valid_accuracy": 0.98, "test_accuracy": 0.92, "test_accuracy_real_delays": 0.913,
+    "best_epoch": 19, "readout": "as trained", "valid_accuracy": 0.98, "valid_accuracy_masked": 0.98,
+    "test_accuracy": 0.92, "test_accuracy_masked": 0.92, "test_accuracy_real_delays": 0.913,
     "test_accuracy_unseen_speakers": None, "test_accuracy_known_speakers": 0.96, "test_samples": 2264,
     "training_minutes": 18.5, "confusion": [[1]],
 }  # fmt: skip
@@ -41,10 +44,77 @@ def test_markdown_has_a_row_for_every_result(tmp_path):
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_the_masked_readout_has_a_column_where_it_differs(tmp_path):
+    append_result(tmp_path / "results.csv", {**EVALUATION, "test_accuracy_masked": 0.76})
+    head, _, line = markdown(read_results(tmp_path / "results.csv")).splitlines()
+    assert head.endswith("| unseen speakers | masked readout | data |")
+    assert line.endswith("| 92.0% | 91.3% | - | 76.0% | SHD-regenerated |")
+
+
+HEAD = (  # of version 0.1
+    "run,data,delays,hidden,parameters,seed,epochs,best_epoch,valid_accuracy,test_accuracy,test_accuracy_real_delays,"
+    "test_accuracy_unseen_speakers,test_accuracy_known_speakers,test_samples,valid_bits_per_byte,test_bits_per_byte,"
+    "test_bits_per_byte_carried,firing_rate,training_minutes,version,date"
+)
+
+
+def earlier_table(path: Path) -> str:
+    """The table of version 0.1: a run on events, measured masked, and one on text."""
+    columns = HEAD.split(",")
+    of_events = [EVALUATION.get(column, "") for column in columns]
+    of_text = [
+        "" if "accuracy" in key else {"test_bits_per_byte": 2.5, "firing_rate": 0.1}.get(key, 7) for key in columns
+    ]
+    rows = [",".join("" if cell is None else str(cell) for cell in row) for row in (columns, of_events, of_text)]
+    path.write_text("\n".join(rows) + "\n")
+    return path.read_text()
+
+
+def test_rows_of_a_version_before_are_kept_and_say_that_they_were_masked(tmp_path):
+    table = tmp_path / "results.csv"
+    before = earlier_table(table)
+    assert [row["readout"] for row in read_results(table)] == ["masked", ""]
+    assert table.read_text() == before  # reading changes nothing
+    append_result(table, {**EVALUATION, "test_accuracy": 0.94, "test_accuracy_masked": 0.91})
+    old, text, new = read_results(table)
+    assert (old["readout"], old["test_accuracy"], old["test_accuracy_masked"]) == ("masked", "0.92", "0.92")
+    assert (text["readout"], text["test_bits_per_byte"], text["test_accuracy_masked"]) == ("", "2.5", "")
+    assert (new["readout"], new["test_accuracy"], new["test_accuracy_masked"]) == ("as trained", "0.9400", "0.9100")
+    shown = markdown([old, new]).splitlines()
+    assert len(shown) == 4  # the two do not share a line, though seed and recipe are the same
+    assert "| 92.0% | masked |" in shown[2]
+    assert "| 91.0% | as trained |" in shown[3]
+
+
+def test_an_evaluation_of_a_version_before_is_appended_as_masked(tmp_path):
+    new = ("readout", "valid_accuracy_masked", "test_accuracy_masked")
+    append_result(tmp_path / "results.csv", {key: value for key, value in EVALUATION.items() if key not in new})
+    (row,) = read_results(tmp_path / "results.csv")
+    assert (row["readout"], row["test_accuracy_masked"], row["valid_accuracy_masked"]) == ("masked", "0.9200", "0.9800")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and locks of files")
+def test_processes_that_append_at_once_lose_no_row(tmp_path):
+    table, processes = tmp_path / "new" / "results.csv", 8
+    reader, writer = os.pipe()
+    children = []
+    for seed in range(processes):
+        child = os.fork()
+        if not child:
+            os.read(reader, 1)  # all begin together
+            append_result(table, {**EVALUATION, "seed": seed})
+            os._exit(0)
+        children.append(child)
+    os.write(writer, b"x" * processes)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * processes
+    assert sorted(row["seed"] for row in read_results(table)) == [str(seed) for seed in range(processes)]
+    assert [path.name for path in table.parent.iterdir()] == ["results.csv"]
+
+
 def test_runs_that_differ_by_their_seed_share_a_line(tmp_path):
     table = tmp_path / "results.csv"
     for seed, accuracy in ((0, 0.5), (1, 0.91), (2, 0.93), (0, 0.92)):  # the second run of seed 0 counts
-        append_result(table, {**EVALUATION, "seed": seed, "test_accuracy": accuracy})
+        append_result(table, {**EVALUATION, "seed": seed, "test_accuracy": accuracy, "test_accuracy_masked": accuracy})
     append_result(table, {**EVALUATION, "epochs": 40})
     lines = markdown(read_results(table)).splitlines()[2:]
     assert len(lines) == 2

@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-
-from snn_delays.compiling import cached_njit
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def spikes(
     return fired
 
 
-@cached_njit()
+@njit(cache=True)
 def _integrate(count, state, decay_syn, decay_mem, gain, threshold, refractory, fired):  # type: ignore[no-untyped-def]
     for i in range(count.shape[0]):
         current, v, left = state[i, 0], state[i, 1], int(state[i, 2])

@@ -8,8 +8,6 @@ eight products.
 import numpy as np
 from numba import njit, prange
 
-from snn_delays.compiling import cached_njit
-
 LANES = 8  # samples side by side: one vector register
 TERMS = 8  # taps added in one pass
 
@@ -44,14 +42,14 @@ def _to_rows(x, first, before, rows):  # type: ignore[no-untyped-def]
                     row[lanes:] = zero
 
 
-@cached_njit(parallel=True)
+@njit(parallel=True, cache=True)
 def to_rows(x, before, rows):  # type: ignore[no-untyped-def]
     """Every block of ``x`` into ``rows [block, neuron + 1, before + time + ..., LANES]``."""
     for block in prange(rows.shape[0]):
         _to_rows(x, block * LANES, before, rows[block])
 
 
-@cached_njit(parallel=True, fastmath={"contract"})
+@njit(parallel=True, cache=True, fastmath={"contract"})
 def gather_rows(x, before, length, which, offset, coefficient, parts, y):  # type: ignore[no-untyped-def]
     """``y[t,b,o] = sum_{g,j} coefficient[g,o,j] x[t + offset[g,o,j] - before, b, which[g,j]]``, x silent outside.
 
@@ -88,7 +86,7 @@ def gather_rows(x, before, length, which, offset, coefficient, parts, y):  # typ
                     line[o] = total[o - low, t * LANES + lane]
 
 
-@cached_njit(parallel=True, fastmath={"contract", "reassoc"})
+@njit(parallel=True, cache=True, fastmath={"contract", "reassoc"})
 def correlate_rows(rows, grad_rows, offset, parts, grad):  # type: ignore[no-untyped-def]
     """``grad[o, j] += sum_{t, b} grad_rows[b, o, t] rows[b, j // taps, t + offset[o, j]]``, in parts of the outputs."""
     outputs, terms = offset.shape

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
+from numba import njit, prange
 from torch import Tensor
 
-from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.lif.function import refuses_surrogate, surrogate_numbers
 from snn_delays.ops.lif.numba_slope import slopes
@@ -135,7 +134,7 @@ def _block(current: Tensor) -> int:
     return max(16, BLOCK_BYTES // (max(current.shape[0], 1) * current.element_size()))
 
 
-@cached_njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
     """Mean-free sums for the statistics: of x, and of its squared distance from the mean, over the valid steps."""
     steps, batch, neurons = x.shape
@@ -162,7 +161,7 @@ def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
             total[j] += count * first[j]
 
 
-@cached_njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
     x, valid, mask, v0, scale, shift, decay, threshold, gain, v_reset, soft_reset, strict, spikes, v_out
 ):  # fmt: skip
@@ -189,7 +188,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 s_t[j] = s * factor[j]
 
 
-@cached_njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _backward(  # type: ignore[no-untyped-def]
     grad_spikes, grad_v, x, valid, mask, v0, scale, shift, decay, threshold, gain, v_reset, soft_reset, strict,
     detach_reset, kind, p, q, block, grad, grad_v0, lane_sums,
@@ -254,7 +253,7 @@ def _backward(  # type: ignore[no-untyped-def]
                     g_t[j] = zero
 
 
-@cached_njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _through_norm(x, valid, scale, slope, offset, grad):  # type: ignore[no-untyped-def]
     """From the gradient of the normalised current to that of the current, in place."""
     steps, batch, neurons = x.shape
