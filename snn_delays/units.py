@@ -5,7 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import real
 from snn_delays.errors import ConfigError
+
+MAX_DELAY_STEPS = 2**20  # longest delay of any layer: what is above it is a slip of units
 
 
 def steps_from_ms(duration_ms: float, dt_ms: float) -> int:
@@ -13,6 +16,7 @@ def steps_from_ms(duration_ms: float, dt_ms: float) -> int:
 
     Raises ConfigError if either is not finite, ``dt_ms <= 0`` or ``duration_ms < 0``.
     """
+    duration_ms, dt_ms = real("a duration", duration_ms), real("dt_ms", dt_ms)
     if not (math.isfinite(dt_ms) and dt_ms > 0):
         raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
     if not (math.isfinite(duration_ms) and duration_ms >= 0):
@@ -22,12 +26,13 @@ def steps_from_ms(duration_ms: float, dt_ms: float) -> int:
 
 def tau_steps_from_ms(tau_ms: float, dt_ms: float) -> float:
     """Time constant in steps (dimensionless, not rounded). Raises ConfigError below one step."""
+    tau_ms, dt_ms = real("tau_ms", tau_ms), real("dt_ms", dt_ms)
     if not (math.isfinite(dt_ms) and dt_ms > 0):
         raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
     tau_steps = tau_ms / dt_ms
     if not tau_steps >= 1:
         raise ConfigError(
-            f"tau of {tau_ms} ms is {tau_steps:g} steps of {dt_ms} ms; the forward-Euler neuron needs at least "
+            f"tau of {tau_ms:g} ms is {tau_steps:g} steps of {dt_ms:g} ms; the forward-Euler neuron needs at least "
             "one step: raise tau or lower dt_ms"
         )
     return tau_steps
@@ -35,6 +40,7 @@ def tau_steps_from_ms(tau_ms: float, dt_ms: float) -> float:
 
 def decay_from_tau(tau_steps: float) -> float:
     """Factor by which a membrane shrinks in one forward-Euler step: ``1 - 1/tau_steps``, in [0, 1]."""
+    tau_steps = real("tau_steps", tau_steps)
     if not tau_steps >= 1:
         raise ConfigError(f"tau must be at least one step, got {tau_steps} steps")
     return 1.0 - 1.0 / tau_steps

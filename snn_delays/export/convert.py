@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ExportError
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
-from snn_delays.export.network import DiscreteNetwork, discrete_numbers, nested
+from snn_delays.export.network import DiscreteNetwork, check_constants, discrete_numbers, nested
 from snn_delays.export.report import DiscretizationReport
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule, layers_of
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
@@ -71,12 +71,18 @@ def _population(name: str, synapse_name: str, synapse: DelayedLinear, neuron: Ne
     if isinstance(neuron, FixedPointLIF | FixedPointIntegrator):
         bias = neuron.bias.cpu().numpy()
         return Population(name, synapses, bias, neuron.numbers, neuron.fires, recurrent)
+    check_constants(name, neuron)
     if isinstance(neuron, LIF):
         arithmetic = Membrane(
-            neuron.tau_steps, neuron.decay_input, neuron.threshold, neuron.v_reset, neuron.reset, neuron.strict
+            float(neuron.tau_steps),
+            neuron.decay_input,
+            float(neuron.threshold),
+            neuron.v_reset,
+            neuron.reset,
+            neuron.strict,
         )
     elif isinstance(neuron, LeakyIntegrator):
-        arithmetic = Membrane(neuron.tau_steps, neuron.decay_input)
+        arithmetic = Membrane(float(neuron.tau_steps), neuron.decay_input)
     else:
         raise ExportError(f"{name}: neurons of kind {type(neuron).__name__} have no canonical form")
     return Population(name, synapses, bias, arithmetic, neuron.fires, recurrent)

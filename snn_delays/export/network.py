@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
 from snn_delays.export.report import DiscretizationReport
-from snn_delays.nn import DelayedLinear, Sequential, SpikingModule
+from snn_delays.nn import DelayedLinear, Neuron, Sequential, SpikingModule
 
 Array = NDArray[Any]
 
@@ -35,6 +35,15 @@ def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:
         head, _, rest = name.partition(".")
         groups.setdefault(head, {})[rest] = layer
     return {head: inside[""] if "" in inside else Sequential(**nested(inside)) for head, inside in groups.items()}
+
+
+def check_constants(name: str, neuron: Neuron) -> None:
+    """Raise ExportError for neurons whose constants differ: what is exported or streamed has one number for all."""
+    for constant, count in neuron.per_neuron().items():
+        raise ExportError(
+            f"{name}.{constant} is a tensor of {count} numbers, one for each neuron; exported and streamed populations "
+            "have one for all. Such networks are trained and evaluated in torch"
+        )
 
 
 def discrete_numbers(name: str, layer: DelayedLinear) -> tuple[Array, NDArray[np.int64], Array]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.errors import ExportError
+from snn_delays.export.network import check_constants
 from snn_delays.export.profiles import Profile
 from snn_delays.nn import LIF, LeakyIntegrator
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
@@ -34,14 +35,16 @@ def whole_neuron(
     assert profile.decay_bits
     assert profile.state_bits
     assert profile.threshold_bits
-    if isinstance(neuron, LIF) and not math.isfinite(neuron.threshold):
+    check_constants(name, neuron)
+    exact = float(neuron.decay)
+    if isinstance(neuron, LIF) and not math.isfinite(float(neuron.threshold)):
         raise ExportError(f"{name}: the threshold is {neuron.threshold}, whole numbers need a finite one")
     shift = profile.weight_shift(bits)
-    gain = 1.0 - neuron.decay if neuron.decay_input else 1.0
+    gain = 1.0 - exact if neuron.decay_input else 1.0
     unit = gain * step / 2**shift
-    code, decay = _decay(neuron.decay, profile)
+    code, decay = _decay(exact, profile)
     offset, lost = _bias(name, bias.double() * gain / unit, profile)
-    changes = [] if decay == neuron.decay else [f"decay {neuron.decay:.6g} became {decay:.6g}"]
+    changes = [] if decay == exact else [f"decay {exact:.6g} became {decay:.6g}"]
     if 0 < decay < 1:
         changes.append("leaks are cut to whole units of the membrane")
     common = {"decay_code": code, "scale": unit, "weight_shift": shift, "decay_bits": profile.decay_bits}
@@ -52,7 +55,7 @@ def whole_neuron(
     if neuron.reset == "soft" and neuron.v_reset:
         raise ExportError(f"{name}: a soft reset with v_reset = {neuron.v_reset} has no form in whole numbers; use 0")
     strict = neuron.strict if profile.strict_threshold is None else profile.strict_threshold
-    height = (neuron.threshold - neuron.v_reset) / unit
+    height = (float(neuron.threshold) - neuron.v_reset) / unit
     mantissa = _threshold(height / 2**profile.threshold_shift, neuron.strict, strict)
     if not 1 <= mantissa < 2**profile.threshold_bits:
         raise ExportError(

@@ -1,11 +1,13 @@
 """The classifier with learned delays, in all its published sizes, feed-forward or recurrent."""
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
+from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn import (
     LIF,
@@ -36,6 +38,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "hammouamri_2024_ssc_3x512": {**_SSC, "hidden": (512, 512, 512)},
     "hammouamri_2024_ssc_3x512_2kc": {**_SSC, "hidden": (512, 512, 512), "delay_count": 2},
 }
+
+
+def widths(name: str, given: Sequence[int]) -> tuple[int, ...]:
+    """Neurons or maps of the layers in a row. Raises ConfigError for anything but a row of integers above 0."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"{name} has an integer for each layer, as in {name}=(256, 256); got {shown(given)}")
+    return tuple(integer(f"{name}[{i}]", each, 1) for i, each in enumerate(given))
 
 
 class DelayClassifier(Sequential):
@@ -89,8 +98,11 @@ class DelayClassifier(Sequential):
         surrogate: Surrogate | None = None,
         dropout: float = 0.0,
     ) -> None:
+        in_features, classes = integer("in_features", in_features, 1), integer("classes", classes, 1)
+        hidden = widths("hidden", hidden)
         if not hidden:
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
+        tau_steps, threshold = real("tau_steps", tau_steps), real("threshold", threshold)
         if not learn_delay:
             taps, delay_init = "linear", "uniform_rounded"
 
@@ -119,7 +131,7 @@ class DelayClassifier(Sequential):
                 back.weight.mul_(RECURRENT_SCALE)
             return Recurrent(back, lif)
 
-        widths = (in_features, *hidden)
+        neurons = (in_features, *hidden)
         layers = {
             f"hidden{i}": Sequential(
                 synapse=synapse(inputs, outputs),
@@ -127,9 +139,9 @@ class DelayClassifier(Sequential):
                 neuron=population(outputs),
                 dropout=Dropout(dropout),
             )
-            for i, (inputs, outputs) in enumerate(pairwise(widths), 1)
+            for i, (inputs, outputs) in enumerate(pairwise(neurons), 1)
         }
-        layers["readout"] = Sequential(synapse=synapse(widths[-1], classes), integrator=LeakyIntegrator(tau_steps))
+        layers["readout"] = Sequential(synapse=synapse(neurons[-1], classes), integrator=LeakyIntegrator(tau_steps))
         super().__init__(**layers)
 
     @classmethod

@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.models.classifier import widths
 from snn_delays.nn import (
     LIF,
     AvgPool2d,
@@ -84,6 +86,8 @@ class ConvolutionalClassifier(Sequential):
         surrogate: Surrogate | None = None,
         dropout: float = 0.0,
     ) -> None:
+        classes, maps, hidden = integer("classes", classes, 1), widths("maps", maps), widths("hidden", hidden)
+        tau_steps, threshold = real("tau_steps", tau_steps), real("threshold", threshold)
         if not maps:
             raise ConfigError("maps must name at least one convolution, as in maps=(16, 32)")
         if pooling not in POOLING:
@@ -106,9 +110,9 @@ class ConvolutionalClassifier(Sequential):
             return Sequential(synapse=synapse, norm=norm, neuron=neuron, dropout=Dropout(dropout), **behind)
 
         layers: dict[str, SpikingModule] = {}
-        if len(sensor) != 3:
+        channels, *size = sizes = widths("sensor", sensor)
+        if len(sizes) != 3:
             raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")
-        channels, *size = sensor
         rows, columns = size
         for i, (inputs, outputs) in enumerate(pairwise((channels, *maps)), 1):
             synapse = DelayedConv2d(inputs, outputs, kernel_size, padding=padding, sharing=sharing, **delays)
@@ -121,12 +125,12 @@ class ConvolutionalClassifier(Sequential):
             except ShapeError as error:
                 raise ConfigError(f"conv{i} on a sensor of {size[0]} x {size[1]}: {error}") from error
         layers["flatten"] = Flatten()
-        widths = (maps[-1] * rows * columns, *hidden)
-        for i, (inputs, outputs) in enumerate(pairwise(widths), 1):
+        neurons = (maps[-1] * rows * columns, *hidden)
+        for i, (inputs, outputs) in enumerate(pairwise(neurons), 1):
             layers[f"hidden{i}"] = block(linear(inputs, outputs), BatchNorm(outputs))
-        layers["readout"] = Sequential(synapse=linear(widths[-1], classes), integrator=LeakyIntegrator(tau_steps))
+        layers["readout"] = Sequential(synapse=linear(neurons[-1], classes), integrator=LeakyIntegrator(tau_steps))
         super().__init__(**layers)
-        self.sensor = tuple(sensor)
+        self.sensor = sizes
 
     def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
         """Readout membranes and the state. Raises ShapeError for maps of another size, as with x and y exchanged."""

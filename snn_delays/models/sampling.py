@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import real
 from snn_delays.errors import ConfigError, ShapeError, TrainingError
 
 # What float64 sums of probabilities can be wrong by: a set this close to top_p has reached it.
@@ -57,6 +58,7 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, generator: torch
 
 def check_options(temperature: float, top_p: float) -> None:
     """Raise ConfigError for a temperature or a top_p that cannot be."""
+    temperature, top_p = real("temperature", temperature), real("top_p", top_p)
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(
             f"temperature must be a finite number >= 0 (0 takes the likeliest token, 1 leaves the probabilities as "

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models.spikegpt_init import initialise
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.dropout import probability
 from snn_delays.nn.embedding import SpikingEmbedding
 from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
@@ -140,8 +142,8 @@ class SpikeGPT(SpikingModule):
     ) -> None:
         super().__init__()
         seed = int(torch.randint(2**62, (), device="cpu"))
-        if min(tokens, features, layers) < 1:
-            raise ConfigError(f"tokens, features and layers must be at least 1, got {tokens}, {features}, {layers}")
+        tokens, features = integer("tokens", tokens, 1), integer("features", features, 1)
+        layers = integer("layers", layers, 1)
         if spiking not in SPIKING:
             raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
         if neuron_delays not in NEURON_DELAYS:
@@ -151,9 +153,7 @@ class SpikeGPT(SpikingModule):
                 f"neuron_delays = {neuron_delays!r} act around neurons behind a mixing, and spiking = {spiking!r} has "
                 "none there; with spiking = 'before' the delays of the shift act on the neurons' input already"
             )
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"the dropout probability must lie in [0, 1), got {dropout}")
-        self.spiking, self.dropout, self.init = spiking, dropout, init
+        self.spiking, self.dropout, self.init = spiking, probability(dropout), init
         for name, given in (("shift", shift), ("neuron_shift", neuron_shift)):
             unknown = set(_arguments(given, name)) - set(SHIFT_ARGUMENTS)
             if unknown:
@@ -232,7 +232,7 @@ class SpikeGPTClassifier(SpikingModule):
 
     def __init__(self, classes: int, tokens: int, features: int, layers: int, **options: Any) -> None:
         super().__init__()
-        if classes < 2:
+        if integer("classes", classes) < 2:
             raise ConfigError(f"there must be at least two classes, got {classes}")
         self.network = SpikeGPT(tokens, features, layers, **options)
         del self.network.head

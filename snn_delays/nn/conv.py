@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from snn_delays.arguments import integer, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.ops.delay_conv import delayed_conv2d
@@ -9,12 +10,12 @@ from snn_delays.ops.delay_conv import delayed_conv2d
 Size = int | tuple[int, int]
 
 
-def pair(size: Size) -> tuple[int, int]:
-    """A size along y and x; one number means both. Raises ConfigError for anything but one or two whole numbers."""
-    sizes = (size, size) if type(size) is int else size
-    if not isinstance(sizes, tuple | list) or len(sizes) != 2 or any(type(n) is not int for n in sizes):
-        raise ConfigError(f"a size is a whole number, or two for y and x; got {size!r}")
-    return sizes[0], sizes[1]
+def pair(name: str, size: Size, least: int) -> tuple[int, int]:
+    """A size along y and x; one integer means both. Raises ConfigError for anything but one or two integers."""
+    y, x = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
+    if isinstance(y, tuple | list):
+        raise ConfigError(f"{name} is an integer, or two for y and x; got {shown(size)}")
+    return integer(name, y, least), integer(name, x, least)
 
 
 class DelayedConv2d(DelayedLayer):
@@ -73,12 +74,10 @@ class DelayedConv2d(DelayedLayer):
         bias: bool = False,
         delay_init: str = "uniform",
     ) -> None:
-        kernel, steps, margin = pair(kernel_size), pair(stride), pair(padding)
-        self._check(
-            sharing, taps, delay_init, ("in_channels", in_channels, 1), ("out_channels", out_channels, 1),
-            ("kernel_size", min(kernel), 1), ("stride", min(steps), 1), ("padding", min(margin), 0),
-            ("max_delay_steps", max_delay_steps, 0), ("min_delay_steps", min_delay_steps, 0),
-        )  # fmt: skip
+        self._check_names(sharing, taps, delay_init)
+        in_channels, out_channels = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
+        kernel, steps = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
+        margin = pair("padding", padding, 0)
         delay_shape = {
             "synapse": (out_channels, in_channels, *kernel),
             "channel": (out_channels, in_channels, 1, 1),

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS, tap_weights
 from snn_delays.ops.depthwise import depthwise
-from snn_delays.units import round_delays
+from snn_delays.units import MAX_DELAY_STEPS, round_delays
 
 KINDS = ("token", "learned", "fixed", "dense")
 
@@ -72,12 +73,10 @@ class DelayShift(nn.Module):
             raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
         if taps not in TAPS:
             raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
-        if not (isinstance(max_delay_steps, int) and isinstance(points, int)) or min(max_delay_steps, points) < 1:
-            raise ConfigError(
-                f"max_delay_steps and points must be whole numbers >= 1, got {max_delay_steps!r} and {points!r}"
-            )
-        if mix.ndim != 2:
-            raise ShapeError(f"mix must be [mixes, features], got shape {tuple(mix.shape)}")
+        max_delay_steps = integer("max_delay_steps", max_delay_steps, 1, MAX_DELAY_STEPS)
+        points = integer("points", points, 1)
+        if not isinstance(mix, Tensor) or mix.ndim != 2 or not mix.is_floating_point():
+            raise ShapeError(f"mix must be a floating-point tensor [mixes, features], got {shown(mix)}")
         self.kind, self.points = kind, points
         self.max_delay_steps = 1 if kind == "token" else max_delay_steps
         self.taps = "linear" if kind == "fixed" else taps
@@ -127,6 +126,7 @@ class DelayShift(nn.Module):
 
     def set_sigma(self, sigma_steps: float) -> None:
         """Set the width of the taps, in steps. Raises ConfigError unless it is a positive number."""
+        sigma_steps = real("sigma_steps", sigma_steps)
         if not (math.isfinite(sigma_steps) and sigma_steps > 0):
             raise ConfigError(f"sigma_steps must be > 0, got {sigma_steps}")
         self.sigma.fill_(sigma_steps)
@@ -181,7 +181,8 @@ class NeuronDelays(SpikingModule):
 
     def __init__(self, features: int, **shift: object) -> None:
         super().__init__()
-        self.shift = DelayShift(torch.ones(1, features), **shift)  # type: ignore[arg-type]
+        mix = torch.ones(1, integer("features", features, 1))
+        self.shift = DelayShift(mix, **shift)  # type: ignore[arg-type]
 
     def forward(
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS
-from snn_delays.units import round_delays
+from snn_delays.units import MAX_DELAY_STEPS, round_delays
 
 DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024")
 
@@ -88,6 +89,12 @@ class DelayedLayer(SpikingModule):
         delay_init: str,
     ) -> None:
         super().__init__()
+        max_delay_steps = integer("max_delay_steps", max_delay_steps, 0, MAX_DELAY_STEPS)
+        min_delay_steps = integer("min_delay_steps", min_delay_steps, 0)
+        if min_delay_steps > max_delay_steps:
+            raise ConfigError(
+                f"min_delay_steps ({min_delay_steps}) must not exceed max_delay_steps ({max_delay_steps})"
+            )
         self.max_delay_steps, self.min_delay_steps, self.fan_in = max_delay_steps, min_delay_steps, fan_in
         spread = max_delay_steps - min_delay_steps
         # A window of one step has nothing to spread; "linear" makes the layer exactly one without delays.
@@ -99,13 +106,13 @@ class DelayedLayer(SpikingModule):
         self.sigma: Tensor
         if sigma_steps is None:
             sigma_steps = max((spread + 1) // 2, 1)
-        self.register_buffer("sigma", torch.tensor(float(sigma_steps)))
+        self.register_buffer("sigma", torch.tensor(0.0))
         self.set_sigma(sigma_steps)
         self.reset_parameters()
 
     @classmethod
-    def _check(cls, sharing: str, taps: str, delay_init: str, *numbers: tuple[str, int, int]) -> None:
-        """Raise ConfigError for a name that means nothing, or a number (name, value, least) that is too small."""
+    def _check_names(cls, sharing: str, taps: str, delay_init: str) -> None:
+        """Raise ConfigError for a name that means nothing."""
         for name, value, choices in (
             ("sharing", sharing, cls.SHARING),
             ("taps", taps, tuple(TAPS)),
@@ -113,15 +120,6 @@ class DelayedLayer(SpikingModule):
         ):
             if value not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-        for name, number, least in numbers:
-            if number < least:
-                raise ConfigError(f"{name} must be at least {least}, got {number}")
-        given = {name: number for name, number, _ in numbers}
-        if given["min_delay_steps"] > given["max_delay_steps"]:
-            raise ConfigError(
-                f"min_delay_steps ({given['min_delay_steps']}) must not exceed max_delay_steps "
-                f"({given['max_delay_steps']})"
-            )
 
     def reset_parameters(self) -> None:
         """Draw weights and delays anew from torch's global generator."""
@@ -138,7 +136,7 @@ class DelayedLayer(SpikingModule):
 
     def set_sigma(self, sigma_steps: float) -> None:
         """Set the width of the taps, in steps. Raises ConfigError if it is not positive (gaussian) or negative."""
-        least = "> 0" if self.taps == "gaussian" else ">= 0"
+        least, sigma_steps = "> 0" if self.taps == "gaussian" else ">= 0", real("sigma_steps", sigma_steps)
         if not (math.isfinite(sigma_steps) and (sigma_steps > 0 or (sigma_steps == 0 and self.taps != "gaussian"))):
             raise ConfigError(f"sigma_steps of {self.taps} taps must be {least}, got {sigma_steps}")
         self.sigma.fill_(sigma_steps)

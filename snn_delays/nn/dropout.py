@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import real
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
 
@@ -13,6 +14,14 @@ class DropoutState(NamedTuple):
     """The mask in force, scaled, ``[batch, ...]`` in the shape of one step; the same for every step."""
 
     mask: Tensor
+
+
+def probability(p: float) -> float:
+    """A probability of dropout as a float. Raises ConfigError unless ``0 <= p < 1``."""
+    p = real("the dropout probability", p)
+    if not 0 <= p < 1:
+        raise ConfigError(f"the dropout probability must lie in [0, 1), got {p}")
+    return p
 
 
 class Dropout(SpikingModule):
@@ -27,9 +36,7 @@ class Dropout(SpikingModule):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ConfigError(f"the dropout probability must lie in [0, 1), got {p}")
-        self.p = p
+        self.p = probability(p)
 
     def forward(
         self, x: Tensor, state: DropoutState | None = None, valid: Tensor | None = None

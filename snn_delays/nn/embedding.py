@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer
 from snn_delays.errors import ShapeError
 from snn_delays.nn.module import SpikingModule
-from snn_delays.ops.surrogate import ATan, Surrogate, spike
+from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate, spike
 
 
 class SpikingEmbedding(SpikingModule):
@@ -34,9 +35,9 @@ class SpikingEmbedding(SpikingModule):
 
     def __init__(self, tokens: int, features: int, *, binary: bool = True, surrogate: Surrogate | None = None) -> None:
         super().__init__()
-        self.tokens, self.features, self.binary = tokens, features, binary
-        self.surrogate: Surrogate = ATan(2.0) if surrogate is None else surrogate
-        self.weight = nn.Parameter(torch.randn(tokens, features))
+        self.tokens, self.features, self.binary = integer("tokens", tokens, 1), integer("features", features, 1), binary
+        self.surrogate = checked_surrogate(surrogate, ATan(2.0))
+        self.weight = nn.Parameter(torch.randn(self.tokens, self.features))
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Spikes; there is no state."""

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.nn.neuron import MembraneState, Neuron
+
+# Least and most: float64, in which they are computed, is exact below 2^53.
+LIMITS = {"decay_bits": (0, 52), "weight_shift": (0, 52), "state_bits": (2, 53)}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class FixedPoint:
     strict: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("decay_code", "threshold", "decay_bits", "weight_shift", "state_bits"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), *LIMITS.get(name, ())))
+        object.__setattr__(self, "scale", real("the scale of the membrane", self.scale))
         limit = 2 ** (self.state_bits - 1) - 1
         if not 0 <= self.decay_code <= 2**self.decay_bits:
             raise ConfigError(f"decay_code must lie in 0..{2**self.decay_bits}, got {self.decay_code}")
@@ -68,8 +75,8 @@ class _FixedPointNeuron(Neuron):
 
     def __init__(self, numbers: FixedPoint, bias: Tensor) -> None:
         super().__init__()
-        if bias.ndim != 1 or not bool((bias == bias.round()).all()):
-            raise ShapeError(f"the bias must be whole numbers, one per neuron; got shape {tuple(bias.shape)}")
+        if not isinstance(bias, Tensor) or bias.ndim != 1 or not bool((bias == bias.round()).all()):
+            raise ShapeError(f"the bias must be a tensor of whole numbers, one per neuron; got {shown(bias)}")
         self.numbers = numbers
         self.register_buffer("bias", bias.detach().double())
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer
 from snn_delays.ops.matmul import linear
 
 
@@ -14,7 +15,7 @@ class Linear(nn.Linear):
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
+        super().__init__(integer("in_features", in_features, 1), integer("out_features", out_features, 1), bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """The product."""

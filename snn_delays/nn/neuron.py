@@ -1,14 +1,18 @@
 """Neurons: leaky integrate-and-fire, and leaky integrators that never fire."""
 
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
+from snn_delays.arguments import real, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
-from snn_delays.ops.surrogate import ATan, Surrogate
+from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate
 from snn_delays.units import decay_from_tau
 
 
@@ -19,17 +23,64 @@ class MembraneState(NamedTuple):
 
 
 class Neuron(SpikingModule):
-    """A population of neurons: spikes where ``fires``, else membranes."""
+    """A population of neurons: spikes where ``fires``, else membranes.
+
+    A constant of its neurons is a float, or where they differ a buffer ``[neuron]`` in float64, whatever the precision
+    of the network: rounded to half precision, a time constant is another one.
+    """
 
     fires: ClassVar[bool] = True
+    tau_steps: float | Tensor
+
+    def per_neuron(self) -> dict[str, int]:
+        """The constants that are not the same for all neurons, and how many numbers each has."""
+        constants = {name: getattr(self, name, None) for name in ("tau_steps", "threshold")}
+        return {name: value.numel() for name, value in constants.items() if isinstance(value, Tensor)}
+
+    @property
+    def decay(self) -> float | Tensor:
+        """Factor by which a membrane shrinks in a step, ``1 - 1 / tau_steps``."""
+        return 1.0 - 1.0 / self.tau_steps if isinstance(self.tau_steps, Tensor) else decay_from_tau(self.tau_steps)
+
+    def _set_tau(self, tau_steps: float | Tensor) -> None:
+        self._set_constant("tau_steps", tau_steps)
+        decay_from_tau(_least(self.tau_steps))
+
+    def _set_constant(self, name: str, value: float | Tensor) -> None:
+        """Keep a float as an attribute, a tensor ``[neuron]`` as a buffer."""
+        if not isinstance(value, Tensor):
+            setattr(self, name, real(name, value))
+            return
+        if value.requires_grad:
+            raise ConfigError(
+                f"{name} is a constant of the layer, the tensor given learns: detach it, or call snn_delays.ops.lif, "
+                "which has gradients to decay and threshold"
+            )
+        if value.ndim > 1 or not value.numel() or value.dtype is torch.bool or value.is_complex():
+            raise ConfigError(f"{name} is a number, or a tensor [neuron] of one for each neuron; got {shown(value)}")
+        if value.ndim:
+            self.register_buffer(name, value.double().clone())
+        else:
+            setattr(self, name, float(value))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move constants with the layer, in the precision they have."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            after = self._buffers[name]
+            if value is not None and after is not None and after.dtype != value.dtype:
+                self._buffers[name] = after.double() if value.is_meta else value.to(after.device)
+        return self
 
 
 class LIF(Neuron):
     """Leaky integrate-and-fire neurons; equations in :func:`snn_delays.ops.lif.lif`.
 
     Args:
-        tau_steps: membrane time constant in steps, >= 1; ``decay = 1 - 1 / tau_steps``.
-        threshold: membrane at which a neuron fires.
+        tau_steps: membrane time constant in steps, >= 1; ``decay = 1 - 1 / tau_steps``. A number, or a tensor
+            ``[neuron]``, kept as a buffer.
+        threshold: membrane at which a neuron fires; a number, or a tensor ``[neuron]``, kept as a buffer.
         v_reset: resting and reset membrane.
         reset: ``"hard"`` or ``"soft"``.
         detach_reset: treat the spike in the reset as a constant in the backward pass.
@@ -37,17 +88,22 @@ class LIF(Neuron):
         strict: fire only above the threshold, not at it.
         surrogate: derivative in place of the step's.
 
-    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape.
+    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape; with constants per
+    neuron, everything behind time and batch is that many neurons. Constants per neuron are trained around and
+    evaluated; export and streaming refuse them by name.
 
     Raises:
         ConfigError: ``tau_steps`` below one, unknown reset, or a threshold not above ``v_reset``.
+        ShapeError: see :mod:`snn_delays.nn.door`; a current of other neurons than the constants.
     """
+
+    threshold: float | Tensor
 
     def __init__(
         self,
-        tau_steps: float,
+        tau_steps: float | Tensor,
         *,
-        threshold: float = 1.0,
+        threshold: float | Tensor = 1.0,
         v_reset: float = 0.0,
         reset: str = "hard",
         detach_reset: bool = True,
@@ -56,14 +112,19 @@ class LIF(Neuron):
         surrogate: Surrogate | None = None,
     ) -> None:
         super().__init__()
-        if not threshold > v_reset:
-            raise ConfigError(f"the threshold ({threshold}) must lie above v_reset ({v_reset})")
+        self._set_tau(tau_steps)
+        self._set_constant("threshold", threshold)
+        self.v_reset = real("v_reset", v_reset)
+        if not _least(self.threshold) > self.v_reset:
+            raise ConfigError(f"the threshold ({shown(threshold)}) must lie above v_reset ({v_reset})")
+        if not math.isfinite(self.v_reset):
+            raise ConfigError(f"v_reset must be a finite number, got {v_reset}")
         if reset not in ("hard", "soft"):
             raise ConfigError(f"reset must be 'hard' or 'soft', got {reset!r}")
-        self.decay = decay_from_tau(tau_steps)
-        self.tau_steps, self.threshold, self.v_reset, self.reset = tau_steps, threshold, v_reset, reset
-        self.detach_reset, self.decay_input, self.strict = detach_reset, decay_input, strict
-        self.surrogate: Surrogate = ATan() if surrogate is None else surrogate
+        if len(set(self.per_neuron().values())) > 1:
+            raise ConfigError(f"constants of different numbers of neurons: {self.per_neuron()}")
+        self.reset, self.detach_reset, self.decay_input, self.strict = reset, detach_reset, decay_input, strict
+        self.surrogate: Surrogate = checked_surrogate(surrogate, ATan())
 
     def forward(
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
@@ -86,7 +147,7 @@ class LIF(Neuron):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         return (
-            f"tau_steps={self.tau_steps:g}, threshold={self.threshold:g}, v_reset={self.v_reset:g}, "
+            f"tau_steps={_number(self.tau_steps)}, threshold={_number(self.threshold)}, v_reset={self.v_reset:g}, "
             f"reset={self.reset!r}, detach_reset={self.detach_reset}, decay_input={self.decay_input}, "
             f"strict={self.strict}, surrogate={self.surrogate}"
         )
@@ -96,7 +157,7 @@ class LeakyIntegrator(Neuron):
     """Leaky integrators that never fire; the output is the membrane (:func:`snn_delays.ops.leaky_integrator`).
 
     Args:
-        tau_steps: membrane time constant in steps, >= 1.
+        tau_steps: membrane time constant in steps, >= 1; a number, or a tensor ``[neuron]``, kept as a buffer.
         decay_input: scale the input by ``1 / tau_steps``.
 
     State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to membranes of the same shape.
@@ -104,10 +165,10 @@ class LeakyIntegrator(Neuron):
 
     fires = False
 
-    def __init__(self, tau_steps: float, *, decay_input: bool = False) -> None:
+    def __init__(self, tau_steps: float | Tensor, *, decay_input: bool = False) -> None:
         super().__init__()
-        self.decay = decay_from_tau(tau_steps)
-        self.tau_steps, self.decay_input = tau_steps, decay_input
+        self._set_tau(tau_steps)
+        self.decay_input = decay_input
 
     def forward(
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
@@ -120,4 +181,12 @@ class LeakyIntegrator(Neuron):
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
-        return f"tau_steps={self.tau_steps:g}, decay_input={self.decay_input}"
+        return f"tau_steps={_number(self.tau_steps)}, decay_input={self.decay_input}"
+
+
+def _least(value: float | Tensor) -> float:
+    return float(value.min()) if isinstance(value, Tensor) else value
+
+
+def _number(value: float | Tensor) -> str:
+    return f"[{len(value)} neurons]" if isinstance(value, Tensor) else f"{value:g}"

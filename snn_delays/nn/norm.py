@@ -1,10 +1,13 @@
 """Batch norm over time and batch, made to be folded into the synapse before it."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snn_delays.errors import ShapeError
+from snn_delays.arguments import integer, real
+from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.ops.norm_lif import norm_lif
@@ -34,7 +37,10 @@ class BatchNorm(SpikingModule):
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        self.features, self.eps, self.momentum = features, eps, momentum
+        self.features = features = integer("features", features, 1)
+        self.eps, self.momentum = real("eps", eps), real("momentum", momentum)
+        if not (0 < self.eps < math.inf and 0 <= self.momentum <= 1):
+            raise ConfigError(f"eps must be > 0 and momentum lie in [0, 1], got {eps} and {momentum}")
         self.gamma, self.beta = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
         self.running_mean: Tensor
         self.running_var: Tensor
@@ -77,8 +83,8 @@ class BatchNorm(SpikingModule):
             x, self.gamma, self.beta, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
         )
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
         return spikes, MembraneState(v)
 
     def _spread(self, values: Tensor) -> Tensor:

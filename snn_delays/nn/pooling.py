@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.errors import ShapeError
 from snn_delays.nn.conv import Size, pair
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay_conv import map_size
@@ -22,11 +22,8 @@ class Pool2d(SpikingModule):
 
     def __init__(self, kernel_size: Size, stride: Size | None = None) -> None:
         super().__init__()
-        self.kernel_size = pair(kernel_size)
-        self.stride = self.kernel_size if stride is None else pair(stride)
-        for name, size in (("kernel_size", self.kernel_size), ("stride", self.stride)):
-            if min(size) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {size}")
+        self.kernel_size = pair("kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Pooled maps; there is no state."""

@@ -1,6 +1,7 @@
 """Weights on a grid: whole codes times one step per layer."""
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tu
 
 def check_grid(bits: int | str, scale: str) -> None:
     """Raise ConfigError for bits or a scale that mean nothing."""
-    if bits != "ternary" and not (isinstance(bits, int) and not isinstance(bits, bool) and 2 <= bits <= 16):
+    if bits != "ternary" and not (isinstance(bits, Integral) and not isinstance(bits, bool) and 2 <= bits <= 16):
         raise ConfigError(f"weight_bits must lie in 2..16 or be 'ternary', got {bits!r}")
     if scale not in SCALES:
         raise ConfigError(f"the scale of weights must be one of {', '.join(SCALES)}, got {scale!r}")

@@ -31,7 +31,8 @@ class WeightGrid(nn.Module):
         super().__init__()
         check_grid(bits, scale)
         # In a tuple they are known to this module, yet belong to their layers alone.
-        self.together, self.place, self.bits, self.scale = together, place, bits, scale
+        self.together, self.place, self.scale = together, place, scale
+        self.bits = bits if isinstance(bits, str) else int(bits)
 
     @property
     def step(self) -> float:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
@@ -64,10 +65,9 @@ class _Mixing(SpikingModule):
 
     def __init__(self, spiking: str, names: tuple[str, ...], product: str, width: int, layer: int, layers: int) -> None:
         super().__init__()
-        if width < 1 or not 0 <= layer < layers:
-            raise ConfigError(
-                f"features must be at least 1 and layer one of 0..layers - 1, got layer {layer} of {layers}"
-            )
+        layer, layers = integer("layer", layer, 0), integer("layers", layers, 1)
+        if layer >= layers:
+            raise ConfigError(f"layer must be one of 0..layers - 1, got layer {layer} of {layers}")
         if spiking not in SPIKING:
             raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
         inside = spiking == "before"
@@ -120,6 +120,7 @@ class SpikingTimeMix(_Mixing):
         spiking: str = "after",
         shift: dict[str, Any] | None = None,
     ) -> None:
+        features = integer("features", features, 1)
         super().__init__(spiking, self.MATRICES, "output", features, layer, layers)
         depth = layer / (layers - 1) if layers > 1 else 0.0
         channel = torch.arange(features) / max(features - 1, 1)
@@ -170,6 +171,7 @@ class SpikingChannelMix(_Mixing):
         spiking: str = "after",
         shift: dict[str, Any] | None = None,
     ) -> None:
+        features = integer("features", features, 1)
         super().__init__(spiking, self.MATRICES, "value", 4 * features, layer, layers)
         share = (torch.arange(features) / features) ** (1 - layer / layers)
         self.shift = DelayShift(torch.stack([share, share]), **{"kind": "token", **(shift or {})})

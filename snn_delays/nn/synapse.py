@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from snn_delays.arguments import integer
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.ops.delay import delayed_linear
 
@@ -62,11 +63,9 @@ class DelayedLinear(DelayedLayer):
         bias: bool = False,
         delay_init: str = "uniform",
     ) -> None:
-        self._check(
-            sharing, taps, delay_init, ("in_features", in_features, 1), ("out_features", out_features, 1),
-            ("delay_count", delay_count, 1), ("max_delay_steps", max_delay_steps, 0),
-            ("min_delay_steps", min_delay_steps, 0),
-        )  # fmt: skip
+        self._check_names(sharing, taps, delay_init)
+        in_features, out_features = integer("in_features", in_features, 1), integer("out_features", out_features, 1)
+        delay_count = integer("delay_count", delay_count, 1)
         super().__init__(
             (out_features, in_features, delay_count),
             (

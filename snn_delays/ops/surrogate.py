@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import real, shown
 from snn_delays.errors import ConfigError
 
 
@@ -27,9 +28,23 @@ class Surrogate(Protocol):
         ...
 
 
+def checked_surrogate(given: Surrogate | None, default: Surrogate) -> Surrogate:
+    """The surrogate given, or the default for None. Raises ConfigError for what is no surrogate."""
+    if given is None:
+        return default
+    if isinstance(given, type) or not isinstance(given, Surrogate):
+        raise ConfigError(
+            f"surrogate must be one of snn_delays.ops.surrogate, as ATan(5.0), or have its two methods; "
+            f"got {shown(given)}"
+        )
+    return given
+
+
 def _require_positive(surrogate: Any) -> None:
+    """Its numbers as floats. Raises ConfigError unless they are positive."""
     for field in fields(surrogate):
-        value = getattr(surrogate, field.name)
+        value = real(f"{type(surrogate).__name__}.{field.name}", getattr(surrogate, field.name))
+        object.__setattr__(surrogate, field.name, value)
         if not (math.isfinite(value) and value > 0):
             raise ConfigError(f"{type(surrogate).__name__}.{field.name} must be a positive number, got {value}")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.network import DiscreteNetwork, discrete_numbers
+from snn_delays.export.network import DiscreteNetwork, check_constants, discrete_numbers
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.streaming import kernels
 
@@ -69,7 +69,7 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
             width = layer.out_features
         else:
             assert isinstance(layer, LIF | LeakyIntegrator)
-            what, rest = _neuron(layer, row, width, dtype)
+            what, rest = _neuron(name, layer, row, width, dtype)
         numbers.append(what)
         state.append(rest)
         outputs[name] = slice(target, target + width)
@@ -105,15 +105,16 @@ def _synapse(
 
 
 def _neuron(
-    layer: LIF | LeakyIntegrator, row: NDArray[np.int64], width: int, dtype: np.dtype[Any]
+    name: str, layer: LIF | LeakyIntegrator, row: NDArray[np.int64], width: int, dtype: np.dtype[Any]
 ) -> tuple[Array, Array]:
-    decay = dtype.type(layer.decay)
+    check_constants(name, layer)
+    decay = dtype.type(float(layer.decay))
     gain = dtype.type(1) - decay if layer.decay_input else dtype.type(1)
     if isinstance(layer, LeakyIntegrator):
         row[kernels.KIND] = kernels.INTEGRATOR
         return np.array([decay, gain], dtype), np.zeros(width, dtype)
     row[[kernels.KIND, kernels.STRICT, kernels.SOFT]] = kernels.LIF, layer.strict, layer.reset == "soft"
-    return np.array([decay, gain, layer.threshold, layer.v_reset], dtype), np.full(width, layer.v_reset, dtype)
+    return np.array([decay, gain, float(layer.threshold), layer.v_reset], dtype), np.full(width, layer.v_reset, dtype)
 
 
 def _outline(network: SpikingModule, numbers: Any) -> Outline:

@@ -14,7 +14,7 @@ from snn_delays.data.catalogue import cards
 from snn_delays.errors import ConfigError
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.strict import BaseRecipe, Strict
-from snn_delays.units import steps_from_ms
+from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -184,6 +184,11 @@ class Recipe(BaseRecipe):
 
     @model_validator(mode="after")
     def _window_of_delays(self) -> "Recipe":
+        if self.max_delay_steps > MAX_DELAY_STEPS:
+            raise ValueError(
+                f"model.max_delay_ms = {self.model.max_delay_ms:g} is {self.max_delay_steps:.6g} steps of "
+                f"{self.data.dt_ms:g} ms, of which there are at most {MAX_DELAY_STEPS:,}; is it in milliseconds?"
+            )
         if self.model.min_delay_steps > self.max_delay_steps:
             raise ValueError(
                 f"model.min_delay_steps ({self.model.min_delay_steps}) must not exceed the longest delay, "

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from snn_delays.training.strict import BaseRecipe, Strict
+from snn_delays.units import MAX_DELAY_STEPS
 
 
 class SpikeGPTConfig(Strict):
@@ -14,7 +15,9 @@ class SpikeGPTConfig(Strict):
     layers: int = Field(ge=1)
     spiking: Literal["after", "before", "none"] = "after"
     shift: Literal["token", "learned", "fixed", "dense"] = "token"
-    max_delay_steps: int = Field(32, ge=1, description="longest delay, in tokens; of no meaning for shift = 'token'")
+    max_delay_steps: int = Field(
+        32, ge=1, le=MAX_DELAY_STEPS, description="longest delay, in tokens; of no meaning for shift = 'token'"
+    )
     points: int = Field(2, ge=1, description="delays for each mixture and neuron, of shift = 'learned' and 'fixed'")
     neuron_delays: Literal["none", "axonal", "dendritic"] = "none"
     neuron_shift: Literal["learned", "fixed", "dense"] = Field("learned", description="kind of the neuron_delays")

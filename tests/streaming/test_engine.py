@@ -79,7 +79,7 @@ def test_on_a_grid_float32_is_exact_too(dtype: type) -> None:
 def with_tau_two(network: DiscreteNetwork) -> DiscreteNetwork:
     for layer in network.modules():
         if isinstance(layer, LIF | LeakyIntegrator):
-            layer.tau_steps, layer.decay = 2.0, 0.5
+            layer.tau_steps = 2.0
     return network
 
 

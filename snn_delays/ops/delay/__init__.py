@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay.cost import estimate
@@ -102,7 +103,7 @@ def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> No
 
 
 def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
-    if max_delay_steps < 0:
+    if integer("max_delay_steps", max_delay_steps) < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
     if weight.shape[1] != x.shape[-1]:
         raise ShapeError(

@@ -1,5 +1,6 @@
 """How long the transforms of the spectral backends are, and how a long sequence is cut."""
 
+import operator
 from functools import lru_cache
 
 
@@ -23,14 +24,10 @@ def transform_length(steps: int, max_delay_steps: int) -> tuple[int, int]:
 @lru_cache(maxsize=1024)
 def good_length(at_least: int) -> int:
     """Smallest transform length of at least this many steps with no factors but 2 and 3."""
-    n = max(at_least, 1)
-    while _without_small_factors(n) > 1:
-        n += 1
-    return n
-
-
-def _without_small_factors(n: int) -> int:
-    for radix in (2, 3):
-        while n % radix == 0:
-            n //= radix
-    return n
+    least, threes, best = max(operator.index(at_least), 1), 1, 0
+    while True:
+        twos = (-(-least // threes) - 1).bit_length()  # the fewest with which this power of three is long enough
+        best = min(best or threes << twos, threes << twos)
+        if not twos:
+            return best
+        threes *= 3

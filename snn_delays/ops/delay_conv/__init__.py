@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay import check_delays
@@ -94,7 +95,7 @@ def delayed_conv2d(
         raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
     if TAPS[taps].needs_sigma and sigma is None:
         raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
-    if max_delay_steps < 0:
+    if integer("max_delay_steps", max_delay_steps) < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
     if min(stride) < 1 or min(padding) < 0:
         raise ConfigError(f"a stride must be at least 1 and a padding at least 0, got {stride} and {padding}")

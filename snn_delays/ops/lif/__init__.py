@@ -98,9 +98,12 @@ def lif(
     return spikes.to(spikes_dtype), v
 
 
+HALF = (torch.bfloat16, torch.float16)
+
+
 def full_precision(current: Tensor, v0: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Current and initial membrane in float32 if the current comes in half precision, else as they are."""
-    if current.dtype not in (torch.bfloat16, torch.float16):
+    if current.dtype not in HALF:
         return current, v0
     return current.float(), None if v0 is None else v0.float()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
-from snn_delays.ops.lif import full_precision
+from snn_delays.ops.lif import HALF, full_precision
 from snn_delays.ops.surrogate import ATan, Surrogate
 
 OPERATION = Operation(
@@ -29,8 +29,8 @@ def norm_lif(
     mask: Float[Tensor, "batch neuron"] | None = None,
     *,
     eps: float,
-    decay: float,
-    threshold: float = 1.0,
+    decay: float | Tensor,
+    threshold: float | Tensor = 1.0,
     v_reset: float = 0.0,
     reset: str = "hard",
     detach_reset: bool = True,
@@ -89,6 +89,7 @@ def norm_lif(
             )
     spikes_dtype = current.dtype
     current, v0 = full_precision(current, v0)
+    gamma, beta = (part.float() if part.dtype in HALF else part for part in (gamma, beta))
     mask = None if mask is None else mask.to(current.dtype)
     call = {
         "current": current,

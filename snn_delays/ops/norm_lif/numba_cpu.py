@@ -20,12 +20,18 @@ BLOCK_BYTES = 2**18  # of membranes that a thread holds in the backward pass: wi
 COLUMNS = 32  # neurons whose statistics are taken together
 
 
-def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
-    """Serves float32 and float64 on the CPU with the surrogates of this package."""
+def refuses(current: Tensor, surrogate: Surrogate, **call: Any) -> str | None:
+    """Serves float32 and float64 on the CPU with the surrogates of this package, and one decay and threshold."""
     if current.device.type != "cpu":
         return f"it runs on the CPU and the current is on {current.device}"
     if current.dtype not in (torch.float32, torch.float64):
         return f"it computes in float32 or float64 and the current is {current.dtype}"
+    for name in ("gamma", "beta", "v0", "mask"):
+        if call[name] is not None and call[name].dtype != current.dtype:
+            return f"it computes in one dtype; the current is {current.dtype}, {name} {call[name].dtype}"
+    for name in ("decay", "threshold"):
+        if isinstance(call[name], Tensor):
+            return f"it takes one number as {name}, and got one for each neuron"
     return refuses_surrogate(surrogate)
 
 
