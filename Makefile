@@ -8,7 +8,7 @@ SPREAD := -n auto --maxprocesses 4 --dist loadfile
 EXPORTS := .venv-export/exports
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-gpt test test-all test-export check docs bench env clean
+.PHONY: help demo demo-gpt test test-all test-export check docs bench studies env clean
 
 help:
 	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-export  the demo's networks in Brian2, NEST, PyNN, Lava, C and Verilog, spike for spike (half an hour)"
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
 	@echo "make bench     our layers against the packages they replace, timed side by side"
+	@echo "make studies   the studies behind the documents' tables and pictures; finished ones are skipped (minutes)"
 	@echo "make clean     remove the environment and what was built (runs/ stays)"
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -66,8 +67,12 @@ test-export: .venv/.tested
 	@$(BIN)/python tests/simulators/demo.py .venv-export/runs $(EXPORTS)
 	@$(BIN)/python tests/simulators/run.py $(EXPORTS) --write docs/export.md
 
+# Options go into BENCH: make bench BENCH="--only 'delay-*' --repeats 15".
 bench: .venv/.tested
-	@$(BIN)/snn-delays bench
+	@$(BIN)/python -m experiments.benchmarks $(BENCH)
+
+studies: .venv/.tested
+	@$(BIN)/python -m experiments.studies
 
 clean:
 	rm -rf .venv .venv-export site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,9 @@ from snn_delays.nn import (
     LeakyIntegrator,
     Sequential,
     SpikingModule,
+    detach_state,
+    map_state,
+    move_state,
 )
 from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
 
@@ -34,5 +37,8 @@ __all__ = [
     "Sigmoid",
     "SpikingModule",
     "Triangle",
+    "detach_state",
+    "map_state",
+    "move_state",
     "use_backend",
 ]

@@ -21,6 +21,10 @@ class DataError(SnnDelaysError, ValueError):
     """A data file or an array of events is missing, damaged or impossible."""
 
 
+class SampleIndexError(DataError, IndexError):
+    """A sample is asked for by a number that no sample has, or by something that is no number."""
+
+
 class CheckpointError(SnnDelaysError, RuntimeError):
     """A run folder or a checkpoint cannot be read or written."""
 

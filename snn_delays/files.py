@@ -20,11 +20,18 @@ _LISTED = "written by snn_delays:"
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache."""
+    """Where what can be made again is kept: ``SNN_DELAYS_CACHE``, else ``XDG_CACHE_HOME/snn_delays``, else ~/.cache.
+
+    A user without a home, as in containers, has a folder among the temporary ones.
+    """
     if own := os.environ.get("SNN_DELAYS_CACHE"):
         return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "snn_delays"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "snn_delays"
+    try:
+        return Path.home() / ".cache" / "snn_delays"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"snn_delays-{os.getuid()}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from experiments.benchmarks.__main__ import app as benchmarks
 from snn_delays.cli import app
 from snn_delays.training.config import find_recipe, load_recipe
 
@@ -99,6 +100,13 @@ def commands(text: str) -> list[list[str]]:
     return [(call[1] or "").split() for call in calls if call]
 
 
+def benchmark_calls(text: str) -> list[list[str]]:
+    """The words after ``python -m experiments.benchmarks`` wherever it is called."""
+    command = r"python -m experiments\.benchmarks( .*)?$"
+    calls = (re.search(command, code) for code in [*spans(text), *shell_lines(text)])
+    return [(call[1] or "").split() for call in calls if call]
+
+
 def links(text: str) -> list[str]:
     """Targets of links and pictures."""
     plain = prose(text)
@@ -134,6 +142,11 @@ def help_of(subcommand: tuple[str, ...]) -> str | None:
     """What ``snn-delays SUBCOMMAND --help`` prints; None if there is no such subcommand."""
     result = CliRunner().invoke(app, [*subcommand, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     return result.output if result.exit_code == 0 else None
+
+
+def help_of_the_benchmarks() -> str:
+    """What ``python -m experiments.benchmarks --help`` prints."""
+    return CliRunner().invoke(benchmarks, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
 
 
 def offers(help_text: str, word: str) -> bool:
@@ -173,7 +186,7 @@ def stray_options(text: str) -> list[str]:
     names = [(word,) for word in re.findall(r"^  (\w+)  ", top.partition("Commands:")[2], re.MULTILINE)]
     of_data = ("list", "download", "verify", "convert", "show", "encode", "encode-check", "encode-speech-commands")
     names += [("data", word) for word in (*of_data, "simulate-nmnist")]
-    everything = "".join(help_of(name) or "" for name in names)
+    everything = "".join([help_of_the_benchmarks(), *(help_of(name) or "" for name in names)])
     named = [span.split()[0] for span in spans(text) if re.match(r"--[a-z]", span)]
     return [option for option in named if not offers(everything, option.partition("=")[0])]
 
@@ -185,7 +198,7 @@ def missing_paths(text: str) -> list[str]:
         if re.fullmatch(r"(snn_delays|docs|tests|datasets|experiments)/[\w./*-]*", span):
             if not list(ROOT.glob(span.rstrip("/"))):
                 wrong.append(span)
-        elif name := re.fullmatch(r"(snn_delays(?:\.\w+)+)(?:\(.*\))?", span):
+        elif name := re.fullmatch(r"((?:snn_delays|experiments)(?:\.\w+)+)(?:\(.*\))?", span):
             if not importable(name[1]):
                 wrong.append(span)
         elif (target := re.fullmatch(r"make ([a-z-]+)", span)) and not re.search(

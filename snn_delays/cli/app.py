@@ -15,10 +15,11 @@ RUNS = Path("runs")
 console = Console(soft_wrap=True, markup=False)  # paths and messages may hold brackets
 
 
-class _Commands(TyperGroup):
+class Commands(TyperGroup):
     """Turns the errors a user can meet into one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except SnnDelaysError as error:
@@ -38,7 +39,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 app = typer.Typer(
-    cls=_Commands, help="Spiking neural networks whose synaptic delays are learned.",
+    cls=Commands, help="Spiking neural networks whose synaptic delays are learned.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 

@@ -1,14 +1,15 @@
-"""Commands about speed: which backend serves, and the benchmark."""
+"""Which backend serves a call, and why."""
 
 import importlib
 import math
-from pathlib import Path
+import warnings
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from snn_delays.cli.app import RUNS, app, console
+from snn_delays.cli.app import app, console
+from snn_delays.errors import ConfigError
 
 
 @app.command()
@@ -17,13 +18,20 @@ def backends(
         str | None,
         typer.Option(metavar="SHAPE", help="a delay layer's call, such as T=100,B=256,in=256,out=256,K=25,sigma=12"),
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="time the backends of the delay layer here, for the planner")
+    ] = False,
 ) -> None:
     """List the implementations of every operation, which would serve here, and why the others would not.
 
     With --explain, what the planner expects of each of them for a delay layer of that shape, and which one it takes.
+    With --calibrate, fit the planner's cost model to this machine and keep it in the cache folder.
     """
     from snn_delays.ops.backends import operations
 
+    if calibrate:
+        _calibrate()
+        return
     if explain is not None:
         _explain(explain)
         return
@@ -37,9 +45,16 @@ def backends(
     console.print(table)
 
 
+def _calibrate() -> None:
+    from snn_delays.ops.delay import calibrate
+
+    path = calibrate.calibrate(lambda line: console.print(line, highlight=False))
+    console.print(f"written: {path}")
+
+
 def _explain(text: str) -> None:
-    from snn_delays.bench.shapes import parse_shape
     from snn_delays.ops.delay import OPERATION, cost
+    from snn_delays.ops.delay.call_shape import parse_shape
 
     shape = parse_shape(text)
     call = shape.call()
@@ -54,50 +69,15 @@ def _explain(text: str) -> None:
         console.print(line, highlight=False)
 
 
-@app.command()
-def bench(
-    only: Annotated[list[str] | None, typer.Option(help="case by name, * for anything; may be repeated")] = None,
-    repeats: Annotated[int, typer.Option(help="timed rounds of every case")] = 7,
-    long: Annotated[bool, typer.Option("--long", help="also the cases that take minutes")] = False,
-    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda; may be repeated; default: all there are")] = None,
-    threads: Annotated[int | None, typer.Option(help="threads that every side may use; default: torch's own")] = None,
-    out: Annotated[Path, typer.Option(help="where the numbers go, as JSON")] = RUNS / "bench.json",
-    write: Annotated[Path | None, typer.Option(help="document to write the tables into, between its markers")] = None,
-    record: Annotated[Path | None, typer.Option("--from", help="show or write this record; measure nothing")] = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="fit the planner's cost model, and no more")] = False,
-) -> None:
-    """Time our layers against the packages they replace, side by side, each checked before it is timed."""
-    import torch
-
-    from snn_delays.bench import Benchmark, read_record, report, select
-    from snn_delays.errors import ConfigError
-    from snn_delays.files import write_between_markers
-
-    if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"--threads must be at least 1, got {threads}")
-        torch.set_num_threads(threads)
-    if calibrate:
-        from snn_delays.bench.calibrate import calibrate as fit_cost_model
-
-        path = fit_cost_model(lambda line: console.print(line, highlight=False))
-        console.print(f"written: {path}")
+@app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Run the benchmarks, which have moved out of the package: `make bench`, or `python -m experiments.benchmarks`."""
+    if context.args == ["--calibrate"]:
+        message = "`snn-delays bench --calibrate` is now `snn-delays backends --calibrate`"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        _calibrate()
         return
-    if record is not None:
-        done = read_record(record)
-        for case in done["cases"]:
-            report.show(console, case)
-    else:
-        benchmark = Benchmark(select(only or (), long), repeats, device or ())
-        for case in benchmark.run():
-            report.show(console, case)
-            path = benchmark.save(out)  # after every case: whatever ends the command keeps those that are done
-        console.print(f"written: {path} and {out}")
-        done = benchmark.record
-    for line in report.summary(done):
-        console.print(line, highlight=False)
-    if write is not None:
-        write_between_markers(write, "benchmark", report.markdown(done))
-        console.print(f"written: {write}")
-    if any(case["failed"] for case in done["cases"]):
-        raise typer.Exit(1)
+    raise ConfigError(
+        "the benchmarks are scripts of the repository: in a checkout, run `make bench`, or "
+        "`python -m experiments.benchmarks --help`"
+    )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
 
@@ -49,8 +50,9 @@ class SpikeArchive:
             events = Events(tick * self.tick_us, unit, self.n_units)
             yield Sample(events, int(self.label[i]), int(self.speaker[i]))
 
-    def subset(self, indices: NDArray[np.int64]) -> "SpikeArchive":
-        """The samples named by ``indices``, in that order."""
+    def subset(self, indices: Indices) -> "SpikeArchive":
+        """The samples named by ``indices``, integers or a mask, in that order; see :func:`indices.sample_indices`."""
+        indices = sample_indices(indices, len(self))
         ends = np.cumsum(self.n_spikes)
         parts = [self.step[ends[i] - self.n_spikes[i] : ends[i]] for i in indices]
         return SpikeArchive(

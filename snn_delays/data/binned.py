@@ -1,17 +1,23 @@
 """A whole binned data set, in memory or mapped from disk, and the batches drawn from it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from snn_delays.data.binning import Binning
+from snn_delays.data.indices import Indices, sample_index, sample_indices
+from snn_delays.data.mapped import MappedArray
+from snn_delays.data.numbers import integer
 from snn_delays.errors import ConfigError, DataError
+
+_MOST_IN_A_BATCH = 1 << 34  # counts; beyond that one long sample would fill the memory of any machine
 
 
 class Batch(NamedTuple):
@@ -28,8 +34,11 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BinnedDataset:
-    """Counts of all samples, one after another.
+class BinnedDataset(Dataset[tuple[Tensor, int]]):
+    """Counts of all samples, one after another; a map-style data set of PyTorch.
+
+    ``dataset[i]`` is ``(counts, label)``: a tensor ``[time, *sensor]`` of its own, and an int. Samples differ in
+    length: a ``DataLoader`` pads them with ``collate_fn=pad_collate`` (:func:`snn_delays.data.pad_collate`).
 
     ``counts`` uint8 or float32 ``[total_steps, *sensor]``, which may be mapped from a file; sample i occupies steps
     ``offsets[i]`` to ``offsets[i + 1]`` (``offsets`` int64 ``[n + 1]``); ``labels``, ``speakers`` int64 ``[n]``;
@@ -51,7 +60,14 @@ class BinnedDataset:
     skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("offsets", "labels", "speakers"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name)))
+        object.__setattr__(self, "n_classes", integer("n_classes", self.n_classes))
         n = len(self.labels)
+        if not isinstance(self.counts, np.ndarray):
+            raise DataError(
+                f"counts must be an array, got {type(self.counts).__name__}; BinnedDataset.from_arrays takes a list"
+            )
         if self.counts.dtype not in (np.uint8, np.float32) or self.counts.ndim < 2:
             raise DataError(
                 f"counts must be uint8 or float32 [steps, channel] or [steps, polarity, y, x], got {self.counts.dtype} "
@@ -72,8 +88,51 @@ class BinnedDataset:
         if len(self.class_names) != self.n_classes:
             raise DataError(f"{self.n_classes} classes need as many names, got {len(self.class_names)}")
 
+    @classmethod
+    def from_arrays(
+        cls,
+        recordings: Sequence[Any] | NDArray[Any],
+        labels: Sequence[int] | Sequence[str] | NDArray[Any],
+        *,
+        binning: Binning | None = None,
+        speakers: Sequence[int] | NDArray[Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        source: str = "own arrays",
+    ) -> "BinnedDataset":
+        """A data set of recordings that are in memory.
+
+        ``recordings``: :class:`Events`, one each, which ``binning`` bins; or counts ``[time, *sensor]``, one array each
+        or all in one ``[sample, time, *sensor]``: integers or bool from 0 to 255, or float32, whose steps are taken to
+        last ``binning.dt_ms``. ``binning`` defaults to steps of 10 ms with all channels. ``labels``: numbers from 0, or
+        names of classes. ``class_names``: in the order of the numbers; default: the names in alphabetical order, or
+        ``"0"``, ``"1"``, ... up to the largest label. ``speakers``: -1, unknown, by default. ``source``: the name that
+        results are shown under.
+
+        Raises DataError naming the recording for what a count cannot hold, for a recording without events or steps, or
+        for arrays that contradict each other.
+        """
+        from snn_delays.data.from_arrays import from_arrays
+
+        return from_arrays(recordings, labels, binning, speakers, class_names, source)
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        """Counts ``[time, *sensor]`` of sample ``i``, copied, and its label. Raises SampleIndexError."""
+        i = sample_index(i, len(self))
+        return torch.from_numpy(np.array(self.sample(i))), int(self.labels[i])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Counts that are mapped from a file travel as its path: a worker of a ``DataLoader`` maps them again."""
+        return {**self.__dict__, "counts": MappedArray.of(self.counts)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        counts = state["counts"]
+        self.__dict__.update({**state, "counts": counts.open() if isinstance(counts, MappedArray) else counts})
 
     @property
     def sensor(self) -> tuple[int, ...]:
@@ -95,13 +154,16 @@ class BinnedDataset:
 
     def sample(self, i: int) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Counts of one sample, ``[time, *sensor]``, a view."""
-        self._check(np.array([i]))
+        i = sample_index(i, len(self))
         return self.counts[self.offsets[i] : self.offsets[i + 1]]
 
-    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "BinnedDataset":
-        """The samples named by ``indices``, in that order, copied."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        self._check(chosen)
+    def subset(self, indices: Indices) -> "BinnedDataset":
+        """The samples named by ``indices``, in that order, copied.
+
+        ``indices``: integers, or a mask of ``len(self)``, as in ``dataset.subset(dataset.labels == 3)``. Raises
+        SampleIndexError for anything else; see :func:`indices.sample_indices`.
+        """
+        chosen = sample_indices(indices, len(self))
         lengths = self.lengths()[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
@@ -115,7 +177,7 @@ class BinnedDataset:
 
     def batch(
         self,
-        indices: Sequence[int] | NDArray[np.int64],
+        indices: Indices,
         tail_steps: int = 0,
         padding: Literal["masked", "published"] = "masked",
     ) -> Batch:
@@ -135,20 +197,27 @@ class BinnedDataset:
         return Batch(torch.from_numpy(counts), torch.from_numpy(lengths), torch.from_numpy(self.labels[chosen]))
 
     def batch_lengths(
-        self, indices: Sequence[int] | NDArray[np.int64], tail_steps: int, padding: str
+        self, indices: Indices, tail_steps: int, padding: str
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of a batch, checked, and the length that each of its samples has in it; see :meth:`batch`."""
-        if tail_steps < 0:
-            raise ConfigError(f"tail_steps must be >= 0, got {tail_steps}")
+        tail_steps = integer("tail_steps", tail_steps, least=0)
         if padding not in ("masked", "published"):
             raise ConfigError(f"unknown padding {padding!r}; choose masked or published")
-        chosen = np.asarray(indices, dtype=np.int64)
+        chosen = sample_indices(indices, len(self))
         if chosen.size == 0:
             raise DataError("a batch needs at least one sample")
-        self._check(chosen)
         lengths = self.lengths()[chosen] + tail_steps
+        if (size := int(lengths.max()) * chosen.size * self.n_channels) > _MOST_IN_A_BATCH:
+            raise DataError(
+                f"{chosen.size} samples padded to {lengths.max():,} steps of {self.n_channels:,} channels are {size:,} "
+                f"counts, more than {_MOST_IN_A_BATCH:,}: take smaller batches, longer steps, or cut or leave out the "
+                f"longest recording (sample {chosen[lengths.argmax()]})"
+            )
         return chosen, np.full_like(lengths, lengths.max()) if padding == "published" else lengths
 
-    def _check(self, indices: NDArray[np.int64]) -> None:
-        if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
-            raise DataError(f"indices must lie in 0 to {len(self) - 1}, got {indices.min()}..{indices.max()}")
+
+def _integers(name: str, values: Any) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise DataError(f"{name} must hold integers, got {array.dtype}; convert them first")
+    return array.astype(np.int64, copy=False)

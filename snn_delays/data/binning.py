@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError, DataError
 
 _RULES = ("fixed", "event_anchored_v2023", "log_mel")
-_MOST_STEPS, _MOST_COUNTS = 1 << 20, 1 << 31  # beyond that one damaged time would fill the memory
+_LONGEST_DT_MS = 1e9
+# Beyond these one damaged time would fill the memory. A camera of many pixels has many events to pay for its counts.
+_MOST_STEPS, _MOST_COUNTS = 1 << 20, 1 << 31
+_SPARSE_COUNTS, _COUNTS_AN_EVENT = 1 << 28, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class Binning:
     ``rule="log_mel"``: of recordings that are sound, features in place of counts (:class:`log_mel.LogMel`); ``dt_ms``
     is the time between their frames, and channels are not grouped.
 
-    ``dt_ms``: milliseconds, a whole number of microseconds. ``channel_group``: so many neighbouring channels are summed
-    into one (700 to 140 by 5, as in the paper); on an event camera, squares of so many by so many pixels.
+    ``dt_ms``: milliseconds, a whole number of microseconds, up to 1e9. ``channel_group``: so many neighbouring channels
+    are summed into one (700 to 140 by 5, as in the paper); on an event camera, squares of so many by so many pixels.
 
     Raises ConfigError on anything else.
     """
@@ -42,12 +46,15 @@ class Binning:
     def __post_init__(self) -> None:
         if self.rule not in _RULES:
             raise ConfigError(f"unknown binning rule {self.rule!r}; choose one of {', '.join(_RULES)}")
-        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {self.dt_ms}")
+        plain_numbers(self)
+        if not 0 < self.dt_ms <= _LONGEST_DT_MS:
+            raise ConfigError(
+                f"dt_ms must be a positive number of milliseconds, {_LONGEST_DT_MS:g} at most, got {self.dt_ms}"
+            )
         if abs(self.dt_ms * 1000 - round(self.dt_ms * 1000)) > 1e-6:
             raise ConfigError(f"dt_ms must be a whole number of microseconds, got {self.dt_ms} ms")
-        if not (isinstance(self.channel_group, int) and self.channel_group >= 1):
-            raise ConfigError(f"channel_group must be a whole number >= 1, got {self.channel_group}")
+        if self.channel_group < 1:
+            raise ConfigError(f"channel_group must be an integer >= 1, got {self.channel_group}")
         if self.rule == "log_mel" and self.channel_group != 1:
             raise ConfigError(f"binning rule 'log_mel' needs channel_group 1, got {self.channel_group}")
 
@@ -63,7 +70,7 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
     The counts sum to the number of events. Without events there are no steps: shape ``[0, ...]``.
 
     Raises ConfigError if the groups do not divide the sensor, DataError if a count exceeds 255 or if the last event is
-    so late that there would be more than 2**20 steps or 2**31 counts.
+    so late that there would be more than 2**20 steps, 2**31 counts, or 2**28 counts and 4,096 for each event.
     """
     if binning.rule == "log_mel":
         raise ConfigError("binning rule 'log_mel' is for sound; events are binned by 'fixed' or 'event_anchored_v2023'")
@@ -74,10 +81,12 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
         return np.zeros((0, *sensor), dtype=np.uint8)
     fixed = binning.rule == "fixed"
     n_steps = int(events.t_us[-1]) // binning.dt_us + 1 if fixed else anchored_frames(events.t_us, binning.dt_us)
-    if n_steps > _MOST_STEPS or n_steps * math.prod(sensor) > _MOST_COUNTS:
+    n_counts, most = n_steps * math.prod(sensor), max(_SPARSE_COUNTS, _COUNTS_AN_EVENT * len(events))
+    if n_steps > _MOST_STEPS or n_counts > min(most, _MOST_COUNTS):
         raise DataError(
             f"the last event is at {events.t_us[-1] / 1e6:g} s, which makes {n_steps:,} steps of {math.prod(sensor):,} "
-            "counts; expected a recording of seconds: it is damaged, or dt_ms is too small"
+            f"counts for {len(events):,} events; expected a recording of seconds: it is damaged, or dt_ms is too "
+            "small, or it is to be cut into shorter ones"
         )
     counts = np.zeros((n_steps, math.prod(sensor)), dtype=np.uint8)
     count = count_fixed if fixed else count_anchored

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from snn_delays.compiling import cached_njit
 
 Numbers = NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def count_fixed(t_us: Numbers, place: Numbers, channel: Numbers, dt_us: int, counts: NDArray[np.uint8]) -> Any:
     """Add each event to ``counts[t_us // dt_us, place[channel]]``; the first event that does not fit in, or -1."""
     step, edge = 0, dt_us
@@ -24,7 +25,7 @@ def count_fixed(t_us: Numbers, place: Numbers, channel: Numbers, dt_us: int, cou
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def count_anchored(t_us: Numbers, place: Numbers, channel: Numbers, dt_us: int, counts: NDArray[np.uint8]) -> Any:
     """As :func:`count_fixed`, with a frame opening at the first event that the one before left."""
     frame, last = 0, t_us[0] + dt_us
@@ -38,7 +39,7 @@ def count_anchored(t_us: Numbers, place: Numbers, channel: Numbers, dt_us: int, 
     return -1
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def anchored_frames(t_us: Numbers, dt_us: int) -> Any:
     """Number of frames of :func:`count_anchored`."""
     frames, last = 1, t_us[0] + dt_us

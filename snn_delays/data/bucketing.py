@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snn_delays.errors import ConfigError
+from snn_delays.data.indices import sample_indices
+from snn_delays.data.numbers import integer
 
 BATCHES_A_BUCKET = 16
 
@@ -24,8 +25,9 @@ def bucketed(
 
     ``lengths``: steps of every sample of the data set. Raises ConfigError for a size below 1.
     """
-    if batch_size < 1 or batches_a_bucket < 1:
-        raise ConfigError(f"batch_size and batches_a_bucket must be >= 1, got {batch_size} and {batches_a_bucket}")
+    batch_size = integer("batch_size", batch_size, least=1)
+    batches_a_bucket = integer("batches_a_bucket", batches_a_bucket, least=1)
+    indices = sample_indices(indices, len(lengths))
     size = batch_size * batches_a_bucket
     batches = []
     for start in range(0, len(indices), size):

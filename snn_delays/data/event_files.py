@@ -38,8 +38,7 @@ class EventFiles(Recordings):
         return len(self.files)
 
     def __getitem__(self, i: int) -> Sample:
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}")
+        i = self.number(i)
         try:
             events = self._events(self.files[i])
             if not len(events):
@@ -94,20 +93,10 @@ def camera_events(
 
     Raises DataError naming the first event that is impossible.
     """
-    for name, values, size in (("p", p, sensor[0]), ("y", y, sensor[1]), ("x", x, sensor[2])):
-        outside = (values < 0) | (values >= size)
-        if outside.any():
-            i = int(outside.argmax())
-            raise DataError(f"event {i} has {name} = {values[i]}; the sensor has {name} from 0 to {size - 1}")
-    late = t_us[1:] < t_us[:-1]
-    if late.any():
-        if in_order:
-            i = int(late.argmax()) + 1
-            raise DataError(
-                f"event {i} at {t_us[i]} us follows one at {t_us[i - 1]} us; the format stores events in their order"
-            )
-        order = np.argsort(t_us, kind="stable")
-        t_us, x, y, p = t_us[order], x[order], y[order], p[order]
-    polarities, height, width = sensor
-    channel = (p.astype(np.int64) * height + y) * width + x
-    return Events(t_us, channel, polarities * height * width, tuple(sensor))
+    late = np.asarray(t_us[1:] < t_us[:-1])
+    if in_order and late.any():
+        i = int(late.argmax()) + 1
+        raise DataError(
+            f"event {i} at {t_us[i]} us follows one at {t_us[i - 1]} us; the format stores events in their order"
+        )
+    return Events.from_camera(t_us, x, y, p, sensor=sensor, origin=0, sort=True)

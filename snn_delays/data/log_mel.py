@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError, DataError
 
 _ZERO_CROSSINGS, _ROLLOFF = 6, 0.99  # of the windowed sinc
@@ -46,6 +47,7 @@ class LogMel:
     f_max_hz: float = 14_000.0
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         whole = (self.rate_hz, self.length_samples, self.resampled_hz, self.hop_samples, self.n_mels)
         if min(whole) < 1 or self.window_samples < 2:
             raise ConfigError(f"rates, lengths and n_mels must be at least 1 and the window 2, got {self}")

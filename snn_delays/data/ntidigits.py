@@ -59,8 +59,7 @@ class NtidigitsRecordings(Recordings):
         return len(self.names)
 
     def __getitem__(self, i: int) -> Sample:
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}")
+        i = self.number(i)
         name = self.names[i]
         with _open(self.path, self.split) as file:
             seconds, address = (self._array(file, f"{self.split}_{key}", i) for key in ("timestamps", "addresses"))

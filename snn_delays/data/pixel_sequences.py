@@ -45,8 +45,7 @@ class PixelSequences(Recordings):
         return len(self.images)
 
     def __getitem__(self, i: int) -> Sample:
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1} in {self.split}, not {i}")
+        i = self.number(i)
         return Sample(self._events(i), int(self.labels[i]))
 
     def _events(self, i: int) -> Events:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from snn_delays.data.events import Sample
 from snn_delays.data.files import remembered
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.data.rate_free import Keep, RateFree, fit_rate_free, spike_counts
 from snn_delays.data.recordings import FeatureRecordings, Recordings
 from snn_delays.errors import ConfigError, DataError
@@ -27,6 +28,9 @@ class RateFreeRule:
     max_short: float = 0.01
     keep: Keep = "minimum"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
 
 
 class RateFreeRecordings(Recordings):
@@ -69,7 +73,7 @@ class RateFreeRecordings(Recordings):
         return len(self._kept)
 
     def __getitem__(self, i: int) -> Sample:
-        number = int(self._kept[i])
+        number = int(self._kept[self.number(i)])
         sample = self._recordings[number]
         generator = np.random.default_rng(np.random.SeedSequence((self.rule.seed, number)))
         events = self.fitted.thin(sample.events, generator)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from snn_delays.data.events import Sample
 from snn_delays.data.files import Progress, checksums
-from snn_delays.errors import DataError
+from snn_delays.data.indices import sample_index
+from snn_delays.errors import DataError, SampleIndexError
 
 Reader = Literal["auto", "tonic", "own"]
 
@@ -46,6 +47,13 @@ class Recordings(ABC):
 
     @abstractmethod
     def __getitem__(self, i: int) -> Sample: ...
+
+    def number(self, i: int) -> int:
+        """``i`` as the number of a recording. Raises SampleIndexError unless it is an integer of one that is there."""
+        try:
+            return sample_index(i, len(self))
+        except SampleIndexError as error:
+            raise SampleIndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}") from error
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))

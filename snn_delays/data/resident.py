@@ -1,6 +1,5 @@
 """A binned data set that lies whole on a device, so that an epoch copies nothing there but indices."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.data.binned import Batch, BinnedDataset
+from snn_delays.data.indices import Indices
 from snn_delays.errors import DataError
 
 
@@ -40,7 +40,7 @@ class ResidentDataset:
 
     def batch(
         self,
-        indices: Sequence[int] | NDArray[np.int64],
+        indices: Indices,
         tail_steps: int = 0,
         padding: Literal["masked", "published"] = "masked",
     ) -> Batch:

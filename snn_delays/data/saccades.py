@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.data.saccades_kernel import watch
 from snn_delays.errors import ConfigError, DataError
 
@@ -94,6 +95,7 @@ class EventCamera:
     camera_seed: int = 0
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         for field in fields(self):
             if not math.isfinite(getattr(self, field.name)):
                 raise ConfigError(f"{field.name} must be a finite number, got {getattr(self, field.name)}")

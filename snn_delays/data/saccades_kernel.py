@@ -2,14 +2,15 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from snn_delays.compiling import cached_njit
 
 Floats = NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def watch(
     log_light: Floats,
     path_px: Floats,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError, DataError
 
 N_PIXELS = 28 * 28
@@ -38,6 +39,7 @@ class ThresholdCrossing:
     steps_per_pixel: int = 2
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if self.n_channels < 5 or self.n_channels % 2 == 0:
             raise ConfigError(f"n_channels must be odd and at least 5, got {self.n_channels}")
         if self.dt_us < 1 or self.steps_per_pixel < 1:

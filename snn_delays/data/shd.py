@@ -163,12 +163,11 @@ class ShdRecordings(Recordings):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> Sample:
+        i = self.number(i)
         return Sample(self._events(*self._raw(i), i), int(self.labels[i]), int(self.speakers[i]))
 
     def _raw(self, i: int) -> _Spikes:
         """Times and units of a sample as they are stored, checked for what no cast survives."""
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1}, not {i}")
         start = i - i % _BLOCK
         block = self._block  # taken once, as another thread may put its own in place meanwhile
         if block[0] != start:

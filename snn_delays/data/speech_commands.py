@@ -63,8 +63,7 @@ class SpeechCommands(FeatureRecordings):
 
         Raises DataError naming the file if it is damaged or not 16-bit mono PCM at the rate of the features.
         """
-        if not 0 <= i < len(self):
-            raise IndexError(f"{self.path} has samples 0 to {len(self) - 1} in {self.split}, not {i}")
+        i = self.number(i)
         file = self.path / self.files[i]
         if not (name := _NAME.fullmatch(file.name)):
             raise DataError(

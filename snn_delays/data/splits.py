@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.numbers import integer, real
 from snn_delays.errors import ConfigError
 
 _RULES = ("speakers", "fraction")
@@ -35,6 +36,7 @@ def validation_split(
         )
     if rule not in _RULES:
         raise ConfigError(f"unknown validation rule {rule!r}; choose {' or '.join(_RULES)}")
+    fraction, seed = real("validation fraction", fraction), integer("seed", seed, least=0)
     held_out = _by_speaker(dataset, speakers) if rule == "speakers" else _by_fraction(dataset, fraction, seed)
     train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not (train.size and validation.size):

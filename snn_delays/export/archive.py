@@ -1,36 +1,85 @@
-"""Reading the package's own ``.npz`` files: arrays, and a JSON text that says what they are."""
+"""Reading the package's own ``.npz`` files: arrays, and a JSON text that says what they are, both checked."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from snn_delays.errors import DataError, ExportError
+from snn_delays.errors import DataError, SnnDelaysError
+
+KINDS = {"whole numbers": "iu", "numbers": "iuf"}
+
+
+class Outline(BaseModel):
+    """A JSON text whose every key is known and of its type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    format: str
+
+
+OutlineOf = TypeVar("OutlineOf", bound=Outline)
+
+
+class Arrays:
+    """The arrays of a file, each taken once as what it must be; in the end none is left."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def take(self, name: str, what: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        """An array of ``"numbers"`` or ``"whole numbers"``, all finite; None in ``shape`` is any length.
+
+        Raises DataError if it is not there, or is another.
+        """
+        if name not in self._arrays:
+            raise DataError(f"there is no array {name}")
+        array = self._arrays.pop(name)
+        fits = array.ndim == len(shape) and all(want in (None, is_) for want, is_ in zip(shape, array.shape))
+        if not fits or array.dtype.kind not in KINDS[what]:
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise DataError(f"{name} must be {what} of shape [{wanted}], is {array.dtype} {list(array.shape)}")
+        if bad := int((~np.isfinite(array)).sum()):
+            raise DataError(f"{name}: {bad} of {array.size} values are not finite")
+        return array
+
+    def names(self) -> list[str]:
+        """Those that are left."""
+        return list(self._arrays)
 
 
 @contextmanager
-def opened(path: str | Path, outline: str, form: str, what: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The arrays of a file and its JSON text, the array ``outline``; what goes wrong with them in the block is told.
+def opened(
+    path: str | Path, outline: str, form: str, what: str, model: type[OutlineOf]
+) -> Iterator[tuple[Arrays, OutlineOf]]:
+    """The arrays of a file and its JSON text, the array ``outline``; what the block finds wrong is told with the file.
 
-    Raises DataError if the file is missing, damaged, not of the format ``form``, or if the block finds it impossible;
-    ``what`` says what it should be.
+    Raises DataError if the file is missing, damaged, not of the format ``form``, if its JSON text is none of ``model``,
+    if the block finds it impossible or leaves arrays; ``what`` says what it should be.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        text = json.loads(str(arrays.pop(outline)))
+            found = {name: archive[name] for name in archive.files}
+        text = json.loads(str(found.pop(outline)))
         if text["format"] != form:
-            raise DataError(f"{path} has format {text['format']!r}, this version reads {form!r}; export it anew")
-        yield arrays, text
-    except ExportError as error:
+            raise DataError(f"it has format {text['format']!r}, this version reads {form!r}; export it anew")
+        arrays = Arrays(found)
+        yield arrays, model.model_validate(text)
+        if left := arrays.names():
+            raise DataError(f"nothing says what its array {left[0]!r} is; export it anew")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or outline
+        raise DataError(f"{path}: {outline}: {where}: {first['msg']}; export it anew") from error
+    except SnnDelaysError as error:
         raise DataError(f"{path}: {error}") from error
-    except DataError:
-        raise
     except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
         raise DataError(f"{path} is not {what} of this package or is damaged ({error!r}); export it anew") from error

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from snn_delays.errors import ExportError
-from snn_delays.export.archive import opened
+from snn_delays.errors import DataError, ExportError
+from snn_delays.export.archive import Arrays, Outline, opened
 from snn_delays.nn.fixed_point import FixedPoint
 
 FORMAT = "snn_delays network 1"
+MOST_INPUTS = 2**24
+Sharing = Literal["synapse", "axon", "dendrite"]
 Whole = NDArray[np.int32]
 # Populations' names are names of arrays and files.
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
@@ -216,42 +219,77 @@ def to_bytes(network: CanonicalNetwork) -> bytes:
     return buffer.getvalue()
 
 
+class _PopulationOutline(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")  # neurons that never leak have an infinite tau
+
+    name: str
+    size: int = Field(ge=1, lt=2**31)
+    fires: bool
+    sharing: Sharing
+    recurrent: Sharing | None
+    arithmetic: Literal["real", "whole"]
+    numbers: dict[str, bool | int | float | str]
+
+
+class _NetworkOutline(Outline):
+    dt_ms: float = Field(gt=0)
+    inputs: int = Field(ge=1, le=MOST_INPUTS)
+    notes: dict[str, str]
+    populations: list[_PopulationOutline] = Field(min_length=1)
+
+
 def read_network(path: str | Path) -> CanonicalNetwork:
     """A network from the ``.npz`` of :func:`to_bytes`.
 
-    Raises DataError if the file is missing, damaged, of another format, or holds impossible synapses.
+    Raises DataError, with the file and what in it, if it is missing, damaged, of another format, has arrays or keys
+    that are missing, unknown, of another type or contradict each other, or holds an impossible network.
     """
-    with opened(path, "network", FORMAT, "a network") as (arrays, outline):
-        populations, width = [], int(outline["inputs"])
-        for entry in outline["populations"]:
+    with opened(path, "network", FORMAT, "a network", _NetworkOutline) as (arrays, outline):
+        populations, width = [], outline.inputs
+        for entry in outline.populations:
             populations.append(_population(entry, width, arrays))
-            width = populations[-1].size
-        network = CanonicalNetwork(
-            int(outline["inputs"]), tuple(populations), float(outline["dt_ms"]), outline["notes"]
-        )
+            width = entry.size
+        network = CanonicalNetwork(outline.inputs, tuple(populations), float(outline.dt_ms), outline.notes)
         check(network)
     return network
 
 
-def _population(entry: dict[str, Any], width: int, arrays: dict[str, Any]) -> Population:
-    name, size = entry["name"], int(entry["size"])
+def _population(entry: _PopulationOutline, width: int, arrays: Arrays) -> Population:
+    name, size = entry.name, entry.size
 
     def synapses(prefix: str, sources: int, sharing: str) -> Synapses:
-        source, target, delay, weight = (
-            arrays[f"{prefix}.{what}"] for what in ("source", "target", "delay_steps", "weight")
+        weight = arrays.take(f"{prefix}.weight", "numbers", (None,))
+        source, target, delay = (
+            arrays.take(f"{prefix}.{what}", "whole numbers", weight.shape)
+            for what in ("source", "target", "delay_steps")
         )
+        for what, values, end in (("source", source, sources), ("target", target, size), ("delay_steps", delay, 2**31)):
+            if len(values) and not (values.min() >= 0 and values.max() < end):
+                raise DataError(f"{prefix}.{what} must lie in 0..{end - 1}, has {values.min()}..{values.max()}")
         return Synapses.sorted(sources, size, source, target, delay, weight, sharing)
 
-    kind = FixedPoint if entry["arithmetic"] == "whole" else Membrane
-    recurrent = entry["recurrent"]
     return Population(
         name=name,
-        synapses=synapses(name, width, entry["sharing"]),
-        bias=np.asarray(arrays[f"{name}.bias"], np.float64),
-        arithmetic=kind(**entry["numbers"]),
-        fires=bool(entry["fires"]),
-        recurrent=None if recurrent is None else synapses(f"{name}.recurrent", size, recurrent),
+        synapses=synapses(name, width, entry.sharing),
+        bias=np.asarray(arrays.take(f"{name}.bias", "numbers", (size,)), np.float64),
+        arithmetic=_arithmetic(entry),
+        fires=entry.fires,
+        recurrent=None if entry.recurrent is None else synapses(f"{name}.recurrent", size, entry.recurrent),
     )
+
+
+def _arithmetic(entry: _PopulationOutline) -> Membrane | FixedPoint:
+    """The neurons' numbers; all are there, under their names, of their types."""
+    kind: Any = FixedPoint if entry.arithmetic == "whole" else Membrane
+    types = {one.name: str(getattr(one.type, "__name__", one.type)) for one in fields(kind)}
+    if strange := sorted(set(types) ^ set(entry.numbers)):
+        raise DataError(f"{entry.name}: numbers should have the keys {', '.join(types)}; missing or unknown: {strange}")
+    for key, value in entry.numbers.items():
+        wanted = (float, int) if types[key] == "float" else {"int": int, "str": str, "bool": bool}[types[key]]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and types[key] != "bool"):
+            raise DataError(f"{entry.name}: numbers.{key} should be a {types[key]}, got {value!r}")
+    made: Membrane | FixedPoint = kind(**entry.numbers)
+    return made
 
 
 def check(network: CanonicalNetwork) -> None:
@@ -272,6 +310,11 @@ def check(network: CanonicalNetwork) -> None:
             raise ExportError(f"{name}: leaky integrators never fire: they stand at the end alone, without recurrence")
         if population.bias.shape != (population.size,) or not np.isfinite(population.bias).all():
             raise ExportError(f"{population.name}.bias must be {population.size} finite numbers")
+        parts = [population.synapses] + ([] if population.recurrent is None else [population.recurrent])
+        if population.whole:
+            values = np.concatenate([population.bias, *(part.weight for part in parts)])
+            if (np.isfinite(values) & (values != np.rint(values))).any():
+                raise ExportError(f"{name} computes in whole numbers; its weights and biases must be whole, too")
     for name, synapses in network.all_synapses():
         bad = int((~np.isfinite(synapses.weight)).sum())
         if bad:

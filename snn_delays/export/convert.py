@@ -8,9 +8,9 @@ from torch import Tensor
 
 from snn_delays.errors import ExportError
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
-from snn_delays.export.network import DiscreteNetwork, check_constants, discrete_numbers, nested
+from snn_delays.export.network import DiscreteNetwork, check_constants, copied_layers, discrete_numbers, nested
 from snn_delays.export.report import DiscretizationReport
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule, layers_of
+from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.neuron import Neuron
 
@@ -32,7 +32,7 @@ def canonical(network: DiscreteNetwork, *, dt_ms: float, notes: dict[str, str] |
     """
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
-    layers = layers_of(network)
+    layers = copied_layers(network)
     for name, layer in layers:
         if not isinstance(layer, DelayedLinear | Neuron):
             raise ExportError(

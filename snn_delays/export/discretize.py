@@ -8,7 +8,7 @@ import torch
 from snn_delays.errors import ExportError
 from snn_delays.export.convert import canonical
 from snn_delays.export.discrete_synapse import Part, Plan, discrete_synapse, on_grid
-from snn_delays.export.network import DiscreteNetwork, nested
+from snn_delays.export.network import DiscreteNetwork, copied_layers, nested
 from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.report import DiscretizationReport, LayerReport
 from snn_delays.export.violations import violations
@@ -67,12 +67,13 @@ def discretize(
         real: keep real numbers for a target that computes in whole ones; its delays and weights are still kept to.
 
     Raises:
-        ExportError: a layer of another kind, a norm that follows no synapse, weights or delays that are not finite, or
-            what the target cannot hold: delays, resets, thresholds, biases, bits, fan-in.
+        ExportError: a layer of another kind, a subclass or a layer with hooks
+            (:func:`snn_delays.export.network.copied_layers`), a norm that follows no synapse, weights or delays that
+            are not finite, or what the target cannot hold: delays, resets, thresholds, biases, bits, fan-in.
         ConfigError: no such target, bits or scale.
     """
     plan = _plan(target, weight_bits, scale, max_delay_steps, clamp, real)
-    layers = layers_of(network)
+    layers = copied_layers(network)
     if any(isinstance(layer, FixedPointLIF | FixedPointIntegrator) for _, layer in layers):
         asked = (target, weight_bits, scale, max_delay_steps)
         if not isinstance(network, DiscreteNetwork) or any(wish is not None for wish in asked):

@@ -7,9 +7,34 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
 from snn_delays.export.report import DiscretizationReport
-from snn_delays.nn import DelayedLinear, Neuron, Sequential, SpikingModule
+from snn_delays.nn import (
+    LIF,
+    AvgPool2d,
+    BatchNorm,
+    BatchNorm2d,
+    DelayedConv2d,
+    DelayedLinear,
+    Dropout,
+    FixedPointIntegrator,
+    FixedPointLIF,
+    Flatten,
+    LeakyIntegrator,
+    MaxPool2d,
+    Neuron,
+    Recurrent,
+    Sequential,
+    SpikingModule,
+    SumPool2d,
+    layers_of,
+)
+from snn_delays.nn.kinds import alteration, apply_pruning, stranger
 
 Array = NDArray[Any]
+# The kinds whose arithmetic is copied when a network is made discrete, streamed or exported.
+COPIED = (
+    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, SumPool2d, AvgPool2d, MaxPool2d,
+    LIF, LeakyIntegrator, Recurrent, FixedPointLIF, FixedPointIntegrator,
+)  # fmt: skip
 
 
 class DiscreteNetwork(Sequential):
@@ -21,11 +46,27 @@ class DiscreteNetwork(Sequential):
     :class:`snn_delays.nn.fixed_point.FixedPointLIF`. ``report`` says what was lost.
     """
 
+    computes_as = Sequential
+
     def __init__(self, report: DiscretizationReport, **named: SpikingModule) -> None:
         super().__init__(**named)
         self.report = report
         self.requires_grad_(False)
         self.eval()
+
+
+def copied_layers(network: SpikingModule) -> list[tuple[str, SpikingModule]]:
+    """The layers of a chain, each of which computes what its class says; pruning masks are put on first.
+
+    Raises ExportError for one that may not, by name: a subclass, a hook, a forward or numbers of its own.
+    """
+    layers = layers_of(network)
+    for name, layer in layers:
+        for inner in layer.modules():
+            apply_pruning(inner)
+            if reason := stranger(inner, (*COPIED, Sequential)) or alteration(inner):
+                raise ExportError(f"layer {name!r} ({type(inner).__name__}) {reason}")
+    return layers
 
 
 def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:

@@ -6,13 +6,14 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
-from snn_delays.errors import ExportError, ShapeError
-from snn_delays.export.archive import opened
+from snn_delays.errors import DataError, ExportError, ShapeError
+from snn_delays.export.archive import Outline, opened
 from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.simulator import simulate
 
@@ -124,7 +125,21 @@ def trace_bytes(trace: Trace) -> bytes:
     return buffer.getvalue()
 
 
+class _TraceOutline(Outline):
+    margin: float = Field(ge=0, allow_inf_nan=True)
+    margins: dict[str, Annotated[float, Field(ge=0)]]
+    notes: dict[str, str]
+
+
 def read_trace(path: str | Path) -> Trace:
-    """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing or damaged."""
-    with opened(path, "trace", FORMAT, "a trace") as (arrays, outline):
-        return Trace(arrays.pop("input"), arrays, outline["margins"], outline["notes"])
+    """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing, damaged, or its
+    arrays contradict each other."""
+    with opened(path, "trace", FORMAT, "a trace", _TraceOutline) as (arrays, outline):
+        counts = arrays.take("input", "whole numbers", (None, None, None))
+        if (counts < 0).any():
+            raise DataError("input must hold counts of events, none below 0")
+        steps, samples, _ = counts.shape
+        outputs = {name: arrays.take(name, "numbers", (steps, samples, None)) for name in arrays.names()}
+        if strange := sorted(set(outline.margins) - set(outputs)):
+            raise DataError(f"margins are of {strange[0]}, which has no array")
+        return Trace(counts, outputs, outline.margins, outline.notes)

@@ -76,6 +76,8 @@ class DelayClassifier(Sequential):
     none does, and the recipe's ``tail_steps`` runs the network on after a sample's end instead.
     """
 
+    computes_as = Sequential
+
     def __init__(
         self,
         in_features: int,

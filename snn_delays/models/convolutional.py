@@ -61,6 +61,8 @@ class ConvolutionalClassifier(Sequential):
         ConfigError: no maps, an unknown pooling, or layers that leave nothing of the sensor.
     """
 
+    computes_as = Sequential
+
     def __init__(
         self,
         sensor: tuple[int, int, int],

@@ -26,6 +26,7 @@ from snn_delays.nn.rwkv import (
     norm_for_neurons,
     spikegpt_neuron,
 )
+from snn_delays.ops.state import loadable
 
 Network = TypeVar("Network", bound=nn.Module)
 SHIFT_ARGUMENTS = ("kind", "max_delay_steps", "points", "taps", "sigma_steps")
@@ -45,6 +46,7 @@ def _arguments(given: Any, name: str) -> dict[str, Any]:
     return given or {}
 
 
+@loadable
 class SpikingBranchState(NamedTuple):
     """A half of a block: its mixing, the membranes behind it, and the delay line around them, where there are any."""
 

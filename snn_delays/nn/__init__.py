@@ -14,6 +14,7 @@ from snn_delays.nn.pooling import AvgPool2d, Flatten, MaxPool2d, Pool2d, SumPool
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.rwkv import SpikingChannelMix, SpikingTimeMix
+from snn_delays.nn.state import detach_state, map_state, move_state
 from snn_delays.nn.synapse import DelayedLinear
 
 __all__ = [
@@ -47,7 +48,10 @@ __all__ = [
     "SpikingModule",
     "SpikingTimeMix",
     "SumPool2d",
+    "detach_state",
     "layers_of",
+    "map_state",
+    "move_state",
     "quantize",
     "record",
 ]

@@ -12,11 +12,13 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.state import loadable
 from snn_delays.units import MAX_DELAY_STEPS, round_delays
 
 DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024")
 
 
+@loadable
 class DelayLineState(NamedTuple):
     """The last ``max_delay_steps`` inputs, ``[max_delay_steps, batch, ...]`` in the shape of one step of the input."""
 

@@ -8,8 +8,10 @@ from torch import Tensor
 from snn_delays.arguments import real
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.module import SpikingModule
+from snn_delays.ops.state import loadable
 
 
+@loadable
 class DropoutState(NamedTuple):
     """The mask in force, scaled, ``[batch, ...]`` in the shape of one step; the same for every step."""
 

@@ -6,14 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from snn_delays.nn.dropout import Dropout
+from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF
 from snn_delays.nn.norm import BatchNorm
-
-
-def has_hooks(layer: SpikingModule) -> bool:
-    """Whether somebody looks at what goes into a layer or comes out of it."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def run_together(

@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from snn_delays.errors import ShapeError
+from snn_delays.nn.hooks import has_hooks
+from snn_delays.nn.kinds import alteration, kind_of
 
 
 class SpikingModule(nn.Module):
@@ -18,6 +20,9 @@ class SpikingModule(nn.Module):
 
     ``valid``, a bool ``[time, batch]``, marks the steps that belong to a sample where others are padding. Only layers
     that mix samples look at it (batch norm in training); the rest ignore it, being causal.
+
+    A subclass of one of the package's layers counts as a layer of its own: exporting and streaming refuse it by name.
+    One that computes what its base class does, as where only ``__init__`` differs, says so: ``computes_as = LIF``.
     """
 
     def forward(self, x: Tensor, state: Any = None, valid: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -52,7 +57,7 @@ class Sequential(SpikingModule):
 
     def _run(self, taken: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple[Tensor, tuple]:
         """Run the layers on the tensor that is taken out of the list: no caller keeps it longer than it is needed."""
-        from snn_delays.nn.fused import has_hooks, run_together
+        from snn_delays.nn.fused import run_together
 
         if state is None:
             state = (None,) * len(self)
@@ -83,8 +88,11 @@ class Sequential(SpikingModule):
 
 
 def layers_of(network: SpikingModule, prefix: str = "") -> list[tuple[str, SpikingModule]]:
-    """The layers of a chain in the order they run, nested chains flattened, each with its dotted name."""
-    if not isinstance(network, Sequential):
+    """The layers of a chain in the order they run, nested chains flattened, each with its dotted name.
+
+    A chain with hooks or a forward of its own is one layer: its layers in a row are not what it computes.
+    """
+    if not isinstance(network, Sequential) or kind_of(network) is not Sequential or alteration(network):
         return [(prefix or "0", network)]
     found = []
     for name, layer in network._modules.items():

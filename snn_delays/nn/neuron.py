@@ -12,10 +12,12 @@ from snn_delays.errors import ConfigError
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
+from snn_delays.ops.state import loadable
 from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate
 from snn_delays.units import decay_from_tau
 
 
+@loadable
 class MembraneState(NamedTuple):
     """Membrane after the last step, ``[batch, ...]`` in the shape of one step of the input."""
 

@@ -85,12 +85,18 @@ def quantize_weights(*layers: DelayedLayer, bits: int | str, scale: str = "power
     a chip adds up in whole numbers: the synapse from the layer before and the recurrent one. Ternary codes of weights
     that are all far smaller than those beside them are all zero.
 
-    Raises ConfigError for bits or a scale that mean nothing, or a layer that has a grid already.
+    Raises ConfigError for bits or a scale that mean nothing, or a layer whose weight is on a grid, pruned or
+    parametrised already.
     """
     check_grid(bits, scale)
     for layer in layers:
         if grid_of(layer) is not None:
             raise ConfigError(f"the weights of {type(layer).__name__} are on a grid already; give the layer without it")
+        if "weight" not in layer._parameters:
+            raise ConfigError(
+                f"the weight of {type(layer).__name__} is pruned or parametrised; make that permanent first, with "
+                "torch.nn.utils.prune.remove or parametrize.remove_parametrizations"
+            )
     together = tuple(layer.weight for layer in layers)
     for place, layer in enumerate(layers):
         parametrize.register_parametrization(layer, "weight", WeightGrid(together, place, bits, scale))
@@ -100,5 +106,5 @@ def grid_of(layer: nn.Module) -> WeightGrid | None:
     """The grid on which a layer's weights lie, or None."""
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    (grid,) = layer.parametrizations["weight"]  # type: ignore[index]
+    *_, grid = layer.parametrizations["weight"]  # type: ignore[index]
     return grid if isinstance(grid, WeightGrid) else None

@@ -7,14 +7,18 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import in_window
+from snn_delays.nn.hooks import has_own_hooks
+from snn_delays.nn.kinds import alteration, apply_pruning, kind_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.nn.synapse import DelayedLinear
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.matmul import linear
+from snn_delays.ops.state import loadable
 
 
+@loadable
 class RecurrentState(NamedTuple):
     """State of the neurons, and the last ``max_delay_steps`` spikes, ``[max_delay_steps, batch, neuron]``."""
 
@@ -40,11 +44,14 @@ class Recurrent(Neuron):
     Raises:
         ConfigError: a synapse between different populations, with a delay of 0 or a bias, or neurons that never fire.
         ShapeError: a current of another population, or a state that does not fit it.
+        RuntimeError: in the backward pass, where the spikes or the state given were changed in place after the call.
     """
 
     def __init__(self, synapse: DelayedLinear, neuron: Neuron) -> None:
         super().__init__()
-        if not isinstance(synapse, DelayedLinear) or not isinstance(neuron, Neuron) or not neuron.fires:
+        # The synapse's forward is never called: its weights and delays are taken, so a subclass would be ignored.
+        plain = isinstance(synapse, DelayedLinear) and kind_of(synapse) is DelayedLinear
+        if not plain or not isinstance(neuron, Neuron) or not neuron.fires:
             raise ConfigError(
                 f"recurrence takes a DelayedLinear and neurons that fire, got {type(synapse).__name__} and "
                 f"{type(neuron).__name__}"
@@ -70,6 +77,8 @@ class Recurrent(Neuron):
         longest, width = self.synapse.max_delay_steps, self.synapse.in_features
         if x.ndim != 3 or x.shape[2] != width:
             raise ShapeError(f"recurrence of {width} neurons got a current of shape {tuple(x.shape)}")
+        if has_own_hooks(self.synapse):
+            self._check_hooks()
         batch = x.shape[1]
         if state is not None and state.history.shape != (longest, batch, width):
             raise ShapeError(
@@ -84,6 +93,16 @@ class Recurrent(Neuron):
             spikes, neuron_state = self._steps(x.to(weight.dtype), weight, state)
             history = spikes.new_zeros(longest, batch, width) if state is None else state.history
             return spikes.to(x.dtype), RecurrentState(neuron_state, last_steps(spikes, history, longest))
+
+    def _check_hooks(self) -> None:
+        """Apply pruning masks; refuse other hooks on the synapse, which is never called, so that they would not run."""
+        apply_pruning(self.synapse)
+        reason = alteration(self.synapse)
+        if reason or self.synapse._backward_hooks or self.synapse._backward_pre_hooks:
+            raise ConfigError(
+                f"the synapse of a recurrence {reason or 'has backward hooks'}; it is never called, so this would "
+                "never run: hook the Recurrent layer, or change the weight with torch.nn.utils.parametrize"
+            )
 
     def _steps(self, x: Tensor, weight: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
         steps, batch, width = x.shape
@@ -107,7 +126,7 @@ class Recurrent(Neuron):
             past.append(spikes[0])
             line[:, (longest + t) * width : (longest + t + 1) * width] = spikes[0].detach()
         spikes = torch.stack(past[longest:])  # type: ignore[arg-type]
-        heard.spikes = spikes.detach()
+        heard.keep(spikes)
         return spikes, neuron_state
 
     @torch.no_grad()
@@ -138,7 +157,10 @@ class _Arriving(torch.autograd.Function):
 
 
 class _Heard:
-    """What the synapse was fed, for :class:`_Credited`; the spikes are known only once all steps are done."""
+    """What the synapse received, for :class:`_Credited`; the spikes are known only once all steps are done.
+
+    Too late for ``save_for_backward``, so changes in place are looked for here, as autograd would.
+    """
 
     def __init__(self, synapse: DelayedLinear, state: RecurrentState | None) -> None:
         self.window = {
@@ -147,6 +169,22 @@ class _Heard:
         }  # fmt: skip
         self.history = None if state is None else state.history.detach()
         self.spikes: Tensor | None = None
+        self._versions: list[int | None] = []
+
+    def keep(self, spikes: Tensor) -> None:
+        self.spikes = spikes.detach()
+        self._versions = self._current()
+
+    def check(self) -> None:
+        if self._versions != self._current():
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: the "
+                "spikes of a Recurrent layer, or the state it was given; write y = 2 * y in place of y.mul_(2)"
+            )
+
+    def _current(self) -> list[int | None]:
+        # Tensors of inference mode count no changes, and have no gradients.
+        return [None if one is None or one.is_inference() else one._version for one in (self.spikes, self.history)]
 
 
 class _Credited(torch.autograd.Function):
@@ -168,6 +206,7 @@ class _Credited(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:3]
         found: list[Tensor | None] = [None, None]
         if any(wanted):
+            ctx.heard.check()
             with torch.enable_grad():
                 own = [tensor.detach().requires_grad_(needed) for tensor, needed in zip((weight, delay), wanted)]
                 added, _ = in_window(

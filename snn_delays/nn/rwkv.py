@@ -23,6 +23,7 @@ from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.ops.squared_relu import squared_relu
+from snn_delays.ops.state import loadable
 from snn_delays.ops.surrogate import ATan
 from snn_delays.ops.wkv import WKVState, wkv
 
@@ -38,6 +39,7 @@ def spikegpt_neuron() -> LIF:
     return LIF(2.0, decay_input=True, detach_reset=False, surrogate=ATan(2.0))
 
 
+@loadable
 class SpikingTimeMixState(NamedTuple):
     """Delay line of the shift, sums of the WKV, and the membranes in front of the four matrices, if there are any."""
 
@@ -46,6 +48,7 @@ class SpikingTimeMixState(NamedTuple):
     neurons: tuple[MembraneState | None, ...]
 
 
+@loadable
 class SpikingChannelMixState(NamedTuple):
     """Delay line of the shift, and the membranes in front of the three matrices, if there are any."""
 

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
+from snn_delays.ops.threads import lost_kernels
 
 SMALL = 2**13  # numbers
 ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
@@ -46,6 +47,8 @@ class Backend:
         for package in self.requires:
             if not installed(package):
                 return f"the package {package} is not installed (pip install {package})"
+        if "numba" in self.requires and (reason := lost_kernels()):
+            return reason
         return _module(self.module).refuses(**call)
 
     def run(self, call: Mapping[str, Any]) -> Any:

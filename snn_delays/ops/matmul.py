@@ -38,7 +38,7 @@ def _served(x: Tensor, weight: Tensor) -> bool:
     return (
         x.numel() * len(weight) >= WORTH
         and _ONEDNN
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and x.ndim >= 2

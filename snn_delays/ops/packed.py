@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import empty
 
@@ -37,7 +38,7 @@ def pack(x: Tensor) -> Packed:
     return Packed(values, 1.0)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _smallest(x):  # type: ignore[no-untyped-def]
     """Smallest positive number, 1 if there is none, 0 if one is negative or NaN."""
     pieces = (x.size + PIECE - 1) // PIECE
@@ -55,7 +56,7 @@ def _smallest(x):  # type: ignore[no-untyped-def]
     return smallest if smallest < top else x.dtype.type(1)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _divide(x, scale, numbers):  # type: ignore[no-untyped-def]
     """Write ``x / scale`` as bytes; whether every number times the scale is x again."""
     pieces = (x.size + PIECE - 1) // PIECE

@@ -5,8 +5,11 @@ as there are threads, each of which runs alone: there is one start and one join,
 and then costs his share and not a stall at every operation.
 """
 
+import contextlib
 import itertools
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -45,5 +48,32 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
+_lost = _told = False
+
+
+def lost_kernels() -> str | None:
+    """Why this process cannot run Numba's kernels, or None if it can.
+
+    GNU OpenMP kills a process that starts threads and was forked from one that had started them before.
+    """
+    global _told
+    if _lost and not _told:
+        _told = True
+        warnings.warn(
+            "this process was forked from one that had run kernels, so slower backends without them serve; start "
+            "workers with spawn (DataLoader(..., multiprocessing_context='spawn'))",
+            stacklevel=4,
+        )
+    return "this process was forked from one that had run its kernels; start workers with spawn" if _lost else None
+
+
+def _after_fork() -> None:
+    global _lost
+    _pool.cache_clear()  # threads do not survive a fork
+    if "numba" in sys.modules:
+        with contextlib.suppress(ValueError):  # no threads were started: the child can start its own
+            _lost = sys.modules["numba"].threading_layer() == "omp"
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_after_fork)

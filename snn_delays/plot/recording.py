@@ -64,7 +64,8 @@ def _raster(t_us: NDArray[np.float64], channel: NDArray[np.int64], n_channels: i
     ax.set_title(f"{t_us.size:,} events", loc="right", fontsize=7)
     beside = axes_or_new(right)
     counts = np.bincount(channel, minlength=n_channels)
-    beside.fill_betweenx(np.arange(n_channels), counts, color=BLUE, linewidth=0, step="mid")
+    edges = np.arange(n_channels + 1) - 0.5  # every channel is a whole step, the outermost too
+    beside.stairs(counts, edges.tolist(), orientation="horizontal", fill=True, color=BLUE)
     beside.set(xlabel="events", xlim=(0, None))
     return figure
 

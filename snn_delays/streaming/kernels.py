@@ -14,7 +14,8 @@ synapse at every step; it was as fast only where all inputs are active (measured
 """
 
 import numpy as np
-from numba import njit
+
+from snn_delays.compiling import cached_njit
 
 (
     KIND, INPUTS, OUTPUTS, SOURCE, TARGET, INDEX, NUMBERS, STATE,
@@ -27,7 +28,7 @@ COLUMNS = 13
 SYNAPSE, LIF, INTEGRATOR = range(3)
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def step(table, index, numbers, state, values):  # type: ignore[no-untyped-def]
     """Advance by the input in ``values``; -1, or the first input that is not finite, and then nothing has changed."""
     inputs = table[0, INPUTS]
@@ -43,7 +44,7 @@ def step(table, index, numbers, state, values):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def step_events(events, count, table, index, numbers, state, values):  # type: ignore[no-untyped-def]
     """Advance by events; -1, or the first event whose input does not exist, and then nothing has changed."""
     inputs = table[0, INPUTS]
@@ -58,7 +59,7 @@ def step_events(events, count, table, index, numbers, state, values):  # type: i
     return -1
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def run(x, y, table, index, numbers, state, values):  # type: ignore[no-untyped-def]
     """Advance by all steps of ``x`` ``[time, input]``, which are finite; outputs into ``y`` ``[time, output]``."""
     inputs, last = table[0, INPUTS], table.shape[0] - 1
@@ -70,7 +71,7 @@ def run(x, y, table, index, numbers, state, values):  # type: ignore[no-untyped-
         y[t] = values[a:b]
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def replay(layer, history, index, numbers, state, values):  # type: ignore[no-untyped-def]
     """Fill a synapse's rings with what its last inputs, ``[time, input]``, the latest last, have left."""
     source, target = layer[SOURCE], layer[TARGET]
@@ -81,7 +82,7 @@ def replay(layer, history, index, numbers, state, values):  # type: ignore[no-un
     values[target : target + layer[OUTPUTS]] = 0
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _layer(layer, index, numbers, state, values):  # type: ignore[no-untyped-def]
     x = values[layer[SOURCE] : layer[SOURCE] + layer[INPUTS]]
     y = values[layer[TARGET] : layer[TARGET] + layer[OUTPUTS]]
@@ -97,7 +98,7 @@ def _layer(layer, index, numbers, state, values):  # type: ignore[no-untyped-def
             y[j] = own[j]
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
     decay, gain, threshold, v_reset = constants[0], constants[1], constants[2], constants[3]
     for j in range(x.size):
@@ -109,7 +110,7 @@ def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
         v[j] = (u if soft else v_reset) if fired else h
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _synapse(layer, index, numbers, state, x, y):  # type: ignore[no-untyped-def]
     inputs, outputs, slot = layer[INPUTS], layer[OUTPUTS], layer[SLOT]
     size = layer[ROWS] * outputs
@@ -128,7 +129,7 @@ def _synapse(layer, index, numbers, state, x, y):  # type: ignore[no-untyped-def
     layer[SLOT] = slot + 1 if slot + 1 < layer[ROWS] else 0
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _shared_delays(count, outputs, index, weight, ring, now, x):  # type: ignore[no-untyped-def]
     """All targets of an input wait as long: whole rows are added. ``index`` holds ``delay * outputs``."""
     for i in range(x.size):
@@ -143,7 +144,7 @@ def _shared_delays(count, outputs, index, weight, ring, now, x):  # type: ignore
                     row[j] += w[j] * strength
 
 
-@njit(nogil=True, cache=True)
+@cached_njit(nogil=True)
 def _own_delays(inputs, index, weight, ring, now, x):  # type: ignore[no-untyped-def]
     """Synapses with delays of their own; ``index``: where each input's begin, then ``delay * outputs + j`` of each."""
     place = index[inputs + 1 :]

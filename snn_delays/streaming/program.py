@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.network import DiscreteNetwork, check_constants, discrete_numbers
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule, layers_of
+from snn_delays.export.network import DiscreteNetwork, check_constants, copied_layers, discrete_numbers
+from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule
 from snn_delays.streaming import kernels
 
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
     """Lay a network out. Raises ExportError for one that is not discrete, or that has layers that do not fit."""
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
-    layers = layers_of(network)
+    layers = copied_layers(network)
     for name, layer in layers:
         if isinstance(layer, Recurrent):
             raise ExportError(

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
 from snn_delays.errors import ConfigError
 from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
@@ -36,8 +37,9 @@ class Encoded:
     tokens: list[NDArray[np.int32]]
     labels: Tensor
 
-    def batch(self, chosen: list[int], device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, chosen: Indices, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``[time, batch]``, which of them are no padding, and classes."""
+        chosen = sample_indices(chosen, len(self.tokens))
         tokens, lengths = pad([self.tokens[i] for i in chosen])
         valid = valid_steps(lengths, len(tokens))
         return tokens.to(device), valid.to(device), self.labels[chosen].to(device)

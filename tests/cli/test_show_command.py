@@ -122,6 +122,18 @@ def test_a_camera_is_drawn_in_slices_of_time(tmp_path: Path) -> None:
     assert figure.axes[0].get_title() == "0 to 50 ms"
 
 
+def test_the_histogram_of_channels_has_a_whole_step_for_each() -> None:
+    counts = np.array([5, 0, 2, 7])  # the first and the last channel matter
+    channel = np.repeat(np.arange(4), counts)
+    figure = events_figure(np.arange(channel.size) * 1000, channel, (4,))
+    steps = figure.axes[1].patches[0].get_path()
+    x, y = steps.vertices.T
+    area = 0.5 * abs((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
+    assert area == counts.sum()
+    assert steps.vertices[:, 1].min() == -0.5
+    assert steps.vertices[:, 1].max() == 3.5
+
+
 def test_what_cannot_be_shown_is_refused(snn: Ok, refused: Bad, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "none.png"
     assert "has 300 recordings in test, 0 to 299" in refused("data", "show", SUBSET, "--split", "test", "--sample", 300)

@@ -1,18 +1,14 @@
-"""`snn-delays backends --explain` and `snn-delays bench`."""
+"""`snn-delays backends`: explaining a choice, calibrating the planner."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import Result
 
-from snn_delays import bench
-from snn_delays.bench import calibrate, read_record
-from snn_delays.bench.shapes import Shape
-from snn_delays.bench.sizes import TINY
-from snn_delays.ops.delay import cost
+from snn_delays.ops.delay import calibrate, cost
+from snn_delays.ops.delay.call_shape import Shape
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]
@@ -20,8 +16,7 @@ SHAPE = "T=100,B=256,in=256,out=256,K=25"
 
 
 @pytest.fixture(autouse=True)
-def small_cases_and_a_fresh_cost_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "Benchmark", partial(bench.Benchmark, sizes=TINY))
+def fresh_cost_model() -> Iterator[None]:
     cost.cost_model.cache_clear()
     yield
     cost.cost_model.cache_clear()
@@ -59,8 +54,8 @@ def test_a_shape_that_is_none(shape: str, says: str, refused: Bad) -> None:
 
 def test_calibration_serves_from_then_on(snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = (Shape(6, 2, 4, 4, 3, 1.0), Shape(9, 8, 6, 5, 4, 0.0))
-    monkeypatch.setattr(bench.calibrate, "calibrate", partial(calibrate.calibrate, shapes=shapes))
-    shown = snn("bench", "--calibrate").stdout
+    monkeypatch.setattr(calibrate, "calibrate", partial(calibrate.calibrate, shapes=shapes))
+    shown = snn("backends", "--calibrate").stdout
     path = cost.calibration()
     assert "2/2" in shown
     assert str(path) in shown
@@ -73,42 +68,9 @@ def test_calibration_serves_from_then_on(snn: Ok, tmp_path: Path, monkeypatch: p
         assert cost.cost_model() == cost.MEASURED
 
 
-def test_bench_prints_writes_and_reads_back(snn: Ok, refused: Bad, tmp_path: Path) -> None:
-    out, document = tmp_path / "bench.json", tmp_path / "benchmark.md"
-    document.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
-    arguments = ("bench", "--only", "delay-integer-*", "--repeats", 1, "--out", out, "--write", document)
-    shown = snn(*arguments, "--threads", 1).stdout
-    assert torch.get_num_threads() == 1
-    for word in ("delay-integer-training", "delay-integer-inference", "torch Linear", "peak memory", "quartiles"):
-        assert word in shown
-    assert [case["name"] for case in read_record(out)["cases"]] == ["delay-integer-training", "delay-integer-inference"]
-    text = document.read_text()
-    assert text.startswith("before\n<!-- benchmark -->\n")
-    assert text.endswith("<!-- /benchmark -->\nafter\n")
-    assert "old" not in text
-    again = snn("bench", "--from", out).stdout
-    assert again.count("torch Linear") == shown.count("torch Linear") > 0
-    assert "the benchmark has no case 'warp'" in refused("bench", "--only", "warp")
-    assert "at least one round, got 0" in refused("bench", "--repeats", 0)
-    assert "--threads must be at least 1, got 0" in refused("bench", "--threads", 0)
-    assert "cannot read" in refused("bench", "--from", tmp_path / "nothing.json")
-    if not torch.cuda.is_available():
-        assert "torch finds no CUDA GPU" in refused("bench", "--device", "cuda")
-
-
-def test_an_interrupted_bench_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snn: Ok) -> None:
-    out, measured = tmp_path / "bench.json", bench.Benchmark.func._measured
-
-    def stops(self: bench.Benchmark, entry: bench.Entry, device: torch.device) -> dict:
-        if entry.name == "delay-integer-inference":
-            raise KeyboardInterrupt
-        return measured(self, entry, device)
-
-    monkeypatch.setattr(bench.Benchmark.func, "_measured", stops)
-    from typer.testing import CliRunner
-
-    from snn_delays import cli
-
-    arguments = ["bench", "--only", "delay-integer-*", "--repeats", "1", "--out", str(out)]
-    assert CliRunner().invoke(cli.app, arguments).exit_code == 130
-    assert [case["name"] for case in read_record(out)["cases"]] == ["delay-integer-training"]
+def test_the_benchmarks_moved_to_the_repository(refused: Bad, snn: Ok, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "make bench" in refused("bench", "--only", "lif")
+    shapes = (Shape(6, 2, 4, 4, 3, 1.0),)
+    monkeypatch.setattr(calibrate, "calibrate", partial(calibrate.calibrate, shapes=shapes))
+    with pytest.warns(DeprecationWarning, match="snn-delays backends --calibrate"):
+        assert "1/1" in snn("bench", "--calibrate").stdout

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from experiments.studies import augmentation_gallery as gallery
 from snn_delays.data.augment_events import (
     channel_shift,
     crop,
@@ -18,7 +19,6 @@ from snn_delays.data.augment_events import (
 )
 from snn_delays.data.events import Events
 from snn_delays.errors import ConfigError
-from snn_delays.plot import augmentation_gallery as gallery
 
 SENSOR = (2, 8, 12)
 ROW = [

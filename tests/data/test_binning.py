@@ -1,5 +1,9 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,11 +99,14 @@ def test_255_fit_and_256_do_not():
         (900_000_000_000_000, 10.0, 64, "90,000,000,001 steps of 64"),
         ((1 << 20) * 10_000, 10.0, 1, "1,048,577 steps of 1"),
         ((1 << 16) * 10_000, 10.0, 1 << 15, "65,537 steps of 32,768"),
+        (600_000_000, 10.0, 2 * 128 * 128, "60,001 steps of 32,768"),
     ],
 )
 def test_a_time_out_of_range_is_refused_before_it_fills_the_memory(t_us, dt_ms, n_channels, n_steps):
     events = Events([0, t_us], [0, 0], n_channels)
-    with pytest.raises(DataError, match=rf"last event is at .* s, which makes {n_steps} counts; .*it is damaged, or"):
+    with pytest.raises(
+        DataError, match=rf"last event is at .* s, which makes {n_steps} counts for 2 events; .*it is damaged, or"
+    ):
         bin_events(events, Binning("fixed", dt_ms, 1))
     assert bin_events(events, Binning("event_anchored_v2023", dt_ms, 1)).shape == (2, n_channels)
     if n_channels == 1:
@@ -115,6 +122,11 @@ def test_a_time_out_of_range_is_refused_before_it_fills_the_memory(t_us, dt_ms, 
         ({"dt_ms": 0.0003}, "whole number of microseconds"),
         ({"channel_group": 0}, "channel_group"),
         ({"channel_group": 2.5}, "channel_group"),
+        ({"channel_group": True}, "channel_group"),
+        ({"channel_group": "5"}, "channel_group"),
+        ({"dt_ms": 2e9}, "1e\\+09 at most"),
+        ({"dt_ms": "10"}, "dt_ms must be a number"),
+        ({"dt_ms": torch.tensor(10.0)}, "dt_ms must be a number"),
     ],
 )
 def test_impossible_binnings_are_refused(arguments, message):
@@ -149,3 +161,17 @@ def test_a_sensor_has_the_channels_of_its_events():
         Events([0], [0], 7, (2, 3))
     assert Events([0], [0], 6).sensor == (6,)
     assert Events([0], [0], 6) != Events([0], [0], 6, (2, 3))
+
+
+def test_settings_are_equal_whichever_library_their_numbers_came_from():
+    plain = Binning("fixed", 10.0, 5)
+    for kind in (np.float32, np.float64, np.int64, np.uint8):
+        other = Binning("fixed", kind(10), np.int16(5))
+        assert (other, hash(other), json.dumps(asdict(other))) == (plain, hash(plain), json.dumps(asdict(plain)))
+
+
+def test_a_recording_of_many_events_may_have_many_counts():
+    t_us = np.arange(80_000) * 5_000  # 6.7 minutes of a small camera, two events a step
+    counts = bin_events(Events(t_us, np.zeros(t_us.size), 8192), Binning("fixed", 10.0, 1))
+    assert counts.shape == (40_000, 8192)
+    assert counts.sum() == 80_000

@@ -85,7 +85,7 @@ def test_splits_words_and_speakers(folder):
         assert np.array_equal(frames, log_mel(read_wav(folder / name, 16_000)))
     with pytest.raises(DataError, match=r"gives features, not events: ask frames\(0\)"):
         train[0]
-    with pytest.raises(IndexError, match="samples 0 to 5 in train, not 6"):
+    with pytest.raises(IndexError, match="samples 0 to 5, not 6"):
         train.frames(6)
 
 

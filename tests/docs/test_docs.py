@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from pages import (
     ROOT,
+    benchmark_calls,
     broken_links,
     commands,
     external_loads,
+    help_of_the_benchmarks,
     missing_paths,
+    offers,
     ragged_tables,
     run_page,
     stray_options,
@@ -64,6 +67,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_commands_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert {" ".join(call): wrong for call in commands(text) if (wrong := unknown_words(call))} == {}
+    for call in benchmark_calls(text):
+        assert [word for word in call if word.startswith("-") and not offers(help_of_the_benchmarks(), word)] == []
     assert stray_options(text) == []
 
 

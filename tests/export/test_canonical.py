@@ -231,7 +231,7 @@ def test_neurons_that_cannot_be_are_refused_when_read(tmp_path: Path) -> None:
         arrays = dict(archive)
     arrays["hidden1.delay_steps"] = arrays["hidden1.delay_steps"] + 0.5
     np.savez(tmp_path / "wrong.npz", **arrays)
-    with pytest.raises(DataError, match=r"wrong.npz: delays must be whole steps"):
+    with pytest.raises(DataError, match=r"wrong.npz: hidden1.delay_steps must be whole numbers"):
         read_network(tmp_path / "wrong.npz")
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.nn.modules import module as torch_module
+from torch.nn.utils import parametrize, prune
 
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, Sequential
 
@@ -73,3 +75,83 @@ def test_evaluation_runs_layer_by_layer() -> None:
     made = network(dropout=True).eval()
     y, _ = made(torch.rand(20, 3, 6).double() * 3)
     assert y.shape == (20, 3, 5)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_layer_whose_forward_is_its_own_is_called(place: int) -> None:
+    made = network(dropout=True)
+    layer = list(next(iter(made)))[place]
+    plain, calls = layer.forward, []
+    layer.forward = lambda *a, **k: calls.append(a) or plain(*a, **k)
+    made(torch.rand(20, 3, 6).double() * 3)
+    assert len(calls) == 1
+
+
+WATCHED = {"0.1", "0.2", "1.1", "1.2"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "register",
+    ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook",
+     "register_full_backward_pre_hook"],
+)  # fmt: skip
+def test_hooks_of_every_kind_fire(register: str, training: bool) -> None:
+    made, seen = network(dropout=False).train(training), set()
+    for name, layer in made.named_modules():
+        if isinstance(layer, BatchNorm | LIF):
+            getattr(layer, register)(lambda *_, name=name: seen.add(name))
+    made((torch.rand(30, 4, 6) < 0.5).double() * 3)[0].sum().backward()
+    assert seen == WATCHED
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "register",
+    [torch_module.register_module_forward_hook, torch_module.register_module_forward_pre_hook,
+     torch_module.register_module_full_backward_hook, torch_module.register_module_full_backward_pre_hook],
+)  # fmt: skip
+def test_hooks_on_all_modules_see_every_layer(register, training: bool) -> None:
+    made, seen = network(dropout=False).train(training), []
+    handle = register(lambda module, *_: seen.append(module))
+    try:
+        made(((torch.rand(30, 4, 6) < 0.5).double() * 3).requires_grad_())[0].sum().backward()
+    finally:
+        handle.remove()
+    assert {name for name, layer in made.named_modules() if layer in seen} == WATCHED | {"", "0", "1", "0.0", "1.0"}
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+def test_a_replaced_forward_pruning_and_parametrisations_are_heeded_in_training() -> None:
+    x = (torch.rand(30, 4, 6) < 0.5).double() * 3
+
+    def spikes(change) -> torch.Tensor:
+        made = next(iter(network(dropout=False)))
+        change(made)
+        return made(x)[0]
+
+    def replaced(layers: Sequential) -> None:
+        neuron = list(layers)[2]
+        plain = neuron.forward
+        neuron.forward = lambda given, *rest: plain(2 * given, *rest)
+
+    def doubled(layers: Sequential) -> None:
+        list(layers)[1].gamma.data.mul_(2)
+
+    def parametrised(layers: Sequential) -> None:
+        parametrize.register_parametrization(list(layers)[1], "gamma", Doubled())
+
+    def masked(layers: Sequential) -> None:
+        prune.custom_from_mask(list(layers)[1], "gamma", (torch.arange(9) < 5).double())
+        list(layers)[1].gamma_orig.data.mul_(2)  # as an optimiser would, after pruning
+
+    want = spikes(doubled)
+    assert 0 < spikes(lambda _: None).sum() < want.sum()
+    assert torch.equal(spikes(replaced), want)
+    assert torch.equal(spikes(parametrised), want)
+    assert torch.equal(spikes(masked)[..., :5], want[..., :5])
+    assert not spikes(masked)[..., 5:].any()

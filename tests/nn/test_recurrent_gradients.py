@@ -16,8 +16,9 @@ from recurrent_populations import (
     population,
 )
 from torch import Tensor
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
+from snn_delays.errors import ConfigError
 from snn_delays.nn import (
     LIF,
     DelayedLinear,
@@ -27,6 +28,8 @@ from snn_delays.nn import (
 )
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.surrogate import ATan
+
+POPULATION = next(iter(OPTIONS)), next(iter(NEURON))
 
 
 class Outcome(NamedTuple):
@@ -209,3 +212,45 @@ def test_planted_recurrent_delays_are_learnt() -> None:
         optimiser.step()
         synapse.clamp_delays_()
     assert torch.equal(synapse.delay[2:, :2, 0].detach().round(), planted), synapse.delay[2:, :2, 0]
+
+
+def _halved_output(y: Tensor, state: RecurrentState) -> None:
+    y.mul_(0.5)
+
+
+def _cleared_state(y: Tensor, state: RecurrentState) -> None:
+    with torch.no_grad():
+        state.history.zero_()
+
+
+@pytest.mark.parametrize("change", [_halved_output, _cleared_state])
+def test_a_change_in_place_is_an_error_of_the_backward_pass(change) -> None:
+    """Autograd says so of any other layer; here the gradients would silently be those of other spikes."""
+    layer, x = population(*POPULATION, seed=3), currents(1)
+    longest = layer.synapse.max_delay_steps
+    state = RecurrentState(
+        MembraneState(torch.zeros(BATCH, NEURONS).double()), torch.ones(longest, BATCH, NEURONS).double()
+    )
+    y, _ = layer(x, state)
+    assert_active(y)
+    change(y, state)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (y * torch.rand_like(y)).sum().backward()
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_full_backward_hook"])
+def test_hooks_that_would_never_run_are_refused(register: str) -> None:
+    layer = population(*POPULATION, seed=3)
+    getattr(layer.synapse, register)(lambda *_: None)
+    with pytest.raises(ConfigError, match="never run"):
+        layer(currents(1))
+
+
+def test_pruning_of_the_recurrent_synapse_follows_its_weights() -> None:
+    layer, x = population(*POPULATION, seed=3), currents(1)
+    plain = layer(x)[0]
+    prune.custom_from_mask(layer.synapse, "weight", torch.zeros_like(layer.synapse.weight))
+    layer.synapse.weight_orig.data.mul_(2)  # as an optimiser would, after pruning
+    y, _ = layer(x)
+    assert torch.equal(y, layer.neuron(x)[0])
+    assert not torch.equal(y, plain)

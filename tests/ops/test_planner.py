@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from snn_delays.bench.calibrate import SHAPES, fit
-from snn_delays.bench.shapes import Shape
 from snn_delays.ops import delayed_linear, use_backend
 from snn_delays.ops.delay import OPERATION, cost
+from snn_delays.ops.delay.calibrate import SHAPES, fit
+from snn_delays.ops.delay.call_shape import Shape
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from snn_delays.compiling import cached_njit
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def spikes(
     return fired
 
 
-@njit(cache=True)
+@cached_njit()
 def _integrate(count, state, decay_syn, decay_mem, gain, threshold, refractory, fired):  # type: ignore[no-untyped-def]
     for i in range(count.shape[0]):
         current, v, left = state[i, 0], state[i, 1], int(state[i, 2])

@@ -15,6 +15,7 @@ from snn_delays.data.cochlea.hair_cell import HairCell
 from snn_delays.data.cochlea.membrane import Membrane, velocities
 from snn_delays.data.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
 
 AUDIO_RATE = 48_000
@@ -54,6 +55,7 @@ class Cochlea:
     bushy: BushyCell = field(default_factory=BushyCell)
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if not 1 <= self.channels <= 1 << 16:
             raise ConfigError(f"channels must lie in 1 to 65536, got {self.channels}")
         if self.window not in get_args(Window):

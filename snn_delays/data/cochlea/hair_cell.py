@@ -6,8 +6,9 @@ R. Meddis, J. Acoust. Soc. Am. 79(3), 702 (1986) and 83(3), 1056 (1988), with th
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from snn_delays.compiling import cached_njit
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def firing_probability(
     return probability
 
 
-@njit(cache=True, error_model="numpy")
+@cached_njit(error_model="numpy")
 def _euler(velocity, state, constants, dt, probability):  # type: ignore[no-untyped-def]
     y, g, l, r, x, a, b, h, store = constants  # noqa: E741
     for i in range(velocity.shape[0]):

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from snn_delays.compiling import cached_njit
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
 
 
@@ -18,6 +19,7 @@ class Fibres:
     dead_ms: float = 1.0
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if not 1 <= self.per_channel <= 255:
             raise ConfigError(f"fibres per channel must lie in 1 to 255, got {self.per_channel}")
 
@@ -43,7 +45,7 @@ def fire(
     return count
 
 
-@njit(cache=True)
+@cached_njit()
 def _thin(probability, recent, per_channel, rng, count):  # type: ignore[no-untyped-def]
     steps, dead = probability.shape[1], recent.shape[1]
     for i in range(probability.shape[0]):

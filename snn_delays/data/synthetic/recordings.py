@@ -29,7 +29,7 @@ class SyntheticRecordings(Recordings):
         return len(self._samples)
 
     def __getitem__(self, i: int) -> Sample:
-        return self._samples[i]
+        return self._samples[self.number(i)]
 
     def checksum(self) -> str:
         """sha256 over number of spikes, times, channels and label of every sample, int64, little-endian."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
 
 SPLITS = {"train": 1000, "valid": 400, "test": 400}
@@ -38,6 +39,7 @@ class SyntheticTask(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if self.onset_range_ms < 1:
             raise ConfigError(f"onset_range_ms must be at least 1, got {self.onset_range_ms}")
         for name in ("background_hz", "jitter_ms", "task_seed"):

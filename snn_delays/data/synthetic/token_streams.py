@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
 
 UNSCORED = -100  # the target that cross-entropy leaves out
@@ -36,6 +37,7 @@ class TokenStream(ABC):
     tokens: int = 8
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         if self.tokens < 2:
             raise ConfigError(f"{type(self).__name__} needs an alphabet of at least 2 tokens, got {self.tokens}")
 

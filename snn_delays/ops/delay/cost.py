@@ -10,7 +10,7 @@ elements       numbers moved or transformed, divided by threads
 kernel         numbers computed to build or differentiate the taps, divided by threads
 =============  ========================================================================
 
-``snn-delays bench --calibrate`` measures the backends on one's own machine, fits the numbers anew and keeps them in the
+``snn-delays backends --calibrate`` times the backends on this machine, fits the numbers anew and keeps them in the
 user's cache folder, where they are read from then on. Backends on an accelerator are not calibrated; there the order is
 by reasoning: few taps gather, many go through the Fourier transform.
 """
@@ -88,7 +88,7 @@ def _taps(call: Mapping[str, Any]) -> int:
 def basis(call: Mapping[str, Any]) -> list[str]:
     """Lines that say what the estimate of a call rests on."""
     numbers = _numbers_per_synapse(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
-    where = calibration() if calibration().exists() else "the package (`snn-delays bench --calibrate` measures here)"
+    where = calibration() if calibration().exists() else "the package (`snn-delays backends --calibrate` measures here)"
     return [
         f"taps that matter: {_taps(call)}; numbers that a synapse's spectrum is built from: {numbers}",
         f"seconds by the cost model of {where}, {torch.get_num_threads()} threads",
@@ -172,7 +172,7 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         warnings.warn(
             f"{path} is no cost model ({error}); the one of the package serves. Delete the file, or run "
-            "`snn-delays bench --calibrate`",
+            "`snn-delays backends --calibrate`",
             stacklevel=2,
         )
         return MEASURED

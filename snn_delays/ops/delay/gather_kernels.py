@@ -8,6 +8,8 @@ eight products.
 import numpy as np
 from numba import njit, prange
 
+from snn_delays.compiling import cached_njit
+
 LANES = 8  # samples side by side: one vector register
 TERMS = 8  # taps added in one pass
 
@@ -42,14 +44,14 @@ def _to_rows(x, first, before, rows):  # type: ignore[no-untyped-def]
                     row[lanes:] = zero
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def to_rows(x, before, rows):  # type: ignore[no-untyped-def]
     """Every block of ``x`` into ``rows [block, neuron + 1, before + time + ..., LANES]``."""
     for block in prange(rows.shape[0]):
         _to_rows(x, block * LANES, before, rows[block])
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@cached_njit(parallel=True, fastmath={"contract"})
 def gather_rows(x, before, length, which, offset, coefficient, parts, y):  # type: ignore[no-untyped-def]
     """``y[t,b,o] = sum_{g,j} coefficient[g,o,j] x[t + offset[g,o,j] - before, b, which[g,j]]``, x silent outside.
 
@@ -86,7 +88,7 @@ def gather_rows(x, before, length, which, offset, coefficient, parts, y):  # typ
                     line[o] = total[o - low, t * LANES + lane]
 
 
-@njit(parallel=True, cache=True, fastmath={"contract", "reassoc"})
+@cached_njit(parallel=True, fastmath={"contract", "reassoc"})
 def correlate_rows(rows, grad_rows, offset, parts, grad):  # type: ignore[no-untyped-def]
     """``grad[o, j] += sum_{t, b} grad_rows[b, o, t] rows[b, j // taps, t + offset[o, j]]``, in parts of the outputs."""
     outputs, terms = offset.shape

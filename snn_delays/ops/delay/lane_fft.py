@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numba import njit, prange
 
+from snn_delays.compiling import cached_njit
+
 LANES = 128  # complex lanes of a block: long enough to vectorise, short enough for the second-level cache
 
 
@@ -31,7 +33,7 @@ def tables(n: int, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(radices, np.int64), np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def rfft(x, x_row, rows, scale, n, blocks, hop, silence, place, take, radices, cosine, sine, first_row, spectrum):  # type: ignore[no-untyped-def]
     """Spectrum of blocks of ``scale * x`` behind some silence, of ``rows`` rows from ``x_row`` on.
 
@@ -83,7 +85,7 @@ def rfft(x, x_row, rows, scale, n, blocks, hop, silence, place, take, radices, c
                 out_i[i] = half * (cr[i] - zr[i])
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def irfft(spectrum, n, blocks, hop, silence, skip, take, radices, cosine, sine, first_row, y, y_row, rows):  # type: ignore[no-untyped-def]
     """Add up the blocks of a spectrum: step ``skip + j`` of block k goes to ``y[k hop + j - silence]``.
 

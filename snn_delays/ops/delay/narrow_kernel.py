@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.delay.few_taps import few_taps, tap_count
 
 
@@ -41,7 +41,7 @@ def narrow_gradients(
     return [None if leaf is None else next(found) for leaf in leaves]
 
 
-@njit(cache=True)
+@cached_njit()
 def _add(values: np.ndarray, start: np.ndarray, kernel: np.ndarray) -> None:
     taps, outputs, inputs, count = values.shape
     for m in range(taps):
@@ -51,7 +51,7 @@ def _add(values: np.ndarray, start: np.ndarray, kernel: np.ndarray) -> None:
                     kernel[start[o, i, c] + m, o, i] += values[m, o, i, c]
 
 
-@njit(cache=True)
+@cached_njit()
 def _look_up(kernel: np.ndarray, start: np.ndarray, values: np.ndarray) -> None:
     taps, outputs, inputs, count = values.shape
     for m in range(taps):

@@ -6,12 +6,14 @@ go together, so that the sum is loaded and stored once for all of them.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from snn_delays.compiling import cached_njit
 
 TOGETHER = 8
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@cached_njit(parallel=True, fastmath={"contract"})
 def gather_maps(x, step, place, coefficient, y):  # type: ignore[no-untyped-def]
     """``y[t, b, o, n] = sum_j coefficient[o, j] x[t + step[o, j], b, place[j] + n]``; terms come in eights."""
     steps, batch, outputs, size = y.shape
@@ -34,7 +36,7 @@ def gather_maps(x, step, place, coefficient, y):  # type: ignore[no-untyped-def]
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@cached_njit(parallel=True, fastmath={"contract"})
 def scatter_maps(grad_y, step, place, coefficient, grad_x):  # type: ignore[no-untyped-def]
     """``grad_x[s, b, place[j] + n] += sum_o coefficient[o, j] grad_y[s - step[o, j], b, o, n]``, silent outside."""
     steps, batch, outputs, size = grad_y.shape
@@ -64,7 +66,7 @@ def scatter_maps(grad_y, step, place, coefficient, grad_x):  # type: ignore[no-u
                     )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, fastmath={"contract", "reassoc"})
+@cached_njit(parallel=True, fastmath={"contract", "reassoc"})
 def correlate_maps(grad_y, x, step, place, grad):  # type: ignore[no-untyped-def]
     """``sum_part grad[part, o, j] = sum_{t, b, n} grad_y[t, b, o, n] x[t + step[o, j], b, place[j] + n]``.
 

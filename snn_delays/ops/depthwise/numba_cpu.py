@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import empty
 
@@ -90,7 +91,7 @@ def _blocks(kernel: Tensor) -> np.ndarray:
     return _array(filled.unflatten(2, (filled.shape[2] // WIDTH, WIDTH)).permute(2, 1, 0, 3).flatten(2))
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@cached_njit(parallel=True, fastmath={"contract"})
 def _shift(x, history, kernel, y):  # type: ignore[no-untyped-def]
     """``y[m, r] = h[0, m] x[r] + h[1, m] x[r - batch]``."""
     rows, batch, mixes = len(x), len(history), len(y)
@@ -103,7 +104,7 @@ def _shift(x, history, kernel, y):  # type: ignore[no-untyped-def]
                     out[j] = h0[j] * now[j] + h1[j] * before[j]
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"})
+@cached_njit(parallel=True, fastmath={"contract"})
 def _shift_backward(  # type: ignore[no-untyped-def]
     grad_y, x, history, kernel, grad_x, grad_history, grad_kernel, batch
 ):  # fmt: skip
@@ -140,7 +141,7 @@ def _shift_backward(  # type: ignore[no-untyped-def]
                     out[j] += h1[j] * g[j]
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _filter(x, history, kernel, y):  # type: ignore[no-untyped-def]
     """``y[m, t] = sum_k h[m, k] line[t + k]``, the line being history and input; ``h`` in blocks, last lag first."""
     mixes, steps, batch, neurons = y.shape
@@ -159,7 +160,7 @@ def _filter(x, history, kernel, y):  # type: ignore[no-untyped-def]
                 y[m, first + t, b, begin:end] = out[t * WIDTH : t * WIDTH + end - begin]
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _filter_backward(grad_y, kernel, grad_x, grad_history, past):  # type: ignore[no-untyped-def]
     """``grad_line[s] = sum_{m,k} h[m, k] grad_y[m, s - past + k]``, for the parts of the line that have room."""
     mixes, _, batch, neurons = grad_y.shape
@@ -182,7 +183,7 @@ def _filter_backward(grad_y, kernel, grad_x, grad_history, past):  # type: ignor
                 grad_x[first + s - past, b, begin:end] = row
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _correlate(grad_y, x, history, grad_kernel):  # type: ignore[no-untyped-def]
     """``sum_part grad[part, past - k, m] = sum_{t, b} grad_y[m, t, b] line[t + k, b]``; a part is a share of pieces."""
     mixes, steps, batch, neurons = grad_y.shape
@@ -206,7 +207,7 @@ def _correlate(grad_y, x, history, grad_kernel):  # type: ignore[no-untyped-def]
                 grad_kernel[part, past - k, m, begin:end] = out[m, k * WIDTH : k * WIDTH + end - begin]
 
 
-@njit(cache=True)
+@cached_njit()
 def _read(rows, place, first, count, line):  # type: ignore[no-untyped-def]
     """Copy what ``rows``, which begin at ``place``, have of the rows ``first`` to ``first + count`` to the line."""
     for at in range(max(first, place), min(first + count, place + len(rows))):
@@ -215,7 +216,7 @@ def _read(rows, place, first, count, line):  # type: ignore[no-untyped-def]
             into[j] = row[j]
 
 
-@njit(cache=True, fastmath={"contract"})
+@cached_njit(fastmath={"contract"})
 def _add_products(kernel, lags, line, rows, out):  # type: ignore[no-untyped-def]
     """``out[i] += sum_{k < lags} kernel[k] line[i + k]`` for ``i < rows`` rounded up to whole tiles."""
     for i in range(0, rows, TILE):

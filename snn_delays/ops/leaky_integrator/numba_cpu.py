@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 from snn_delays.ops.leaky_integrator import function
 
@@ -45,7 +46,7 @@ def _run_backward(grad_trace: Tensor, trace: Tensor, v0: Tensor, decay: Tensor) 
     return made[0].view(trace.shape), made[1].view(shape), made[2].view(shape)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _integrate(x, v0, decay, trace):  # type: ignore[no-untyped-def]
     steps, lanes = x.shape
     for block in prange((lanes + BLOCK - 1) // BLOCK):
@@ -58,7 +59,7 @@ def _integrate(x, v0, decay, trace):  # type: ignore[no-untyped-def]
             v = v_t
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _integrate_backward(grad, trace, v0, decay, grad_x, grad_v0, grad_decay):  # type: ignore[no-untyped-def]
     steps, lanes = trace.shape
     for block in prange((lanes + BLOCK - 1) // BLOCK):

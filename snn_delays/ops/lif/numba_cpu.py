@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 from snn_delays.ops.lif import function
 from snn_delays.ops.lif.numba_slope import slopes
@@ -73,7 +74,7 @@ def _run_backward(
     return grad_x.view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in grads)
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
     """``h`` has no steps where it need not be kept."""
     steps, lanes = x.shape
@@ -98,7 +99,7 @@ def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spik
                     v[j] = v_reset if fired else m
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _backward(  # type: ignore[no-untyped-def]
     grad_spikes, grad_v, h, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
     grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,

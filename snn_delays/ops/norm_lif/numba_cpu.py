@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.lif.function import refuses_surrogate, surrogate_numbers
 from snn_delays.ops.lif.numba_slope import slopes
@@ -140,7 +141,7 @@ def _block(current: Tensor) -> int:
     return max(16, BLOCK_BYTES // (max(current.shape[0], 1) * current.element_size()))
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
     """Mean-free sums for the statistics: of x, and of its squared distance from the mean, over the valid steps."""
     steps, batch, neurons = x.shape
@@ -167,7 +168,7 @@ def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
             total[j] += count * first[j]
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _forward(  # type: ignore[no-untyped-def]
     x, valid, mask, v0, scale, shift, decay, threshold, gain, v_reset, soft_reset, strict, spikes, v_out
 ):  # fmt: skip
@@ -194,7 +195,7 @@ def _forward(  # type: ignore[no-untyped-def]
                 s_t[j] = s * factor[j]
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _backward(  # type: ignore[no-untyped-def]
     grad_spikes, grad_v, x, valid, mask, v0, scale, shift, decay, threshold, gain, v_reset, soft_reset, strict,
     detach_reset, kind, p, q, block, grad, grad_v0, lane_sums,
@@ -259,7 +260,7 @@ def _backward(  # type: ignore[no-untyped-def]
                     g_t[j] = zero
 
 
-@njit(parallel=True, cache=True)
+@cached_njit(parallel=True)
 def _through_norm(x, valid, scale, slope, offset, grad):  # type: ignore[no-untyped-def]
     """From the gradient of the normalised current to that of the current, in place."""
     steps, batch, neurons = x.shape

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.state import loadable
 
 REST_EXPONENT = -1e38  # of an empty sum: the logarithm of nothing, kept finite
 
@@ -24,6 +25,7 @@ OPERATION = Operation(
 )
 
 
+@loadable
 class WKVState(NamedTuple):
     """Sums over the past, each ``[batch, neuron]``: ``numerator e^exponent`` and ``denominator e^exponent``."""
 

@@ -12,6 +12,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
+from snn_delays.compiling import cached_njit
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
 from snn_delays.ops.wkv import WKVState, function
 from snn_delays.ops.wkv.numba_exp import exp
@@ -83,7 +84,7 @@ def _weigh(past, now, one):  # type: ignore[no-untyped-def]
     return (larger, smaller, n) if gap > 0 else (smaller, larger, n)
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+@cached_njit(parallel=True, error_model="numpy", fastmath={"contract"})
 def _forward(size, k, v, decay, bonus, y, trace, numerator, denominator, exponent):  # type: ignore[no-untyped-def]
     """``trace`` has no steps where it need not be kept. The state is carried in the last three."""
     steps, lanes = k.shape
@@ -107,7 +108,7 @@ def _forward(size, k, v, decay, bonus, y, trace, numerator, denominator, exponen
                 q[j] = past * q[j] + now
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath={"contract"})
+@cached_njit(parallel=True, error_model="numpy", fastmath={"contract"})
 def _backward(  # type: ignore[no-untyped-def]
     size, grad_y, k, v, decay, bonus, trace,
     grad_key, grad_value, grad_decay, grad_bonus, grad_numerator, grad_denominator,

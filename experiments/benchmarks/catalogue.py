@@ -1,0 +1,75 @@
+"""Every case by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+import torch
+
+from experiments.benchmarks.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
+from experiments.benchmarks.delay_cases import delay_layer, integer_inference, integer_training
+from experiments.benchmarks.gpt_cases import generation, language_step
+from experiments.benchmarks.lif_case import lif_layer
+from experiments.benchmarks.matmul_case import matrix_product
+from experiments.benchmarks.network_cases import inference, long_training_step, training_step
+from experiments.benchmarks.run import Case
+from experiments.benchmarks.sizes import PUBLISHED, Sizes
+from snn_delays.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case that can be asked for by name; ``long`` ones take minutes and run only when asked for.
+
+    ``host``: it is about the host alone, and runs once, whatever devices there are.
+    """
+
+    name: str
+    make: Callable[[Sizes, torch.device], Case]
+    long: bool = False
+    host: bool = False
+
+
+CASES = (
+    Entry("lif", lif_layer),
+    Entry("delay-sigma-12", partial(delay_layer, 12.0)),
+    Entry("delay-sigma-3", partial(delay_layer, 3.0)),
+    Entry("delay-sigma-0.5", partial(delay_layer, 0.5)),
+    Entry("delay-integer-training", integer_training),
+    Entry("delay-integer-inference", integer_inference),
+    Entry("shd-training-sigma-12.27", partial(training_step, 12.27)),
+    Entry("shd-training-sigma-0.5", partial(training_step, 0.5)),
+    Entry("shd-inference", inference),
+    *(
+        Entry(f"long-training-k{window}", partial(long_training_step, i), long=True)
+        for i, window in enumerate(PUBLISHED.long_windows)
+    ),
+    *(
+        Entry(f"gpt-training-{batch}x{context}", partial(language_step, i), long=i > 0)
+        for i, (context, batch) in enumerate(PUBLISHED.language.texts)
+    ),
+    Entry("gpt-generation", generation),
+    Entry("gpt-matrix-product", matrix_product),
+    Entry("data-binning", binning, host=True),
+    Entry("data-first-load", partial(first_load, BUNDLED), host=True),
+    Entry("data-cached-load", partial(cached_load, BUNDLED), host=True),
+    Entry("data-epoch", partial(epoch, BUNDLED), host=True),
+    Entry("data-first-load-full", partial(first_load, FULL), long=True, host=True),
+    Entry("data-cached-load-full", partial(cached_load, FULL), long=True, host=True),
+    Entry("data-epoch-full", partial(epoch, FULL), long=True, host=True),
+)
+
+
+def select(only: Sequence[str] = (), long: bool = False) -> tuple[Entry, ...]:
+    """Cases named, where ``*`` stands for anything; without names all, the long ones if asked for.
+
+    Raises ConfigError for a name that no case has.
+    """
+    for pattern in only:
+        if not any(fnmatchcase(entry.name, pattern) for entry in CASES):
+            names = ", ".join(entry.name for entry in CASES)
+            raise ConfigError(f"the benchmark has no case {pattern!r}; there are {names}, and patterns such as delay-*")
+    if only:
+        return tuple(entry for entry in CASES if any(fnmatchcase(entry.name, pattern) for pattern in only))
+    return tuple(entry for entry in CASES if long or not entry.long)

@@ -1,0 +1,79 @@
+"""Numbers of settings and of arrays: what NumPy gives becomes Python's own, what is no number is refused by name."""
+
+import operator
+from dataclasses import fields
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from snn_delays.errors import ConfigError, DataError
+
+
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """An integer of any kind as ``int``. Raises ConfigError for fractions, booleans, text, tensors of several numbers.
+
+    Floats are refused even where they are whole: a count that was computed as a float was computed wrongly.
+    """
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{name} must be an integer, got {value!r}") from None
+    if least is not None and number < least:
+        raise ConfigError(f"{name} must be an integer >= {least}, got {number}")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """A real number of any kind as ``float``; whether it is finite and in its range is for whoever asks.
+
+    Raises ConfigError for what is no number: text, a boolean, a tensor.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ConfigError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"{name} is beyond what a float holds") from None
+
+
+def plain_numbers(of: Any) -> None:
+    """Make the fields of a frozen dataclass that are declared ``int`` or ``float`` so, in its ``__post_init__``.
+
+    Settings then are equal, hash alike and are the same JSON, whichever library their numbers came from.
+    """
+    for field in fields(of):
+        value = getattr(of, field.name)
+        if field.type is int:
+            object.__setattr__(of, field.name, integer(field.name, value))
+        elif field.type is float:
+            object.__setattr__(of, field.name, real(field.name, value))
+
+
+def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Integers of any kind, or whole-numbered floats, as int64 ``[event]``, copied.
+
+    Raises DataError naming the first index that is none.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{name} must have one axis [event], got shape {array.shape}")
+    if array.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array)
+        if bad.any():
+            i = int(bad.argmax())
+            raise DataError(f"{name}[{i}] is {array[i]}; every event needs a finite number")
+        bad = array != np.floor(array)
+        if bad.any():
+            i = int(bad.argmax())
+            raise DataError(f"{name}[{i}] is {array[i]}, not a whole number; convert to integers first")
+    elif array.dtype.kind not in "iu":
+        raise DataError(f"{name} must hold integers, got dtype {array.dtype}")
+    if array.dtype.kind in "fu" and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{name}[{int(array.argmax())}] does not fit in 64 bits")
+    return array.astype(np.int64)

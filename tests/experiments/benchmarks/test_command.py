@@ -1,0 +1,72 @@
+"""`python -m experiments.benchmarks`."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from experiments import benchmarks
+from experiments.benchmarks.__main__ import app
+from experiments.benchmarks.record import Benchmark, read_record
+from experiments.benchmarks.sizes import TINY
+
+
+@pytest.fixture(autouse=True)
+def small_cases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(benchmarks, "Benchmark", partial(Benchmark, sizes=TINY))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.stderr
+    return result
+
+
+def refused(*arguments: object) -> str:
+    return run(*arguments, code=2).stderr
+
+
+def test_it_prints_writes_and_reads_back(tmp_path: Path) -> None:
+    out, document = tmp_path / "bench.json", tmp_path / "benchmark.md"
+    document.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
+    arguments = ("--only", "delay-integer-*", "--repeats", 1, "--out", out, "--write", document)
+    shown = run(*arguments, "--threads", 1).stdout
+    assert torch.get_num_threads() == 1
+    for word in ("delay-integer-training", "delay-integer-inference", "torch Linear", "peak memory", "quartiles"):
+        assert word in shown
+    assert [case["name"] for case in read_record(out)["cases"]] == ["delay-integer-training", "delay-integer-inference"]
+    text = document.read_text()
+    assert text.startswith("before\n<!-- benchmark -->\n")
+    assert text.endswith("<!-- /benchmark -->\nafter\n")
+    assert "old" not in text
+    again = run("--from", out).stdout
+    assert again.count("torch Linear") == shown.count("torch Linear") > 0
+
+
+def test_bad_options_are_one_line(tmp_path: Path) -> None:
+    assert "the benchmark has no case 'warp'" in refused("--only", "warp")
+    assert "at least one round, got 0" in refused("--repeats", 0)
+    assert "--threads must be at least 1, got 0" in refused("--threads", 0)
+    assert "cannot read" in refused("--from", tmp_path / "nothing.json")
+    if not torch.cuda.is_available():
+        assert "torch finds no CUDA GPU" in refused("--device", "cuda")
+
+
+def test_an_interrupted_benchmark_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = benchmarks.select(["delay-integer-training"])[0]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    entries = (case, benchmarks.Entry("interrupted", interrupt))
+    monkeypatch.setattr(benchmarks, "Benchmark", lambda *_: Benchmark(entries, 1, ["cpu"], TINY))
+    out = tmp_path / "bench.json"
+    run("--out", out, code=130)
+    assert [case["name"] for case in read_record(out)["cases"]] == ["delay-integer-training"]
