@@ -7,12 +7,25 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from snn_delays.errors import SnnDelaysError
+from snn_delays.printable import printable
 
 RUNS = Path("runs")
-console = Console(soft_wrap=True, markup=False)  # paths and messages may hold brackets
+# What torch calls memory that is not there, on the host and on devices, and sizes beyond all memory.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
+
+
+class _Terminal(Console):
+    """A console to which text of others, as from a stranger's run folder, goes without its control characters."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+console = _Terminal(soft_wrap=True, markup=False)  # paths and messages may hold brackets
 
 
 class Commands(TyperGroup):
@@ -31,10 +44,15 @@ class Commands(TyperGroup):
             raise SystemExit(0) from None
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            _fail(f"there is not enough memory ({str(error) or 'none left'}); take smaller sizes or batches", 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)  # torch's own messages have several lines
+    # torch's own messages have several lines
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from snn_delays.cli.app import app, console
 from snn_delays.cli.runs import RunFolder
+from snn_delays.printable import printable
 
 if TYPE_CHECKING:
     from snn_delays.training.export_run import Export
@@ -122,7 +123,7 @@ def sweep(
         console.print(f"{run}: {len(rows)} rows, of {rows[0]['samples']:,} {split} samples, appended to {table}")
     text = markdown(read_sweep(table))
     if write is None:
-        print(text, end="")
+        print(printable(text), end="")
     else:
         write_between_markers(write, "whole numbers", text)
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from unicodedata import category
 
 import typer
 from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
 from snn_delays.cli.runs import RunFolder
+from snn_delays.printable import printable
 
 if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
@@ -48,12 +48,7 @@ def _write(run: "Run", prompt: str, *, device: str = "cpu", **options: Any) -> N
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may not have every character
     for text in chain([prompt], written, ["\n"]):
-        print(_harmless(text), end="", flush=True)
-
-
-def _harmless(text: str) -> str:
-    """Text without the control characters by which it could steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" or category(c) == "Zs" else "\ufffd" for c in text)
+        print(printable(text), end="", flush=True)
 
 
 @app.command("demo-gpt")

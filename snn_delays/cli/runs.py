@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
 from snn_delays.errors import ConfigError
+from snn_delays.printable import printable
 
 if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
@@ -114,7 +115,7 @@ def results(
         raise ConfigError(f"{table} has no row of a data set that begins with {only!r} and a recipe with {run!r}")
     text = markdown(rows)
     if write is None:
-        print(text, end="")
+        print(printable(text), end="")
     else:
         write_between_markers(write, "results", text)
     if picture is not None:

@@ -21,10 +21,13 @@ from torch import nn
 
 from snn_delays.errors import CheckpointError
 from snn_delays.files import sync
+from snn_delays.reading import open_regular
+from snn_delays.training.records import ProgressRecord, read_record
 from snn_delays.training.schedule import Optimisation
 
 MODEL, OPTIMISER, PROGRESS = "model.safetensors", "optimiser.pt", "progress.json"
 _PREFIX = "epoch-"
+_REMEDY = "remove that epoch's folder to go back to an earlier one"
 
 
 def save_checkpoint(
@@ -73,7 +76,7 @@ def save_checkpoint(
 def epochs_saved(folder: Path) -> list[int]:
     """Epochs that have a checkpoint, ascending."""
     names = [p.name.removeprefix(_PREFIX) for p in folder.glob(f"{_PREFIX}*")] if folder.is_dir() else []
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if name.isdecimal() and name.isascii() and f"{int(name):04d}" == name)
 
 
 def latest_epoch(folder: Path) -> int | None:
@@ -92,15 +95,12 @@ def prune(folder: Path, keep: set[int]) -> None:
 
 
 def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
-    """History stored with the checkpoint of an epoch."""
+    """History stored with the checkpoint of an epoch. Raises CheckpointError naming the key that is damaged."""
     path = folder / f"{_PREFIX}{epoch:04d}" / PROGRESS
     try:
-        progress: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
-        ) from error
-    return progress
+        return read_record(path, ProgressRecord, _REMEDY)
+    except FileNotFoundError:
+        raise CheckpointError(f"cannot read {path}: it is missing; {_REMEDY}") from None
 
 
 def network_file(folder: Path, epoch: int) -> Path:
@@ -115,11 +115,10 @@ def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
     """
     path = network_file(folder, epoch)
     try:
+        open_regular(path).close()
         network.load_state_dict(load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot read {path}: {error}; remove that epoch's folder to go back to an earlier one"
-        ) from error
+        raise CheckpointError(f"cannot read {path}: {error}; {_REMEDY}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} is of another network: {error}") from error
 
@@ -128,6 +127,7 @@ def vocabulary_of(folder: Path, epoch: int) -> str | None:
     """Fingerprint of the vocabulary that an epoch's network was trained with; None for one without a vocabulary."""
     path = network_file(folder, epoch)
     try:
+        open_regular(path).close()
         with safetensors.safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("vocabulary")
     except (OSError, safetensors.SafetensorError) as error:
@@ -138,12 +138,12 @@ def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> N
     """Read the states of optimisers and schedules. Raises CheckpointError if the file is missing or damaged."""
     path = folder / f"{_PREFIX}{epoch:04d}" / OPTIMISER
     try:
-        states = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            states = torch.load(file, map_location="cpu", weights_only=True)
         for kind in ("optimisers", "schedules"):
             for name, part in getattr(optimisation, kind).items():
                 part.load_state_dict(states[kind][name])
     except Exception as error:  # torch.load reports a damaged file by a dozen types, some with unsafe advice
         raise CheckpointError(
-            f"cannot read {path}: it is missing or damaged ({type(error).__name__}); remove that epoch's folder to "
-            "go back to an earlier one"
+            f"cannot read {path}: it is missing or damaged ({type(error).__name__}); {_REMEDY}"
         ) from error

@@ -3,7 +3,6 @@
 import difflib
 import json
 import re
-import sys
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
@@ -12,14 +11,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from snn_delays.data.catalogue import cards
 from snn_delays.errors import ConfigError
+from snn_delays.reading import parse_toml, read_text
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
-from snn_delays.training.strict import BaseRecipe, Strict
+from snn_delays.training.strict import MOST, BaseRecipe, Strict
 from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class DataConfig(Strict):
@@ -27,12 +22,12 @@ class DataConfig(Strict):
 
     dataset: str
     binning: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
-    dt_ms: float = Field(10.0, gt=0)
+    dt_ms: float = Field(10.0, ge=0.001)
     channel_group: int = Field(5, ge=1, description="neighbouring channels summed, 700 -> 140 with 5")
     validation: Literal["speakers", "fraction", "official"] = "fraction"
     validation_speakers: tuple[int, ...] = ()
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    tail_steps: int = Field(0, ge=0, description="silent steps after each sample, for spikes still under way")
+    tail_steps: int = Field(0, ge=0, le=MOST, description="silent steps after each sample, for spikes still under way")
     padding: Literal["masked", "published"] = "masked"
     bucketing: bool = Field(False, description="batches of samples of like length")
     memory: Literal["auto", "ram", "mapped"] = "auto"
@@ -127,8 +122,8 @@ class ModelConfig(Strict):
 class TrainingConfig(Strict):
     """Two Adam optimisers, their schedules, the narrowing of the taps, and the loss."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MOST)
+    batch_size: int = Field(ge=1, le=MOST)
     max_lr_weight: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule of weights and norms")
     weight_decay: float = Field(
         1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays"
@@ -215,8 +210,10 @@ RECIPES: dict[str, type[BaseRecipe]] = {
 }
 
 
-def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Any:
+def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
     """Read a recipe of any task. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+
+    ``alone``: refuse a base, as in the folder of a run, whose recipe is written in full.
 
     ``task = "language"`` or ``"sentences"`` at its head makes it a :class:`LanguageRecipe` or :class:`SentenceRecipe`,
     else it is a :class:`Recipe`.
@@ -225,10 +222,13 @@ def load_recipe(path: Path | str, changes: tuple[str, ...] = ()) -> Any:
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
-    table = _read(find_recipe(path))
-    for change in changes:
-        _apply(table, change)
-    return parse_recipe(table, str(path))
+    try:
+        table = _read(find_recipe(path), alone=alone)
+        for change in changes:
+            _apply(table, change)
+        return parse_recipe(table, str(path))
+    except RecursionError:
+        raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
 
 
 def find_recipe(path: Path | str) -> Path:
@@ -248,7 +248,7 @@ def recipes_folder() -> Path:
 def parse_recipe(table: dict[str, Any], where: str) -> Any:
     """Validate a recipe given as a table; ``where`` is named in errors."""
     task = table.get("task", "classification")
-    if task not in RECIPES or task == table.get("task") == "classification":
+    if not isinstance(task, str) or task not in RECIPES or task == table.get("task") == "classification":
         raise ConfigError(
             f"{where}: task must be 'language' or 'sentences', or be left out for a classifier of events; got {task!r}"
         )
@@ -259,22 +259,24 @@ def parse_recipe(table: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: " + "; ".join(_explain(issue, kind) for issue in error.errors())) from None
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: the recipe is its own base")
+def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(read_text(path))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise ConfigError(f"no recipe at {path}{hint}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: the recipe is its own base")
     base = table.pop("base", None)
     if not isinstance(base, str | None):
         raise ConfigError(f"{path}: base must be the name of a recipe file in quotes, got {base!r}")
+    if base is not None and alone:
+        raise ConfigError(f"{path}: base = {base!r}; a run's recipe is written in full: put the run's own back")
     return table if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), table)
 
 
@@ -291,8 +293,8 @@ def _apply(table: dict[str, Any], change: str) -> None:
     if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
         raise ConfigError(f"--set takes section.key=value, got {change!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text.strip()
     *sections, last = key.strip().split(".")
     for section in sections:
@@ -314,7 +316,17 @@ def _explain(issue: Any, kind: type[BaseRecipe]) -> str:
     if issue["type"] == "missing":
         return f"key {key!r} is missing"
     message = issue["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" + (f", got {issue['input']!r}" if not isinstance(issue["input"], dict) else "")
+    where = f"{key}: " if key else ""
+    return f"{where}{message}" + (f", got {_shown(issue['input'])}" if not isinstance(issue["input"], dict) else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as it was given, unless it is too long to be read."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _known_keys(location: tuple[Any, ...], kind: type[BaseRecipe]) -> list[str]:

@@ -19,6 +19,7 @@ from snn_delays.training.classification import selected_masked
 from snn_delays.training.config import Recipe
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
+from snn_delays.training.records import EvaluationRecord, EventEvaluationRecord, read_record
 from snn_delays.training.results import AS_TRAINED
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
@@ -158,12 +159,19 @@ def _validated(
     return found | {"valid_accuracy_masked": masked}, readout
 
 
-def read_evaluation(run: Run) -> dict[str, Any]:
-    """What ``evaluate`` wrote. Raises CheckpointError if the run was not evaluated."""
+def read_evaluation(run: Run, *needed: str) -> dict[str, Any]:
+    """What ``evaluate`` wrote, with the keys that are ``needed``.
+
+    Raises CheckpointError if the run was not evaluated, or if what is there is damaged or lacks a key.
+    """
+    command = f"snn-delays evaluate {run.folder}"
+    kind = EventEvaluationRecord if isinstance(run.recipe, Recipe) else EvaluationRecord
     try:
-        result: dict[str, Any] = json.loads(run.evaluation.read_text())
-    except (OSError, ValueError):
-        raise CheckpointError(f"{run.folder} was not evaluated yet: snn-delays evaluate {run.folder}") from None
+        result = read_record(run.evaluation, kind, f"evaluate it again: {command}")
+    except FileNotFoundError:
+        raise CheckpointError(f"{run.folder} was not evaluated yet: {command}") from None
+    if missing := [key for key in needed if not result.get(key)]:
+        raise CheckpointError(f"{run.evaluation} has no {missing[0]}; evaluate it again: {command}")
     return result
 
 

@@ -111,7 +111,7 @@ def export_run(
     summary = _summary(after, network, trace, changed, fitting)
     report = [*summary, *(fitting.lines()[1:] if fitting else []), "cost", *cost.lines()]
     name = to if wishes.target is None else f"{to}_{wishes.target}"
-    folder = out or run.folder / "export" / name
+    folder = out or run.own("export", name)
     numbers = {
         "format": to,
         "target": target.name if target else None,

@@ -70,15 +70,12 @@ def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
 
 
 def _curves(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    progress = run.progress()
-    history = progress["history"]
-    columns = {key: [row[key] for row in history] for key in history[0] if history[0][key] is not None}
-    figure = plot.learning_curves({**columns, "best_epoch": progress["best_epoch"]})
+    figure = plot.learning_curves(run.curves())
     return [plot.save_figure(figure, run.figures / "curves.png")]
 
 
 def _confusion(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    evaluation = read_evaluation(run)
+    evaluation = read_evaluation(run, "confusion", "class_names")
     axes = plot.confusion_matrix(np.array(evaluation["confusion"]), class_names=evaluation["class_names"])
     return [plot.save_figure(axes.figure, run.figures / "confusion.png")]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from snn_delays.training.strict import BaseRecipe, Strict
+from snn_delays.training.strict import MOST, BaseRecipe, Strict
 from snn_delays.units import MAX_DELAY_STEPS
 
 
@@ -56,8 +56,10 @@ class SpikeGPTConfig(Strict):
 class StepsConfig(Strict):
     """Adam, its schedule, the narrowing of the taps: what training by gradients takes, whatever the loss."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1, description="sequences of an optimiser step, over all processes and accumulations")
+    epochs: int = Field(ge=1, le=MOST)
+    batch_size: int = Field(
+        ge=1, le=MOST, description="sequences of an optimiser step, over all processes and accumulations"
+    )
     accumulate: int = Field(1, ge=1, description="parts in which the batch of a process is computed one by one")
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: float = Field(6e-4, gt=0, description="peak")

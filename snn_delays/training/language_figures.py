@@ -79,7 +79,7 @@ def spikes_of(network: SpikeGPT, tokens: torch.Tensor) -> tuple[dict[str, np.nda
 
 
 def _rates(run: Run) -> list[Path]:
-    rates = read_evaluation(run)["firing_rates"]
+    rates = read_evaluation(run).get("firing_rates")
     if not rates:
         return []
     axes = plot.firing_rates(rates, title=run.recipe.name)
@@ -107,15 +107,14 @@ def _shift_delays(run: Run) -> list[Path]:
 
 def _positions(run: Run) -> list[Path]:
     unit = "byte" if run.recipe.data.vocabulary == "bytes" else "character"
-    axes = plot.bits_by_position({run.recipe.name: read_evaluation(run)["bits_by_position"]}, unit=unit)
+    axes = plot.bits_by_position(
+        {run.recipe.name: read_evaluation(run, "bits_by_position")["bits_by_position"]}, unit=unit
+    )
     return [plot.save_figure(axes.figure, run.figures / "positions.png")]
 
 
 def _curves(run: Run) -> list[Path]:
-    progress = run.progress()
-    history = {key: [row[key] for row in progress["history"]] for key in progress["history"][0]}
-    shown = {key: values for key, values in history.items() if None not in values}
-    figure = plot.learning_curves({**shown, "best_epoch": progress["best_epoch"]})
+    figure = plot.learning_curves(run.curves())
     return [plot.save_figure(figure, run.figures / "curves.png")]
 
 

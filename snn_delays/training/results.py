@@ -51,7 +51,9 @@ def append_result(path: Path, evaluation: dict[str, Any]) -> None:
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
-    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former)
+    measured = [key for key in COLUMNS if key.startswith(("test_", "valid_", "firing"))]
+    numbers = ("parameters", "seed", "epochs")
+    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former, numbers, measured)
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -78,7 +80,7 @@ def _of_classes(rows: list[dict[str, str]]) -> str:
     for seeds in _alike(rows):
         first = next(iter(seeds.values()))
         shares = [_share([row[key] for row in seeds.values()]) for key in [*keys, *["test_accuracy_masked"] * masked]]
-        trainable = f"{int(first['parameters']):,}"
+        trainable = f"{int(float(first['parameters'])):,}"
         cells = [
             first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares,
             *[first["readout"]] * odd, first["data"],
@@ -98,7 +100,7 @@ def _of_text(rows: list[dict[str, str]]) -> str:
     for seeds in groups:
         first = next(iter(seeds.values()))
         cells = [
-            first["hidden"], first["delays"], f"{int(first['parameters']):,}", str(len(seeds)),
+            first["hidden"], first["delays"], f"{int(float(first['parameters'])):,}", str(len(seeds)),
             _bits([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
             _bits([row["test_bits_per_byte_carried"] for row in seeds.values()]),
             _share([row["firing_rate"] for row in seeds.values()]), first["data"],

@@ -27,15 +27,25 @@ class Run:
     folder: Path
     recipe: Any
 
+    def own(self, *names: str) -> Path:
+        """A folder within the run's. Raises CheckpointError for a link, which may lead what is written elsewhere."""
+        for i in range(len(names)):
+            if (path := self.folder.joinpath(*names[: i + 1])).is_symlink():
+                raise CheckpointError(
+                    f"{path} is a link to {path.readlink()}; a run keeps its files in its own folder: remove the link, "
+                    "or move the whole run and link its folder"
+                )
+        return self.folder.joinpath(*names)
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+        return self.own("checkpoints")
 
     @property
     def figures(self) -> Path:
         """Folder of the pictures."""
-        return self.folder / "figures"
+        return self.own("figures")
 
     @property
     def evaluation(self) -> Path:
@@ -52,6 +62,17 @@ class Run:
         if epoch is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again with --resume")
         return read_progress(self.checkpoints, epoch)
+
+    def curves(self) -> dict[str, Any]:
+        """The history as :func:`snn_delays.plot.learning_curves` takes it: what every epoch has, and the best epoch.
+
+        Raises CheckpointError if no epoch was finished.
+        """
+        progress = self.progress()
+        if not (history := progress["history"]):
+            raise CheckpointError(f"{self.folder} has not finished an epoch; continue it with --resume")
+        whole = [key for key in history[0] if all(row.get(key) is not None for row in history)]
+        return {**{key: [row[key] for row in history] for key in whole}, "best_epoch": progress["best_epoch"]}
 
     def best_epoch(self) -> int:
         """Epoch that did best on validation; 0, the untrained network, if none was finished."""
@@ -88,7 +109,7 @@ def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
     folder = Path(folder)
     if not (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} is no run folder: it has no recipe.toml; `snn-delays train RECIPE` makes one")
-    recipe = load_recipe(folder / "recipe.toml")
+    recipe = load_recipe(folder / "recipe.toml", alone=True)
     if not isinstance(recipe, tasks or Recipe):
         task = getattr(recipe, "task", "classification")
         wanted = " or ".join(name for name, kind in RECIPES.items() if kind in (tasks or (Recipe,)))

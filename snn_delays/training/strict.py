@@ -1,12 +1,30 @@
-"""What every recipe shares: unknown keys are refused, and it has a name, a source and a seed."""
+"""What every recipe shares: unknown keys are refused, numbers are ones to compute with; a name, a source and a seed."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+MOST = 1 << 20
+"""Most epochs, samples of a batch, and steps of a delay or of silence."""
+_LARGEST, _SMALLEST = 1e30, 1e-30  # float32 ends at 3e38 and 1e-38, and numbers are squared
 
 
 class Strict(BaseModel):
-    """A section of a recipe that refuses what it does not know."""
+    """A section of a recipe that refuses what it does not know, and numbers that the network's types do not hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, float) and one and not _SMALLEST <= abs(one) <= _LARGEST:
+                raise ValueError(f"must be 0 or of a size between {_SMALLEST:g} and {_LARGEST:g}")
+            if isinstance(one, int) and abs(one) >= 1 << 31 and info.field_name != "seed":
+                raise ValueError(f"must be below {1 << 31}")
+            if isinstance(one, str) and not one.isascii():
+                one.encode()  # UnicodeEncodeError, a ValueError, for a byte of a file's name that is no UTF-8
+        return value
 
 
 class BaseRecipe(Strict):

@@ -92,7 +92,8 @@ def append_sweep(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def read_sweep(path: Path) -> list[dict[str, str]]:
     """Rows of the table, see :func:`snn_delays.training.table.read_rows`."""
-    return read_rows(path, COLUMNS, "snn-delays sweep", EARLIER, _former)
+    numbers = ("delays_clamped", "real_accuracy", "whole_accuracy")
+    return read_rows(path, COLUMNS, "snn-delays sweep", EARLIER, _former, numbers)
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -110,7 +111,7 @@ def markdown(rows: list[dict[str, str]]) -> str:
         tuned = row["fine_tuned_bits"]
         cells = (
             row["trained_max_delay_steps"], (tuned if tuned == "ternary" else f"{tuned} bits") if tuned else "-", bits,
-            row["max_delay_steps"], f"{int(row['delays_clamped']):,}", f"{float(row['real_accuracy']):.1%}",
+            row["max_delay_steps"], f"{int(float(row['delays_clamped'])):,}", f"{float(row['real_accuracy']):.1%}",
             f"{float(row['whole_accuracy']):.1%}", row["target"], _measured_on(row),
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from snn_delays.errors import CheckpointError
 from snn_delays.files import locked, write_text
+from snn_delays.reading import read_text
 
 # What a row of an earlier version says in today's columns; it keeps those of its columns that there still are.
 Former = Callable[[dict[str, str]], dict[str, str]]
@@ -32,7 +34,7 @@ def append_rows(
     csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
     try:
         with locked(path):
-            before = path.read_text(encoding="utf-8") or head + "\n"
+            before = read_text(path) or head + "\n"
             first = before.splitlines()[0]
             if earlier and first == ",".join(earlier):
                 before = _written_anew(before, columns, former)
@@ -49,21 +51,42 @@ def read_rows(
     maker: str,
     earlier: Sequence[str] = (),
     former: Former = lambda row: {},
+    numbers: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """Rows of a table that the command ``maker`` makes, of a version before as ``former`` says.
 
-    Raises CheckpointError if there is none, or it has other columns.
+    ``numbers`` are finite; ``optional`` are that or empty. Raises CheckpointError if there is no table, it has other
+    columns, or a row is damaged: with its line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
+        if earlier and text.splitlines()[:1] == [",".join(earlier)]:
+            text = _written_anew(text, columns, former)
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        if text and tuple(reader.fieldnames or ()) != tuple(columns):
+            raise CheckpointError(f"{path} has other columns than this version writes")
+        rows = []
+        for row in reader:
+            _check(row, f"{path}, line {reader.line_num}", (*numbers, *optional), optional)
+            rows.append(row)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; `{maker}` makes one") from error
-    if earlier and text.splitlines()[:1] == [",".join(earlier)]:
-        text = _written_anew(text, columns, former)
-    reader = csv.DictReader(io.StringIO(text))
-    if text and tuple(reader.fieldnames or ()) != tuple(columns):
-        raise CheckpointError(f"{path} has other columns than this version writes")
-    return list(reader)
+    except (ValueError, csv.Error) as error:
+        raise CheckpointError(f"{path} is no table in CSV ({error}); `{maker}` makes one") from error
+    return rows
+
+
+def _check(row: dict[Any, Any], where: str, numbers: Sequence[str], optional: Sequence[str]) -> None:
+    if None in row or None in row.values():
+        raise CheckpointError(f"{where} has {'more' if None in row else 'fewer'} values than there are columns")
+    for key in numbers:
+        try:
+            good = math.isfinite(float(row[key])) if row[key] else key in optional
+        except ValueError:
+            good = False
+        if not good:
+            raise CheckpointError(f"{where}: {key} is {row[key]!r}, expected a number; mend or remove that row")
 
 
 def _written_anew(before: str, columns: Sequence[str], former: Former) -> str:

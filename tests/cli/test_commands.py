@@ -269,3 +269,30 @@ def _into(real: Any, out: Path) -> Any:
         return real(recipe, changes, resume, out / Path(recipe).stem, accelerator, devices)
 
     return train
+
+
+def test_control_characters_of_others_stay_out_of_the_terminal(snn: Ok, refused: Bad, run: Path) -> None:
+    snn("evaluate", run)
+    found = json.loads((run / "evaluation.json").read_text())
+    steering = {"run": "a\x1b]0;owned\x07", "data": "b\x1b[2J\u202e"}
+    (run / "evaluation.json").write_text(json.dumps({**found, **steering}))
+    shown = snn("compare", run).stdout
+    assert "owned" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+    assert "\x1b" not in refused("compare", "no\x1b[2Jrun")
+
+
+def test_pictures_are_not_written_through_a_link(refused: Bad, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "curves.png").write_text("mine")
+    (run / "figures").symlink_to(tmp_path)
+    assert "is a link" in refused("plot", run, "--what", "curves")
+    assert (tmp_path / "curves.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 TB")])
+def test_memory_that_is_not_there_is_one_line(refused: Bad, run: Path, monkeypatch: Any, error: Exception) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("snn_delays.training.runlog.open_run", fail)
+    assert "not enough memory" in refused("evaluate", run, code=1)

@@ -16,9 +16,10 @@ from safetensors import safe_open
 
 from snn_delays import files
 from snn_delays.errors import CheckpointError
+from snn_delays.reading import parse_toml
 from snn_delays.training import checkpoint, classification, loop, runlog
 from snn_delays.training.build import network_for
-from snn_delays.training.config import parse_recipe, to_toml, tomllib
+from snn_delays.training.config import parse_recipe, to_toml
 from snn_delays.training.runlog import Run, create_run
 from snn_delays.training.schedule import Optimisation, build_optimisation
 
@@ -37,9 +38,14 @@ def parts() -> tuple[Any, Optimisation]:
     return network, optimisation
 
 
+def progress_at(epoch: int) -> dict[str, Any]:
+    rows = [{"epoch": i + 1, "seconds": 1.0, "train_loss": 1.0, "valid_loss": 1.0} for i in range(epoch)]
+    return {"history": rows, "best_epoch": epoch, "source": "made up", "checksum": "none"}
+
+
 def save(folder: Path, epoch: int) -> tuple[Any, Optimisation]:
     network, optimisation = parts()
-    history = {"history": [{"epoch": epoch}], "best_epoch": epoch}
+    history = progress_at(epoch)
     checkpoint.save_checkpoint(folder, epoch, network, optimisation, history, to_toml(tiny_runs.tiny_recipe()))
     return network, optimisation
 
@@ -70,14 +76,14 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert state(others) == state(optimisation)
     for name, tensor in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor), name
-    assert checkpoint.read_progress(tmp_path, 7) == {"history": [{"epoch": 7}], "best_epoch": 7}
+    assert checkpoint.read_progress(tmp_path, 7) == progress_at(7)
 
 
 def test_the_recipe_is_inside(trained: Run) -> None:
     with safe_open(trained.checkpoints / "epoch-0003" / checkpoint.MODEL, "pt") as file:
         metadata = file.metadata()
     assert metadata["epoch"] == "3"
-    assert parse_recipe(tomllib.loads(metadata["recipe"]), "inside") == trained.recipe
+    assert parse_recipe(parse_toml(metadata["recipe"]), "inside") == trained.recipe
 
 
 def test_no_pickled_code_is_run(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
+from snn_delays.reading import parse_toml
 from snn_delays.training.build import build_network
-from snn_delays.training.config import Recipe, load_recipe, parse_recipe, recipes_folder, to_toml, tomllib
+from snn_delays.training.config import Recipe, load_recipe, parse_recipe, recipes_folder, to_toml
+from snn_delays.training.runlog import open_run
 from snn_delays.training.schedule import build_optimisation, sigma_at
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
@@ -225,7 +227,7 @@ recipes = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {
                 "dataset": st.sampled_from(["shd", "shd-regenerated"]),
-                "dt_ms": positive,
+                "dt_ms": st.floats(1e-3, 1e6),
                 "validation": st.just("speakers"),
                 "validation_speakers": st.lists(st.integers(0, 20), min_size=1, max_size=3),
             }
@@ -254,13 +256,13 @@ recipes = st.fixed_dictionaries(
 @given(recipes)
 def test_a_recipe_written_and_read_is_the_same(made: dict[str, Any]) -> None:
     recipe = parse_recipe(made, "made")
-    assert parse_recipe(tomllib.loads(to_toml(recipe)), "read") == recipe
+    assert parse_recipe(parse_toml(to_toml(recipe)), "read") == recipe
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "a\nb", "a\rb\tc", "\x00\x1f\x7f", "ü 𝄞 \u2028", "'''", '"""', "#"])
 def test_awkward_text_survives(text: str) -> None:
     recipe = parse_recipe(table(title=text), "made")
-    assert parse_recipe(tomllib.loads(to_toml(recipe)), "read").title == text
+    assert parse_recipe(parse_toml(to_toml(recipe)), "read").title == text
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -299,7 +301,7 @@ def test_maps_have_a_shortest_delay_too() -> None:
 
 def test_recipes_written_before_recurrence_mean_what_they_meant() -> None:
     recipe = tiny_runs.tiny_recipe()
-    written = tomllib.loads(to_toml(recipe))
+    written = parse_toml(to_toml(recipe))
     for key in ("recurrent", "min_delay_steps"):
         del written["model"][key]
     assert parse_recipe(written, "old") == recipe
@@ -321,3 +323,39 @@ def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
     }
     for name, changes in wanted.items():
         assert load_recipe(name).model.model_dump() == {**demo, **changes}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("seed = " + "9" * 5000, "not valid TOML"),
+        ('base = "a\\u0000b"', "NUL"),
+        ('base = "/dev/zero"', "no regular file"),
+        ("task = ['language']", "task must be"),
+        ("seed = 0x" + "f" * 5000, "thousands of digits"),
+    ],
+)
+def test_recipes_that_are_malformed(tmp_path, text, said):
+    (tmp_path / "recipe.toml").write_text(f"name = 'a'\n{text}\n")
+    with pytest.raises(ConfigError, match=said):
+        load_recipe(tmp_path / "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.threshold=1e300", "training.max_lr_weight=1e-300", "training.sigma_end_steps=inf", "data.dt_ms=1e-10",
+        "data.tail_steps=1000000000000", f"training.epochs={2**70}", "training.batch_size=10000000",
+        "model.hidden=[5000000000]", "model.max_delay_ms=1e15", "title=\udcff",
+    ],
+)  # fmt: skip
+def test_numbers_and_texts_that_nothing_can_compute_with(change):
+    with pytest.raises(ConfigError, match=change.partition("=")[0]):
+        load_recipe("demo", (change,))
+
+
+def test_the_recipe_of_a_run_takes_no_base(tmp_path):
+    (tmp_path / "recipe.toml").write_text('base = "/etc/passwd"\n')
+    with pytest.raises(ConfigError, match="written in full"):
+        open_run(tmp_path)

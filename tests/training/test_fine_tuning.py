@@ -16,8 +16,9 @@ from snn_delays.export import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Dropout, Recurrent, layers_of
 from snn_delays.nn.quantized import grid_of
+from snn_delays.reading import parse_toml
 from snn_delays.training import checkpoint, loop, runlog, sources
-from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_toml, tomllib
+from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_toml
 from snn_delays.training.evaluate import discrete_network, evaluate, trained_network
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
@@ -276,7 +277,7 @@ def test_delays_are_not_cut_below_the_shortest() -> None:
 @pytest.mark.parametrize("bits", [4, "ternary"])
 def test_the_section_is_written_and_read(bits: int | str) -> None:
     recipe = tuning_recipe("demo", bits)
-    assert parse_recipe(tomllib.loads(to_toml(recipe)), "read") == recipe
+    assert parse_recipe(parse_toml(to_toml(recipe)), "read") == recipe
     assert "fine_tuning" not in to_toml(tiny_runs.tiny_recipe())
 
 
