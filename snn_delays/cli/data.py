@@ -17,7 +17,10 @@ app.add_typer(data_app, name="data")
 
 @data_app.command("list")
 def data_list() -> None:
-    """List the data sets of the catalogue and whether their files are at hand; texts and sentence sets behind them."""
+    """List the data sets of the catalogue and whether their files are at hand; texts and sentence sets after them.
+
+    Cards of your own are listed too where SNN_DELAYS_CARDS names their folder.
+    """
     from snn_delays.data.catalogue import cards
     from snn_delays.data.text import text_cards
 
@@ -26,9 +29,10 @@ def data_list() -> None:
     for card in cards().values():
         sensor = " x ".join(str(size) for size in card.sensor) + (" channels" if len(card.sensor) == 1 else " events")
         tonic = f"Tonic's {card.tonic_class}" if card.tonic_class else "not in Tonic"
+        about = [sensor, f"{card.n_classes} classes", card.licence, card.own or tonic]
         table.add_row(
             card.name,
-            f"{card.title}\n{sensor}, {card.n_classes} classes, {card.licence}, {tonic}",
+            f"{card.title}\n{', '.join(filter(None, about))}",
             "\n".join(f"{split} {part.samples:,}" for split, part in card.splits.items()),
             _at_hand(card),
             end_section=True,
@@ -54,9 +58,8 @@ def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data 
             console.print(f"{verify(name, split)}: {split} is {card(name).display_name}")
         elif part.file:
             path = find_data(name, split)
-            console.print(
-                f"{path}: {split} is made on this machine, so that no checksum is on its card to compare with"
-            )
+            whose = "a data set of your own" if card(name).own else "made on this machine"
+            console.print(f"{path}: {split} is {whose}, so that no checksum is on its card to compare with")
         else:
             console.print(f"{split} is generated from its card; there is no file to compare")
 

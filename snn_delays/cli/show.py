@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @data_app.command("show")
 def data_show(
-    name: Annotated[str, typer.Argument(help="data set, as in `data list`")],
+    name: Annotated[str, typer.Argument(help="data set, as in `data list`, or the path of one of your own")],
     sample: Annotated[int, typer.Option(min=0, help="which recording to draw, from 0")] = 0,
     split: Annotated[str, typer.Option(help="train, or another split of the data set")] = "train",
     out: Annotated[Path | None, typer.Option(help="PNG file; default: NAME_SPLIT_SAMPLE.png here")] = None,
@@ -26,6 +26,7 @@ def data_show(
 ) -> None:
     """Draw one recording and print what is in a split: classes, events, rates, durations, frames."""
     from snn_delays.data.binning import Binning
+    from snn_delays.data.catalogue import card
     from snn_delays.data.recordings import open_recordings
     from snn_delays.data.statistics import statistics
     from snn_delays.plot import save_figure
@@ -45,7 +46,8 @@ def data_show(
     console.print(table)
     if found.errors:
         console.print(f"cannot be used: {len(found.errors)}, the first because: {found.errors[0]}")
-    console.print(f"written: {save_figure(figure, out or Path(f'{name}_{split}_{sample}.png'))}")
+    out = out or Path(f"{card(name).name}_{split}_{sample}.png")
+    console.print(f"written: {save_figure(figure, out)}")
 
 
 def _draw(recordings: "Recordings", i: int, where: str) -> object:

@@ -1,5 +1,9 @@
 """What data sets there are, and which of them a file is: one TOML card each, checksums decide."""
 
+import difflib
+import hashlib
+import os
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +53,8 @@ class Card:
     (``bundled``) beside the card. ``sensor``: ``[channels]``, or ``[polarity, height, width]`` of an event camera.
     ``time_unit``: how times are stored. ``finest_dt_ms``: bins finer than this resolve nothing because of it.
     ``validation``: the default rule that holds out part of the training set. ``settings``: what a reader needs to know
-    besides, such as the seed of a generated set.
+    besides, such as the seed of a generated set. ``own``: path of the card or the files of a data set of the user's
+    own, empty for the catalogue's; ``missing_split``: what to do about a split that it does not have.
     """
 
     name: str
@@ -71,12 +76,37 @@ class Card:
     validation: dict[str, Any]
     splits: dict[str, SplitFile]
     settings: dict[str, Any] = field(default_factory=dict)
+    own: str = ""
+    missing_split: str = ""
 
     def split(self, split: str) -> SplitFile:
         """The file of a split. Raises ConfigError for a split that the data set does not have."""
         if split not in self.splits:
-            raise ConfigError(f"data set {self.name!r} has no split {split!r}; choose {' or '.join(self.splits)}")
+            remedy = f"; {self.missing_split}" if self.missing_split else ""
+            raise ConfigError(
+                f"data set {self.name!r} has no split {split!r}; choose {' or '.join(self.splits)}{remedy}"
+            )
         return self.splits[split]
+
+    @staticmethod
+    def of_own(values: dict[str, Any], path: str) -> "Card":
+        """The card of a data set of the user's own at ``path``: what nobody but a publisher knows may be left out.
+
+        Raises DataError for a key that is unknown or missing.
+        """
+        name = values.get("name", "")
+        if not (isinstance(name, str) and re.fullmatch(r"[\w.-]+", name)):
+            raise DataError(f"{path}: the name of a data set has letters, digits, '.', '_' and '-', got {name!r}")
+        known: Card = build(Card, {**_OWN, "display_name": name, "title": name, **values, "own": path}, path)
+        return known
+
+
+# What a card of the user's own need not say.
+_OWN: dict[str, Any] = {
+    "description": "", "citation": "", "licence": "", "attribution": "", "source": "", "tonic_class": "",
+    "reader": "shd", "folder": ".", "bundled": False, "time_unit": "float16 seconds", "finest_dt_ms": 1.0,
+    "validation": {"rule": "fraction"},
+}  # fmt: skip
 
 
 def datasets_folder() -> Path:
@@ -92,11 +122,33 @@ def datasets_folder() -> Path:
 
 def read_card(path: Path) -> Card:
     """Read one card. Raises DataError naming the file and the key that is missing, unknown or of the wrong type."""
-    content = read_toml(path)
-    splits = content.pop("splits", {})
-    made = {name: build(SplitFile, values, f"{path}: splits.{name}") for name, values in splits.items()}
-    card: Card = build(Card, {**content, "splits": made}, str(path))
+    card: Card = build(Card, _content_of(path), str(path))
     return card
+
+
+def read_own_card(path: Path) -> Card:
+    """Read a card of the user's own; its ``folder`` is relative to the folder that the card lies in.
+
+    ``name``, ``sensor``, ``n_classes`` and ``splits`` are needed, all else of a :class:`Card` may be left out. Raises
+    DataError as :func:`read_card` does, or if there is no such file.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no card {path}; give the path of a .toml file")
+    content = _content_of(path)
+    for key in ("own", "missing_split", "bundled"):
+        if key in content:
+            raise DataError(f"{path}: key {key!r} is not for cards of one's own; remove it")
+    folder = (path.parent / content.get("folder", ".")).resolve()
+    return Card.of_own({**content, "folder": str(folder)}, str(path))
+
+
+def _content_of(path: Path) -> dict[str, Any]:
+    content = read_toml(path)
+    splits = content.get("splits", {})
+    if not (isinstance(splits, dict) and all(isinstance(values, dict) for values in splits.values())):
+        raise DataError(f"{path}: splits must be tables, as [splits.train]")
+    made = {name: build(SplitFile, values, f"{path}: splits.{name}") for name, values in splits.items()}
+    return {**content, "splits": made}
 
 
 @lru_cache(maxsize=4)
@@ -106,16 +158,64 @@ def _cards(folder: Path) -> dict[str, Card]:
 
 
 def cards() -> dict[str, Card]:
-    """All data sets by name."""
-    return dict(_cards(datasets_folder()))
+    """All data sets by name: the catalogue's, and those whose cards lie in the folders ``SNN_DELAYS_CARDS``.
+
+    Several folders are set apart as in ``PATH``. Raises DataError for a folder that is not there, a card that cannot be
+    read, or a name that is taken.
+    """
+    found = dict(_cards(datasets_folder()))
+    for folder in filter(None, os.environ.get("SNN_DELAYS_CARDS", "").split(os.pathsep)):
+        if not Path(folder).is_dir():
+            raise DataError(f"SNN_DELAYS_CARDS names the folder {folder}, which is not there")
+        for path in sorted(Path(folder).glob("*.toml")):
+            own = read_own_card(path)
+            if own.name in found:
+                raise DataError(f"{path}: there is a data set {own.name!r} already; give it another name")
+            found[own.name] = own
+    return found
 
 
 def card(name: str) -> Card:
-    """The card of a data set. Raises ConfigError for a name that is not in the catalogue."""
+    """The card of a data set: by its name in the catalogue, or by the path of one's own (:func:`own.card_at`).
+
+    Raises ConfigError for a name that is neither.
+    """
+    from snn_delays.data.own import card_at, is_path
+
     known = cards()
-    if name not in known:
-        raise ConfigError(f"unknown data set {name!r}; the catalogue has {', '.join(known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    if is_path(name):
+        return card_at(Path(name).expanduser())
+    raise ConfigError(f"unknown data set {name!r}; the catalogue has {', '.join(known)}, and a path may name one's own")
+
+
+def lasting_name(name: str) -> str:
+    """The name of a data set as it holds wherever a program is started: a path becomes absolute.
+
+    Whether anything is there is seen when it is opened. Raises ConfigError for what is neither a name nor a path.
+    """
+    from snn_delays.data.own import is_path
+
+    if name in (known := cards()):
+        return name
+    if is_path(name):
+        return str(Path(os.path.abspath(Path(name).expanduser())))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(
+        f"there is no such data set; {hint}the catalogue has {', '.join(known)}, and a path may name one's own"
+    )
+
+
+def file_name_of(name: str) -> str:
+    """A data set's name as a part of a file's: that of a path is its last part and a digest of the whole."""
+    if name in cards():
+        return name
+    from snn_delays.data.own import slug
+
+    path = lasting_name(name)
+    return f"{slug(Path(path).stem)}-{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def identify(path: Path, *, remember: bool = True, first: str = "") -> str:

@@ -56,23 +56,24 @@ def find_data(name: str, split: str, progress: Progress | None = None) -> Path:
         find_parts(found, part)
         return path
     if not part.file:
-        return datasets_folder() / f"{found.name}.toml"
+        return Path(found.own) if found.own else datasets_folder() / f"{found.name}.toml"
     if found.bundled:
         return _expand_bundled(found, part, path, progress)
     if path.exists():
         return path
+    origin = f" from {found.source}" if found.source else ""
     if part.remedy is not None:
         remedy = part.remedy
     elif part.archive_sha256 is not None:
         remedy = f"convert it with: snn-delays data convert {part.archive} (sha256 {part.archive_sha256})"
     elif part.archive is not None:
         md5 = f" (md5 {part.archive_md5})" if part.archive_md5 else ""
-        remedy = f"get {part.archive}{md5} from {found.source}, place it in {path.parent} and unpack it there"
+        remedy = f"get {part.archive}{md5}{origin}, place it in {path.parent} and unpack it there"
     else:
-        remedy = f"get it from {found.source} and place it there unpacked (md5 {part.md5})"
-    raise DataError(
-        f"{found.display_name}, split {split}: {path} is missing; {remedy}. SNN_DELAYS_DATA moves the folder"
-    )
+        md5 = f" (md5 {part.md5})" if part.md5 else ""
+        remedy = f"get it{origin} and place it there unpacked{md5}"
+    moved = f"see folder in {found.own}" if found.own else "SNN_DELAYS_DATA moves the folder"
+    raise DataError(f"{found.display_name}, split {split}: {path} is missing; {remedy}. {moved}")
 
 
 def verify(name: str, split: str) -> Path:

@@ -39,7 +39,8 @@ def load_binned(
 ) -> BinnedDataset:
     """A split of a data set, binned, in memory or mapped from the cache.
 
-    ``name``, ``split``: as in the catalogue; ``reader``: see :func:`open_recordings`, it does not change the result;
+    ``name``, ``split``: as in the catalogue, or the path of a data set of one's own (:mod:`snn_delays.data.own`);
+    ``reader``: see :func:`open_recordings`, it does not change the result;
     ``cache``: keep the result in the cache folder, under a key made of the checksum of the recordings, the binning and
     the version of the format. A stale or damaged cache is built anew. ``memory``: ``"ram"``, ``"mapped"`` (needs the
     cache; batches are read from disk as they are wanted, and building it holds one recording at a time) or ``"auto"``,
@@ -68,10 +69,10 @@ def load_binned(
         recordings = RateFreeRecordings(recordings, training, rate_free)
     if not cache:
         return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
-    key = {"format": _FORMAT, "name": name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
+    key = {"format": _FORMAT, "name": card.name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
     key |= asdict(binning)
     text = json.dumps(key, sort_keys=True)
-    cached = cache_folder() / "binned" / f"{name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
+    cached = cache_folder() / "binned" / f"{card.name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
     source = recordings.source()
     dataset = read_store(cached, text, source, binning, memory)
     if dataset is None:

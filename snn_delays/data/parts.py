@@ -19,8 +19,9 @@ def find_parts(of: Card, part: SplitFile) -> dict[str, Path]:
     for name, md5 in part.parts.items():
         path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
         if path is None:
+            origin = f" from {of.source}" if of.source else ""
             raise DataError(
-                f"{of.display_name}: {folder / name} is missing, with and without .gz; get it from {of.source} and "
+                f"{of.display_name}: {folder / name} is missing, with and without .gz; get it{origin} and "
                 f"place it there (md5 {md5} when unpacked). SNN_DELAYS_DATA moves the folder"
             )
         found[name] = path

@@ -86,7 +86,7 @@ class FeatureRecordings(Recordings):
 
 
 def open_recordings(name: str, split: str, *, reader: Reader = "auto", progress: Progress | None = None) -> Recordings:
-    """The recordings of a split of a data set in the catalogue.
+    """The recordings of a split of a data set, by its name in the catalogue or the path of one's own.
 
     ``reader``: ``"tonic"`` (needs tonic >= 1.7), ``"own"``, or ``"auto"``: the card's choice of what is installed.
 
@@ -101,12 +101,13 @@ def open_recordings(name: str, split: str, *, reader: Reader = "auto", progress:
         raise DataError(f"card {name!r} names the reader {found.reader!r}; there are {', '.join(READERS)}")
     module, function = READERS[found.reader].split(":")
     path = find_data(name, split, progress)
-    if path.exists() and (known := recognise(path)) and split not in [other for _, other in known]:
+    known = recognise(path) if path.exists() else []
+    if known and split not in [other for _, other in known]:
         raise DataError(
             f"{path} should be the split {split} of {found.display_name}, but by its checksum it is the split "
             f"{known[0][1]} of {known[0][0].display_name}; put each file in its place"
         )
     opened: Recordings = getattr(import_module(module), function)(found, split, path, reader)
-    if found.split(split).made_here:
-        opened.made_here = f"{found.display_name}, made here"
+    if found.split(split).made_here and not (found.own and known):
+        opened.made_here = f"{found.display_name} (own data)" if found.own else f"{found.display_name}, made here"
     return opened

@@ -1,7 +1,9 @@
 """The HDF5 layout of the Spiking Heidelberg Digits: written, read and read through Tonic.
 
 ``spikes/times`` (variable length, float16 seconds), ``spikes/units`` (variable length, uint16), ``labels`` uint16,
-``extra/speaker`` uint16, ``extra/keys`` (class names, bytes). Cramer et al., IEEE TNNLS 2020.
+``extra/speaker`` uint16, ``extra/keys`` (class names, bytes). Cramer et al., IEEE TNNLS 2020. Two things of ours are in
+no published file: ``extra/channels``, the number of channels where it is not 700, and the speaker 65535, who is not
+known (-1 in a :class:`Sample`).
 """
 
 import hashlib
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,8 @@ CLASS_NAMES = (
     *("null", "eins", "zwei", "drei", "vier", "fuenf", "sechs", "sieben", "acht", "neun"),
 )
 _KEYS = ("spikes/times", "spikes/units", "labels", "extra/speaker", "extra/keys")
+_CHANNELS = "extra/channels"
+_NOBODY = (1 << 16) - 1  # a speaker who is not known
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
 _TOO_LATE_S = 1e9
 _BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
@@ -47,12 +51,19 @@ def write_shd_hdf5(
     n_samples: int,
     class_names: Sequence[str] = CLASS_NAMES,
     progress: Progress | None = None,
+    *,
+    time_dtype: Literal["float16", "float64"] = "float16",
 ) -> None:
     """Write samples in SHD's layout, whole or not at all; equal samples give equal bytes.
 
-    Times become float16 seconds, as in the published files: a step of 0.12 ms below 0.25 s, 0.98 ms above 1 s.
-    Raises DataError if a number does not fit its field or ``samples`` does not yield ``n_samples``.
+    Times become float16 seconds, as in the published files: a step of 0.12 ms below 0.25 s, 0.98 ms above 1 s. With
+    ``time_dtype="float64"`` they stay exact, to a microsecond. Raises DataError if a number does not fit its field,
+    samples differ in channels, or ``samples`` does not yield ``n_samples``.
     """
+    if time_dtype not in ("float16", "float64"):
+        raise DataError(f"times are written as float16 or float64, got {time_dtype!r}")
+    last_us = _LAST_US if time_dtype == "float16" else int(_TOO_LATE_S) * 1_000_000
+    n_channels = None
     import h5py
 
     labels, speakers = np.zeros(n_samples, dtype=np.uint16), np.zeros(n_samples, dtype=np.uint16)
@@ -60,23 +71,26 @@ def write_shd_hdf5(
     pinned: dict[str, Any] = {"libver": ("earliest", "v110"), "track_order": False}
     with atomic_path(path) as temporary, h5py.File(temporary, "w", **pinned) as file:
         options: dict[str, Any] = {"shape": (n_samples,), "track_times": False}
-        times = file.create_dataset("spikes/times", dtype=h5py.vlen_dtype(np.float16), **options)
+        times = file.create_dataset("spikes/times", dtype=h5py.vlen_dtype(np.dtype(time_dtype)), **options)
         units = file.create_dataset("spikes/units", dtype=h5py.vlen_dtype(np.uint16), **options)
         written = 0
         for i, sample in enumerate(samples):
             if i >= n_samples:
                 raise DataError(f"{path}: more than the {n_samples} samples announced")
-            if not (0 <= sample.label < len(class_names) and 0 <= sample.speaker < 1 << 16):
+            if not (0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
                 raise DataError(f"{path}: sample {i} has label {sample.label}, speaker {sample.speaker}")
             if sample.events.n_channels > 1 << 16:
                 raise DataError(f"{path}: {sample.events.n_channels} channels do not fit uint16")
-            if len(sample.events) and sample.events.t_us[-1] > _LAST_US:
+            n_channels = sample.events.n_channels if n_channels is None else n_channels
+            if sample.events.n_channels != n_channels:
+                raise DataError(f"{path}: sample {i} has {sample.events.n_channels} channels, others have {n_channels}")
+            if len(sample.events) and sample.events.t_us[-1] > last_us:
                 raise DataError(
-                    f"{path}: sample {i} ends after {_LAST_US // 1_000_000} s, the last time of float16 seconds"
+                    f"{path}: sample {i} ends after {last_us // 1_000_000} s, the last time of {time_dtype} seconds"
                 )
-            seconds = (sample.events.t_us / 1e6).astype(np.float16)
+            seconds = (sample.events.t_us / 1e6).astype(time_dtype)
             times[i], units[i] = seconds, sample.events.channel.astype(np.uint16)
-            labels[i], speakers[i] = sample.label, sample.speaker
+            labels[i], speakers[i] = sample.label, _NOBODY if sample.speaker == -1 else sample.speaker
             written = i + 1
             if progress is not None:
                 progress(written, n_samples)
@@ -86,6 +100,8 @@ def write_shd_hdf5(
         file.create_dataset("extra/speaker", data=speakers, track_times=False)
         names = np.array([name.encode() for name in class_names])
         file.create_dataset("extra/keys", data=names, track_times=False)
+        if n_channels not in (None, N_CHANNELS):
+            file.create_dataset(_CHANNELS, data=np.uint32(n_channels), track_times=False)
 
 
 @contextmanager
@@ -148,14 +164,21 @@ def _class_names(path: Path, file: "h5py.File") -> tuple[str, ...]:
 class ShdRecordings(Recordings):
     """Recordings of a file in SHD's layout, in file order, events sorted by time.
 
-    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic's SHD gives it. Spikes are read by the block.
-    Raises DataError naming file, key and sample.
+    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic's SHD gives it, and of float64 seconds the
+    nearest microsecond. ``n_channels``: as the file says, 700 where it does not. ``stored``: dtype of its times. Spikes
+    are read by the block. Raises DataError naming file, key and sample.
     """
 
-    def __init__(self, path: Path, n_channels: int = N_CHANNELS) -> None:
-        self.path, self.sensor = path, (n_channels,)
+    def __init__(self, path: Path, n_channels: int | None = None) -> None:
+        import h5py
+
+        self.path = path
         with _open(path) as file:
-            self.labels, self.speakers = file["labels"][()], file["extra/speaker"][()]
+            self.sensor = (_channels(path, file, n_channels),)
+            self.stored = np.dtype(h5py.check_vlen_dtype(file[_KEYS[0]].dtype))
+            self.labels, speakers = file["labels"][()], file["extra/speaker"][()]
+            unknown = (speakers == _NOBODY) & (speakers.dtype == np.uint16)
+            self.speakers = np.where(unknown, -1, speakers.astype(np.int64))
             self.class_names = _class_names(path, file)
         self._block: tuple[int, list[_Spikes]] = (-1, [])
 
@@ -186,7 +209,8 @@ class ShdRecordings(Recordings):
         return times, units
 
     def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
-        return self._checked((times.astype(np.float64) * 1e6).astype(np.int64), units, i)
+        microseconds = times.astype(np.float64) * 1e6
+        return self._checked((np.rint(microseconds) if _exact(times) else microseconds).astype(np.int64), units, i)
 
     def _checked(self, t_us: NDArray[Any], units: NDArray[Any], i: int) -> Events:
         n_channels = self.sensor[0]
@@ -208,7 +232,7 @@ class ShdRecordings(Recordings):
 class _TonicShdRecordings(ShdRecordings):
     """The same through Tonic, which says little about a file that is not as it expects: ours looks first."""
 
-    def __init__(self, path: Path, n_channels: int = N_CHANNELS) -> None:
+    def __init__(self, path: Path, n_channels: int | None = None) -> None:
         from tonic.datasets import SHD
 
         super().__init__(path, n_channels)
@@ -222,6 +246,8 @@ class _TonicShdRecordings(ShdRecordings):
         self._dataset = SHD(folder, train=True)
 
     def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
+        if _exact(times):  # which Tonic would cut off
+            return super()._events(times, units, i)
         events, _ = self._dataset[i]
         return self._checked(events["t"], events["x"], i)
 
@@ -247,12 +273,28 @@ def open_shd(card: Card, split: str, path: Path, reader: Reader) -> ShdRecording
     return recordings
 
 
-def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int = N_CHANNELS) -> ShdRecordings:
+def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None = None) -> ShdRecordings:
     """The recordings of any file in SHD's layout, read as ``reader`` says.
 
     Raises BackendUnavailableError if Tonic is asked for and cannot serve.
     """
     return (_TonicShdRecordings if through_tonic(reader) else ShdRecordings)(path, n_channels)
+
+
+def _exact(times: NDArray[np.floating[Any]]) -> bool:
+    return times.dtype.itemsize >= 8
+
+
+def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:
+    """The number of channels that the file says, or else what is expected of it, or else SHD's."""
+    if _CHANNELS not in file:
+        return N_CHANNELS if expected is None else expected
+    found = file[_CHANNELS]
+    if getattr(found, "shape", None) != () or found.dtype.kind not in "iu" or not 1 <= int(found[()]) <= 1 << 16:
+        raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; fetch or convert it again")
+    if expected not in (None, n_channels := int(found[()])):
+        raise DataError(f"{path} has {n_channels} channels; the data set has {expected}")
+    return n_channels
 
 
 def _read_block(path: Path, file: "h5py.File", start: int) -> list[_Spikes]:

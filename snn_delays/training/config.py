@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from snn_delays.data.catalogue import cards
+from snn_delays.data.catalogue import lasting_name
 from snn_delays.errors import ConfigError
 from snn_delays.reading import parse_toml, read_text
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
@@ -38,12 +38,8 @@ class DataConfig(Strict):
 
     @field_validator("dataset")
     @classmethod
-    def _in_the_catalogue(cls, name: str) -> str:
-        if name not in (known := cards()):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no such data set; {hint}the catalogue has {', '.join(known)}")
-        return name
+    def _known_or_a_path(cls, name: str) -> str:
+        return lasting_name(name)
 
     @model_validator(mode="after")
     def _speakers_named(self) -> "DataConfig":

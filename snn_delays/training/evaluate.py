@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.catalogue import lasting_name
 from snn_delays.data.loaders import load_binned
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.discretize import DiscreteNetwork, discretize
@@ -72,11 +73,12 @@ def evaluate(
     Accuracy is over samples, with the readout as it was trained and, where it was trained over all steps of a batch
     (``padding = "published"``), with the masked one: see :mod:`snn_delays.training.measure`. Speakers of no training
     sample, those held out for validation among them, are also reported by themselves, where numbers of speakers mean
-    the same people. ``on``: take the test samples of another data set with the same sensor and classes, and write
-    ``evaluation_NAME.json``.
+    the same people. ``on``: take the test samples of another data set, by its name or path, with the same sensor and
+    classes, and write ``evaluation_NAME.json``.
 
     Raises ConfigError for a device that is not there, DataError, or CheckpointError if nothing was trained yet.
     """
+    on = None if on is None else lasting_name(on)
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other

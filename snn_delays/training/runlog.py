@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import snn_delays
+from snn_delays.data.catalogue import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.training.checkpoint import latest_epoch, read_progress
@@ -54,7 +55,7 @@ class Run:
 
     def evaluation_on(self, dataset: str | None) -> Path:
         """What ``evaluate`` found on the test data of another data set than the recipe's."""
-        return self.folder / (f"evaluation_{dataset}.json" if dataset else "evaluation.json")
+        return self.folder / (f"evaluation_{file_name_of(dataset)}.json" if dataset else "evaluation.json")
 
     def progress(self) -> dict[str, Any]:
         """History, best epoch and data source up to the last checkpoint."""

@@ -3,6 +3,7 @@
 import importlib.util
 from itertools import combinations
 
+import h5py
 import numpy as np
 import pytest
 
@@ -105,5 +106,9 @@ def test_missing_and_foreign_files_are_named(made):
 def test_more_channels_than_the_card_has_are_refused(made):
     path = find_data("ssc", "test")
     write_shd_hdf5(path, [Sample(Events([0, 1], [3, 700], 701), 0, 0)], 1, WORDS)
+    with pytest.raises(DataError, match="has 701 channels; the data set has 700"):
+        open_recordings("ssc", "test", reader="own")
+    with h5py.File(path, "r+") as file:
+        del file["extra/channels"]  # as in files of others
     with pytest.raises(DataError, match=r"spikes/units\[0\]\[1\] is 700; the data set has channels 0 to 699"):
         open_recordings("ssc", "test", reader="own")[0]
