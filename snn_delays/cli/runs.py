@@ -246,7 +246,7 @@ def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
     chosen = selection(run.recipe)
     batch = chosen.validation.batch(chosen.valid[:samples], run.recipe.data.tail_steps)
     recordings = [batch.counts[: int(length), i].numpy() for i, length in enumerate(batch.lengths)]
-    report = stream_report(discrete_network(run, chosen.training), recordings, dt_ms=dt_ms)
+    report = stream_report(discrete_network(run), recordings, dt_ms=dt_ms)
     table = Table("side", "median", "99th percentile", "longest", f"real-time factor, {dt_ms:g} ms")
     for side in report.sides:
         times = (f"{us:.1f} µs" for us in (side.median_us, side.p99_us, side.max_us))

@@ -36,6 +36,8 @@ class Sequential(SpikingModule):
     ``Sequential(synapse, neuron)`` numbers its layers, ``Sequential(synapse=..., neuron=...)`` names them.
     """
 
+    card: Any = None  # of a trained network: what it is for, see snn_delays.load
+
     def __init__(self, *layers: SpikingModule, **named: SpikingModule) -> None:
         super().__init__()
         for name, layer in [*((str(i), layer) for i, layer in enumerate(layers)), *named.items()]:

@@ -1,7 +1,7 @@
 """Checkpoints: one folder an epoch, written whole or not at all, no pickles.
 
-``epoch-0007/model.safetensors`` holds parameters and buffers with the recipe inside, ``optimiser.pt`` the states of
-optimisers and schedules (read with ``weights_only=True``), ``progress.json`` the history up to that epoch.
+``epoch-0007/model.safetensors`` holds parameters and buffers with a :class:`NetworkCard` inside, ``optimiser.pt`` the
+states of optimisers and schedules (read with ``weights_only=True``), ``progress.json`` the history up to that epoch.
 ``epoch-0000`` is the network before training. The folder appears under its name by one rename, so a
 run killed at any moment has its last finished epoch intact.
 """
@@ -17,11 +17,12 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from snn_delays.errors import CheckpointError
 from snn_delays.files import sync
 from snn_delays.reading import open_regular
+from snn_delays.training.card import NetworkCard
 from snn_delays.training.records import ProgressRecord, read_record
 from snn_delays.training.schedule import Optimisation
 
@@ -31,9 +32,16 @@ _REMEDY = "remove that epoch's folder to go back to an earlier one"
 
 
 def save_checkpoint(
-    folder: Path, epoch: int, network: nn.Module, optimisation: Optimisation, progress: dict[str, Any], recipe: str
+    folder: Path,
+    network: nn.Module,
+    optimisation: Optimisation,
+    progress: dict[str, Any],
+    card: NetworkCard,
 ) -> Path:
-    """Write the checkpoint of an epoch. Raises CheckpointError if the disk refuses; older ones stay as they were."""
+    """Write the checkpoint of ``card.epoch``; older ones stay as they were.
+
+    Raises CheckpointError if the disk refuses.
+    """
     states = {
         kind: {name: part.state_dict() for name, part in getattr(optimisation, kind).items()}
         for kind in ("optimisers", "schedules")
@@ -41,15 +49,12 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(states, buffer)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    said = {"format": "1", "epoch": str(epoch), "recipe": recipe}
-    if "fingerprint" in progress:
-        said["vocabulary"] = progress["fingerprint"]
     contents = {
-        MODEL: save(tensors, said),
+        MODEL: save(tensors, card.to_metadata()),
         OPTIMISER: buffer.getvalue(),
         PROGRESS: json.dumps(progress, indent=1).encode(),
     }
-    target = folder / f"{_PREFIX}{epoch:04d}"
+    target = folder / f"{_PREFIX}{card.epoch:04d}"
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,8 +100,12 @@ def prune(folder: Path, keep: set[int]) -> None:
 
 
 def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
-    """History stored with the checkpoint of an epoch. Raises CheckpointError naming the key that is damaged."""
-    path = folder / f"{_PREFIX}{epoch:04d}" / PROGRESS
+    """History stored with the checkpoint of an epoch."""
+    return read_progress_file(folder / f"{_PREFIX}{epoch:04d}" / PROGRESS)
+
+
+def read_progress_file(path: Path) -> dict[str, Any]:
+    """History in a ``progress.json``. Raises CheckpointError naming the key that is damaged."""
     try:
         return read_record(path, ProgressRecord, _REMEDY)
     except FileNotFoundError:
@@ -108,30 +117,38 @@ def network_file(folder: Path, epoch: int) -> Path:
     return folder / f"{_PREFIX}{epoch:04d}" / MODEL
 
 
+def read_network(path: Path) -> tuple[dict[str, Tensor], NetworkCard]:
+    """Parameters and buffers of a file by name, and its card. Raises CheckpointError if it is missing or damaged."""
+    try:
+        open_regular(path).close()
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), NetworkCard.from_metadata(metadata, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; in a run folder, {_REMEDY}") from error
+
+
 def load_network(folder: Path, epoch: int, network: nn.Module) -> None:
     """Read parameters and buffers into a network of the same recipe.
 
     Raises CheckpointError if the file is missing, damaged or of another network.
     """
     path = network_file(folder, epoch)
+    load_tensors(network, read_network(path)[0], path)
+
+
+def load_tensors(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put parameters and buffers read from ``path`` into a network. Raises CheckpointError where they do not fit."""
     try:
-        open_regular(path).close()
-        network.load_state_dict(load_file(path))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; {_REMEDY}") from error
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path} is of another network: {error}") from error
 
 
-def vocabulary_of(folder: Path, epoch: int) -> str | None:
-    """Fingerprint of the vocabulary that an epoch's network was trained with; None for one without a vocabulary."""
-    path = network_file(folder, epoch)
-    try:
-        open_regular(path).close()
-        with safetensors.safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("vocabulary")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+def fingerprint_in(path: Path) -> str | None:
+    """Fingerprint of the vocabulary that a checkpoint of format 1 names, whose vocabulary is in its progress.json."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("vocabulary")
 
 
 def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> None:

@@ -42,9 +42,13 @@ class Classification:
         self.near: BinnedDataset | ResidentDataset = self.dataset
         self.held_out: BinnedDataset | ResidentDataset = self.chosen.validation
 
+    def card(self) -> dict[str, Any]:
+        """Sensor and classes."""
+        return {"sensor": self.dataset.sensor, "class_names": self.dataset.class_names}
+
     def network(self) -> Sequential:
         """The network in the form in which it is trained."""
-        return network_to_train(self.recipe, self.dataset)
+        return network_to_train(self.recipe, self.dataset.sensor, self.dataset.n_classes)
 
     def optimisation(self, network: nn.Module) -> Optimisation:
         """Two Adam optimisers with their schedules."""

@@ -255,6 +255,15 @@ def parse_recipe(table: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: " + "; ".join(_explain(issue, kind) for issue in error.errors())) from None
 
 
+def recipe_from_toml(text: str, where: str) -> Any:
+    """Validate a recipe given as TOML with nothing left out, as :func:`to_toml` writes it."""
+    try:
+        table = parse_toml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: its recipe is not valid TOML: {error}") from None
+    return parse_recipe(table, where)
+
+
 def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> dict[str, Any]:
     try:
         table = parse_toml(read_text(path))

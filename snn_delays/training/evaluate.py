@@ -15,16 +15,15 @@ from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
 from snn_delays.nn import Sequential
-from snn_delays.training import checkpoint
 from snn_delays.training.classification import selected_masked
 from snn_delays.training.config import Recipe
-from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
 from snn_delays.training.records import EvaluationRecord, EventEvaluationRecord, read_record
 from snn_delays.training.results import AS_TRAINED
 from snn_delays.training.runlog import Run
 from snn_delays.training.schedule import sigma_at
 from snn_delays.training.sources import LoadingWatcher, Selection, binning, options, selection, shaped
+from snn_delays.training.trained import trained_network
 
 # Data sets whose numbers of speakers are the same people.
 SAME_SPEAKERS = {"shd", "shd-regenerated", "shd-regenerated-subset"}
@@ -52,17 +51,9 @@ def samples_of(
     return chosen.validation, chosen.valid
 
 
-def trained_network(run: Run, dataset: BinnedDataset, epoch: int | None = None) -> Sequential:
-    """The network of a run after an epoch (the best by default), in evaluation."""
-    epoch = run.best_epoch() if epoch is None else epoch
-    network = quantize_network(network_to_train(run.recipe, dataset), run.recipe)
-    checkpoint.load_network(run.checkpoints, epoch, network)
-    return network.eval()
-
-
-def discrete_network(run: Run, dataset: BinnedDataset) -> DiscreteNetwork:
-    """The network that is evaluated, drawn and exported: the run's best, made discrete."""
-    return discretize(trained_network(run, dataset))
+def discrete_network(run: Run) -> DiscreteNetwork:
+    """The network that is evaluated, drawn and exported: the run's best, discretised."""
+    return discretize(trained_network(run))
 
 
 def evaluate(
@@ -95,7 +86,7 @@ def evaluate(
             "other classes"
         )
     everything = np.arange(len(dataset))
-    network = trained_network(run, dataset).to(device)
+    network = trained_network(run).to(device)
     discrete = discretize(network)
     real = measure(network, dataset, everything, run.recipe, device)
     whole = measure(discrete, dataset, everything, run.recipe, device)
@@ -104,9 +95,7 @@ def evaluate(
     seen = torch.from_numpy(np.isin(dataset.speakers, np.unique(trained_on.speakers[chosen.train])))
     fine_tuning = run.recipe.fine_tuning
     if fine_tuning is not None:  # what the same grid cost before any training
-        begin = measure(
-            discretize(trained_network(run, dataset, 0).to(device)), dataset, everything, run.recipe, device
-        )
+        begin = measure(discretize(trained_network(run, 0).to(device)), dataset, everything, run.recipe, device)
     validated, readout = _validated(progress, run.recipe, discrete, chosen, device)
     result = {
         "run": run.recipe.name,

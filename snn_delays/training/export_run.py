@@ -24,10 +24,11 @@ from snn_delays.export.trace import Trace, make_trace
 from snn_delays.export.violations import Violation
 from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
-from snn_delays.training.evaluate import samples_of, trained_network
+from snn_delays.training.evaluate import samples_of
 from snn_delays.training.fidelity import Fidelity, fidelity
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, Selection, selection
+from snn_delays.training.trained import trained_network
 
 # Samples on which the networks before and after are compared; a raster of each is kept at once.
 COMPARED = 512
@@ -101,7 +102,7 @@ def export_run(
     if samples < 1:
         raise ConfigError(f"the trace needs at least one sample, got {samples}")
     data = selection(run.recipe, watcher)
-    before = trained_network(run, data.training)
+    before = trained_network(run)
     after = wishes.apply(before, real=chosen.arithmetic == "real", target=target.name if target else None)
     network = canonical(after, dt_ms=run.recipe.data.dt_ms, notes=_notes(run, data))
     trace = make_trace(network, *_samples(run, data, samples, split, watcher))
@@ -157,7 +158,7 @@ def check_run(run: Run, wishes: Wishes, watcher: LoadingWatcher | None = None) -
     if wishes.target is None:
         raise ConfigError("a check needs a target; see `snn-delays targets`")
     data, chip = selection(run.recipe, watcher), profile(wishes.target)
-    trained = trained_network(run, data.training)
+    trained = trained_network(run)
     dt_ms, notes = run.recipe.data.dt_ms, _notes(run, data)
     limit = wishes.max_delay_steps if wishes.clamp else None
     plain = discretize(trained, max_delay_steps=limit, clamp=wishes.clamp)

@@ -11,10 +11,11 @@ from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import layers_of, record
 from snn_delays.nn.neuron import Neuron
-from snn_delays.training.evaluate import discrete_network, read_evaluation, trained_network
+from snn_delays.training.evaluate import discrete_network, read_evaluation
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import Selection, selection
+from snn_delays.training.trained import trained_network
 
 
 def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
@@ -45,7 +46,7 @@ def _membranes(run: Run, chosen: Selection, sample: int) -> list[Path]:
     _, layers, length, index = _response(run, chosen, sample)
     dataset = chosen.validation
     longest = chosen.valid[dataset.lengths()[chosen.valid].argmax()]  # what the readout counts may depend on it
-    measured = measure(discrete_network(run, dataset), dataset, np.array([index, longest]), run.recipe)
+    measured = measure(discrete_network(run), dataset, np.array([index, longest]), run.recipe)
     prediction = int(measured.predictions[0])
     axes = plot.membrane_traces(
         layers["readout"], dt_ms=run.recipe.data.dt_ms, label=int(dataset.labels[index]), prediction=prediction,
@@ -55,7 +56,7 @@ def _membranes(run: Run, chosen: Selection, sample: int) -> list[Path]:
 
 
 def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    before, after = (delayed_layers(trained_network(run, chosen.training, epoch)) for epoch in (0, None))
+    before, after = (delayed_layers(trained_network(run, epoch)) for epoch in (0, None))
     layers = {
         name.removesuffix(".synapse"): (
             before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(),
@@ -95,7 +96,7 @@ def _response(run: Run, chosen: Selection, sample: int) -> tuple[np.ndarray, dic
         raise ConfigError(f"there is no validation sample {sample}; there are 0..{len(chosen.valid) - 1}")
     dataset, index = chosen.validation, int(chosen.valid[sample])
     batch = dataset.batch(np.array([index]), run.recipe.data.tail_steps)
-    network = discrete_network(run, dataset)
+    network = discrete_network(run)
     shown = {name for name, layer in layers_of(network) if isinstance(layer, Neuron)}
     with torch.inference_mode():
         outputs = record(network, batch.counts.to(next(network.parameters()).dtype))

@@ -14,14 +14,14 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.nn.quantized import quantize_weights
 from snn_delays.training import checkpoint
-from snn_delays.training.build import network_for
+from snn_delays.training.build import build_network
 from snn_delays.training.config import FineTuningConfig, Recipe
 from snn_delays.training.runlog import Run, run_to_fine_tune
 
 
-def network_to_train(recipe: Recipe, dataset: BinnedDataset) -> Sequential:
+def network_to_train(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequential:
     """The network of a recipe, freshly drawn, in the form in which it is trained: discrete where it is fine-tuned."""
-    network = network_for(recipe, dataset)
+    network = build_network(recipe, sensor, classes)
     return network if recipe.fine_tuning is None else _discrete(network, recipe.fine_tuning)[0]
 
 
@@ -50,7 +50,7 @@ def take_up(run: Run, asked: FineTuningConfig, network: Sequential, dataset: Bin
             f"{dataset.source} ({dataset.checksum}); put the first back, or train that run anew"
         )
     epoch = origin.best_epoch()
-    learned = quantize_network(network_to_train(origin.recipe, dataset), origin.recipe)
+    learned = quantize_network(network_to_train(origin.recipe, dataset.sensor, dataset.n_classes), origin.recipe)
     checkpoint.load_network(origin.checkpoints, epoch, learned)
     begin, clamped = _discrete(learned, asked)
     network.load_state_dict(quantize_network(begin, run.recipe).state_dict())

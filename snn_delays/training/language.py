@@ -64,6 +64,10 @@ class Language(TextTask):
         self.share = share_of(config, fabric.world_size)
         self.crops = RandomCrops(self.corpus.train, config.context)
 
+    def card(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocabulary": self.corpus.vocabulary}
+
     def network(self) -> SpikeGPT:
         """A SpikeGPT for the text's vocabulary."""
         return language_network(self.recipe, self.corpus.vocabulary.size)

@@ -5,48 +5,31 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from snn_delays.data.text import load_sentences, vocabulary_from_json
+from snn_delays.data.text import load_sentences
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.files import write_text
-from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, with_whole_delays
-from snn_delays.training import checkpoint
+from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
 from snn_delays.training.activity import ones_rate
-from snn_delays.training.language import corpus_of, language_network, stored_vocabulary
+from snn_delays.training.language import corpus_of
 from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text, stream_count
 from snn_delays.training.runlog import Run
-from snn_delays.training.sentences import encode, measure_sentences, sentence_network
+from snn_delays.training.sentences import encode, measure_sentences
+from snn_delays.training.trained import trained_network
 
 
 def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool = True) -> tuple[SpikeGPT, Any]:
     """The network of a run after an epoch (the best by default), in evaluation, and its vocabulary.
 
-    ``whole``: with whole delays, the form that is evaluated and generates. Raises CheckpointError.
+    ``whole``: with integer delays, the form that is evaluated and generates. Raises CheckpointError.
     """
-    vocabulary = _vocabulary(run)
-    network = language_network(run.recipe, vocabulary.size)
-    checkpoint.load_network(run.checkpoints, run.best_epoch() if epoch is None else epoch, network)
+    network = trained_network(run, epoch)
+    vocabulary = network.card.vocabulary
     return (with_whole_delays(network) if whole else network).eval(), vocabulary
 
 
-def trained_sentence_network(run: Run, *, whole: bool = True) -> tuple[SpikeGPTClassifier, Any]:
-    """The best network of a run on sentences, as :func:`trained_language_network`."""
-    vocabulary = _vocabulary(run)
-    network = sentence_network(run.recipe, vocabulary.size, len(run.progress()["class_names"]))
-    checkpoint.load_network(run.checkpoints, run.best_epoch(), network)
-    return (with_whole_delays(network) if whole else network).eval(), vocabulary
-
-
-def _vocabulary(run: Run) -> Any:
-    """The vocabulary in a run's progress. Raises CheckpointError if its network was trained with another."""
-    vocabulary = vocabulary_from_json(stored_vocabulary(run.progress(), str(run.folder)))
-    trained = checkpoint.vocabulary_of(run.checkpoints, run.best_epoch())
-    if trained is not None and trained != vocabulary.fingerprint:
-        raise CheckpointError(
-            f"the network in {run.folder} was trained with the vocabulary {trained}, its progress.json holds "
-            f"{vocabulary.fingerprint} of {vocabulary.size} tokens; put the run's own progress.json back"
-        )
-    return vocabulary
+# A classifier of sentences is loaded alike.
+trained_sentence_network = trained_language_network
 
 
 def on_device(network: Any, device: str) -> Any:

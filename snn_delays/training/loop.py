@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -12,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import alone_in
 from snn_delays.training import checkpoint
-from snn_delays.training.config import to_toml
+from snn_delays.training.card import NetworkCard
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.runlog import Run, write_metrics
 from snn_delays.training.task import Task
@@ -58,7 +59,8 @@ def _task(run: Run, fabric: Fabric, watcher: Watcher) -> Task:
 
 
 def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
-    task, recipe = _task(run, fabric, watcher), to_toml(run.recipe)
+    task = _task(run, fabric, watcher)
+    card = NetworkCard(run.recipe, 0, task.source, task.checksum, **task.card())
     torch.manual_seed(run.recipe.seed)
     network = task.network()
     optimisation = task.optimisation(network)
@@ -82,7 +84,7 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
     else:
         progress |= task.begin(network)
         if fabric.is_global_zero:
-            checkpoint.save_checkpoint(run.checkpoints, 0, network, optimisation, progress, recipe)
+            checkpoint.save_checkpoint(run.checkpoints, network, optimisation, progress, card)
 
     for epoch in range((last or 0) + 1, task.epochs + 1):
         began = time.perf_counter()
@@ -94,7 +96,8 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
         progress["history"].append(row)
         progress["best_epoch"] = task.best(progress["history"])
         if fabric.is_global_zero:
-            checkpoint.save_checkpoint(run.checkpoints, epoch, network, optimisation, progress, recipe)
+            saved = replace(card, epoch=epoch)
+            checkpoint.save_checkpoint(run.checkpoints, network, optimisation, progress, saved)
             _tidy(run, progress, epoch)
         fabric.barrier()
         watcher.epoch_ends(row, progress["best_epoch"])

@@ -85,6 +85,10 @@ class Sentences(TextTask):
                 f"training.warmup_steps ({config.warmup_steps}) must be below all steps ({self.epochs * self.steps})"
             )
 
+    def card(self) -> dict[str, Any]:
+        """Vocabulary and classes."""
+        return {"vocabulary": self.vocabulary, "class_names": tuple(self.found.class_names)}
+
     def network(self) -> SpikeGPTClassifier:
         """A classifier for the set's vocabulary and classes."""
         return sentence_network(self.recipe, self.vocabulary.size, len(self.found.class_names))

@@ -7,9 +7,9 @@ from snn_delays.export.discretize import discretize
 from snn_delays.export.fit import fit
 from snn_delays.export.profiles import profiles
 from snn_delays.export.trace import make_trace
-from snn_delays.training.evaluate import trained_network
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, selection
+from snn_delays.training.trained import trained_network
 
 HEADS = ("target", "fits", "cores", "memory", "because of delays", "spikes", "SynOps", "updates")
 
@@ -22,7 +22,7 @@ def survey(run: Run, samples: int = 20, watcher: LoadingWatcher | None = None) -
     "unverified" says that the card has numbers from memory. Definitions: ``snn_delays.export.cost``.
     """
     data = selection(run.recipe, watcher)
-    trained, dt_ms = trained_network(run, data.training), run.recipe.data.dt_ms
+    trained, dt_ms = trained_network(run), run.recipe.data.dt_ms
     counts = data.validation.batch(data.valid[:samples], run.recipe.data.tail_steps).counts.flatten(2).numpy()
     real = canonical(discretize(trained), dt_ms=dt_ms)
     rows = []

@@ -10,12 +10,13 @@ from snn_delays.errors import ExportError
 from snn_delays.export.discretize import discretize
 from snn_delays.export.profiles import profile
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.training.evaluate import samples_of, trained_network
+from snn_delays.training.evaluate import samples_of
 from snn_delays.training.measure import measure
 from snn_delays.training.results import AS_TRAINED
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher
 from snn_delays.training.table import append_rows, read_rows
+from snn_delays.training.trained import trained_network
 
 COLUMNS = (
     "run", "data", "target", "trained_max_delay_steps", "fine_tuned_bits", "weight_bits", "max_delay_steps",
@@ -53,7 +54,7 @@ def sweep_run(
     if profile(target).arithmetic != "whole":
         raise ExportError(f"{target} does not compute in whole numbers; name a target that does, as generic")
     dataset, chosen = samples_of(run.recipe, split, watcher)
-    network = trained_network(run, dataset)
+    network = trained_network(run)
     trained = run.recipe.max_delay_steps
     above = [limit for limit in max_delay_steps if limit >= trained]
     limits = [limit for limit in max_delay_steps if limit < trained or limit == min(above)]

@@ -22,6 +22,9 @@ class Task(Protocol):
     epochs: int
     steps: int
 
+    def card(self) -> dict[str, Any]:
+        """Fields of the :class:`snn_delays.training.card.NetworkCard` that the data decide."""
+
     def network(self) -> nn.Module:
         """The network, freshly drawn from torch's global generator."""
 

@@ -19,7 +19,8 @@ from snn_delays.errors import CheckpointError
 from snn_delays.reading import parse_toml
 from snn_delays.training import checkpoint, classification, loop, runlog
 from snn_delays.training.build import network_for
-from snn_delays.training.config import parse_recipe, to_toml
+from snn_delays.training.card import NetworkCard
+from snn_delays.training.config import parse_recipe
 from snn_delays.training.runlog import Run, create_run
 from snn_delays.training.schedule import Optimisation, build_optimisation
 
@@ -45,8 +46,8 @@ def progress_at(epoch: int) -> dict[str, Any]:
 
 def save(folder: Path, epoch: int) -> tuple[Any, Optimisation]:
     network, optimisation = parts()
-    history = progress_at(epoch)
-    checkpoint.save_checkpoint(folder, epoch, network, optimisation, history, to_toml(tiny_runs.tiny_recipe()))
+    card = NetworkCard(tiny_runs.tiny_recipe(), epoch)
+    checkpoint.save_checkpoint(folder, network, optimisation, progress_at(epoch), card)
     return network, optimisation
 
 

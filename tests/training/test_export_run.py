@@ -19,7 +19,7 @@ from snn_delays.training.sources import selection
 
 def test_fidelity_counts_spikes_and_predictions(trained: Run) -> None:
     data = selection(trained.recipe)
-    before = trained_network(trained, data.training)
+    before = trained_network(trained)
     after = discretize(before, weight_bits=3)
     result = fidelity(before, after, data.validation, data.valid, trained.recipe)
     assert result.samples == len(data.valid)
@@ -40,7 +40,7 @@ def test_fidelity_counts_spikes_and_predictions(trained: Run) -> None:
 
 def test_nothing_changes_where_nothing_is_lost(trained: Run) -> None:
     data = selection(trained.recipe)
-    discrete = discretize(trained_network(trained, data.training))
+    discrete = discretize(trained_network(trained))
     result = fidelity(discrete, discrete, data.validation, data.valid, trained.recipe)
     assert result.predictions_changed == 0
     assert all(layer.changed == 0 and layer.before == layer.after > 0 for layer in result.layers)
@@ -62,7 +62,7 @@ def test_check_reports_and_wishes_are_applied(trained: Run) -> None:
     assert check_run(trained, Wishes("loihi2")).fits
     fitting = check_run(trained, Wishes("xylo"))
     assert not fitting.fits
-    network = trained_network(trained, selection(trained.recipe).training)
+    network = trained_network(trained)
     with pytest.raises(ExportError, match="--clamp"):
         Wishes(max_delay_steps=longest - 2).apply(network, real=True, target=None)
     short = Wishes(max_delay_steps=longest - 2, clamp=True).apply(network, real=True, target=None)
@@ -73,7 +73,7 @@ def test_check_reports_and_wishes_are_applied(trained: Run) -> None:
 
 
 def test_a_check_finds_what_only_discretising_shows(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = trained_network(trained, selection(trained.recipe).training)
+    network = trained_network(trained)
     for _, layer in layers_of(network):
         if isinstance(layer, LIF):
             layer.threshold = 1e9

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,10 +45,10 @@ def weights(network: Any) -> dict[str, torch.Tensor]:
 
 def test_it_begins_with_the_finished_run_rounded(tuned: Run, trained: Run) -> None:
     data = tiny_runs.tiny_data()
-    rounded = discretize(trained_network(trained, data), weight_bits=4)
-    begin = discretize(trained_network(tuned, data, 0))
+    rounded = discretize(trained_network(trained), weight_bits=4)
+    begin = discretize(trained_network(tuned, 0))
     assert tiny_runs.same(dict(begin.state_dict()), dict(rounded.state_dict()))
-    assert not tiny_runs.same(dict(begin.state_dict()), dict(discrete_network(trained, data).state_dict()))
+    assert not tiny_runs.same(dict(begin.state_dict()), dict(discrete_network(trained).state_dict()))
     chosen = sources.selection(tuned.recipe)
     expected = measure(rounded, data, chosen.valid, tuned.recipe)
     record = tuned.progress()["fine_tuning"]
@@ -64,7 +63,7 @@ def test_it_begins_with_the_finished_run_rounded(tuned: Run, trained: Run) -> No
 
 def test_what_is_trained_is_what_is_exported(tuned: Run, trained: Run) -> None:
     data = tiny_runs.tiny_data()
-    network = trained_network(tuned, data)
+    network = trained_network(tuned)
     plain, again = discretize(network), discretize(network, weight_bits=4)
     assert plain.report.lossless or all(layer.max_weight_error == 0 for layer in plain.report.layers)
     everything = np.arange(len(data))
@@ -77,7 +76,7 @@ def test_what_is_trained_is_what_is_exported(tuned: Run, trained: Run) -> None:
     rates = measure(network, data, everything, tuned.recipe).firing_rates
     assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
     # Trained: weights on another place of the grid, delays where they were.
-    before, original = delayed_layers(trained_network(tuned, data, 0)), delayed_layers(discrete_network(trained, data))
+    before, original = delayed_layers(trained_network(tuned, 0)), delayed_layers(discrete_network(trained))
     for name, layer in delayed_layers(network).items():
         grid = grid_of(layer)
         assert grid is not None
@@ -87,7 +86,7 @@ def test_what_is_trained_is_what_is_exported(tuned: Run, trained: Run) -> None:
 
 
 def test_canary_a_grid_that_is_not_the_trained_one_is_seen(tuned: Run) -> None:
-    network = trained_network(tuned, tiny_runs.tiny_data())
+    network = trained_network(tuned)
     other = weights(discretize(network, weight_bits=3))
     assert any(not torch.equal(other[name], weight) for name, weight in weights(network).items())
 
@@ -99,7 +98,7 @@ def test_evaluation_says_what_was_done(tuned: Run, trained: Run) -> None:
     assert (result["weight_bits"], result["weight_scale"], result["max_delay_steps"]) == (4, "power_of_two", None)
     assert result["sigma"] is None
     test = tiny_runs.tiny_data("test")
-    rounded = discretize(trained_network(trained, test), weight_bits=4)
+    rounded = discretize(trained_network(trained), weight_bits=4)
     expected = measure(rounded, test, np.arange(len(test)), trained.recipe).accuracy
     assert result["test_accuracy_before_fine_tuning"] == expected
     assert result["fine_tuned_from"]["folder"] == str(trained.folder)
@@ -118,17 +117,15 @@ def test_resumed_without_the_run_it_began_with(moment: tuple, tuned: Run, traine
     run = resume_run(run.folder, tuning_recipe("origin"))
     loop.fit(run, accelerator="cpu")
     assert tiny_runs.numbers(run) == tiny_runs.numbers(tuned)
-    data = tiny_runs.tiny_data()
-    ours, theirs = (dict(trained_network(one, data).state_dict()) for one in (run, tuned))
+    ours, theirs = (dict(trained_network(one).state_dict()) for one in (run, tuned))
     assert tiny_runs.same(ours, theirs)
     assert evaluate(run)["test_accuracy"] == evaluate(tuned)["test_accuracy"]
 
 
 def test_delays_are_shortened_when_asked(trained: Run, folder: Path) -> None:
     run = tiny_runs.fitted(folder, tuning_recipe(trained.folder, 8, fine_tuning={"max_delay_steps": 3}))
-    data = tiny_runs.tiny_data()
-    cut = delayed_layers(discrete_network(run, data))
-    for name, layer in delayed_layers(discrete_network(trained, data)).items():
+    cut = delayed_layers(discrete_network(run))
+    for name, layer in delayed_layers(discrete_network(trained)).items():
         assert float(layer.delay.max()) > 3
         assert torch.equal(cut[name].delay, layer.delay.clamp(max=3))
         assert cut[name].max_delay_steps == 3
@@ -138,10 +135,7 @@ def test_delays_are_shortened_when_asked(trained: Run, folder: Path) -> None:
 
 def test_a_fine_tuned_run_is_fine_tuned_further(tuned: Run, folder: Path) -> None:
     run = tiny_runs.fitted(folder, tuning_recipe(tuned.folder, "ternary"))
-    codes = {
-        name: grid_of(layer).codes
-        for name, layer in delayed_layers(trained_network(run, tiny_runs.tiny_data())).items()
-    }
+    codes = {name: grid_of(layer).codes for name, layer in delayed_layers(trained_network(run)).items()}
     assert all(set(code.unique().tolist()) <= {-1.0, 0.0, 1.0} for code in codes.values())
     assert run.progress()["fine_tuning"]["run"] == "tuned"
 
@@ -152,7 +146,7 @@ def test_recurrent_populations_have_one_step_and_keep_their_dropout(tmp_path: Pa
     recipe = tuning_recipe("origin", 6, model={**model, "dropout": 0.3}, training={"epochs": 1})
     run = tiny_runs.fitted(tmp_path / "run", recipe)
     data = tiny_runs.tiny_data()
-    network = trained_network(run, data)
+    network = trained_network(run)
     layers = dict(layers_of(network))
     assert list(layers) == [
         "hidden1.synapse",
@@ -166,7 +160,7 @@ def test_recurrent_populations_have_one_step_and_keep_their_dropout(tmp_path: Pa
     population = layers["hidden1.neuron"]
     assert isinstance(population, Recurrent)
     assert grid_of(population.synapse).step == grid_of(layers["hidden1.synapse"]).step
-    begin = weights(trained_network(run, data, 0))
+    begin = weights(trained_network(run, 0))
     assert not torch.equal(begin["hidden1.neuron.synapse"], population.synapse.weight)
     scores = [measure(one, data, np.arange(len(data)), recipe).scores for one in (network, discretize(network))]
     assert torch.equal(*scores)
@@ -175,7 +169,7 @@ def test_recurrent_populations_have_one_step_and_keep_their_dropout(tmp_path: Pa
 def test_convolutional_networks_take_a_grid() -> None:
     table = {"kind": "convolutional", "maps": [3], "kernel_size": 3, "hidden": [6]}
     recipe = tuning_recipe("origin", 4, model=table)
-    network = quantize_network(network_to_train(recipe, SimpleNamespace(sensor=(2, 10, 10), n_classes=3)), recipe)
+    network = quantize_network(network_to_train(recipe, (2, 10, 10), 3), recipe)
     assert len(delayed_layers(network)) == 3
     assert all(grid_of(layer) is not None for layer in delayed_layers(network).values())
     x = (torch.rand(9, 2, 2, 10, 10) < 0.3).float()

@@ -104,7 +104,8 @@ def test_the_run_folder(trained: Run) -> None:
     assert checkpoint.epochs_saved(trained.checkpoints) == sorted({0, best, 3})
     assert (progress["source"], progress["checksum"]) == ("made up", "none-train")
     assert open_run(trained.folder).recipe == trained.recipe
-    assert checkpoint.vocabulary_of(trained.checkpoints, 3) is None
+    _, card = checkpoint.read_network(checkpoint.network_file(trained.checkpoints, 3))
+    assert (card.recipe, card.epoch, card.sensor, card.vocabulary) == (trained.recipe, 3, (12,), None)
     environment = json.loads((trained.folder / "environment.json").read_text())
     assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     names = {path.name for path in trained.folder.iterdir()}
@@ -128,7 +129,7 @@ def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run)
     train, valid = chosen.train, chosen.valid
     assert set(train).isdisjoint(valid)
     assert len(train) + len(valid) == len(dataset)
-    network = evaluate.trained_network(trained, dataset, 3)
+    network = evaluate.trained_network(trained, 3)
     result = measure(discretize(network), dataset, valid, trained.recipe)
     row = trained.progress()["history"][-1]
     assert (result.accuracy, result.loss) == (row["valid_accuracy"], row["valid_loss"])
@@ -144,7 +145,7 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
     assert result["test_samples"] == len(test) == confusion.sum()
     known = np.isin(test.speakers, [0, 1])
     assert 0 < known.sum() < len(test)
-    network = evaluate.trained_network(trained, test)
+    network = evaluate.trained_network(trained)
     everything = np.arange(len(test))
     real = measure(network, test, everything, trained.recipe)
     whole = measure(discretize(network), test, everything, trained.recipe)
@@ -184,14 +185,14 @@ def test_epochs_are_selected_and_tested_with_the_readout_as_trained(
 ) -> None:
     run = fitted(folder, published(select_by=select_by))
     chosen, row = selection(run.recipe), run.progress()["history"][-1]
-    network = discretize(evaluate.trained_network(run, chosen.training, 2))
+    network = discretize(evaluate.trained_network(run, 2))
     found = measure(network, chosen.validation, chosen.valid, run.recipe)
     assert found.loss != found.masked.loss
     assert (row["valid_loss"], row["valid_accuracy"]) == (found.loss, found.accuracy)
     assert (row["valid_loss_masked"], row["valid_accuracy_masked"]) == (found.masked.loss, found.masked.accuracy)
     assert f"valid {found.accuracy:6.1%} ({found.masked.accuracy:.1%} masked)" in describe(row)
     result, test = evaluate.evaluate(run), tiny_runs.tiny_data("test")
-    whole = measure(evaluate.discrete_network(run, test), test, np.arange(len(test)), run.recipe)
+    whole = measure(evaluate.discrete_network(run), test, np.arange(len(test)), run.recipe)
     assert result["readout"] == "as trained"
     assert (result["test_accuracy"], result["test_loss"]) == (whole.accuracy, whole.loss)
     assert result["test_accuracy_masked"] == whole.masked.accuracy
@@ -220,7 +221,7 @@ def test_a_run_whose_epochs_were_compared_masked_goes_on_so_and_says_so(
     masked = [row.get("valid_accuracy_masked", row["valid_accuracy"]) for row in history]
     assert run.best_epoch() == 1 + masked.index(max(masked))
     result, chosen = evaluate.evaluate(run), selection(run.recipe)
-    network = evaluate.discrete_network(run, chosen.training)
+    network = evaluate.discrete_network(run)
     assert result["readout"] == "as trained; epoch chosen masked"
     assert result["valid_accuracy"] == measure(network, chosen.validation, chosen.valid, run.recipe).accuracy
     assert result["valid_accuracy_masked"] == max(masked)
@@ -431,6 +432,6 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     assert {tensor.dtype for tensor in tensors(whole).values()} == {dtype}
     assert all(math.isfinite(row["train_loss"]) and 0.02 < row["rate_hidden1"] < 0.6 for row in numbers(whole))
     valid = selection(recipe).valid
-    network = evaluate.trained_network(whole, tiny_runs.tiny_data(), 2)
+    network = evaluate.trained_network(whole, 2)
     result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
     assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran

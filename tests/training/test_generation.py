@@ -196,13 +196,17 @@ def changed(trained: Run, folder: Path, vocabulary: Any) -> Run:
     return open_run(folder, LanguageRecipe)
 
 
-def without_fingerprints(run: Run) -> Run:
-    """The run as one from before checkpoints told their vocabulary."""
+def of_format_1(run: Run, **metadata: str) -> Run:
+    """The run as one from before checkpoints held their vocabulary, which was in progress.json."""
     for path in run.folder.glob("checkpoints/*/model.safetensors"):
         with safe_open(path, framework="pt") as file:
-            said = {key: value for key, value in file.metadata().items() if key != "vocabulary"}
-        save_file(load_file(path), path, said)
+            kept = {key: value for key, value in file.metadata().items() if key in ("epoch", "recipe")}
+        save_file(load_file(path), path, {**kept, "format": "1", **metadata})
     return run
+
+
+def fingerprint(run: Run) -> str:
+    return trained_language_network(run)[1].fingerprint
 
 
 @pytest.mark.parametrize(
@@ -214,43 +218,40 @@ def without_fingerprints(run: Run) -> Run:
         ({"kind": "characters", "characters": "ba"}, DataError, "ascending and without repetition"),
     ],
 )
-def test_a_checkpoint_of_another_vocabulary(
+def test_an_old_checkpoint_of_another_vocabulary(
     vocabulary: Any, error: type[Exception], message: str, trained: Run, tmp_path: Path
 ) -> None:
+    run = of_format_1(changed(trained, tmp_path / "run", vocabulary), vocabulary=fingerprint(trained))
     with pytest.raises(error, match=message):
-        trained_language_network(changed(trained, tmp_path / "run", vocabulary))
-
-
-def test_every_checkpoint_tells_its_vocabulary(trained: Run) -> None:
-    _, vocabulary = trained_language_network(trained)
-    assert trained.progress()["fingerprint"] == vocabulary.fingerprint
-    for epoch in checkpoint.epochs_saved(trained.checkpoints):
-        assert checkpoint.vocabulary_of(trained.checkpoints, epoch) == vocabulary.fingerprint
-    with pytest.raises(CheckpointError, match=r"cannot read .*epoch-0077"):
-        checkpoint.vocabulary_of(trained.checkpoints, 77)
+        trained_language_network(run)
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_another_vocabulary_is_seen_whatever_its_size(more: int, trained: Run, tmp_path: Path) -> None:
     size = {"bytes": 256, "characters": 15}[trained.recipe.data.vocabulary]
     other = {"kind": "characters", "characters": "".join(map(chr, range(500, 500 + size + more)))}
-    run = changed(trained, tmp_path / "run", other)
-    ours = checkpoint.vocabulary_of(run.checkpoints, run.best_epoch())
-    theirs = vocabulary_from_json(other).fingerprint
+    ours, theirs = fingerprint(trained), vocabulary_from_json(other).fingerprint
+    run = of_format_1(changed(trained, tmp_path / "run", other), vocabulary=ours)
     assert ours != theirs
     with pytest.raises(CheckpointError) as caught:
         trained_language_network(run)
+    path = checkpoint.network_file(run.checkpoints, run.best_epoch())
     assert str(caught.value) == (
-        f"the network in {run.folder} was trained with the vocabulary {ours}, its progress.json holds {theirs} of "
+        f"the network in {path} was trained with the vocabulary {ours}, progress.json beside it holds {theirs} of "
         f"{size + more} tokens; put the run's own progress.json back"
     )
     if not more:  # canary: of the same size, only the fingerprint tells
-        assert trained_language_network(without_fingerprints(run))[1].fingerprint == theirs
+        assert fingerprint(of_format_1(run)) == theirs
 
 
-def test_a_checkpoint_that_does_not_tell_its_vocabulary_is_read(trained: Run, tmp_path: Path) -> None:
+def test_an_old_checkpoint_without_fingerprint_is_read(trained: Run, tmp_path: Path) -> None:
     run = changed(trained, tmp_path / "run", trained.progress()["vocabulary"])
-    assert written(without_fingerprints(run), seed=1) == written(trained, seed=1)
+    assert written(of_format_1(run), seed=1) == written(trained, seed=1)
+
+
+def test_the_vocabulary_is_in_the_file_of_the_weights(trained: Run, tmp_path: Path) -> None:
+    run = changed(trained, tmp_path / "run", None)  # progress.json has none
+    assert written(run, seed=1) == written(trained, seed=1)
 
 
 @pytest.mark.parametrize("options", [{"temperature": -1.0}, {"top_p": 0.0}, {"tokens": 0}])

@@ -35,17 +35,14 @@ def test_a_recurrent_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Pat
     assert tiny_runs.same(tiny_runs.tensors(resumed), tiny_runs.tensors(whole))
     assert tiny_runs.numbers(resumed) == tiny_runs.numbers(whole)
 
-    before, after = (
-        delayed_layers(trained_network(whole, tiny_runs.tiny_data(), epoch))["hidden1.neuron.synapse"]
-        for epoch in (0, 3)
-    )
+    before, after = (delayed_layers(trained_network(whole, epoch))["hidden1.neuron.synapse"] for epoch in (0, 3))
     assert not torch.equal(before.weight, after.weight)
     assert not torch.equal(before.delay, after.delay)
     assert after.delay.min() >= 1
     assert after.delay.max() <= 8
-    assert after.sigma == delayed_layers(trained_network(whole, tiny_runs.tiny_data(), 3))["hidden1.synapse"].sigma
+    assert after.sigma == delayed_layers(trained_network(whole, 3))["hidden1.synapse"].sigma
 
-    neuron = discrete_network(whole, tiny_runs.tiny_data()).hidden1.neuron
+    neuron = discrete_network(whole).hidden1.neuron
     assert isinstance(neuron, Recurrent)
     assert neuron.synapse.min_delay_steps == 1
     assert torch.equal(neuron.synapse.delay, neuron.synapse.delay.round())
@@ -57,6 +54,6 @@ def test_a_recurrent_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Pat
 def test_without_delays_recurrence_is_a_step_late(tmp_path: Path) -> None:
     recipe = tiny_runs.tiny_recipe(model={"recurrent": True, "delays": "none"}, training={"epochs": 1})
     run = tiny_runs.fitted(tmp_path / "run", recipe)
-    synapse = discrete_network(run, tiny_runs.tiny_data()).hidden1.neuron.synapse
+    synapse = discrete_network(run).hidden1.neuron.synapse
     assert (synapse.min_delay_steps, synapse.max_delay_steps, synapse.delay.unique().tolist()) == (1, 1, [1.0])
     assert run.progress()["history"][0]["sigma"] is None

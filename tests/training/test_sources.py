@@ -46,7 +46,7 @@ def test_the_official_split_chooses_the_epoch(official: None, folder: Path) -> N
     assert (len(chosen.train), len(chosen.valid)) == (64, 20)
     assert chosen.validation is not chosen.training
     run = tiny_runs.fitted(folder, recipe)
-    network = evaluate.discrete_network(run, chosen.training)
+    network = evaluate.discrete_network(run)
     best = run.progress()["history"][run.best_epoch() - 1]
     found = measure(network, chosen.validation, chosen.valid, recipe)
     assert (found.accuracy, found.loss) == (best["valid_accuracy"], best["valid_loss"])
