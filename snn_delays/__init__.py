@@ -9,29 +9,25 @@ from typing import TYPE_CHECKING, Any
 # where snn_delays is imported before torch, as by the command line.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from snn_delays.models import DelayClassifier
-from snn_delays.nn import (
-    LIF,
-    BatchNorm,
-    DelayedLinear,
-    Dropout,
-    LeakyIntegrator,
-    Sequential,
-    SpikingModule,
-    detach_state,
-    map_state,
-    move_state,
-)
-from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
-
 if TYPE_CHECKING:
     from snn_delays.export.discretize import discretize
+    from snn_delays.models import DelayClassifier
+    from snn_delays.nn import (
+        LIF,
+        BatchNorm,
+        DelayedLinear,
+        Dropout,
+        LeakyIntegrator,
+        Sequential,
+        SpikingModule,
+        detach_state,
+        map_state,
+        move_state,
+    )
+    from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
     from snn_delays.training.trained import load
 
 __version__ = "0.1.0"
-
-# Imported when they are first used: they need more than torch.
-_LATE = {"discretize": "snn_delays.export.discretize", "load": "snn_delays.training.trained"}
 
 __all__ = [
     "LIF",
@@ -54,12 +50,26 @@ __all__ = [
     "use_backend",
 ]
 
+# Where a name is; in nn if it is in none of these.
+_HOMES = {
+    "export.discretize": ("discretize",),
+    "models": ("DelayClassifier",),
+    "ops": ("ATan", "FastSigmoid", "Sigmoid", "Triangle", "use_backend"),
+    "training.trained": ("load",),
+}
+_ROOMS = ("data", "errors", "export", "models", "nn", "ops", "plot", "streaming", "training", "units")
+
 
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(importlib.import_module(_LATE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what is asked for when it is: the command line answers ``--help`` without torch."""
+    if name in _ROOMS:
+        return importlib.import_module(f"snn_delays.{name}")
+    if name in __all__:
+        home = next((home for home, names in _HOMES.items() if name in names), "nn")
+        value = globals()[name] = getattr(importlib.import_module(f"snn_delays.{home}"), name)
+        return value
+    raise AttributeError(f"module 'snn_delays' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    return sorted({*globals(), *__all__, *_ROOMS})

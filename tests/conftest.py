@@ -13,6 +13,7 @@ from jaxtyping import config, install_import_hook
 # Shapes and types of the operations are checked at every call of the tests. The hook is gone before the backends are
 # imported, which happens when they are first needed: it would wrap the functions that Numba compiles.
 with install_import_hook("snn_delays.ops", "beartype.beartype"):
+    import snn_delays.models
     import snn_delays.ops  # noqa: F401
 
 # The helpers beside this file (contracts, mutants, networks, oracles) are imported by the tests by name.

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import snn_delays
 
 OPTIONAL = (
@@ -25,6 +27,15 @@ import snn_delays
 print(*[name for name in {OPTIONAL} if name in set(sys.modules) - before])
 """
     assert in_new_process(code) == []
+
+
+def test_torch_is_imported_with_the_first_name() -> None:
+    code = "import snn_delays, sys; print('torch' in sys.modules); snn_delays.LIF; print('torch' in sys.modules)"
+    assert in_new_process(code) == ["False", "True"]
+    assert {"LIF", "nn", "export"} <= set(dir(snn_delays))
+    assert snn_delays.nn.LIF is snn_delays.LIF
+    with pytest.raises(AttributeError, match="module 'snn_delays' has no attribute 'LIFF'"):
+        snn_delays.LIFF  # noqa: B018
 
 
 def test_canary_a_module_that_imports_more_is_seen() -> None:

@@ -16,6 +16,7 @@ from experiments.benchmarks.network_cases import inference, long_training_step, 
 from experiments.benchmarks.run import Case
 from experiments.benchmarks.sizes import PUBLISHED, Sizes
 from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ def select(only: Sequence[str] = (), long: bool = False) -> tuple[Entry, ...]:
     for pattern in only:
         if not any(fnmatchcase(entry.name, pattern) for entry in CASES):
             names = ", ".join(entry.name for entry in CASES)
-            raise ConfigError(f"the benchmark has no case {pattern!r}; there are {names}, and patterns such as delay-*")
+            hint = did_you_mean(pattern, [entry.name for entry in CASES])
+            raise ConfigError(
+                f"the benchmark has no case {pattern!r}; {hint}there are {names}, and patterns such as delay-*"
+            )
     if only:
         return tuple(entry for entry in CASES if any(fnmatchcase(entry.name, pattern) for pattern in only))
     return tuple(entry for entry in CASES if long or not entry.long)

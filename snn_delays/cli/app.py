@@ -3,13 +3,14 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+import snn_delays
 from snn_delays.errors import SnnDelaysError
 from snn_delays.printable import printable
 
@@ -56,10 +57,22 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-app = typer.Typer(
-    cls=Commands, help="Spiking neural networks whose synaptic delays are learned.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-)  # fmt: skip
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"snn_delays {snn_delays.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    """Spiking neural networks whose synaptic delays are learned."""
 
 
 def main() -> None:

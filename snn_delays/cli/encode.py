@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -129,6 +128,8 @@ def data_encode_check(
             highlight=False,
         )
     if picture is not None:
+        import numpy as np
+
         from snn_delays.plot import save_figure
         from snn_delays.plot.rasters import raster
         from snn_delays.plot.style import new_figure

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
 from snn_delays.cli.runs import RunFolder
+from snn_delays.messages import command
 from snn_delays.printable import printable
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def demo_gpt(
         console.print(f"picture  {path}")
     console.rule("what it writes")
     _write(run, "ROMEO:", tokens=400)
-    console.print(f"go on with: snn-delays generate {run.folder} --prompt 'JULIET:' --seed 1")
+    console.print(f"go on with: {command('generate', run.folder, '--prompt', 'JULIET:', '--seed', 1)}")
 
 
 def print_evaluation(result: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from snn_delays.cli.app import RUNS, app, console
 from snn_delays.errors import ConfigError
+from snn_delays.messages import command
 from snn_delays.printable import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def train(
 ) -> None:
     """Train a network by a recipe; the run folder keeps recipe, metrics, environment and checkpoints."""
     run = train_run(recipe, tuple(changes or ()), resume, out, accelerator, devices)
-    console.print(f"trained: {run.folder}, best epoch {run.best_epoch()}; next: snn-delays evaluate {run.folder}")
+    console.print(f"trained: {run.folder}, best epoch {run.best_epoch()}; next: {command('evaluate', run.folder)}")
 
 
 @app.command()
@@ -146,7 +147,7 @@ def plot(
     for path in draw(opened, names, sample) if _of_events(opened) else draw_language(opened, names):
         console.print(f"drawn: {path}")
     if not (names or _of_events(opened) or opened.evaluation.exists()):
-        console.print(f"what is of the test data comes after: snn-delays evaluate {run}")
+        console.print(f"what is of the test data comes after: {command('evaluate', run)}")
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What data sets there are, and which of them a file is: one TOML card each, checksums decide."""
 
-import difflib
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 from snn_delays.data.files import checksums, remembered
 from snn_delays.data.toml_cards import build, read_toml
 from snn_delays.errors import ConfigError, DataError
+from snn_delays.messages import did_you_mean
 
 UNIDENTIFIED = "unidentified"
 
@@ -187,7 +187,7 @@ def card(name: str) -> Card:
         return known[name]
     if is_path(name):
         return card_at(Path(name).expanduser())
-    raise ConfigError(f"unknown data set {name!r}; the catalogue has {', '.join(known)}, and a path may name one's own")
+    raise ConfigError(f"unknown data set {name!r}; {_names_there_are(name)}")
 
 
 def lasting_name(name: str) -> str:
@@ -197,15 +197,15 @@ def lasting_name(name: str) -> str:
     """
     from snn_delays.data.own import is_path
 
-    if name in (known := cards()):
+    if name in cards():
         return name
     if is_path(name):
         return str(Path(os.path.abspath(Path(name).expanduser())))
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(
-        f"there is no such data set; {hint}the catalogue has {', '.join(known)}, and a path may name one's own"
-    )
+    raise ConfigError(f"there is no such data set; {_names_there_are(name)}")
+
+
+def _names_there_are(name: str) -> str:
+    return f"{did_you_mean(name, cards())}the catalogue has {', '.join(cards())}, and a path may name one's own"
 
 
 def file_name_of(name: str) -> str:

@@ -10,6 +10,7 @@ from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.unpack import unpack_archive
 from snn_delays.errors import DataError
 from snn_delays.files import cache_folder
+from snn_delays.messages import command
 
 
 def convert_archive(archive_path: Path, out_path: Path | None = None, progress: Progress | None = None) -> Path:
@@ -65,7 +66,7 @@ def find_data(name: str, split: str, progress: Progress | None = None) -> Path:
     if part.remedy is not None:
         remedy = part.remedy
     elif part.archive_sha256 is not None:
-        remedy = f"convert it with: snn-delays data convert {part.archive} (sha256 {part.archive_sha256})"
+        remedy = f"convert it with: {command('data', 'convert', part.archive)} (sha256 {part.archive_sha256})"
     elif part.archive is not None:
         md5 = f" (md5 {part.archive_md5})" if part.archive_md5 else ""
         remedy = f"get {part.archive}{md5}{origin}, place it in {path.parent} and unpack it there"

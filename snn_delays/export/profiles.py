@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from snn_delays.errors import ConfigError, DataError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from snn_delays.messages import did_you_mean
+from snn_delays.reading import parse_toml, read_text
 
 CARDS = Path(__file__).parent / "chips"
 EVIDENCE = {
@@ -187,7 +182,7 @@ def read_profile(path: Path) -> Profile:
     Raises DataError naming the file and the key that is missing, unknown, given twice or of the wrong type.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(read_text(path))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the card {path}: {error}") from error
     values: dict[str, Any] = {key: value for key, value in content.items() if key != "facts"}
@@ -224,7 +219,6 @@ def profile(name: str) -> Profile:
     """The profile of a target. Raises ConfigError for a name that has no card."""
     known = profiles()
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(f"there is no profile {name!r}; {hint}the profiles are {', '.join(known)}")
     return known[name]

@@ -13,6 +13,7 @@ from snn_delays.export.canonical import CanonicalNetwork, check, to_bytes
 from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.trace import Trace, trace_bytes
 from snn_delays.files import atomic_folder
+from snn_delays.messages import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ FORMATS: dict[str, Format] = {
 def format_named(name: str) -> Format:
     """A format. Raises ConfigError for one that does not exist."""
     if name not in FORMATS:
-        raise ConfigError(f"unknown format {name!r}; the formats are {', '.join(FORMATS)}")
+        raise ConfigError(f"unknown format {name!r}; {did_you_mean(name, FORMATS)}the formats are {', '.join(FORMATS)}")
     return FORMATS[name]
 
 

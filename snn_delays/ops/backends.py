@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
+from snn_delays.messages import did_you_mean
 from snn_delays.ops.threads import lost_kernels
 
 SMALL = 2**13  # numbers
@@ -111,7 +112,8 @@ class Operation:
                     raise BackendUnavailableError(f"backend {wanted!r} cannot run {self.name}: {reason}")
                 return candidate
         names = ", ".join(candidate.name for candidate in self.backends)
-        raise BackendUnavailableError(f"{self.name} has no backend {wanted!r}; it has {names}")
+        hint = did_you_mean(wanted, [candidate.name for candidate in self.backends])
+        raise BackendUnavailableError(f"{self.name} has no backend {wanted!r}; {hint}it has {names}")
 
     def explain(self, call: Mapping[str, Any]) -> list[Candidate]:
         """What every backend says to a call; those that serve it first, fastest first."""
@@ -178,5 +180,7 @@ def _from_environment(text: str) -> dict[str, str]:
 def _parse(name: str | None, by_operation: Mapping[str, str], where: str) -> dict[str, str]:
     unknown = set(by_operation) - set(_OPERATIONS)
     if unknown:
-        raise ConfigError(f"{where}: no operation {sorted(unknown)[0]!r}; there are {', '.join(sorted(_OPERATIONS))}")
+        first = sorted(unknown)[0]
+        hint = did_you_mean(first, _OPERATIONS)
+        raise ConfigError(f"{where}: no operation {first!r}; {hint}there are {', '.join(sorted(_OPERATIONS))}")
     return {**(dict.fromkeys(_OPERATIONS, name) if name else {}), **by_operation}

@@ -1,6 +1,5 @@
 """Recipes: TOML files, read into models that refuse what they do not know."""
 
-import difflib
 import json
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from snn_delays.data.catalogue import lasting_name
 from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
 from snn_delays.reading import parse_toml, read_text
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.strict import MOST, BaseRecipe, Strict
@@ -268,9 +268,7 @@ def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> di
     try:
         table = parse_toml(read_text(path))
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.toml")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ConfigError(f"no recipe at {path}{hint}") from None
+        raise ConfigError(f"no recipe at {path}; {_recipes_there_are(path)}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
@@ -283,6 +281,17 @@ def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> di
     if base is not None and alone:
         raise ConfigError(f"{path}: base = {base!r}; a run's recipe is written in full: put the run's own back")
     return table if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), table)
+
+
+def _recipes_there_are(path: Path) -> str:
+    """The recipes that may have been meant: those in the folder of a path, and of the package for a mere name."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    beside = sorted(p.name if path.suffix else p.stem for p in path.parent.glob("*.toml"))
+    bundled = sorted(p.stem for p in recipes_folder().glob("*.toml")) if path.parent == Path() else []
+    there = [f"{path.parent} has {', '.join(beside)}"] if beside else []
+    there += [f"the package has {', '.join(bundled)}"] if bundled else []
+    return did_you_mean(path.name, [*beside, *bundled]) + ("; ".join(there) or f"{path.parent} has none")
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -314,10 +323,7 @@ def _explain(issue: Any, kind: type[BaseRecipe]) -> str:
     key = ".".join(str(part) for part in location)
     if issue["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], kind)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"unknown key {key!r}" + (
-            f", did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
-        )
+        return f"unknown key {key!r}; {did_you_mean(location[-1], known)}known here: {', '.join(known)}"
     if issue["type"] == "missing":
         return f"key {key!r} is missing"
     message = issue["msg"].removeprefix("Value error, ")

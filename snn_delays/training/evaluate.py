@@ -14,6 +14,7 @@ from snn_delays.data.loaders import load_binned
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
+from snn_delays.messages import command
 from snn_delays.nn import Sequential
 from snn_delays.training.classification import selected_masked
 from snn_delays.training.config import Recipe
@@ -76,7 +77,7 @@ def evaluate(
         raise ConfigError(f"cannot evaluate on device {device!r}: {error}") from error
     progress = run.progress()
     if not progress["history"]:
-        raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")
+        raise CheckpointError(f"{run.folder} has not finished an epoch; continue it: {run.resume_command()}")
     dataset, chosen = held_out_data(run.recipe, watcher, on), selection(run.recipe)
     trained_on = chosen.training
     if (dataset.sensor, dataset.class_names) != (trained_on.sensor, trained_on.class_names):
@@ -155,14 +156,14 @@ def read_evaluation(run: Run, *needed: str) -> dict[str, Any]:
 
     Raises CheckpointError if the run was not evaluated, or if what is there is damaged or lacks a key.
     """
-    command = f"snn-delays evaluate {run.folder}"
+    again = command("evaluate", run.folder)
     kind = EventEvaluationRecord if isinstance(run.recipe, Recipe) else EvaluationRecord
     try:
-        result = read_record(run.evaluation, kind, f"evaluate it again: {command}")
+        result = read_record(run.evaluation, kind, f"evaluate it again: {again}")
     except FileNotFoundError:
-        raise CheckpointError(f"{run.folder} was not evaluated yet: {command}") from None
+        raise CheckpointError(f"{run.folder} was not evaluated yet: {again}") from None
     if missing := [key for key in needed if not result.get(key)]:
-        raise CheckpointError(f"{run.evaluation} has no {missing[0]}; evaluate it again: {command}")
+        raise CheckpointError(f"{run.evaluation} has no {missing[0]}; evaluate it again: {again}")
     return result
 
 

@@ -8,6 +8,7 @@ import torch
 
 from snn_delays import plot
 from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import layers_of, record
 from snn_delays.nn.neuron import Neuron
@@ -26,7 +27,8 @@ def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
     """
     for name in what:
         if name not in PICTURES:
-            raise ConfigError(f"there is no picture {name!r}; choose from {', '.join(PICTURES)}")
+            hint = did_you_mean(name, PICTURES)
+            raise ConfigError(f"there is no picture {name!r}; {hint}choose from {', '.join(PICTURES)}")
     chosen = selection(run.recipe)
     return [path for name in (what or PICTURES) for path in PICTURES[name](run, chosen, sample)]
 

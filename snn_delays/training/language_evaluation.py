@@ -52,7 +52,7 @@ def evaluate_language(
     """
     recorded = run.progress()
     if not recorded["history"]:
-        raise CheckpointError(f"{run.folder} has not finished an epoch; continue it with `snn-delays train --resume`")
+        raise CheckpointError(f"{run.folder} has not finished an epoch; continue it: {run.resume_command()}")
     best = next(row for row in recorded["history"] if row["epoch"] == recorded["best_epoch"])
     of_text = isinstance(run.recipe, LanguageRecipe)
     result = {

@@ -11,6 +11,7 @@ from torch import nn
 
 from snn_delays import plot
 from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
 from snn_delays.models.spikegpt import SpikeGPT, delay_shifts
 from snn_delays.nn.neuron import LIF
 from snn_delays.training.activity import population
@@ -32,7 +33,8 @@ def draw_language(run: Run, what: Sequence[str] = ()) -> list[Path]:
     pictures = PICTURES if isinstance(run.recipe, LanguageRecipe) else {"curves": _curves, "rates": _rates}
     for name in what:
         if name not in pictures:
-            raise ConfigError(f"there is no picture {name!r} of this run; choose from {', '.join(pictures)}")
+            hint = did_you_mean(name, pictures)
+            raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {', '.join(pictures)}")
     there = [name for name in pictures if name not in EVALUATED or run.evaluation.exists()]
     drawn = {name: pictures[name](run) for name in (what or there)}
     for name in what:

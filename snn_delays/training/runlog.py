@@ -16,6 +16,7 @@ import snn_delays
 from snn_delays.data.catalogue import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
+from snn_delays.messages import command
 from snn_delays.training.checkpoint import latest_epoch, read_progress
 from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
 from snn_delays.training.strict import BaseRecipe
@@ -61,8 +62,12 @@ class Run:
         """History, best epoch and data source up to the last checkpoint."""
         epoch = latest_epoch(self.checkpoints)
         if epoch is None:
-            raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again with --resume")
+            raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again: {self.resume_command()}")
         return read_progress(self.checkpoints, epoch)
+
+    def resume_command(self) -> str:
+        """The command that continues the run."""
+        return command("train", self.folder / "recipe.toml", "--resume", "--out", self.folder)
 
     def curves(self) -> dict[str, Any]:
         """The history as :func:`snn_delays.plot.learning_curves` takes it: what every epoch has, and the best epoch.
@@ -71,7 +76,7 @@ class Run:
         """
         progress = self.progress()
         if not (history := progress["history"]):
-            raise CheckpointError(f"{self.folder} has not finished an epoch; continue it with --resume")
+            raise CheckpointError(f"{self.folder} has not finished an epoch; continue it: {self.resume_command()}")
         whole = [key for key in history[0] if all(row.get(key) is not None for row in history)]
         return {**{key: [row[key] for row in history] for key in whole}, "best_epoch": progress["best_epoch"]}
 
@@ -140,17 +145,17 @@ def run_to_fine_tune(folder: Path, recipe: Recipe, asked: FineTuningConfig) -> R
     beside = Path(asked.run).name == asked.run
     path = folder.parent / asked.run if beside else Path(asked.run)
     if not (path / "recipe.toml").exists():
-        out = "" if path == Path("runs", path.name) else f" --out {path}"
+        out = () if path == Path("runs", path.name) else ("--out", path)
         raise CheckpointError(
-            f"fine-tuning takes up the run {path}, and there is none; train it first: snn-delays train "
-            f"{path.name}{out} (or name another with --set fine_tuning.run=FOLDER)"
+            f"fine-tuning takes up the run {path}, and there is none; train it first: "
+            f"{command('train', path.name, *out)} (or name another with --set fine_tuning.run=FOLDER)"
         )
     found = open_run(path)
     done, epochs = len(found.progress()["history"]), found.recipe.training.epochs
     if done < epochs:
         raise CheckpointError(
             f"fine-tuning takes up a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
-            "snn-delays train --resume"
+            f"{found.resume_command()}"
         )
     old, new = (_shared(r) for r in (found.recipe, recipe))
     for key in {**old, **new}:

@@ -43,6 +43,8 @@ def append_rows(
             write_text(path, before + ("" if before.endswith("\n") else "\n") + text.getvalue())
     except OSError as error:
         raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"cannot append to {path}: {error}") from error
 
 
 def read_rows(

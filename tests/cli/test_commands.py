@@ -152,7 +152,9 @@ def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> 
     assert next(line for line in shown.splitlines() if "shd-regenerated-subset" in line).rstrip(" │").endswith("yes")
     shown = snn("data", "verify", "shd-regenerated-subset").stdout
     assert shown.count("is SHD-regenerated (bundled subset)") == 2
-    assert "unknown data set 'mnist'; the catalogue has" in refused("data", "verify", "mnist")
+    assert "unknown data set 'mnist'; did you mean 's-mnist' or 'n-mnist' or 'ps-mnist'? the catalogue has" in refused(
+        "data", "verify", "mnist"
+    )
     assert "is missing" in refused("data", "verify", "shd")
     junk = tmp_path / "junk.npz.xz"
     junk.write_bytes(b"junk")

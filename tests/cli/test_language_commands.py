@@ -104,7 +104,7 @@ def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("training.warmup=3", "unknown key 'training.warmup', did you mean 'warmup_steps'?"),
+        ("training.warmup=3", "unknown key 'training.warmup'; did you mean 'warmup_steps'?"),
         ("task=poetry", "task must be 'language' or 'sentences'"),
         ("training.warmup_steps=9", "training.warmup_steps (9) must be below all steps (9)"),
         ("training.batch_size=5", "batch_size (5) must be a multiple of accumulate (2)"),

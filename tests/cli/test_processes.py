@@ -11,6 +11,7 @@ import pytest
 import tiny_runs
 import torch
 
+import snn_delays
 from snn_delays.training import checkpoint
 from snn_delays.training.config import to_toml
 from snn_delays.training.evaluate import evaluate
@@ -60,7 +61,44 @@ def test_an_error_in_a_process_is_one_line_and_a_code(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "error: demo: unknown key 'training.epoch', did you mean 'epochs'?\n"
+    assert done.stderr.startswith(
+        "error: demo: unknown key 'training.epoch'; did you mean 'epochs'? known here: epochs, "
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "snn_delays", "--version"], capture_output=True, text=True, timeout=900, check=True
+    )
+    assert done.stdout == f"snn_delays {snn_delays.__version__}\n"
+
+
+HELP_OF_EVERY_VERB = """
+import sys
+import typer
+from snn_delays.cli import app
+
+def verbs(command, words=()):
+    yield words
+    for name, below in getattr(command, "commands", {}).items():
+        yield from verbs(below, (*words, name))
+
+for words in verbs(typer.main.get_command(app)):
+    try:
+        app([*words, "--help"])
+    except SystemExit as done:
+        assert done.code == 0, words
+print(*[name for name in ("torch", "numba", "numpy", "matplotlib", "h5py", "lightning_fabric") if name in sys.modules])
+"""
+
+
+def test_help_of_every_verb_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_OF_EVERY_VERB], capture_output=True, text=True, timeout=900, check=True
+    )
+    assert done.stdout.count("Usage:") > 20
+    assert done.stdout.splitlines()[-1] == ""
 
 
 @pytest.mark.slow

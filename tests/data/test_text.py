@@ -253,7 +253,7 @@ def test_files_that_cannot_be_a_corpus(file, kind, monkeypatch):
         load_corpus(file.parent, kind)
     monkeypatch.chdir(file.parent)
     assert load_corpus("text.txt", kind).name == "file text.txt"
-    with pytest.raises(ConfigError, match="unknown corpus 'text', did you mean"):
+    with pytest.raises(ConfigError, match="unknown corpus 'text'; did you mean"):
         load_corpus("text", kind)
 
 

@@ -55,7 +55,8 @@ def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -
 
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        ConfigError, match="use_backend: no operation 'lief'; there are delay, delay_conv, depthwise, leaky"
+        ConfigError,
+        match=r"use_backend: no operation 'lief'; did you mean 'lif'\? there are delay, delay_conv, depthwise, leaky",
     ):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")

@@ -1,5 +1,6 @@
 """Recipes: every mistake is one sentence that names file, key and remedy."""
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_the_published_recipe_is_the_published_one() -> None:
         ({"model__hidden": []}, ["model:", "at least one layer in hidden"]),
         ({"model__maps": [4]}, ["model:", "no maps"]),
         ({"model__kind": "convolutional"}, ["model:", "needs maps"]),
-        ({"data__dataset": "shd-regenrated"}, ["did you mean 'shd-regenerated'?"]),
+        ({"data__dataset": "shd-regenrated"}, ["did you mean 'shd-regenerated' or 'shd-regenerated-subset'?"]),
         ({"model__hidden": [8, "x"]}, ["model.hidden.1", "got 'x'"]),
         ({"model__hidden": [8, 0]}, ["model.hidden.1", "got 0"]),
         ({"model__hidden": 8}, ["model.hidden", "got 8"]),
@@ -155,7 +156,7 @@ def test_base_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="its own base"):
         load_recipe(a)
     a.write_text('base = "bb.toml"\n')
-    with pytest.raises(ConfigError, match=r"no recipe at .*bb\.toml; did you mean .*b\.toml\?"):
+    with pytest.raises(ConfigError, match=r"no recipe at .*bb\.toml; did you mean 'b\.toml' or 'a\.toml'\?"):
         load_recipe(a)
     a.write_text("base = 3\n")
     with pytest.raises(ConfigError, match=r"a\.toml: base must be .* got 3"):
@@ -170,12 +171,32 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"name = '\xff'\n")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_recipe(path)
-    with pytest.raises(ConfigError, match=r"no recipe at .*recipes\.toml; did you mean .*recipe\.toml\?"):
+    with pytest.raises(
+        ConfigError, match=r"no recipe at .*recipes\.toml; did you mean 'recipe\.toml'\? .* has recipe\.toml"
+    ):
         load_recipe(tmp_path / "recipes.toml")
-    with pytest.raises(ConfigError, match=r"no recipe at .*nothing$"):
+    with pytest.raises(ConfigError, match=r"no recipe at .*nothing; there is no folder .*nowhere"):
         load_recipe(tmp_path / "nowhere" / "nothing")
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         load_recipe(tmp_path)
+
+
+def test_an_unknown_name_lists_the_recipes_of_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no recipe at demo_no_delay; did you mean 'demo_no_delays'.* demo_8bit"):
+        load_recipe("demo_no_delay")
+    (tmp_path / "mine.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"no recipe at mime; did you mean 'mine'\? \. has mine; the package has"):
+        load_recipe("mime")
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    text, path = to_toml(tiny_runs.tiny_recipe()), tmp_path / "windows.toml"
+    path.write_bytes(codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode())
+    assert load_recipe(path) == tiny_runs.tiny_recipe()
+    path.write_bytes(codecs.BOM_UTF16_LE + text.encode("utf-16-le"))
+    with pytest.raises(ConfigError, match=r"windows\.toml .*UTF-16, by its byte-order mark; save it as UTF-8"):
+        load_recipe(path)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ def test_an_unfinished_run_is_refused(trained: Run, folder: Path, tmp_path: Path
     shutil.rmtree(origin / "checkpoints" / "epoch-0003")
     done = checkpoint.latest_epoch(origin / "checkpoints")
     with pytest.raises(
-        CheckpointError, match=rf"has done {done} of 3 epochs; finish it with snn-delays train --resume"
+        CheckpointError,
+        match=rf"has done {done} of 3 epochs; finish it with snn-delays train .*recipe.toml --resume",
     ):
         create_run(folder, tuning_recipe("origin"))
     assert not folder.exists()
@@ -253,7 +254,7 @@ def test_a_damaged_checkpoint_is_named(trained: Run, folder: Path, tmp_path: Pat
         ({"weight_bits": True}, r"2..16 or be 'ternary', got True"),
         ({"weight_bits": "binary"}, r"2..16 or be 'ternary', got 'binary'"),
         ({"scale": "log"}, r"fine_tuning.scale"),
-        ({"weight_bit": 4}, r"unknown key 'fine_tuning.weight_bit', did you mean 'weight_bits'"),
+        ({"weight_bit": 4}, r"unknown key 'fine_tuning.weight_bit'; did you mean 'weight_bits'"),
         ({"max_delay_steps": -1}, r"fine_tuning.max_delay_steps"),
         ({"run": ""}, r"fine_tuning.run"),
     ],

@@ -69,7 +69,7 @@ def test_a_recipe_without_a_task_is_of_events() -> None:
 @pytest.mark.parametrize(
     ("table", "sections", "message"),
     [
-        (LANGUAGE, {"training": {"warmup": 3}}, "unknown key 'training.warmup', did you mean 'warmup_steps'?"),
+        (LANGUAGE, {"training": {"warmup": 3}}, "unknown key 'training.warmup'; did you mean 'warmup_steps'?"),
         (LANGUAGE, {"model": {"hidden": [3]}}, "unknown key 'model.hidden'"),
         (LANGUAGE, {"data": {"set": "mr"}}, "unknown key 'data.set'"),
         (SENTENCES, {"data": {"corpus": "x"}}, "unknown key 'data.corpus'"),
@@ -242,7 +242,7 @@ def test_resuming_with_another_recipe_names_the_key(tmp_path: Path) -> None:
 
 def test_a_run_that_was_not_trained_has_nothing_to_evaluate(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", language_recipe(text_file(tmp_path)))
-    with pytest.raises(CheckpointError, match="has no checkpoint yet; start it again with --resume"):
+    with pytest.raises(CheckpointError, match=r"has no checkpoint yet; start it again: snn-delays train .*--resume"):
         evaluate_language(run)
     with pytest.raises(CheckpointError, match="was not evaluated yet"):
         evaluate.read_evaluation(run)

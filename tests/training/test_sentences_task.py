@@ -370,5 +370,5 @@ def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         loop.fit(run, accelerator="cpu", watcher=Stopper(("step", 1, 1), interrupt))
     assert checkpoint.epochs_saved(run.checkpoints) == [0]
-    with pytest.raises(CheckpointError, match="has not finished an epoch; continue it with"):
+    with pytest.raises(CheckpointError, match="has not finished an epoch; continue it: snn-delays train"):
         evaluate_language(open_run(run.folder, SentenceRecipe))

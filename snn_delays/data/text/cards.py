@@ -1,6 +1,5 @@
 """What texts and sentence sets there are: one TOML card each in ``datasets/text``."""
 
-import difflib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from snn_delays.data.catalogue import datasets_folder
 from snn_delays.data.files import data_folder
 from snn_delays.data.toml_cards import build, read_toml
 from snn_delays.errors import ConfigError, DataError
+from snn_delays.messages import did_you_mean
 
 Kind = Literal["corpus", "sentences"]
 SPLITS = ("train", "valid", "test")
@@ -102,5 +102,4 @@ def text_card(name: str, kind: Kind) -> TextCard:
     if name in text_cards():
         other = "a set of sentences, not a corpus" if kind == "corpus" else "a corpus, not a set of sentences"
         raise ConfigError(f"{name!r} is {other}; {choice}")
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    raise ConfigError(f"unknown {what} {name!r}{f', did you mean {near[0]!r}?' if near else ''}; {choice}")
+    raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, known)}{choice}")
