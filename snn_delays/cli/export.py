@@ -30,6 +30,7 @@ def export(
         bool, typer.Option("--clamp", help="set delays beyond the limit to it, instead of failing")
     ] = False,
     encoding: Annotated[str | None, typer.Option(help="of delays in NIR: gather or branch")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="of NIR files: s (default), ms or us")] = None,
     relays: Annotated[bool, typer.Option("--relays", help="SpiNNaker 2: neurons that hold spikes longer")] = False,
     samples: Annotated[int, typer.Option(help="samples in the golden trace")] = 20,
     split: Annotated[
@@ -54,9 +55,13 @@ def export(
         raise typer.Exit(0 if fitting.fits else 1)
     if encoding is not None and to != "nir":
         raise ConfigError(f"--encoding belongs to --to nir, not to {to}")
+    if time_unit is not None and to != "nir":
+        raise ConfigError(f"--time-unit belongs to --to nir, not to {to}")
     if relays and to != "spinnaker2":
         raise ConfigError(f"--relays belongs to --to spinnaker2, not to {to}")
     options: dict[str, Any] = ({"encoding": encoding} if encoding else {}) | ({"relays": True} if relays else {})
+    if time_unit:
+        options["time_unit"] = time_unit
     with ProgressBar(console) as bar:
         written = export_run(
             opened, to, wishes=wishes, out=out, samples=samples, split=split, options=options, watcher=bar

@@ -100,6 +100,8 @@ def network_of(network: CanonicalNetwork, *, dtype: torch.dtype = torch.float64)
     """The discrete network that a canonical form describes, as a chain of one group for each population.
 
     Its canonical form is the one given. A synapse's window ends at its longest delay.
+
+    Raises ExportError for integrators that rest anywhere but at 0.
     """
     layers: dict[str, SpikingModule] = {}
     for population in network.populations:
@@ -115,6 +117,11 @@ def network_of(network: CanonicalNetwork, *, dtype: torch.dtype = torch.float64)
                 decay_input=numbers.decay_input, strict=numbers.strict,
             )  # fmt: skip
         else:
+            if numbers.v_reset:
+                raise ExportError(
+                    f"{population.name} are integrators that rest at {numbers.v_reset:g}, LeakyIntegrator rests at 0; "
+                    "where only differences between membranes count, set v_reset (v_leak in NIR) to 0"
+                )
             neuron = LeakyIntegrator(numbers.tau_steps, decay_input=numbers.decay_input)
         if population.recurrent is not None:
             neuron = Recurrent(_layer(population.recurrent, None, dtype, 1), neuron)

@@ -15,17 +15,24 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import ConfigError, DataError, ExportError
+from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+from snn_delays.export.nir_file import read_nir as read_nir
 from snn_delays.export.scripts import close_calls
 from snn_delays.export.trace import Trace
 from snn_delays.files import atomic_path
 
 ENCODINGS = ("gather", "branch")
+UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 Chain = list[tuple[str, nir.NIRNode]]
 
 README = """\
-A spiking network with synaptic delays as a NIR graph ({encoding} encoding), times in ms, one step is {dt_ms} ms.
+A spiking network with synaptic delays as a NIR graph ({encoding} encoding).
+
+Times (tau, delay) are in {unit}, a step is {dt} {unit}; the graph's metadata say both, but NIR has no field for them,
+so whoever reads the file has to be told. Norse (from_nir(..., dt=)) and snnTorch (a step of 1e-4) expect seconds;
+SpikingJelly, sc-neurocore and the interpreter here take dt in the unit of the file. NIR has no field for the reset
+either: neurons here are set to v_reset; snnTorch subtracts the threshold unless told otherwise.
 
 network.nir   the graph, HDF5, standard nodes only (nir >= 1.0.6)
 network.npz   the same network, lossless; golden.npz: {samples} samples and what each population made of them
@@ -66,7 +73,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
     return None
 
 
-def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGraph:
+def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: str = "s") -> nir.NIRGraph:
     r"""A canonical network, delays and recurrence included, as standard NIR nodes.
 
     NIR's Delay has one delay for each channel. A synapse becomes one of
@@ -90,23 +97,26 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGra
 
     Neurons bear their population's name, the nodes before them that and ``.copy``, ``.delay``, ``.weight``, ``.bias``
     (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Times are
-    in ms, as NIR's documentation has them. Weights are float32 where that holds all of the network's exactly, else
-    float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``, and ``snn_delays``, a JSON text of
-    what the nodes do not say; of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone says ``gt``) and ``reset``.
-    Nothing but the tie at the threshold depends on metadata.
+    in seconds, as other tools read them, unless ``time_unit`` says otherwise. Weights are float32 where that holds all
+    of the network's exactly, else float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``, and
+    ``snn_delays``, a JSON text of what the nodes do not say; of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone
+    says ``gt``) and ``reset``. Nothing but the tie at the threshold depends on metadata.
 
     Args:
         network: the canonical form, in real numbers.
         encoding: ``"gather"`` or ``"branch"``.
+        time_unit: of ``tau``, ``delay`` and the metadata's ``dt``: ``"s"``, ``"ms"`` or ``"us"``.
 
     Raises:
-        ConfigError: no such encoding.
+        ConfigError: no such encoding or unit.
         ExportError: not the canonical form; what :func:`refuses` says, or what makes the network impossible.
 
     Source: Pedersen et al., Nature Communications 2024 (NIR); node equations of nir 1.0.8.
     """
     if encoding not in ENCODINGS:
         raise ConfigError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    if time_unit not in UNIT_MS:
+        raise ConfigError(f"time_unit must be one of {', '.join(UNIT_MS)}, got {time_unit!r}")
     if not isinstance(network, CanonicalNetwork):
         raise ExportError(
             f"NIR takes the canonical form, got a {type(network).__name__}; pass canonical(network, dt_ms=)"
@@ -118,12 +128,12 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGra
     before, last = _free("input", names), _free("output", names)
     nodes: dict[str, nir.NIRNode] = {before: nir.Input({"input": np.array([network.inputs])})}
     edges: list[tuple[str, str]] = []
-    dtype = _dtype(network)
+    dtype, dt = _dtype(network), network.dt_ms / UNIT_MS[time_unit]
     for population in network.populations:
-        name, dt_ms = population.name, network.dt_ms
-        chains = [(before, chain) for chain in _chains(name, population.synapses, population.bias, encoding, dt_ms)]
+        name = population.name
+        chains = [(before, chain) for chain in _chains(name, population.synapses, population.bias, encoding, dt)]
         if population.recurrent is not None:
-            back = _chains(f"{name}.recurrent", population.recurrent, None, encoding, dt_ms)
+            back = _chains(f"{name}.recurrent", population.recurrent, None, encoding, dt)
             chains += [(name, chain) for chain in back]
         for source, chain in chains:
             for inner, node in chain:
@@ -131,26 +141,35 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather") -> nir.NIRGra
                 _add(nodes, inner, node)
             edges += pairwise([source, *(inner for inner, _ in chain), name])
         assert isinstance(population.arithmetic, Membrane)
-        _add(nodes, name, neuron_node(population.arithmetic, population.fires, population.size, dt_ms))
+        _add(nodes, name, neuron_node(population.arithmetic, population.fires, population.size, dt))
         before = name
     _add(nodes, last, nir.Output({"output": np.array([network.populations[-1].size])}))
     edges.append((before, last))
     metadata = {
-        "dt": float(network.dt_ms),
-        "time_unit": "ms",
+        "dt": float(dt),
+        "time_unit": time_unit,
         "encoding": encoding,
         "scheme": "forward_euler",
-        "snn_delays": json.dumps({"populations": [_outline(p) for p in network.populations], "notes": network.notes}),
+        "snn_delays": json.dumps(
+            {
+                "dt_ms": float(network.dt_ms),
+                "populations": [_outline(p) for p in network.populations],
+                "notes": network.notes,
+            }
+        ),
     }
     return nir.NIRGraph(nodes, edges, metadata=metadata)
 
 
-def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, encoding: str = "gather") -> None:
+def write(
+    network: CanonicalNetwork, trace: Trace, folder: Path, *, encoding: str = "gather", time_unit: str = "s"
+) -> None:
     """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
-    write_nir(network, folder / "network.nir", encoding=encoding)
+    write_nir(network, folder / "network.nir", encoding=encoding, time_unit=time_unit)
     text = README.format(
-        encoding=encoding, dt_ms=f"{network.dt_ms:g}", samples=trace.samples, arithmetic=close_calls(trace)
-    )
+        encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}", samples=trace.samples,
+        arithmetic=close_calls(trace),
+    )  # fmt: skip
     (folder / "README.txt").write_text(text, encoding="utf-8")
 
 
@@ -159,6 +178,7 @@ def write_nir(
     path: str | Path,
     *,
     encoding: str = "gather",
+    time_unit: str = "s",
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the graph of :func:`to_nir` to a file, whole or not at all.
@@ -166,19 +186,19 @@ def write_nir(
     Args:
         network: the canonical form, in real numbers.
         path: the file; folders are made, a file that is there is replaced.
-        encoding: ``"gather"`` or ``"branch"``.
+        encoding, time_unit: see :func:`to_nir`.
         metadata: strings, numbers or arrays to add to the graph's metadata under names of their own.
 
     Returns:
         ``path``.
 
     Raises:
-        ConfigError: no such encoding.
+        ConfigError: no such encoding or unit.
         ExportError: as :func:`to_nir`; metadata that NIR cannot hold or that would hide ours; a file that cannot be
             written.
     """
     path = Path(path)
-    graph = to_nir(network, encoding=encoding)
+    graph = to_nir(network, encoding=encoding, time_unit=time_unit)
     for name, value in (metadata or {}).items():
         if name in graph.metadata or "/" in name or not name:
             raise ExportError(f"metadata {name!r}: the name is taken or not legal in HDF5; choose another")
@@ -198,25 +218,6 @@ def write_nir(
     except OSError as error:
         raise ExportError(f"the NIR graph cannot be written to {path}: {error.strerror or error}") from error
     return path
-
-
-def read_nir(path: str | Path) -> nir.NIRGraph:
-    """A NIR graph from a file, its types checked.
-
-    Raises DataError if the file is missing, truncated, or holds no NIR graph.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        graph = nir.read(path)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} is not an HDF5 file or is damaged ({error}); write it anew") from error
-    except (KeyError, ValueError, TypeError, AssertionError, AttributeError) as error:
-        raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
-    if not isinstance(graph, nir.NIRGraph):
-        raise DataError(f"{path} holds a single {type(graph).__name__} node, expected a NIRGraph")
-    return graph
 
 
 def neuron_node(numbers: Membrane, fires: bool, size: int, dt: float) -> nir.NIRNode:
@@ -255,7 +256,7 @@ def one_delay_each(neuron: NDArray[Any], delay_steps: NDArray[Any], size: int, l
 
 
 def _chains(
-    prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, encoding: str, dt_ms: float
+    prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, encoding: str, dt: float
 ) -> Iterator[Chain]:
     """The nodes between two populations (bias given) or from one back to itself, path by path."""
     synapses = merged(synapses)
@@ -263,18 +264,18 @@ def _chains(
     least = 1 if bias is None else 0
     constant = bias if bias is not None and bias.any() else None
     if encoding == "gather":
-        yield _gathered(prefix, synapses, constant, least, dt_ms)
+        yield _gathered(prefix, synapses, constant, least, dt)
         return
     for steps in np.unique(synapses.delay_steps) if len(synapses) else [least]:
         here = synapses.delay_steps == steps
         matrix = np.zeros((synapses.targets, synapses.sources))
         matrix[synapses.target[here], synapses.source[here]] = synapses.weight[here]
-        delay: Chain = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt_ms)))]
+        delay: Chain = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt)))]
         yield [*(delay if steps else []), (f"{prefix}.weight{steps}", _weights(matrix, constant))]
         constant = None
 
 
-def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, least: int, dt_ms: float) -> Chain:
+def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, least: int, dt: float) -> Chain:
     steps, column, columns = synapses.delay_steps, synapses.source, synapses.sources
     before: Chain = []
     behind: Chain = []
@@ -283,12 +284,12 @@ def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None,
     if not steps.any() and not least:
         pass
     elif synapses.sharing == "dendrite" and of_target is not None:
-        behind.append((f"{prefix}.delay", nir.Delay(of_target * dt_ms)))
+        behind.append((f"{prefix}.delay", nir.Delay(of_target * dt)))
         if bias is not None:  # in front of the delay it would act late
             behind.append((f"{prefix}.bias", nir.Affine(np.eye(synapses.targets), bias)))
             bias = None
     elif of_source is not None:
-        before.append((f"{prefix}.delay", nir.Delay(of_source * dt_ms)))
+        before.append((f"{prefix}.delay", nir.Delay(of_source * dt)))
     else:
         pair = column * np.int64(steps.max() + 1) + steps
         pairs, column = np.unique(pair, return_inverse=True)
@@ -296,7 +297,7 @@ def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None,
         source, delay = np.divmod(pairs, steps.max() + 1)
         copies = np.zeros((columns, synapses.sources))
         copies[np.arange(columns), source] = 1
-        before += [(f"{prefix}.copy", nir.Linear(copies)), (f"{prefix}.delay", nir.Delay(delay * dt_ms))]
+        before += [(f"{prefix}.copy", nir.Linear(copies)), (f"{prefix}.delay", nir.Delay(delay * dt))]
     matrix = np.zeros((synapses.targets, columns))
     matrix[synapses.target, column] = synapses.weight
     return [*before, (f"{prefix}.weight", _weights(matrix, bias)), *behind]

@@ -87,7 +87,7 @@ def export_run(
         out: folder; default ``export/FORMAT`` in the run's, or ``export/FORMAT_TARGET``.
         samples: how many go into the trace.
         split: where the trace's samples are from: ``"validation"``, or ``"test"``, which is opened for that alone.
-        options: of the format: ``encoding`` of NIR, ``relays`` of SpiNNaker 2.
+        options: of the format: ``encoding`` and ``time_unit`` of NIR, ``relays`` of SpiNNaker 2.
 
     Raises:
         ConfigError: a format, target or number that does not exist.

@@ -135,7 +135,7 @@ def test_files_that_are_no_graph_are_one_clear_error(tmp_path: Path) -> None:
 
 def test_the_interpreter_refuses_what_it_does_not_know() -> None:
     x = np.zeros((4, 3))
-    graph = to_nir(planted())
+    graph = to_nir(planted(), time_unit="ms")
     for bad, match in [(x[:, :2], r"\(4, 2\).*\[time, 3\]"), (x[0], r"\(3,\)"), (x[None, None], r"\(1, 1, 4, 3\)")]:
         with pytest.raises(ShapeError, match=match):
             interpret(graph, bad)
@@ -145,7 +145,7 @@ def test_the_interpreter_refuses_what_it_does_not_know() -> None:
         interpret(graph, x, dt=7.0)
     for wrong in (-10.0, np.nan, np.inf):
         graph.nodes["a.delay"].delay[1], kept = wrong, graph.nodes["a.delay"].delay[1]
-        with pytest.raises(DataError, match=r"a\.delay.*not whole steps"):
+        with pytest.raises(DataError, match=r"a\.delay.*not (whole steps|finite)"):
             interpret(graph, x)
         graph.nodes["a.delay"].delay[1] = kept
     graph.nodes["a.delay"].delay[1] = 1e15  # never arrives, and needs no memory
@@ -155,15 +155,25 @@ def test_the_interpreter_refuses_what_it_does_not_know() -> None:
     with pytest.raises(DataError, match="pass dt="):
         interpret(graph, x)
     graph.metadata = {**metadata}
-    graph.nodes["a"].metadata["reset"] = "soft"
-    with pytest.raises(DataError, match="'a' asks for a 'soft' reset"):
+    graph.nodes["a"].metadata["reset"] = "Soft"
+    with pytest.raises(DataError, match="'a' asks for a 'Soft' reset, known are hard, soft, soft_late"):
         interpret(graph, x)
-    graph.nodes["a"] = nir.IF(r=np.ones(3), v_threshold=np.ones(3))
-    with pytest.raises(DataError, match="'a' is a IF"):
+    with pytest.raises(ConfigError, match="reset must be one of hard, soft, soft_late or None, got 'Hard'"):
+        interpret(graph, x, reset="Hard")
+    lif = graph.nodes["a"]
+    lif.metadata["reset"] = "hard"
+    with pytest.raises(DataError, match="'a' says that its reset is 'hard', and reset='soft' was passed"):
+        interpret(graph, x, reset="soft")
+    graph.nodes["a"] = type("Sigma", (nir.LIF,), {})(lif.tau, lif.r, lif.v_leak, lif.v_threshold)
+    with pytest.raises(DataError, match="'a' is a Sigma; known are Input"):
         interpret(graph, x)
-    graph.edges.append(("a", "a.weight"))
+    graph.nodes["a"] = lif
+    graph.nodes["back"] = nir.Linear(np.ones((3, 1)))
+    graph.edges += [("output", "back"), ("back", "a.weight")]
     with pytest.raises(DataError, match=r"cycle through .*a.* without a Delay of at least one step"):
         interpret(graph, x)
+    graph.nodes.pop("back")
+    graph.edges[:] = [edge for edge in graph.edges if "back" not in edge]
     graph.edges[:] = [edge for edge in graph.edges if edge[1] != "a.weight"]
     with pytest.raises(DataError, match=r"no edge leads to node 'a\.weight'"):
         interpret(graph, x)

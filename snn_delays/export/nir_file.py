@@ -1,0 +1,71 @@
+"""NIR graphs from files of any tool."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+from nir.serialization import hdf2dict
+
+from snn_delays.errors import DataError
+
+# What a file of so many bytes may unpack to: gzip packs a thousandfold at most, the rest is declared and not there.
+_LEAST_ROOM, _RATIO = 1 << 26, 2000
+
+
+def read_nir(path: str | Path, *, type_check: bool = True) -> nir.NIRGraph:
+    """A NIR graph from a file.
+
+    Args:
+        path: written by :func:`snn_delays.export.nir.write_nir` or another tool.
+        type_check: raise where the shapes that nodes declare do not fit. Files in use often have such; the readers here
+            go by the nodes' numbers and need no declared shapes.
+
+    Raises DataError if the file is missing, truncated, or holds no NIR graph, or one whose shapes do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        content = _content(path)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise DataError(f"{path} is not an HDF5 file or is damaged ({error}); write it anew") from error
+    except Exception as error:
+        raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
+    if content.get("type") != "NIRGraph":
+        raise DataError(f"{path} holds a single {content.get('type')} node, expected a NIRGraph")
+    try:
+        graph = nir.dict2NIRNode(_checked(content, False))
+    except Exception as error:  # nir raises whatever a field meets first
+        raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
+    if type_check:
+        try:
+            graph = nir.dict2NIRNode(_checked(content, True))
+        except Exception as error:
+            raise DataError(
+                f"{path}: the shapes that its nodes declare do not fit ({error}); type_check=False reads it as it is"
+            ) from error
+    return graph
+
+
+def _content(path: Path) -> dict[str, Any]:
+    with h5py.File(path, "r") as file:
+        room = _LEAST_ROOM + _RATIO * path.stat().st_size
+
+        def measure(name: str, item: Any) -> None:
+            nonlocal room
+            room -= item.nbytes if isinstance(item, h5py.Dataset) else 0
+            if room < 0:
+                raise ValueError(f"{name} is declared far larger than the file")
+
+        file["node"].visititems(measure)
+        content: dict[str, Any] = hdf2dict(file["node"])
+    return content
+
+
+def _checked(content: dict[str, Any], type_check: bool) -> dict[str, Any]:
+    """The same with nir's check of types on or off, in nested graphs too."""
+    made = {key: _checked(value, type_check) if isinstance(value, dict) else value for key, value in content.items()}
+    if "nodes" in made and made.get("type") == "NIRGraph":
+        made["type_check"] = type_check
+    return made
