@@ -1,13 +1,15 @@
 """The command that turns recordings into spikes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from snn_delays.cli.app import console
+from snn_delays.cli.app import RUNS, console
 from snn_delays.cli.data import data_app
+from snn_delays.messages import command
 
 if TYPE_CHECKING:
     from snn_delays.data.cochlea import BatchReport
@@ -18,7 +20,22 @@ def data_encode(
     wavs: Annotated[list[Path], typer.Argument(help="WAV or FLAC files; a folder stands for all of them inside it")],
     out: Annotated[Path, typer.Option(help="HDF5 file in SHD's layout to write")],
     labels: Annotated[
-        Path | None, typer.Option(help="CSV with the columns file,label,speaker; default: read from the files' names")
+        Path | None,
+        typer.Option(help="CSV with the columns file,label and, if wanted, speaker,split; default: by names"),
+    ] = None,
+    scheme: Annotated[
+        str, typer.Option(help="what names say: heidelberg, speech_commands, spoken_digits or folder; auto finds out")
+    ] = "auto",
+    test: Annotated[
+        str | None,
+        typer.Option(help="test recordings: list:FILE, speakers:A,B, takes:0-4 or fraction:0.2", show_default=False),
+    ] = None,
+    valid: Annotated[
+        str | None, typer.Option(help="validation recordings, by a rule as for --test", show_default=False)
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="folder of finished recordings that is kept for later calls; default: OUT.parts, removed"),
     ] = None,
     channels: Annotated[int, typer.Option(help="places along the cochlea; channel 0 is the highest frequency")] = 700,
     seed: Annotated[int, typer.Option(help="of the draws; with each file's contents it decides its spikes")] = 0,
@@ -33,10 +50,13 @@ def data_encode(
 ) -> None:
     """Turn recordings into spikes of a model cochlea, as for the Spiking Heidelberg Digits.
 
+    With --test or --valid, or a column split in the table of labels, OUT words.h5 becomes words_train.h5, words_test.h5
+    and words_valid.h5.
+
     A recording that cannot be used is left out, named with its reason at the end, and makes the exit code 1. A run that
     was stopped goes on from there when started again.
     """
-    from snn_delays.data.cochlea import Cochlea, encode_files, find_audio
+    from snn_delays.data.cochlea import Cochlea, encode_splits, find_audio
     from snn_delays.training.progress import ProgressBar
 
     cochlea = Cochlea(
@@ -44,11 +64,15 @@ def data_encode(
         max_seconds=max_seconds, max_clipped=max_clipped,
     )  # fmt: skip
     with ProgressBar(console) as bar:
-        report = encode_files(
-            find_audio(wavs), out, cochlea, labels=labels, seed=seed, workers=workers, progress=bar.loading
-        )
-    _tell(out, report)
-    if report.failed:
+        rules = {name: rule for name, rule in (("test", test), ("valid", valid)) if rule is not None}
+        reports = encode_splits(
+            find_audio(wavs), out, rules, cochlea, labels=labels, scheme=scheme, parts=parts, seed=seed,
+            workers=workers, progress=bar.loading,
+        )  # fmt: skip
+    for path, report in reports.items():
+        _tell(path, report)
+    _tell_next(reports, out, channels)
+    if any(report.failed for report in reports.values()):
         raise typer.Exit(1)
 
 
@@ -78,6 +102,22 @@ def data_encode_speech_commands(
         _tell(path, report, kept=path in before)
     if any(report.failed for report in reports.values()):
         raise typer.Exit(1)
+
+
+def _tell_next(written: "Iterable[Path]", out: Path, channels: int) -> None:
+    """The command that trains on what was written."""
+    names = [path.name for path in written]
+    train = next(path for path in written)
+    settings = [f"data.dataset={train.absolute()}"]
+    if channels % 5:  # which the recipe would group
+        settings.append("data.channel_group=1")
+    if any(name.endswith(f"_valid{out.suffix}") for name in names):
+        settings.append("data.validation=official")
+    changes = [word for setting in settings for word in ("--set", setting)]
+    line = command("train", "demo", *changes, "--out", RUNS / out.stem)
+    console.print(f"next: {line}", highlight=False, markup=False)
+    if not any(name.endswith(f"_test{out.suffix}") for name in names):
+        console.print(f"{train} has no test part, so that `evaluate` will have nothing to measure on; --test makes one")
 
 
 def _tell(out: Path, report: "BatchReport", kept: bool = False) -> None:

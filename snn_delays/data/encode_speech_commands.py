@@ -1,14 +1,12 @@
 """Speech Commands through the cochlea, split by split: the files of the card ``gsc-35-cochlea``."""
 
-import csv
-import tempfile
 from pathlib import Path
 
 from snn_delays.data.cochlea import BatchReport, Cochlea, encode_files
-from snn_delays.data.cochlea.listing import nameable, read_report
+from snn_delays.data.cochlea.labels import Labels
+from snn_delays.data.cochlea.listing import read_report
 from snn_delays.data.files import Progress
 from snn_delays.data.speech_commands import WORDS, split_files
-from snn_delays.data.writing import writing
 
 
 def encode_speech_commands(
@@ -38,19 +36,12 @@ def encode_speech_commands(
             continue
         if not names:
             continue
-        with tempfile.TemporaryDirectory() as temporary:
-            # A table with every word, so that labels do not depend on which words are there.
-            table = Path(temporary, "labels.csv")
-            with writing(table), table.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(["file", "label", "speaker"])
-                writer.writerows([f"no recording/{word}", word, "0"] for word in WORDS)
-                for name in names:
-                    word, recording = name.split("/")
-                    if nameable(folder / name):
-                        writer.writerow([str(folder / name), word, number[recording.split("_")[0]]])
-            reports[out] = encode_files(
-                [folder / name for name in names], out, cochlea,
-                labels=table, seed=seed, workers=workers, progress=progress,
-            )  # fmt: skip
+        named = [name.split("/") for name in names]
+        labels = Labels(  # of all words, so that labels do not depend on which are there
+            tuple(WORDS.index(word) for word, _ in named),
+            tuple(number[recording.split("_")[0]] for _, recording in named),
+            WORDS,
+        )
+        files = [folder / name for name in names]
+        reports[out] = encode_files(files, out, cochlea, labels=labels, seed=seed, workers=workers, progress=progress)
     return reports

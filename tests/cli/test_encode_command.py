@@ -1,5 +1,7 @@
 """`data encode`: what it writes and says, and its exit codes."""
 
+import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +15,13 @@ from typer.testing import CliRunner
 
 import snn_delays.cli.encode  # noqa: F401
 from snn_delays import cli
+from snn_delays.data import load_binned
 from snn_delays.data.cochlea import Cochlea
 from snn_delays.data.cochlea import batch as batch_module
 from snn_delays.data.cochlea import compare as compare_module
 from snn_delays.data.cochlea.compare import Match
-from snn_delays.data.recordings import open_recordings
 from snn_delays.data.shd import read_shd_hdf5, shd_recordings
+from snn_delays.training import evaluate, sources
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]
@@ -77,7 +80,7 @@ def test_speech_commands(snn: Ok, refused: Bad, tmp_path: Path, monkeypatch: pyt
     made = tmp_path / "data" / "gsc-35-cochlea"
     for split, count in (("train", 6), ("valid", 3), ("test", 3)):
         assert f"written: {made / f'gsc_{split}.h5'}, {count} recordings; " in shown
-        assert len(open_recordings("gsc-35-cochlea", split, reader="own")) == count
+        assert len(shd_recordings(made / f"gsc_{split}.h5", "own")) == count
     expected = Cochlea(channels=10).encode(gone, seed=3)
     assert read_shd_hdf5(made / "gsc_train.h5", "own")[0].events.channel.tolist() == expected.channel.tolist()
 
@@ -121,3 +124,31 @@ def test_check_prints_numbers_and_draws(
     assert "against another seed: counts" in shown
     assert f"written: {picture}" in shown.replace("\n", "")
     assert picture.stat().st_size > 5000
+
+
+def test_splits_lead_straight_to_training(snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load_binned", load_binned)  # in the place of made-up data
+    monkeypatch.setattr(evaluate, "load_binned", load_binned)
+    monkeypatch.chdir(tmp_path)
+    for word in ("go", "stop"):
+        for who in ("adam", "eva"):
+            for k in range(6):
+                write(tmp_path / "in" / f"{word}_{who}_{k}.wav", vowel(0.1, seed=7 * k + len(word + who)), 16_000)
+    out = tmp_path / "my words.h5"
+    options = ("--test", "takes:0-2", "--valid", "takes:5", "--channels", 12, "--workers", 1)
+    shown = snn("data", "encode", "in", "--out", out, *options).stdout
+    assert f"written: {tmp_path / 'my words_train.h5'}, 8 recordings; " in shown
+    (line,) = (line for line in shown.splitlines() if line.startswith("next: "))
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:3] == ["snn-delays", "train", "demo"]
+    assert "no test part" not in shown
+    snn(*words[1:], "--set", "training.epochs=1", "--set", "model.hidden=[8]", "--accelerator", "cpu")
+    snn("evaluate", "runs/my words")
+    found = json.loads((tmp_path / "runs" / "my words" / "evaluation.json").read_text())
+    assert (found["test_samples"], found["class_names"]) == (12, ["go", "stop"])
+
+
+def test_one_file_says_that_it_has_no_test_part(snn: Ok, recordings: Path, tmp_path: Path) -> None:
+    shown = snn("data", "encode", recordings, "--out", tmp_path / "w.h5", "--channels", 10, "--workers", 1).stdout
+    assert f"next: snn-delays train demo --set data.dataset={tmp_path / 'w.h5'} --out runs/w" in shown
+    assert "has no test part" in shown

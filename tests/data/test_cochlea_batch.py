@@ -1,6 +1,7 @@
 """Many recordings to one file: order and workers change nothing, a bad file costs itself, a killed run goes on."""
 
 import csv
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,7 +20,6 @@ from snn_delays.data.cochlea import batch as batch_module
 from snn_delays.data.cochlea.listing import read_report
 from snn_delays.data.shd import content_sha256, read_shd_hdf5, shd_recordings
 from snn_delays.errors import ConfigError, DataError
-from snn_delays.files import alone_in
 
 FEW = Cochlea(channels=12)
 
@@ -31,6 +31,15 @@ def name(speaker: int, digit: int) -> str:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     return [write(tmp_path / "in" / name(1, i), vowel(0.12 + 0.03 * (i % 3), seed=i)) for i in range(6)]
+
+
+@contextmanager
+def another_in(folder: Path) -> Iterator[None]:
+    """As if another process had the folder to itself: its handle is not ours."""
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    yield
+    os.close(handle)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -238,7 +247,7 @@ def test_a_worker_that_is_killed_is_explained(
 
 def test_refusals(tmp_path: Path, files: list[Path]) -> None:
     out = tmp_path / "out.h5"
-    with pytest.raises(ConfigError, match="workers must be at least 1"):
+    with pytest.raises(ConfigError, match="workers must be an integer >= 1"):
         encode_files(files, out, FEW, workers=0)
     with pytest.raises(DataError, match="no recordings are given"):
         encode_files([], out, FEW)
@@ -249,7 +258,7 @@ def test_refusals(tmp_path: Path, files: list[Path]) -> None:
         DataError, match=r"none of the 1 recordings can be used; the first: cannot read .*check its path"
     ):
         encode_files([tmp_path / name(0, 0)], out, FEW, workers=1)
-    with alone_in(tmp_path / "out.h5.parts"), pytest.raises(DataError, match="another process is encoding into"):
+    with another_in(tmp_path / "out.h5.parts"), pytest.raises(DataError, match="another process is encoding into"):
         encode_files(files, out, FEW, workers=1)
     out.touch()
     with pytest.raises(DataError, match=r"out\.h5 exists already"):

@@ -3,7 +3,10 @@
 from snn_delays.data.cochlea.audio import read_audio
 from snn_delays.data.cochlea.batch import encode_files, find_audio
 from snn_delays.data.cochlea.encode import Cochlea, encode
+from snn_delays.data.cochlea.encode_splits import encode_splits
 from snn_delays.data.cochlea.labels import label_files
 from snn_delays.data.cochlea.listing import BatchReport
 
-__all__ = ["BatchReport", "Cochlea", "encode", "encode_files", "find_audio", "label_files", "read_audio"]
+__all__ = [
+    "BatchReport", "Cochlea", "encode", "encode_files", "encode_splits", "find_audio", "label_files", "read_audio",
+]  # fmt: skip

@@ -17,13 +17,14 @@ import numpy as np
 from snn_delays.data.cochlea.audio import SUFFIXES
 from snn_delays.data.cochlea.encode import Cochlea, fingerprint
 from snn_delays.data.cochlea.extra import need
-from snn_delays.data.cochlea.labels import label_files
+from snn_delays.data.cochlea.labels import Labels, label_files
 from snn_delays.data.cochlea.listing import BatchReport, nameable, unnameable, write_list
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
+from snn_delays.data.numbers import integer
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.writing import try_room, writing
-from snn_delays.errors import CheckpointError, ConfigError, DataError
+from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, atomic_path
 
 _VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
@@ -60,7 +61,9 @@ def encode_files(
     out: Path,
     cochlea: Cochlea | None = None,
     *,
-    labels: Path | None = None,
+    labels: Path | Labels | None = None,
+    scheme: str = "auto",
+    parts: Path | None = None,
     seed: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -69,17 +72,19 @@ def encode_files(
 
     Every recording draws from ``seed`` and its own contents: neither order nor ``workers`` (processes; default: all
     cores) change a spike. Finished recordings are kept in the folder ``<out>.parts`` until the file is written, whole
-    or not at all; a run that was stopped goes on from there. A recording that cannot be used is left out and reported.
-    Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none; it is written first, so that
-    it is there whenever ``out`` is.
+    or not at all; a run that was stopped goes on from there. ``parts`` names another folder, which is kept: later calls
+    take from it what they need, as one with a few recordings more. A recording that cannot be used is left out and
+    reported. Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none; it is written first,
+    so that it is there whenever ``out`` is.
+
+    ``labels``, ``scheme``: see :func:`label_files`; or the :class:`Labels` of ``files``.
 
     With more than one worker, a script must guard its own start with ``if __name__ == "__main__"``.
 
     Raises DataError if ``out`` exists or cannot be written, a class cannot be told, or no recording can be used.
     """
     cochlea, out, files = cochlea or Cochlea(), Path(out), [Path(file) for file in files]
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers must be at least 1, got {workers}")
+    workers = None if workers is None else integer("workers", workers, least=1)
     if not files:
         raise DataError("no recordings are given; name WAV or FLAC files")
     if out.exists():
@@ -89,9 +94,14 @@ def encode_files(
     known = [i for i, file in enumerate(files) if nameable(file)]
     if not known:
         raise DataError(f"none of the {len(files)} recordings can be used; the first: {unnameable(files[0])}")
-    found = label_files([files[i] for i in known], labels)
+    if isinstance(labels, Labels):
+        found, known = labels, list(range(len(files)))
+        if len(found.label) != len(files):
+            raise DataError(f"{len(files)} recordings need as many labels, got {len(found.label)}")
+    else:
+        found = label_files([files[i] for i in known], labels, scheme)
     classes = dict(zip(known, zip(found.label, found.speaker)))
-    parts = out.with_name(out.name + ".parts")
+    keep, parts = parts is not None, Path(parts) if parts is not None else parts_of(out)
     try:
         with writing(parts):
             parts.mkdir(parents=True, exist_ok=True)
@@ -110,10 +120,18 @@ def encode_files(
                 # Times and channels take half of what they take in the parts; the rest is for HDF5's own tables.
                 try_room(out.parent, sum(part.path.stat().st_size for part in done if part.path) + (64 << 10))
                 write_shd_hdf5(out, samples, len(good), found.class_names)
-            shutil.rmtree(parts)
+            if not keep:
+                shutil.rmtree(parts)
     except CheckpointError as error:
-        raise DataError(f"another process is encoding into {out}; wait for it, or name another file") from error
+        raise DataError(
+            f"another process is encoding into {out} or {parts}; wait for it, or name another file"
+        ) from error
     return BatchReport(len(good), sum(part.reused for part in done), failed)
+
+
+def parts_of(out: Path) -> Path:
+    """The folder in which finished recordings wait for ``out`` to be written."""
+    return out.with_name(out.name + ".parts")
 
 
 @dataclass(frozen=True)

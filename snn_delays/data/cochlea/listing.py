@@ -50,7 +50,8 @@ def write_list(
         sample += not reason
         label, speaker = classes.get(i, (None, None))
         name = None if label is None else names[label]
-        rows.writerow([number, _printable(file), label, name, speaker, reason])
+        who = None if speaker == -1 else speaker
+        rows.writerow([number, _printable(file), label, name, who, reason])
     write_text(path, text.getvalue())
 
 
