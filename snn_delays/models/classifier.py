@@ -20,6 +20,7 @@ from snn_delays.nn import (
     Recurrent,
     Sequential,
 )
+from snn_delays.nn.delayed import rounded
 from snn_delays.ops.surrogate import ATan, Surrogate
 
 # Of a recurrent weight, beside that of a feed-forward one. He-uniform weights of n neurons to themselves have spectral
@@ -63,7 +64,7 @@ class DelayClassifier(Sequential):
         taps: how delays are spread; with ``learn_delay=False`` delays are whole steps and are not spread.
         sigma_steps: initial width of the taps; None takes half the window.
         learn_delay: train the delays; False keeps random whole ones.
-        delay_init: see :class:`snn_delays.nn.DelayedLinear`.
+        delay_init: see :class:`snn_delays.nn.DelayedLinear`; with ``learn_delay=False`` what it draws is rounded.
         tau_steps: membrane time constant of all neurons, in steps.
         threshold, reset, detach_reset, surrogate: of the hidden neurons (:class:`snn_delays.nn.LIF`).
         dropout: probability of silencing a hidden neuron for a whole sample.
@@ -106,7 +107,7 @@ class DelayClassifier(Sequential):
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
         tau_steps, threshold = real("tau_steps", tau_steps), real("threshold", threshold)
         if not learn_delay:
-            taps, delay_init = "linear", "uniform_rounded"
+            taps, delay_init = "linear", rounded(delay_init)
 
         delays: dict[str, Any] = {
             "sharing": sharing, "delay_count": delay_count, "taps": taps, "sigma_steps": sigma_steps,

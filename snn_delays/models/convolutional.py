@@ -95,7 +95,7 @@ class ConvolutionalClassifier(Sequential):
         if pooling not in POOLING:
             raise ConfigError(f"pooling must be one of {', '.join(POOLING)}; got {pooling!r}")
         if not learn_delay:
-            taps, delay_init = "linear", "uniform_rounded"
+            taps, delay_init = "linear", rounded(delay_init)
         delays: dict[str, Any] = {
             "max_delay_steps": max_delay_steps, "min_delay_steps": min_delay_steps, "taps": taps,
             "sigma_steps": sigma_steps, "learn_delay": learn_delay, "delay_init": delay_init,

@@ -15,7 +15,7 @@ from snn_delays.ops.delay.taps import TAPS
 from snn_delays.ops.state import loadable
 from snn_delays.units import MAX_DELAY_STEPS, round_delays
 
-DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024")
+DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded")
 
 
 @loadable
@@ -57,6 +57,11 @@ def in_window(
     early = None if history is None else history[:spread]
     current, early = operation(later, weight, delay - least, sigma, early, max_delay_steps=spread, **options)
     return current, torch.cat([early, behind])
+
+
+def rounded(delay_init: str) -> str:
+    """The rule that draws as ``delay_init`` does and rounds: for delays that stay where they are drawn."""
+    return delay_init if delay_init.endswith("_rounded") else f"{delay_init}_rounded"
 
 
 class DelayedLayer(SpikingModule):
@@ -127,11 +132,11 @@ class DelayedLayer(SpikingModule):
         """Draw weights and delays anew from torch's global generator."""
         bound = math.sqrt(6 / self.fan_in)
         nn.init.uniform_(self.weight, -bound, bound)
-        published = self.delay_init == "hammouamri_2024" and self.max_delay_steps > self.min_delay_steps
+        published = self.delay_init.startswith("hammouamri_2024") and self.max_delay_steps > self.min_delay_steps
         nn.init.uniform_(self.delay, self.min_delay_steps, self.max_delay_steps + published)
         with torch.no_grad():
             self.delay.clamp_(max=self.max_delay_steps)
-            if self.delay_init == "uniform_rounded":
+            if self.delay_init.endswith("_rounded"):
                 self.delay.copy_(round_delays(self.delay))
         if self.bias is not None:
             nn.init.zeros_(self.bias)

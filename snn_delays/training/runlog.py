@@ -20,6 +20,7 @@ from snn_delays.messages import command
 from snn_delays.training.checkpoint import latest_epoch, read_progress
 from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
 from snn_delays.training.strict import BaseRecipe
+from snn_delays.training.unused import refuse_unused
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ class Run:
 def create_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Make a run folder; nothing is written while another process is training in it.
 
-    Raises CheckpointError if it holds a run already or is in use, or as :func:`run_to_fine_tune`.
+    Raises CheckpointError if it holds a run already or is in use, ConfigError for keys of the recipe that would do
+    nothing, or as :func:`run_to_fine_tune`.
     """
+    refuse_unused(recipe)
     with alone_in(folder):
         if latest_epoch(folder / "checkpoints") is not None:
             raise CheckpointError(
