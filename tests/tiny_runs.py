@@ -20,6 +20,7 @@ from snn_delays.training import checkpoint, classification, evaluate, loop, sour
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, parse_recipe
 from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.unused import without_overruled
 
 CLASSES, CHANNELS = 4, 12
 TABLE: dict[str, Any] = {
@@ -37,7 +38,8 @@ def tiny_recipe(**sections: Any) -> Recipe:
         key: {**value, **sections.get(key, {})} if isinstance(value, dict) else sections.get(key, value)
         for key, value in {**sections, **TABLE}.items()
     }
-    return parse_recipe(table, "tiny")
+    recipe = parse_recipe(table, "tiny")
+    return parse_recipe(without_overruled(table, recipe, [TABLE, sections]), "tiny")
 
 
 def tiny_data(split: str = "train", per_class: int = 16) -> BinnedDataset:

@@ -22,6 +22,7 @@ from snn_delays.training import checkpoint, language, language_evaluation, loop,
 from snn_delays.training.config import parse_recipe
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.unused import without_overruled
 
 MODEL: dict[str, Any] = {"features": 16, "layers": 2, "shift": "learned", "max_delay_steps": 6, "dropout": 0.1}
 LANGUAGE: dict[str, Any] = {
@@ -64,15 +65,20 @@ def updated(table: dict[str, Any], sections: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def recipe_of(table: dict[str, Any], sections: dict[str, Any]) -> Any:
+    changed = updated(table, sections)
+    return parse_recipe(without_overruled(changed, parse_recipe(changed, "tiny"), [table, sections]), "tiny")
+
+
 def language_recipe(corpus: Path, **sections: Any) -> LanguageRecipe:
     """The tiny recipe on a text with sections updated, as in ``training={"epochs": 1}, seed=4``."""
     data = {**sections.get("data", {}), "corpus": str(corpus)}
-    return parse_recipe(updated(LANGUAGE, {**sections, "data": data}), "tiny")
+    return recipe_of(LANGUAGE, {**sections, "data": data})
 
 
 def sentence_recipe(**sections: Any) -> SentenceRecipe:
     """The tiny recipe on made-up sentences with sections updated."""
-    return parse_recipe(updated(SENTENCES, sections), "tiny")
+    return recipe_of(SENTENCES, sections)
 
 
 def made_up_sentences(name: str = "made-up", seed: int = 0) -> SentenceSet:

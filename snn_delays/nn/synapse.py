@@ -30,7 +30,8 @@ class DelayedLinear(DelayedLayer):
         learn_delay: whether ``delay`` is trained.
         bias: add a constant to each output neuron.
         delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, so in whole steps; ``"hammouamri_2024"``,
-            uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay.
+            uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay;
+            ``"hammouamri_2024_rounded"``, the same in whole steps.
 
     Attributes:
         weight: ``[out, in, delay_count]``, He-uniform with bound ``sqrt(6 / (in * delay_count))``.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import reduce
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
@@ -14,6 +15,7 @@ from snn_delays.messages import did_you_mean
 from snn_delays.reading import parse_toml, read_text
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.strict import MOST, BaseRecipe, Strict
+from snn_delays.training.unused import without_overruled
 from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
 
 
@@ -214,15 +216,21 @@ def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool 
     ``task = "language"`` or ``"sentences"`` at its head makes it a :class:`LanguageRecipe` or :class:`SentenceRecipe`,
     else it is a :class:`Recipe`.
 
-    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text.
+    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text. What a recipe or a change
+    makes idle of what it changes is taken away: see :mod:`snn_delays.training.unused`.
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
     try:
-        table = _read(find_recipe(path), alone=alone)
+        levels = _read(find_recipe(path), alone=alone)
+        table: dict[str, Any] = reduce(_merge, levels)
+        said: dict[str, Any] = {}
         for change in changes:
             _apply(table, change)
-        return parse_recipe(table, str(path))
+            _apply(said, change)
+        recipe = parse_recipe(table, str(path))
+        kept = without_overruled(table, recipe, [*levels, said])
+        return recipe if kept == table else parse_recipe(kept, str(path))
     except RecursionError:
         raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
 
@@ -264,7 +272,8 @@ def recipe_from_toml(text: str, where: str) -> Any:
     return parse_recipe(table, where)
 
 
-def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> dict[str, Any]:
+def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> list[dict[str, Any]]:
+    """The tables of a recipe and its bases, the lowest first."""
     try:
         table = parse_toml(read_text(path))
     except FileNotFoundError:
@@ -280,7 +289,7 @@ def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> di
         raise ConfigError(f"{path}: base must be the name of a recipe file in quotes, got {base!r}")
     if base is not None and alone:
         raise ConfigError(f"{path}: base = {base!r}; a run's recipe is written in full: put the run's own back")
-    return table if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), table)
+    return [*([] if base is None else _read(path.parent / base, (*seen, path.resolve()))), table]
 
 
 def _recipes_there_are(path: Path) -> str:

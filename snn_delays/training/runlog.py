@@ -20,7 +20,7 @@ from snn_delays.messages import command
 from snn_delays.training.checkpoint import latest_epoch, read_progress
 from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
 from snn_delays.training.strict import BaseRecipe
-from snn_delays.training.unused import refuse_unused
+from snn_delays.training.unused import acting, refuse_unused
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
 def resume_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Open a run folder to continue it. Raises ConfigError if the recipe is not the one it was started with."""
     run = open_run(folder, BaseRecipe)
-    if run.recipe != recipe:
-        old, new = (_flat(r.model_dump(mode="json")) for r in (run.recipe, recipe))
+    if acting(run.recipe) != acting(recipe):
+        old, new = (_flat(acting(r).model_dump(mode="json")) for r in (run.recipe, recipe))
         key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
         raise ConfigError(
             f"{folder} was started with {key} = {old.get(key)!r}, the recipe now says {new.get(key)!r}; "
@@ -172,7 +172,7 @@ def run_to_fine_tune(folder: Path, recipe: Recipe, asked: FineTuningConfig) -> R
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
     """What fine-tuning must not change: all that makes the discrete network, its input and its validation samples."""
-    table = recipe.model_dump(mode="json", include={"data", "model"})
+    table = acting(recipe.model_copy(update={"fine_tuning": None})).model_dump(mode="json", include={"data", "model"})
     if recipe.data.validation == "fraction":
         table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
     free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")

@@ -1,90 +1,129 @@
-"""Keys of a recipe that would do nothing beside its other keys; a new run refuses them instead of ignoring them.
+"""Keys of a recipe that do nothing beside its other keys; a new run refuses them instead of ignoring them.
 
 A key counts as set where its value is not its default, so that recipes with every default written out, as run folders
-keep them, are no offenders; nor are runs that are there already, which go on as they were.
+keep them, are no offenders; nor are runs that are there already, which go on as they were. A recipe that changes its
+base, or ``--set`` that changes a recipe, takes away what it makes idle there: a control with ``delays = "none"`` need
+not unset every key about delays.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from snn_delays.errors import ConfigError
-from snn_delays.training.config import Recipe
-from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
 from snn_delays.training.strict import BaseRecipe
 
-# Keys, and why they do nothing in a recipe; None where they act.
-Rule = tuple[tuple[str, ...], Callable[[Any], str | None]]
+Keys = tuple[str, ...]
+# Keys, and those by which they do nothing in a recipe: none where they act.
+Rule = tuple[Keys, Callable[[Any], Keys]]
 
 
 def refuse_unused(recipe: BaseRecipe) -> None:
     """Raise ConfigError naming every key that is set and does nothing, and the key that makes it so."""
-    found = []
-    for keys, idle in _rules(recipe):
-        because = idle(recipe)
-        for key in keys if because else ():
-            section, _, name = key.partition(".")
-            part = getattr(recipe, section)
-            value, default = getattr(part, name), type(part).model_fields[name].default
-            if value != default:
-                found.append(f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}")
-    if isinstance(recipe, Recipe):
-        found += _contradictions(recipe)
-    if found:
-        raise ConfigError(f"recipe {recipe.name}: " + "; ".join(dict.fromkeys(found)))
+    found = {}
+    for key, culprits in _idle(recipe):
+        value, default = _value(recipe, key), _default(recipe, key)
+        because = " and ".join(_named(recipe, culprit) for culprit in culprits)
+        found[key] = f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}"
+    contradictions = _contradictions(recipe) if _task(recipe) == "classification" else []
+    if found or contradictions:
+        raise ConfigError(f"recipe {recipe.name}: " + "; ".join([*found.values(), *contradictions]))
 
 
-def _rules(recipe: BaseRecipe) -> tuple[Rule, ...]:
-    if isinstance(recipe, Recipe):
-        return _OF_EVENTS if recipe.fine_tuning is not None else (*_OF_EVENTS, *_OF_DELAYS)
-    return (*_OF_TEXT, *_OF_SENTENCES) if isinstance(recipe, SentenceRecipe) else _OF_TEXT
-
-
-def _unless(key: str, acts: Callable[[Any], bool]) -> Callable[[Any], str | None]:
-    """That the value of ``key`` is the reason, unless ``acts`` of it."""
-
-    def idle(recipe: Any) -> str | None:
+def acting(recipe: BaseRecipe) -> BaseRecipe:
+    """The recipe with every key that does nothing at its default."""
+    for key, _ in _idle(recipe):
         section, _, name = key.partition(".")
-        value = getattr(getattr(recipe, section), name)
-        return None if acts(value) else f"{key} = {value!r}"
-
-    return idle
-
-
-def _nothing_learned(recipe: Recipe) -> str | None:
-    if recipe.fine_tuning is not None:
-        return "[fine_tuning], which keeps delays as they are"
-    return None if recipe.model.delays == "learned" else f"model.delays = {recipe.model.delays!r}"
+        part = getattr(recipe, section).model_copy(update={name: _default(recipe, key)})
+        recipe = recipe.model_copy(update={section: part})
+    return recipe
 
 
-def _nothing_spread(recipe: Recipe) -> str | None:
-    return _nothing_learned(recipe) or _unless("model.taps", lambda taps: taps in ("gaussian", "triangle"))(recipe)
+def without_overruled(table: dict[str, Any], recipe: BaseRecipe, levels: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The table of a recipe without keys that a level above the one that set them makes idle.
+
+    ``levels``: what the recipe was put together from, the lowest base first.
+    """
+
+    def level(key: str) -> int:
+        section, _, name = key.partition(".")
+        named = (i for i, said in enumerate(levels) if section in said and (not name or name in said[section]))
+        return max(named, default=-1)
+
+    kept = {section: dict(part) if isinstance(part, dict) else part for section, part in table.items()}
+    for key, culprits in _idle(recipe):
+        section, _, name = key.partition(".")
+        if level(key) < max(map(level, culprits)):
+            kept[section].pop(name, None)
+    return kept
 
 
-def _no_delays_in_text(recipe: LanguageRecipe | SentenceRecipe) -> str | None:
-    model = recipe.model
-    if model.has_delays:
-        return None
-    around = f" and model.neuron_shift = {model.neuron_shift!r}" if model.neuron_delays != "none" else ""
-    return f"model.shift = {model.shift!r}{around}"
+def _idle(recipe: BaseRecipe) -> Iterator[tuple[str, Keys]]:
+    for keys, culprits_in in _RULES[_task(recipe)]:
+        if culprits := culprits_in(recipe):
+            yield from ((key, culprits) for key in keys if _value(recipe, key) != _default(recipe, key))
 
 
-def _no_window_in_text(recipe: LanguageRecipe | SentenceRecipe) -> str | None:
+def _task(recipe: BaseRecipe) -> str:
+    return getattr(recipe, "task", "classification")
+
+
+def _value(recipe: BaseRecipe, key: str) -> Any:
+    section, _, name = key.partition(".")
+    part = getattr(recipe, section)
+    return getattr(part, name) if name else part
+
+
+def _default(recipe: BaseRecipe, key: str) -> Any:
+    section, _, name = key.partition(".")
+    return type(getattr(recipe, section)).model_fields[name].default
+
+
+def _named(recipe: BaseRecipe, key: str) -> str:
+    return f"{key} = {_value(recipe, key)!r}" if "." in key else f"[{key}]"
+
+
+def _unless(key: str, *acting: Any) -> Callable[[Any], Keys]:
+    """That ``key`` is why, unless its value is one of ``acting``; without any, unless it is above its default."""
+    return lambda recipe: () if (_value(recipe, key) in acting if acting else _value(recipe, key)) else (key,)
+
+
+def _without_learning(recipe: Any) -> Keys:
+    if recipe.fine_tuning is not None:  # which keeps delays as they are
+        return ("fine_tuning",)
+    return () if recipe.model.delays == "learned" else ("model.delays",)
+
+
+def _without_width(recipe: Any) -> Keys:
+    return _without_learning(recipe) or _SPREAD(recipe)
+
+
+def _of_a_new_model(culprits_in: Callable[[Any], Keys]) -> Callable[[Any], Keys]:
+    """What is fine-tuned keeps the model of the run that it begins from, whatever of it still acts."""
+    return lambda recipe: () if recipe.fine_tuning is not None else culprits_in(recipe)
+
+
+def _text_without_learning(recipe: Any) -> Keys:
+    if recipe.model.has_delays:
+        return ()
+    return ("model.shift", "model.neuron_delays" if recipe.model.neuron_delays == "none" else "model.neuron_shift")
+
+
+def _text_without_width(recipe: Any) -> Keys:
+    return _text_without_learning(recipe) or _SPREAD(recipe)
+
+
+def _text_without_window(recipe: Any) -> Keys:
     token = recipe.model.shift == "token" and recipe.model.neuron_delays == "none"
-    return "model.shift = 'token' and model.neuron_delays = 'none'" if token else None
+    return ("model.shift", "model.neuron_delays") if token else ()
 
 
-def _no_points(recipe: LanguageRecipe | SentenceRecipe) -> str | None:
+def _text_without_points(recipe: Any) -> Keys:
     model = recipe.model
     kinds = {model.shift} | ({model.neuron_shift} if model.neuron_delays != "none" else set())
-    return None if kinds & {"learned", "fixed"} else f"model.shift = {model.shift!r}"
+    return () if kinds & {"learned", "fixed"} else ("model.shift",)
 
 
-def _nothing_spread_in_text(recipe: LanguageRecipe | SentenceRecipe) -> str | None:
-    spread = _unless("model.taps", lambda taps: taps in ("gaussian", "triangle"))
-    return _no_delays_in_text(recipe) or spread(recipe)
-
-
-def _contradictions(recipe: Recipe) -> list[str]:
+def _contradictions(recipe: Any) -> list[str]:
     """Values that would be replaced."""
     model, training, least = recipe.model, recipe.training, int(recipe.model.recurrent)
     found = []
@@ -102,37 +141,38 @@ def _contradictions(recipe: Recipe) -> list[str]:
     return found
 
 
-_OF_EVENTS: tuple[Rule, ...] = (
-    (("data.validation_fraction",), _unless("data.validation", lambda rule: rule == "fraction")),
-    (("data.rate_free_spikes",), _unless("data.rate_free", lambda rule: rule != "off")),
-    (("augment.neuron_mask_max",), _unless("augment.neuron_mask_probability", bool)),
-    (("augment.neuron_mask_probability",), _unless("augment.neuron_mask_max", bool)),
-    (("augment.time_mask_max_steps",), _unless("augment.time_mask_probability", bool)),
-    (("augment.time_mask_probability",), _unless("augment.time_mask_max_steps", bool)),
-    (
-        ("model.kernel_size", "model.padding", "model.pool", "model.pooling"),
-        _unless("model.kind", lambda kind: kind == "convolutional"),
-    ),
-    (("model.pooling",), _unless("model.pool", lambda pool: pool > 1)),
-    (("training.lr_delay",), _nothing_learned),
-    (
-        tuple(f"training.sigma_{name}" for name in ("start_steps", "end_steps", "offset_steps", "epochs")),
-        _nothing_spread,
-    ),
-)
-# What is fine-tuned keeps the model of the run that it takes up, whatever of it still acts.
-_OF_DELAYS: tuple[Rule, ...] = (
-    (
-        ("model.max_delay_ms", "model.sharing", "model.taps", "model.delay_init"),
-        _unless("model.delays", lambda delays: delays != "none"),
-    ),
-    (("model.taps",), _unless("model.delays", lambda delays: delays != "fixed")),
-)
+_SPREAD = _unless("model.taps", "gaussian", "triangle")
 _OF_TEXT: tuple[Rule, ...] = (
-    (("model.max_delay_steps",), _no_window_in_text),
-    (("model.points",), _no_points),
-    (("model.neuron_shift",), _unless("model.neuron_delays", lambda delays: delays != "none")),
-    (("model.taps", "training.lr_delay"), _no_delays_in_text),
-    (tuple(f"training.sigma_{name}" for name in ("start_steps", "end_steps", "epochs")), _nothing_spread_in_text),
+    (("model.max_delay_steps",), _text_without_window),
+    (("model.points",), _text_without_points),
+    (("model.neuron_shift",), _unless("model.neuron_delays", "axonal", "dendritic")),
+    (("model.taps", "training.lr_delay"), _text_without_learning),
+    (("training.sigma_start_steps", "training.sigma_end_steps", "training.sigma_epochs"), _text_without_width),
 )
-_OF_SENTENCES: tuple[Rule, ...] = ((("data.min_count",), _unless("data.vocabulary", lambda kind: kind == "words")),)
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "classification": (
+        (("data.validation_fraction",), _unless("data.validation", "fraction")),
+        (("data.rate_free_spikes",), _unless("data.rate_free", "minimum", "equal")),
+        (("augment.neuron_mask_max",), _unless("augment.neuron_mask_probability")),
+        (("augment.neuron_mask_probability",), _unless("augment.neuron_mask_max")),
+        (("augment.time_mask_max_steps",), _unless("augment.time_mask_probability")),
+        (("augment.time_mask_probability",), _unless("augment.time_mask_max_steps")),
+        (
+            ("model.kernel_size", "model.padding", "model.pool", "model.pooling"),
+            _unless("model.kind", "convolutional"),
+        ),
+        (("model.pooling",), lambda recipe: () if recipe.model.pool > 1 else ("model.pool",)),
+        (
+            ("model.max_delay_ms", "model.sharing", "model.taps", "model.delay_init"),
+            _of_a_new_model(_unless("model.delays", "learned", "fixed")),
+        ),
+        (("model.taps",), _of_a_new_model(_unless("model.delays", "learned"))),
+        (("training.lr_delay",), _without_learning),
+        (
+            tuple(f"training.sigma_{name}" for name in ("start_steps", "end_steps", "offset_steps", "epochs")),
+            _without_width,
+        ),
+    ),
+    "language": _OF_TEXT,
+    "sentences": (*_OF_TEXT, (("data.min_count",), _unless("data.vocabulary", "words"))),
+}
