@@ -8,7 +8,7 @@ import stat
 import sys
 import zipfile
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,12 +85,19 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
+class Readable(Protocol):
+    """What bytes are read from, as files and the streams that unpack them."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, none at the end."""
+
+
 def room_for(packed: int) -> int:
     """The most bytes that a file of ``packed`` bytes is let unpack to: a hundred times as many, at least 64 MiB."""
     return _LEAST_ROOM + _RATIO * packed
 
 
-def read_at_most(stream: IO[bytes], at_most: int) -> bytes:
+def read_at_most(stream: Readable, at_most: int) -> bytes:
     """A stream to its end, in blocks, so that no bound is allocated. Raises ValueError beyond ``at_most`` bytes."""
     content = bytearray()
     while block := stream.read(min(_BLOCK, at_most + 1 - len(content))):

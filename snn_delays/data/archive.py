@@ -7,10 +7,12 @@ sample's ascending keys ``tick * n_units + unit``, the first difference of a sam
 
 import io
 import lzma
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,12 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
+from snn_delays.npy import read_npy
+from snn_delays.reading import open_regular, read_at_most, read_member, room_for
 
 _KEYS = ("n_spikes", "label", "speaker", "trial", "tick_us", "n_units", "d0", "d1", "d2")
 _SCALARS = ("tick_us", "n_units")
+_MOST_SAMPLES, _LEAST_ROOM, _HEADER = 1 << 24, 1 << 20, 1 << 10  # samples; bytes of an array, and of its header
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +74,11 @@ class SpikeArchive:
 def read_archive(path: Path) -> SpikeArchive:
     """Open an archive. Raises DataError if it is missing, damaged, or its arrays contradict each other."""
     try:
-        with lzma.open(path) as f:
-            content = f.read()
+        with open_regular(path) as packed, lzma.open(packed) as f:
+            content = read_at_most(f, room_for(os.fstat(packed.fileno()).st_size))
         if not zipfile.is_zipfile(io.BytesIO(content)):
             raise ValueError("there is no .npz inside")
-        with np.load(io.BytesIO(content)) as z:
-            missing = [key for key in _KEYS if key not in z]
-            if missing:
-                raise DataError(f"{path}: no array {missing[0]!r} inside; this is not an archive of spikes")
-            arrays = {key: np.asarray(z[key]) for key in _KEYS}
+        arrays = _arrays(path, content)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; give the path of a .npz.xz archive of spikes") from error
     except DataError:
@@ -108,6 +109,20 @@ def read_archive(path: Path) -> SpikeArchive:
         int(arrays["tick_us"]),
         int(arrays["n_units"]),
     )
+
+
+def _arrays(path: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz``; ``n_spikes``, the first, says how much there may be in the others."""
+    arrays: dict[str, NDArray[Any]] = {}
+    room = _MOST_SAMPLES * 2
+    with zipfile.ZipFile(io.BytesIO(content)) as z:
+        for key in _KEYS:
+            if f"{key}.npy" not in z.namelist():
+                raise DataError(f"{path}: no array {key!r} inside; this is not an archive of spikes")
+            arrays[key] = read_npy(read_member(z, f"{key}.npy", room + _HEADER))
+            if key == "n_spikes":
+                room = max(_LEAST_ROOM, arrays[key].nbytes, int(arrays[key].sum(dtype=np.int64)))
+    return arrays
 
 
 def write_archive(path: Path, archive: SpikeArchive) -> None:

@@ -122,7 +122,7 @@ def _expand_bundled(of: Card, part: SplitFile, path: Path, progress: Progress | 
 def _expand(archive: Path, path: Path, of: Card, progress: Progress | None) -> Path:
     samples = read_archive(archive)
     try:
-        write_shd_hdf5(path, samples, len(samples), progress=progress)
+        write_shd_hdf5(path, samples, len(samples), progress=progress, n_spikes=samples.step.size)
         path.with_name(path.name + ".zip").touch()  # Tonic takes the data as present when an archive lies beside it
     except OSError as error:
         raise DataError(

@@ -5,6 +5,7 @@ LeCun, Cortes and Burges, "The MNIST database": magic 2051 for images (count, ro
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import DataError
+from snn_delays.reading import open_regular, read_at_most, room_for
 
 _MAGIC = {"images": 2051, "labels": 2049}
 _AXES = {"images": 3, "labels": 1}
@@ -78,12 +80,12 @@ def _find(folder: Path, name: str) -> Path:
 
 def _unpacked(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            room = room_for(os.fstat(file.fileno()).st_size)
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return read_at_most(gzip.GzipFile(fileobj=file) if packed else file, room)
+    except (EOFError, ValueError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is truncated or not a gzip file ({error}); fetch it again") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or not a gzip file ({error}); fetch it again") from error

@@ -19,6 +19,7 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.data.through_tonic import through_tonic
 from snn_delays.errors import DataError
+from snn_delays.hdf5 import check_stored, opened_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -85,8 +86,10 @@ class NtidigitsRecordings(Recordings):
     def _array(self, file: "h5py.File", group: str, i: int) -> NDArray[Any]:
         where = f"{self.path}: {group}/{self.names[i].text} (sample {i})"
         try:
-            values = np.asarray(file[group][self.names[i].text])
-        except (KeyError, OSError, RuntimeError) as error:
+            dataset = file[group][self.names[i].text]
+            check_stored(dataset, file)
+            values = np.asarray(dataset)
+        except (AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:  # a group has no such attribute
             raise DataError(f"{where} is missing or cannot be read ({error}); fetch the file again") from error
         if values.ndim != 1 or values.dtype.kind not in "iuf":
             raise DataError(f"{where} holds {values.dtype} of shape {values.shape}; expected numbers [event]")
@@ -121,7 +124,7 @@ def _open(path: Path, split: str) -> Iterator["h5py.File"]:
     import h5py
 
     try:
-        file = h5py.File(path, "r")
+        file = opened_hdf5(path)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except OSError as error:
@@ -130,6 +133,10 @@ def _open(path: Path, split: str) -> Iterator["h5py.File"]:
         for key, kind in (("labels", h5py.Dataset), ("timestamps", h5py.Group), ("addresses", h5py.Group)):
             if not isinstance(file.get(f"{split}_{key}"), kind):
                 raise DataError(f"{path}: no {split}_{key}; expected the layout of n-tidigits.hdf5")
+        try:
+            check_stored(file[f"{split}_labels"], file)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
         yield file
 
 

@@ -7,9 +7,6 @@ known (-1 in a :class:`Sample`).
 """
 
 import hashlib
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -25,7 +22,7 @@ from snn_delays.data.files import Progress
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.data.through_tonic import through_tonic
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path
+from snn_delays.hdf5 import check_stored, opened_hdf5, written_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -40,6 +37,7 @@ _CHANNELS = "extra/channels"
 _NOBODY = (1 << 16) - 1  # a speaker who is not known
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
 _TOO_LATE_S = 1e9
+_BYTES_PER_SPIKE, _BYTES_PER_SAMPLE = 12, 512  # at most; tables of HDF5 included
 _BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
 
 _Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
@@ -53,12 +51,14 @@ def write_shd_hdf5(
     progress: Progress | None = None,
     *,
     time_dtype: Literal["float16", "float64"] = "float16",
+    n_spikes: int | None = None,
 ) -> None:
     """Write samples in SHD's layout, whole or not at all; equal samples give equal bytes.
 
     Times become float16 seconds, as in the published files: a step of 0.12 ms below 0.25 s, 0.98 ms above 1 s. With
-    ``time_dtype="float64"`` they stay exact, to a microsecond. Raises DataError if a number does not fit its field,
-    samples differ in channels, or ``samples`` does not yield ``n_samples``.
+    ``time_dtype="float64"`` they stay exact, to a microsecond. The file is made in memory, or with ``n_spikes``, how
+    many there are in all, on the disk, once it is known that they fit. Raises DataError if a number does not fit its
+    field, samples differ in channels, or ``samples`` does not yield ``n_samples``.
     """
     if time_dtype not in ("float16", "float64"):
         raise DataError(f"times are written as float16 or float64, got {time_dtype!r}")
@@ -69,7 +69,8 @@ def write_shd_hdf5(
     labels, speakers = np.zeros(n_samples, dtype=np.uint16), np.zeros(n_samples, dtype=np.uint16)
     # The format is pinned to one version, and no times of creation are stored, so that a checksum names the data.
     pinned: dict[str, Any] = {"libver": ("earliest", "v110"), "track_order": False}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", **pinned) as file:
+    room = None if n_spikes is None else _BYTES_PER_SPIKE * n_spikes + _BYTES_PER_SAMPLE * n_samples + (1 << 16)
+    with written_hdf5(path, room, **pinned) as file:
         options: dict[str, Any] = {"shape": (n_samples,), "track_times": False}
         times = file.create_dataset("spikes/times", dtype=h5py.vlen_dtype(np.dtype(time_dtype)), **options)
         units = file.create_dataset("spikes/units", dtype=h5py.vlen_dtype(np.uint16), **options)
@@ -107,14 +108,13 @@ def write_shd_hdf5(
 @contextmanager
 def _open(path: Path) -> Iterator["h5py.File"]:
     """The file with its layout checked; see :func:`_check`."""
-    import h5py
-
     if not path.exists():
         raise DataError(f"{path} does not exist")
     try:
-        file = h5py.File(path, "r")
+        file = opened_hdf5(path)
     except OSError as error:
-        raise DataError(f"{path} is truncated or not an HDF5 file ({error}); fetch or convert it again") from error
+        why = error.strerror or error
+        raise DataError(f"{path} is truncated or not an HDF5 file ({why}); fetch or convert it again") from error
     with file:
         try:
             _check(path, file)
@@ -142,6 +142,8 @@ def _check(path: Path, file: "h5py.File") -> None:
         inner = h5py.check_vlen_dtype(file[key].dtype)
         if inner is None or np.dtype(inner).kind not in "fiu":
             raise DataError(f"{path}: {key} holds {inner or file[key].dtype}, expected arrays of variable length")
+    for key in _KEYS:
+        check_stored(file[key], file)
     for key in _KEYS[2:4]:
         if file[key].dtype.kind not in "iu":
             raise DataError(f"{path}: {key} holds {file[key].dtype}, expected whole numbers")
@@ -181,6 +183,9 @@ class ShdRecordings(Recordings):
             self.speakers = np.where(unknown, -1, speakers.astype(np.int64))
             self.class_names = _class_names(path, file)
         self._block: tuple[int, list[_Spikes]] = (-1, [])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_block": (-1, [])}  # what was read last is read again
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -230,25 +235,29 @@ class ShdRecordings(Recordings):
 
 
 class _TonicShdRecordings(ShdRecordings):
-    """The same through Tonic, which says little about a file that is not as it expects: ours looks first."""
+    """The same through Tonic, which says little about a file that is not as it expects: ours looks first.
 
-    def __init__(self, path: Path, n_channels: int | None = None) -> None:
-        from tonic.datasets import SHD
+    Tonic's data set is opened late, and never pickled.
+    """
 
-        super().__init__(path, n_channels)
-        # Tonic wants <folder>/SHD/shd_train.h5 with an archive of that name beside it, of which it reads nothing.
-        folder = tempfile.mkdtemp()
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        home = Path(folder, "SHD")
-        home.mkdir()
-        (home / "shd_train.h5").symlink_to(path.resolve())
-        (home / "shd_train.h5.zip").touch()
-        self._dataset = SHD(folder, train=True)
+    _dataset: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != "_dataset"}
 
     def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
         if _exact(times):  # which Tonic would cut off
             return super()._events(times, units, i)
-        events, _ = self._dataset[i]
+        try:
+            if self._dataset is None:
+                from tonic.datasets import SHD
+
+                # Joined with any folder, an absolute name stays what it is: no archive is looked for, no link needed.
+                where = {"train_zip": f"{self.path.resolve()}.zip", "_check_exists": lambda self: True}
+                self._dataset = type("SHD", (SHD,), where)(".", train=True)
+            events, _ = self._dataset[i]
+        except OSError as error:
+            raise DataError(f"{self.path} does not exist or cannot be read any more ({error})") from error
         return self._checked(events["t"], events["x"], i)
 
 

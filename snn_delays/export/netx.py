@@ -10,6 +10,7 @@ import numpy as np
 from snn_delays.errors import ExportError
 from snn_delays.export import loihi
 from snn_delays.export.canonical import CanonicalNetwork, Population, Synapses
+from snn_delays.hdf5 import written_hdf5
 from snn_delays.nn.fixed_point import FixedPoint
 
 BIAS_EXPONENT = 6  # netx takes biases times 2^6
@@ -53,7 +54,7 @@ def write_netx(network: CanonicalNetwork, path: Path) -> None:
     reason = refuses(network)
     if reason:
         raise ExportError(f"netx cannot hold this network: {reason}")
-    with h5py.File(path, "w") as file:
+    with written_hdf5(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["dt_ms"] = network.dt_ms
         for number, population in enumerate(network.populations):

@@ -3,14 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nir
 from nir.serialization import hdf2dict
 
 from snn_delays.errors import DataError
-
-# What a file of so many bytes may unpack to: gzip packs a thousandfold at most, the rest is declared and not there.
-_LEAST_ROOM, _RATIO = 1 << 26, 2000
+from snn_delays.hdf5 import check_all_stored, opened_hdf5
 
 
 def read_nir(path: str | Path, *, type_check: bool = True) -> nir.NIRGraph:
@@ -49,16 +46,8 @@ def read_nir(path: str | Path, *, type_check: bool = True) -> nir.NIRGraph:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    with h5py.File(path, "r") as file:
-        room = _LEAST_ROOM + _RATIO * path.stat().st_size
-
-        def measure(name: str, item: Any) -> None:
-            nonlocal room
-            room -= item.nbytes if isinstance(item, h5py.Dataset) else 0
-            if room < 0:
-                raise ValueError(f"{name} is declared far larger than the file")
-
-        file["node"].visititems(measure)
+    with opened_hdf5(path) as file:
+        check_all_stored(file, path.stat().st_size)
         content: dict[str, Any] = hdf2dict(file["node"])
     return content
 

@@ -1,5 +1,6 @@
 import io
 import lzma
+import zipfile
 
 import numpy as np
 import pytest
@@ -101,3 +102,20 @@ def test_damaged_archives_are_refused(written, tmp_path):
 def test_arrays_that_contradict_each_other_are_refused(written, tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
         read_archive(rewritten(written[0], tmp_path / "bad.npz.xz", **changes))
+
+
+def test_an_archive_that_unpacks_to_absurdly_much_is_refused(written, tmp_path):
+    path = tmp_path / "bomb.npz.xz"
+    path.write_bytes(lzma.compress(bytes(80 << 20), preset=0))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_archive(path)
+    arrays = dict(np.load(io.BytesIO(lzma.decompress(written[0].read_bytes()))))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in {**arrays, "d0": np.zeros(50 << 20, np.uint8)}.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.asarray(array))
+    path.write_bytes(lzma.compress(buffer.getvalue(), preset=0))
+    with pytest.raises(DataError, match=r"d0\.npy in it unpacks to 52,428,928 bytes"):
+        read_archive(path)

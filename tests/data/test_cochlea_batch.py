@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,8 +132,8 @@ def test_a_run_stopped_between_the_list_and_the_file_goes_on(
         with monkeypatch.context() as stopped:
             real = getattr(batch_module, name)
 
-            def then_stop(*arguments: object, real: Callable[..., None] = real) -> None:
-                real(*arguments)
+            def then_stop(*arguments: object, real: Callable[..., None] = real, **options: object) -> None:
+                real(*arguments, **options)
                 raise KeyboardInterrupt
 
             stopped.setattr(batch_module, name, then_stop)
@@ -213,6 +214,39 @@ def test_a_killed_run_goes_on(tmp_path: Path, files: list[Path]) -> None:
     assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are counted in Linux's /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(sent: signal.Signals) -> None:
+    code = (
+        "import os, time\n"
+        "from snn_delays.workers import process_pool\n"
+        "if __name__ == '__main__':\n"
+        "    pool = process_pool(2)\n"
+        "    pids = {pool.submit(os.getpid).result() for _ in range(20)}\n"
+        "    print(*pids, flush=True)\n"
+        "    pool.submit(time.sleep, 600)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert workers
+        process.send_signal(sent)
+        process.wait(60)
+        until = time.monotonic() + 60
+        while any(map(_runs, workers)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not any(map(_runs, workers))
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and waits to be noticed is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
 def test_parts_of_other_settings_are_not_used(tmp_path: Path, files: list[Path]) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -240,7 +274,7 @@ def test_a_worker_that_is_killed_is_explained(
 
         def shutdown(self, **_: object) -> None: ...
 
-    monkeypatch.setattr(batch_module, "ProcessPoolExecutor", Broken)
+    monkeypatch.setattr(batch_module, "process_pool", Broken)
     with pytest.raises(DataError, match=r"worker process was killed.*fewer workers: the 0 recordings"):
         encode_files(files, tmp_path / "out.h5", FEW, workers=2)
 

@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -91,3 +92,17 @@ def test_mnist_itself():
     assert images.shape == (10_000, 28, 28)
     assert labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_a_file_that_unpacks_to_absurdly_much_is_refused(folder):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(gzip.compress(bytes(80 << 20)))
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_idx(path, "images")
+
+
+def test_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DataError, match="no regular file"):
+            read_idx(path, "images")

@@ -266,3 +266,21 @@ def test_another_data_set_or_split_in_the_place_of_a_file_is_refused(path, sampl
     known = replace(known, splits={"test": replace(known.split("test"), samples=301)})
     with pytest.raises(DataError, match=r"has 300 recordings; .* has 301 in test: it is another split's file"):
         open_shd(known, "test", bundled, "own")
+
+
+@needs_tonic
+def test_recordings_through_tonic_travel(path, tmp_path, monkeypatch):
+    """They hold no open file and no folder of their own, and ask the system for no links."""
+
+    def refuse(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    recordings = shd_recordings(path, "tonic")
+    first = recordings[0]
+    saved = pickle.dumps(recordings)
+    del recordings
+    assert pickle.loads(saved)[0] == first
+    path.rename(tmp_path / "moved.h5")
+    with pytest.raises(DataError, match="does not exist"):
+        pickle.loads(saved)[0]

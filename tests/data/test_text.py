@@ -192,13 +192,26 @@ def zipped(content: bytes, *names: str) -> bytes:
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names or ("text",):
-            archive.writestr(name, content)
+            archive.writestr(name, content, zipfile.ZIP_DEFLATED)
     return memory.getvalue()
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress, "bz2": bz2.compress, "gz": gzip.compress, "zip": zipped,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_text_that_unpacks_to_absurdly_much_is_refused(tmp_path, suffix):
+    path = tmp_path / f"bomb.{suffix}"
+    path.write_bytes(PACKERS[suffix](bytes(80 << 20)))
+    with pytest.raises(DataError, match="unpacks to"):
+        load_corpus(path)
+
+
+def test_a_device_is_no_text():
+    with pytest.raises(DataError, match="no regular file"):
+        load_corpus("/dev/zero")
 
 
 @pytest.mark.parametrize("suffix", PACKERS)

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +22,16 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
 from snn_delays.data.numbers import integer
 from snn_delays.data.shd import write_shd_hdf5
-from snn_delays.data.writing import try_room, writing
+from snn_delays.data.writing import writing
 from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, atomic_path
+from snn_delays.npy import read_npy
+from snn_delays.reading import read_bytes
+from snn_delays.workers import process_pool
 
 _VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
+
+_SPIKE_BYTES, _MOST_BYTES = 8, 1 << 32  # of a part: time and channel; one beyond all sound is damaged
 
 
 def find_audio(places: Sequence[Path]) -> list[Path]:
@@ -117,9 +121,8 @@ def encode_files(
             with writing(listed):
                 write_list(listed, files, [part.reason for part in done], classes, found.class_names)
             with writing(out):
-                # Times and channels take half of what they take in the parts; the rest is for HDF5's own tables.
-                try_room(out.parent, sum(part.path.stat().st_size for part in done if part.path) + (64 << 10))
-                write_shd_hdf5(out, samples, len(good), found.class_names)
+                n_spikes = sum(part.path.stat().st_size for part in done if part.path) // _SPIKE_BYTES
+                write_shd_hdf5(out, samples, len(good), found.class_names, n_spikes=n_spikes)
             if not keep:
                 shutil.rmtree(parts)
     except CheckpointError as error:
@@ -173,7 +176,7 @@ class _Job:
 
     def load(self, part: Path | None) -> Events:
         assert part is not None
-        t_us, channel = np.load(part)
+        t_us, channel = read_npy(read_bytes(part, _MOST_BYTES))
         return Events(t_us, channel, self.cochlea.channels)
 
     def _whole(self, part: Path) -> bool:
@@ -200,8 +203,7 @@ def _run(job: _Job, files: list[Path], workers: int, progress: Progress | None) 
         for i in order:
             note(i, job(files[i]))
     else:
-        # Fresh processes: a fork would copy the locks of torch's and Numba's threads.
-        executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        executor = process_pool(workers)
         try:
             futures = {executor.submit(job, files[i]): i for i in order}
             for future in as_completed(futures):

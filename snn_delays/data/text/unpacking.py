@@ -5,40 +5,48 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from snn_delays.data.text.cards import TextCard, TextFile
 from snn_delays.errors import DataError
+from snn_delays.reading import Readable, open_regular, read_at_most, read_member, room_for
 
 _SUFFIXES = (".xz", ".bz2", ".gz", ".zip")
+_STREAMS: dict[str, Callable[[BinaryIO], Readable]] = {
+    ".xz": lzma.LZMAFile, ".bz2": bz2.BZ2File, ".gz": lambda file: gzip.GzipFile(fileobj=file),
+}  # fmt: skip
 _DAMAGE = (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 
 
 def unpacked(path: Path) -> bytes:
     """The content of a file, unpacked if it is an xz, bz2, gzip or zip file by its name or by its first bytes.
 
-    Raises DataError naming the file if it cannot be read, is damaged, or is a zip file of several files.
+    Raises DataError naming the file if it cannot be read, is no regular file, is damaged, unpacks to more than a
+    hundred times its size, or is a zip file of several files.
     """
     try:
-        content = path.read_bytes()
+        file = open_regular(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    suffix = path.suffix.lower() if path.suffix.lower() in _SUFFIXES else _by_first_bytes(content)
-    try:
-        if suffix == ".xz":
-            return lzma.decompress(content)
-        if suffix == ".bz2":
-            return bz2.decompress(content)
-        if suffix == ".gz":
-            return gzip.decompress(content)
-        return _only_member(path, content) if suffix == ".zip" else content
-    except _DAMAGE as error:
-        if isinstance(error, DataError):
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        suffix = path.suffix.lower() if path.suffix.lower() in _SUFFIXES else _by_first_bytes(file.read(10))
+        file.seek(0)
+        try:
+            if suffix == ".zip":
+                return _only_member(path, file, room_for(size))
+            return read_at_most(_STREAMS[suffix](file) if suffix else file, room_for(size))
+        except DataError:
             raise
-        raise DataError(f"{path} is cut short, damaged or not a {suffix} file ({error}); fetch it again") from error
+        except _DAMAGE as error:
+            kind = suffix or "readable"
+            raise DataError(f"{path} is cut short, damaged or not a {kind} file ({error}); fetch it again") from error
 
 
 def _by_first_bytes(content: bytes) -> str:
@@ -48,12 +56,12 @@ def _by_first_bytes(content: bytes) -> str:
     return next((suffix for start, suffix in starts.items() if content.startswith(start)), "")
 
 
-def _only_member(path: Path, content: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _only_member(path: Path, file: BinaryIO, room: int) -> bytes:
+    with zipfile.ZipFile(file) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise DataError(f"{path} holds {len(members)} files, not one text; unpack it and give the file you mean")
-        return archive.read(members[0])
+        return read_member(archive, members[0], room)
 
 
 def read_files(card: TextCard) -> dict[str, tuple[Path, bytes]]:
@@ -90,7 +98,8 @@ def _beside(folder: Path, name: str) -> Path | None:
 def _members(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(unpacked(archive)), mode="r:") as tar:
-            files = [member for member in tar.getmembers() if member.isfile()]
+            # A sparse file may say that it is as long as it likes.
+            files = [member for member in tar.getmembers() if member.isfile() and not member.issparse()]
             return {member.name.removeprefix("./"): _read(tar, member) for member in files}
     except tarfile.TarError as error:
         raise DataError(f"{archive} is cut short, damaged or not a tar file ({error}); fetch it again") from error
