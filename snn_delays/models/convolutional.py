@@ -24,6 +24,7 @@ from snn_delays.nn import (
     SpikingModule,
     SumPool2d,
 )
+from snn_delays.nn.door import MAPS, check_tensor
 from snn_delays.ops.delay_conv import map_size
 from snn_delays.ops.surrogate import ATan, Surrogate
 
@@ -136,6 +137,7 @@ class ConvolutionalClassifier(Sequential):
 
     def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
         """Readout membranes and the state. Raises ShapeError for maps of another size, as with x and y exchanged."""
+        check_tensor(self, x, MAPS)
         if tuple(x.shape[2:]) != self.sensor:
             raise ShapeError(f"the network takes maps of {self.sensor}, got an input of shape {tuple(x.shape)}")
         return super().forward(x, state, valid)

@@ -12,6 +12,7 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models.spikegpt_init import initialise
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.door import FLAT, TOKENS, admit, check_states, check_tensor, check_valid, parts_of
 from snn_delays.nn.dropout import probability
 from snn_delays.nn.embedding import SpikingEmbedding
 from snn_delays.nn.linear import Linear
@@ -80,7 +81,10 @@ class SpikingBranch(SpikingModule):
         self, x: Tensor, state: SpikingBranchState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, SpikingBranchState]:
         """What the branch adds to the residual stream, and its state."""
-        mixing, neuron, line = state or (None, None, None)
+        x = admit(self, x, FLAT, valid, self.norm.weight)
+        if x.shape[2] != len(self.norm.weight):
+            raise ShapeError(f"a branch of {len(self.norm.weight)} features got an input of shape {tuple(x.shape)}")
+        mixing, neuron, line = parts_of(self, state, SpikingBranchState)
         y, mixing = self.mixing(self.norm(x), mixing, valid)
         if self.delays is not None and not self.axonal:
             y, line = self.delays(y, line)
@@ -194,10 +198,8 @@ class SpikeGPT(SpikingModule):
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
         """What the head reads, ``LN(x)`` behind the last block, ``[time, batch, features]``; and the state."""
         branches = self.branches()
-        if state is not None and len(state) != len(branches):
-            raise ShapeError(
-                f"the state has {len(state)} parts, this network {len(branches)} branches; pass its own state back"
-            )
+        if state is not None:
+            check_states(self, state, len(branches), "branches")
         spikes, _ = self.embedding(tokens)
         x, after = self.norm_in(spikes), []
         for i, branch in enumerate(branches):
@@ -212,7 +214,9 @@ class SpikeGPT(SpikingModule):
         self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
         """Logits of the next token after each, and the state."""
-        del valid
+        check_tensor(self, x, TOKENS)
+        if valid is not None:
+            check_valid(self, valid, x)
         y, after = self.stream(x, state)
         return self.head(y), after
 
@@ -244,10 +248,9 @@ class SpikeGPTClassifier(SpikingModule):
         self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
         """Scores ``[batch, classes]`` and the state of the blocks."""
-        if valid is not None and (valid.shape != x.shape or valid.dtype != torch.bool):
-            raise ShapeError(
-                f"valid must be bool {tuple(x.shape)} as the tokens are, got {valid.dtype} {tuple(valid.shape)}"
-            )
+        check_tensor(self, x, TOKENS)
+        if valid is not None:
+            check_valid(self, valid, x)
         if x.device.type == "cpu" and not (len(x) if valid is None else bool(valid.any(0).all())):
             raise ShapeError("a text has no tokens, so there is no mean over them; leave empty texts out")
         y, after = self.network.stream(x, state)

@@ -5,6 +5,7 @@ from torch import Tensor
 from snn_delays.arguments import integer, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
+from snn_delays.nn.door import MAPS
 from snn_delays.ops.delay_conv import delayed_conv2d
 
 Size = int | tuple[int, int]
@@ -55,6 +56,7 @@ class DelayedConv2d(DelayedLayer):
     Source: see :func:`snn_delays.ops.delay_conv.delayed_conv2d`.
     """
 
+    FORM = MAPS
     SHARING = ("synapse", "channel", "axon", "dendrite")
 
     def __init__(
@@ -104,8 +106,7 @@ class DelayedConv2d(DelayedLayer):
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out, v, u]`` and the delay line's state."""
-        del valid
-        current, after = self._run(delayed_conv2d, x, state, stride=self.stride, padding=self.padding)
+        current, after = self._run(delayed_conv2d, x, state, valid, stride=self.stride, padding=self.padding)
         if self.bias is not None:
             current = current + self.bias.view(-1, 1, 1)
         return current, after

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.door import FLAT, admit, held, summed_in
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS, tap_weights
@@ -103,10 +104,10 @@ class DelayShift(nn.Module):
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, DelayLineState]:
         """The mixtures ``[mixes, time, batch, features]`` and the delay line's state."""
-        del valid
+        x = admit(self, x, FLAT, valid, self.mix)
         if x.shape[-1] != self.mix.shape[1]:
             raise ShapeError(f"a shift of {self.mix.shape[1]} neurons got an input of shape {tuple(x.shape)}")
-        y, history = depthwise(x, self.kernel(), None if state is None else state.history)
+        y, history = depthwise(x, self.kernel(), held(self, state, DelayLineState, x, summed_in(x)))
         return y, DelayLineState(history)
 
     def kernel(self) -> Tensor:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.door import FLAT, Form, admit, held
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import TAPS
@@ -78,7 +79,8 @@ class DelayedLayer(SpikingModule):
         sigma: buffer, width of the taps in steps.
     """
 
-    SHARING: tuple[str, ...] = ()
+    SHARING: ClassVar[tuple[str, ...]] = ()
+    FORM: ClassVar[Form] = FLAT
 
     def __init__(
         self,
@@ -165,14 +167,21 @@ class DelayedLayer(SpikingModule):
         check_delays(self.delay, self.max_delay_steps, name)
 
     def _run(
-        self, operation: Callable[..., tuple[Tensor, Tensor]], x: Tensor, state: DelayLineState | None, **options: Any
+        self,
+        operation: Callable[..., tuple[Tensor, Tensor]],
+        x: Tensor,
+        state: DelayLineState | None,
+        valid: Tensor | None,
+        **options: Any,
     ) -> tuple[Tensor, DelayLineState]:
         """Current and state by an operation on delays."""
+        weight = self.weight  # once: where weights are kept on a grid this rounds them
+        x = admit(self, x, self.FORM, valid, weight)
         if self.min_delay_steps and self.delay.device.type == "cpu":
             self.check_delays()  # the operation would name shifted numbers
-        history = None if state is None else state.history
+        history = held(self, state, DelayLineState, x)
         current, history = in_window(
-            operation, x, history, self.weight, self.delay, self.sigma, min_delay_steps=self.min_delay_steps,
+            operation, x, history, weight, self.delay, self.sigma, min_delay_steps=self.min_delay_steps,
             max_delay_steps=self.max_delay_steps, taps=self.taps, **options,
         )  # fmt: skip
         return current, DelayLineState(history)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from snn_delays.arguments import real
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.door import SERIES, admit, check_state, held
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.state import loadable
 
@@ -44,22 +45,23 @@ class Dropout(SpikingModule):
         self, x: Tensor, state: DropoutState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, DropoutState | None]:
         """Masked spikes and the mask."""
-        del valid
+        x = admit(self, x, SERIES, valid)
         state = self.mask_for(x, state)
         return (x, None) if state is None else (x * state.mask, state)
 
     def mask_for(self, x: Tensor, state: DropoutState | None) -> DropoutState | None:
         """The mask for an input: the one of the state, else a new one; None where the layer does nothing."""
         if not self.training or self.p == 0:
+            if state is not None:
+                check_state(self, state, DropoutState)
             return None
-        if state is None:
+        mask = held(self, state, DropoutState, x)
+        if mask is None:
             keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
             return DropoutState(keep.to(x.dtype) / (1 - self.p))
-        if state.mask.shape != x.shape[1:]:
-            raise ShapeError(
-                f"the dropout mask has shape {tuple(state.mask.shape)}, the input needs {tuple(x.shape[1:])}"
-            )
-        return state
+        if mask.shape != x.shape[1:]:
+            raise ShapeError(f"the dropout mask has shape {tuple(mask.shape)}, the input needs {tuple(x.shape[1:])}")
+        return DropoutState(mask)
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError, ExportError, ShapeError
+from snn_delays.nn.door import FLAT, admit, check_device, held
 from snn_delays.nn.neuron import MembraneState, Neuron
 
 # Least and most: float64, in which they are computed, is exact below 2^53.
@@ -75,15 +77,31 @@ class _FixedPointNeuron(Neuron):
 
     def __init__(self, numbers: FixedPoint, bias: Tensor) -> None:
         super().__init__()
+        if not isinstance(numbers, FixedPoint):
+            raise ConfigError(f"numbers must be a FixedPoint, got {shown(numbers)}")
         if not isinstance(bias, Tensor) or bias.ndim != 1 or not bool((bias == bias.round()).all()):
             raise ShapeError(f"the bias must be a tensor of whole numbers, one per neuron; got {shown(bias)}")
         self.numbers = numbers
         self.register_buffer("bias", bias.detach().double())
 
-    def _start(self, x: Tensor, state: MembraneState | None) -> tuple[Tensor, Tensor]:
-        """Currents in units of the membrane, bias added, and the membrane before the first step."""
+    def _enter(self, x: Tensor, state: Any, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The current, and the membrane before its first step."""
+        x = admit(self, x, FLAT, valid)
+        check_device(self, x, self.bias)
         if x.shape[-1] != len(self.bias):
             raise ShapeError(f"the current has {x.shape[-1]} neurons, this population {len(self.bias)}")
+        v = held(self, state, MembraneState, x, torch.float64)
+        if v is None:
+            return x, x.new_zeros(x.shape[1:], dtype=torch.float64)
+        if v.shape != x.shape[1:]:
+            raise ShapeError(
+                f"the membrane state has shape {tuple(v.shape)}, the current needs {tuple(x.shape[1:])} (batch, "
+                "neuron); pass state=None to start at rest"
+            )
+        return x, v
+
+    def _currents(self, x: Tensor) -> Tensor:
+        """Currents in units of the membrane, bias added."""
         current = x.double().round() * 2.0**self.numbers.weight_shift
         peak = float(current.abs().max()) if current.numel() else 0.0
         if peak > self.numbers.limit:
@@ -91,8 +109,7 @@ class _FixedPointNeuron(Neuron):
                 f"a current of {peak:.0f} overflows {self.numbers.state_bits} bits, where chips wrap around; fewer "
                 "weight bits or a smaller input avoid it"
             )
-        current = current + self.bias
-        return current, torch.zeros_like(current[0]) if state is None else state.v
+        return current + self.bias
 
     def _integrate(self, v: Tensor, current: Tensor) -> Tensor:
         n = self.numbers
@@ -122,11 +139,8 @@ class FixedPointLIF(_FixedPointNeuron):
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:
         """Spikes and the membrane state."""
-        del valid
-        n = self.numbers
-        if not len(x):
-            return x.clone(), state if state is not None else MembraneState(x.new_zeros(x.shape[1:]).double())
-        current, v = self._start(x, state)
+        x, v = self._enter(x, state, valid)
+        n, current = self.numbers, self._currents(x)
         spikes = torch.empty_like(x)
         for t, now in enumerate(current):
             h = self._integrate(v, now)
@@ -148,10 +162,8 @@ class FixedPointIntegrator(_FixedPointNeuron):
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:
         """Membranes in the units of the network it came from, and the state."""
-        del valid
-        if not len(x):
-            return x.clone(), state if state is not None else MembraneState(x.new_zeros(x.shape[1:]).double())
-        current, v = self._start(x, state)
+        x, v = self._enter(x, state, valid)
+        current = self._currents(x)
         trace = torch.empty_like(current)
         for t, now in enumerate(current):
             v = self._integrate(v, now)

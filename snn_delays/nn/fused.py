@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from snn_delays.nn.door import FLAT, admit, check_stateless
 from snn_delays.nn.dropout import Dropout
 from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.module import SpikingModule
@@ -28,6 +29,8 @@ def run_together(
         return None
     assert isinstance(norm, BatchNorm)
     assert isinstance(neuron, LIF)
+    check_stateless(norm, states[0])
+    x = admit(norm, x, FLAT, valid, norm.gamma)
     kept = None if dropout is None else dropout.mask_for(x, states[2])
     spikes, state = norm.spikes(x, neuron, states[1], valid, None if kept is None else kept.mask)
     return spikes, [None, state] if dropout is None else [None, state, kept]

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 
 from snn_delays.arguments import integer
+from snn_delays.errors import ShapeError
+from snn_delays.nn.door import ROWS, admit
 from snn_delays.ops.matmul import linear
 
 
@@ -19,4 +21,8 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """The product."""
-        return linear(input, self.weight)
+        weight = self.weight
+        x = admit(self, input, ROWS, None, weight)
+        if x.shape[-1] != weight.shape[1]:
+            raise ShapeError(f"a linear layer of {weight.shape[1]} features got an input of shape {tuple(x.shape)}")
+        return linear(x, weight)

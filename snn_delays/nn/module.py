@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snn_delays.errors import ShapeError
+from snn_delays.nn.door import ANY, check_states, check_tensor, check_valid
 from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.kinds import alteration, kind_of
 
@@ -55,6 +55,9 @@ class Sequential(SpikingModule):
 
     def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
         """Run the layers; ``state`` is the tuple that an earlier call returned, or None."""
+        check_tensor(self, x, ANY)
+        if valid is not None:
+            check_valid(self, valid, x)
         return self._run([x], state, valid)
 
     def _run(self, taken: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple[Tensor, tuple]:
@@ -63,10 +66,8 @@ class Sequential(SpikingModule):
 
         if state is None:
             state = (None,) * len(self)
-        elif len(state) != len(self):
-            raise ShapeError(
-                f"the state has {len(state)} parts, this network {len(self)} layers; pass its own state back"
-            )
+        else:
+            check_states(self, state, len(self), "layers")
         x, layers = taken.pop(), list(self)
         states: list[Any] = []
         while len(states) < len(layers):

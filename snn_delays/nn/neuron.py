@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from snn_delays.arguments import real, shown
-from snn_delays.errors import ConfigError
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.door import SERIES, admit, held, summed_in
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
@@ -47,6 +48,26 @@ class Neuron(SpikingModule):
     def _set_tau(self, tau_steps: float | Tensor) -> None:
         self._set_constant("tau_steps", tau_steps)
         decay_from_tau(_least(self.tau_steps))
+
+    def _enter(self, x: Tensor, state: Any, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The current and the membrane before it, ``[batch, neuron]``, as the operations take them."""
+        x = admit(self, x, SERIES, valid)
+        if self._buffers:
+            for name, count in self.per_neuron().items():
+                if count != math.prod(x.shape[2:]):
+                    raise ShapeError(
+                        f"{name} has {count} numbers, one for each neuron, and the current of shape {tuple(x.shape)} "
+                        f"has {math.prod(x.shape[2:])} neurons"
+                    )
+        v0 = held(self, state, MembraneState, x, summed_in(x))
+        if v0 is not None:
+            if v0.shape != x.shape[1:]:
+                raise ShapeError(
+                    f"the membrane state has shape {tuple(v0.shape)}, the current needs {tuple(x.shape[1:])} (batch, "
+                    "neuron); pass state=None to start at rest"
+                )
+            v0 = v0.flatten(1)
+        return x, v0
 
     def _set_constant(self, name: str, value: float | Tensor) -> None:
         """Keep a float as an attribute, a tensor ``[neuron]`` as a buffer."""
@@ -132,13 +153,8 @@ class LIF(Neuron):
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:
         """Spikes, shaped as ``x``, and the membrane state."""
-        del valid
-        spikes, v = lif(
-            x.flatten(2),
-            None if state is None else state.v.flatten(1),
-            decay=self.decay,
-            **self.options(),
-        )
+        x, v0 = self._enter(x, state, valid)
+        spikes, v = lif(x.flatten(2), v0, decay=self.decay, **self.options())
         return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
 
     def options(self) -> dict[str, Any]:
@@ -176,8 +192,7 @@ class LeakyIntegrator(Neuron):
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:
         """Membranes, shaped as ``x``, and the state."""
-        del valid
-        v0 = None if state is None else state.v.flatten(1)
+        x, v0 = self._enter(x, state, valid)
         trace, v = leaky_integrator(x.flatten(2), v0, decay=self.decay, decay_input=self.decay_input)
         return trace.view(x.shape), MembraneState(v.view(x.shape[1:]))
 

@@ -1,6 +1,7 @@
 """Batch norm over time and batch, made to be folded into the synapse before it."""
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn.door import FLAT, MAPS, Form, admit, check_stateless, held, summed_in
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.ops.norm_lif import norm_lif
@@ -33,7 +35,8 @@ class BatchNorm(SpikingModule):
     Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
     """
 
-    AXES_BEHIND = 0  # that of the features
+    FORM: ClassVar[Form] = FLAT
+    AXES_BEHIND: ClassVar[int] = 0  # that of the features
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
@@ -49,7 +52,8 @@ class BatchNorm(SpikingModule):
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Normalised current; there is no state."""
-        del state
+        check_stateless(self, state)
+        x = admit(self, x, self.FORM, valid, self.gamma)
         self._check_shape(x)
         if not self.training:
             scale, shift = self.scale_and_shift()
@@ -73,12 +77,11 @@ class BatchNorm(SpikingModule):
 
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
+        x = admit(self, x, FLAT, valid, self.gamma)
         self._check_shape(x)
-        if x.ndim != 3:
-            raise ShapeError(f"norm and neurons run as one on [time, batch, neuron], got shape {tuple(x.shape)}")
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
-        v0 = None if state is None else state.v
+        v0 = held(neuron, state, MembraneState, x, summed_in(x))
         spikes, v, mean, variance = norm_lif(
             x, self.gamma, self.beta, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
         )
@@ -114,6 +117,7 @@ class BatchNorm2d(BatchNorm):
     Shapes: ``[time, batch, features, y, x]``; no state. Raises ShapeError for other shapes.
     """
 
+    FORM = MAPS
     AXES_BEHIND = 2
 
     def _check_shape(self, x: Tensor) -> None:

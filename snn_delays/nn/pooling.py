@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from snn_delays.errors import ShapeError
 from snn_delays.nn.conv import Size, pair
+from snn_delays.nn.door import MAPS, SERIES, admit, check_stateless
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.delay_conv import map_size
 
@@ -27,9 +27,8 @@ class Pool2d(SpikingModule):
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Pooled maps; there is no state."""
-        del state, valid
-        if x.ndim != 5:
-            raise ShapeError(f"pooling got an input of shape {tuple(x.shape)}, expected [time, batch, channel, y, x]")
+        check_stateless(self, state)
+        x = admit(self, x, MAPS, valid)
         rows, columns = map_size(x.shape[3:], self.kernel_size, self.stride)
         if 0 in x.shape[:3]:
             return x.new_zeros(*x.shape[:3], rows, columns), None
@@ -70,5 +69,5 @@ class Flatten(SpikingModule):
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """The same numbers, flat; there is no state."""
-        del state, valid
-        return x.flatten(2), None
+        check_stateless(self, state)
+        return admit(self, x, SERIES, valid).flatten(2), None

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import in_window
+from snn_delays.nn.door import FLAT, admit, check_state, fitting
 from snn_delays.nn.hooks import has_own_hooks
 from snn_delays.nn.kinds import alteration, apply_pruning, kind_of
 from snn_delays.nn.neuron import Neuron
@@ -73,13 +74,17 @@ class Recurrent(Neuron):
         self, x: Tensor, state: RecurrentState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
         """Spikes, shaped as ``x``, and the state."""
-        del valid
         longest, width = self.synapse.max_delay_steps, self.synapse.in_features
-        if x.ndim != 3 or x.shape[2] != width:
+        weight = self.synapse.weight  # once: where weights are kept on a grid this rounds them
+        x = admit(self, x, FLAT, valid, weight)
+        if x.shape[2] != width:
             raise ShapeError(f"recurrence of {width} neurons got a current of shape {tuple(x.shape)}")
         if has_own_hooks(self.synapse):
             self._check_hooks()
         batch = x.shape[1]
+        if state is not None:
+            check_state(self, state, RecurrentState)
+            state = RecurrentState(state.neuron, fitting(self, state.history, x, weight.dtype))
         if state is not None and state.history.shape != (longest, batch, width):
             raise ShapeError(
                 f"the recurrent delay line has shape {tuple(state.history.shape)}, the current needs "
@@ -87,7 +92,6 @@ class Recurrent(Neuron):
             )
         if x.device.type == "cpu":
             self.synapse.check_delays()
-        weight = self.synapse.weight  # once: where weights are kept on a grid this rounds them
         # Half precision would move membranes and sums: recurrence amplifies it.
         with torch.autocast(x.device.type, enabled=False):
             spikes, neuron_state = self._steps(x.to(weight.dtype), weight, state)

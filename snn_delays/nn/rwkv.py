@@ -10,15 +10,16 @@ products have a norm of their own; without it, time mixing stays silent and lear
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snn_delays.arguments import integer
-from snn_delays.errors import ConfigError
+from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
+from snn_delays.nn.door import FLAT, admit, check_state, fitting, parts_of, summed_in
 from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
@@ -66,6 +67,8 @@ def norm_for_neurons(features: int) -> nn.LayerNorm:
 class _Mixing(SpikingModule):
     """Where ``spiking`` is "before": neurons in front of each matrix, and a norm in front of those of a product."""
 
+    MATRICES: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, spiking: str, names: tuple[str, ...], product: str, width: int, layer: int, layers: int) -> None:
         super().__init__()
         layer, layers = integer("layer", layer, 0), integer("layers", layers, 1)
@@ -86,6 +89,11 @@ class _Mixing(SpikingModule):
             return x
         if name in self.norms:
             x = self.norms[name](x)
+        if before is not None and not (type(before) is tuple and len(before) == len(self.MATRICES)):
+            raise ShapeError(
+                f"{type(self).__name__}: its state has no membranes for {len(self.MATRICES)} matrices; pass what its "
+                "earlier call returned, or None to begin at rest"
+            )
         y, state = self.neurons[name](x, None if before is None else before[len(after)])
         after.append(state)
         return y
@@ -139,8 +147,11 @@ class SpikingTimeMix(_Mixing):
         self, x: Tensor, state: SpikingTimeMixState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, SpikingTimeMixState]:
         """The mixed input and the state."""
-        del valid
-        line, sums, membranes = state or (None, None, None)
+        x = admit(self, x, FLAT, valid, self.time_decay)
+        line, sums, membranes = parts_of(self, state, SpikingTimeMixState)
+        if sums is not None:
+            check_state(self, sums, WKVState)
+            sums = WKVState(*(fitting(self, part, x, summed_in(x)) for part in sums))
         (xk, xv, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
         k = self.key(self._fire("key", xk, membranes, after))
@@ -186,8 +197,8 @@ class SpikingChannelMix(_Mixing):
         self, x: Tensor, state: SpikingChannelMixState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, SpikingChannelMixState]:
         """The mixed input and the state."""
-        del valid
-        line, membranes = state or (None, None)
+        x = admit(self, x, FLAT, valid, self.shift.mix)
+        line, membranes = parts_of(self, state, SpikingChannelMixState)
         (xk, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
         k = squared_relu(self.key(self._fire("key", xk, membranes, after)))

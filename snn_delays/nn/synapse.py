@@ -90,8 +90,7 @@ class DelayedLinear(DelayedLayer):
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out]`` and the delay line's state."""
-        del valid
-        current, after = self._run(delayed_linear, x, state)
+        current, after = self._run(delayed_linear, x, state, valid)
         if self.bias is not None:
             current = current + self.bias
         return current, after

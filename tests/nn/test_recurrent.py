@@ -198,7 +198,9 @@ def test_shapes_and_delays_that_do_not_fit() -> None:
     layer, x = population(), currents()
     with pytest.raises(ShapeError, match=r"recurrence of 8 neurons got a current of shape \(30, 3, 7\)"):
         layer(x[..., :7])
-    with pytest.raises(ShapeError, match=r"recurrence of 8 neurons got a current of shape \(30, 3, 2, 4\)"):
+    with pytest.raises(
+        ShapeError, match=r"takes a tensor \[time, batch, feature\], got an input of shape \(30, 3, 2, 4\)"
+    ):
         layer(x.view(STEPS, BATCH, 2, 4))
     _, state = layer(x)
     with pytest.raises(ShapeError, match=r"delay line has shape \(5, 3, 8\), the current needs \(5, 2, 8\)"):

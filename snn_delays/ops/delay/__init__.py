@@ -103,6 +103,8 @@ def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> No
 
 
 def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
+    if not x.is_floating_point():
+        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert it with .float()")
     if integer("max_delay_steps", max_delay_steps) < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
     if weight.shape[1] != x.shape[-1]:

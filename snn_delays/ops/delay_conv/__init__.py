@@ -95,6 +95,8 @@ def delayed_conv2d(
         raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
     if TAPS[taps].needs_sigma and sigma is None:
         raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
+    if not x.is_floating_point():
+        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert it with .float()")
     if integer("max_delay_steps", max_delay_steps) < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
     if min(stride) < 1 or min(padding) < 0:

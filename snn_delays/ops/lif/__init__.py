@@ -102,7 +102,12 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def full_precision(current: Tensor, v0: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Current and initial membrane in float32 if the current comes in half precision, else as they are."""
+    """Current and initial membrane in float32 if the current comes in half precision, else as they are.
+
+    Raises ShapeError for integers: they would make integers of decay and threshold.
+    """
+    if not current.is_floating_point():
+        raise ShapeError(f"the current must be floating-point numbers, got {current.dtype}; convert it with .float()")
     if current.dtype not in HALF:
         return current, v0
     return current.float(), None if v0 is None else v0.float()
