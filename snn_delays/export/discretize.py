@@ -106,7 +106,7 @@ def discretize(
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
     _settle(waiting, None, plan, kept, reports)
     made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
-    made.card = network.card
+    made.card = getattr(network, "card", None)  # a single layer has none
     if plan.whole and not _exact_in_float32(made):
         made.double()
     if plan.target is not None:
