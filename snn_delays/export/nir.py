@@ -68,8 +68,8 @@ def refuses(network: CanonicalNetwork) -> str | None:
             return (
                 f"{name} has a {numbers.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
             )
-        if not math.isfinite(numbers.tau_steps):
-            return f"{name}.tau_steps is {numbers.tau_steps}, NIR needs a finite number"
+        if math.inf in (numbers.tau_steps, numbers.tau_steps * network.dt_ms * 1000):
+            return f"{name}.tau_steps is {numbers.tau_steps:g}, NIR needs a finite time"
     return None
 
 

@@ -29,8 +29,8 @@ def read_nir(path: str | Path, *, type_check: bool = True) -> nir.NIRGraph:
         raise DataError(f"{path} is not an HDF5 file or is damaged ({error}); write it anew") from error
     except Exception as error:
         raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
-    if content.get("type") != "NIRGraph":
-        raise DataError(f"{path} holds a single {content.get('type')} node, expected a NIRGraph")
+    if (kind := str(content.get("type"))) != "NIRGraph":
+        raise DataError(f"{path} holds a single {kind[:40]!r} node, expected a NIRGraph")
     try:
         graph = nir.dict2NIRNode(_checked(content, False))
     except Exception as error:  # nir raises whatever a field meets first

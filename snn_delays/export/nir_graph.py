@@ -73,7 +73,7 @@ class Node:
         values = self.numbers(key).reshape(-1)
         wanted = (1, 2) if pair else (1,)
         if len(values) not in wanted or (values != np.rint(values)).any() or not least <= values.min() <= 2**31:
-            raise DataError(f"node {self.name!r} ({self.kind}) has {key} {list(values)}, expected whole numbers")
+            raise DataError(f"node {self.name!r} ({self.kind}) has {key} {values[:4].tolist()}, expected whole numbers")
         return tuple(int(n) for n in (np.repeat(values, 2) if pair and len(values) == 1 else values))
 
     def shape(self) -> tuple[int, ...] | None:
@@ -84,7 +84,7 @@ class Node:
                     continue
                 sizes = np.asarray(value)
                 if sizes.ndim > 1 or not sizes.size or sizes.dtype.kind not in "iu" or (sizes < 1).any():
-                    raise DataError(f"node {self.name!r} has shape {value!r}, expected whole numbers from 1 on")
+                    raise DataError(f"node {self.name!r} has a shape that is not of whole numbers from 1 on")
                 return tuple(int(n) for n in sizes.reshape(-1))
         return None
 

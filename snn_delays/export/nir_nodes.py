@@ -152,11 +152,11 @@ def _span(node: Node, axes: int) -> tuple[int, int]:
     """First and last axis that a Flatten joins, of those of one sample."""
     found = []
     for key in ("start_dim", "end_dim"):
-        value = node.numbers(key)
-        place = int(value.reshape(-1)[0]) + (axes if value.reshape(-1)[0] < 0 else 0)
-        if value.size != 1 or value != np.rint(value) or not 0 <= place < axes:
-            raise DataError(f"node {node.name!r} (Flatten) has {key} {value}, its input has {axes} axes")
-        found.append(place)
+        value = node.numbers(key).reshape(-1)
+        place = value[0] + (axes if value[0] < 0 else 0)
+        if len(value) != 1 or place != np.rint(place) or not 0 <= place < axes:
+            raise DataError(f"node {node.name!r} (Flatten) has {key} {value[:4].tolist()}, its input has {axes} axes")
+        found.append(int(place))
     if found[0] > found[1]:
         raise DataError(f"node {node.name!r} (Flatten) ends before it starts")
     return found[0], found[1]
@@ -205,13 +205,13 @@ class _Window:
         padding = getattr(self.node.raw, "padding", None)
         if isinstance(padding, bytes):
             padding = padding.decode("utf8", "replace")
-        if padding == "valid" or (padding == "same" and self.stride == (1, 1)):
-            total = [r - 1 if padding == "same" else 0 for r in reach]
-            return [(t // 2, t - t // 2) for t in total]
-        if isinstance(padding, str):
+        if not isinstance(padding, str):
+            given = self._pair("padding", 0)
+            return [(given[0], given[0]), (given[1], given[1])]
+        if padding != "valid" and not (padding == "same" and self.stride == (1, 1)):
             raise DataError(f"node {self.node.name!r} has padding {padding!r} and stride {self.stride}")
-        given = self._pair("padding", 0)
-        return [(given[0], given[0]), (given[1], given[1])]
+        total = [r - 1 if padding == "same" else 0 for r in reach]
+        return [(t // 2, t - t // 2) for t in total]
 
     def step(self) -> Step:
         """The function of a step, on ``[sample, *before]``."""

@@ -1,6 +1,7 @@
 """NIR read: our graphs come back equal in every parameter, other tools' as what they compute."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -11,6 +12,7 @@ import nir
 import numpy as np
 import pytest
 import torch
+from canonical_networks import random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nir_networks import (
@@ -25,9 +27,9 @@ from nir_networks import (
     planted,
 )
 
-from snn_delays.errors import ConfigError, DataError
+from snn_delays.errors import ConfigError, DataError, ExportError
 from snn_delays.export import nir as our_nir
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
+from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, read_network, to_bytes
 from snn_delays.export.convert import canonical, network_of
 from snn_delays.export.nir import ENCODINGS, UNIT_MS, read_nir, write_nir
 from snn_delays.export.nir_interpreter import interpret
@@ -72,8 +74,11 @@ def test_what_was_written_comes_back_equal_in_every_parameter(
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> CanonicalNetwork:
-    """Any small chain: empty synapses, several of one pair, loops, an integrator at the end or none."""
+def networks(draw: st.DrawFn, plain: bool = True) -> CanonicalNetwork:
+    """Any small chain: empty synapses, several of one pair, loops, an integrator at the end or none.
+
+    ``plain``: of numbers that NIR holds.
+    """
     widths = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
     weights = st.sampled_from([-1.5, -0.1, 0.25, 1.0, 3e-7])
 
@@ -87,9 +92,11 @@ def networks(draw: st.DrawFn) -> CanonicalNetwork:
         )
 
     populations = []
+    tau = st.floats(1, 50) if plain else st.floats(1)
+    resets = st.just("hard") if plain else st.sampled_from(["hard", "soft"])
     for i, (sources, targets) in enumerate(pairwise(widths)):
         numbers = Membrane(
-            draw(st.floats(1, 50)), draw(st.booleans()), draw(st.floats(0.1, 3)), draw(st.sampled_from([0.0, -0.3])),
+            draw(tau), draw(st.booleans()), draw(st.floats(0.1, 3)), draw(st.sampled_from([0.0, -0.3])), draw(resets),
             strict=draw(st.booleans()),
         )  # fmt: skip
         bias = np.array([draw(st.sampled_from([0.0, 0.5, -0.1])) for _ in range(targets)])
@@ -103,6 +110,31 @@ def networks(draw: st.DrawFn) -> CanonicalNetwork:
 @given(networks(), st.sampled_from(ENCODINGS), st.sampled_from(list(UNIT_MS)))
 def test_law_to_nir_and_back_is_the_same_network(network: CanonicalNetwork, encoding: str, time_unit: str) -> None:
     assert to_bytes(from_nir(to_nir(network, encoding=encoding, time_unit=time_unit))) == to_bytes(network)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks(plain=False), st.sampled_from(list(UNIT_MS)), st.floats(1e-9, 1e9))
+def test_law_every_number_survives_or_is_refused(network: CanonicalNetwork, time_unit: str, dt_ms: float) -> None:
+    network = replace(network, dt_ms=dt_ms)
+    content = to_bytes(network)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.npz")
+        path.write_bytes(content)
+        assert to_bytes(read_network(path)) == content
+        try:
+            write_nir(network, path, time_unit=time_unit)
+        except ExportError:
+            numbers = [(p.arithmetic, p.fires) for p in network.populations]
+            assert any(n.tau_steps * dt_ms > 1e304 or (fires and n.reset == "soft") for n, fires in numbers)
+        else:
+            assert to_bytes(from_nir(read_nir(path))) == content
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_networks_of_whole_numbers_survive_too(whole: bool, tmp_path: Path) -> None:
+    content = to_bytes(random_network(whole=whole, recurrent=True, reset="soft"))
+    (tmp_path / "n.npz").write_bytes(content)
+    assert to_bytes(read_network(tmp_path / "n.npz")) == content
 
 
 def test_synapses_that_add_up_come_back_as_one() -> None:
