@@ -6,6 +6,7 @@ in float32 a spike may differ only where the reference's ``|h - threshold|`` is 
 on that neuron is left out, gradients included.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from snn_delays.ops.backends import Operation
 FLOAT32_MARGIN = 1e-5
 PLAIN = ATan(5.0)
 RELATIVE = {torch.float64: 1e-11, torch.float32: 2e-4}
+NO_NUMBERS = ("nan", "inf", "-inf")
 SURROGATES = (PLAIN, FastSigmoid(10.0), Triangle(0.7, 0.3), Sigmoid(4.0))
 
 Implementation = Callable[..., tuple[Tensor, Tensor]]
@@ -48,7 +50,7 @@ def _evaluate(run: Implementation, inputs: Inputs, options: dict[str, Any], lear
     before = {name: None if value is None else value.detach().clone() for name, value in given.items()}
     outputs = run(**given, **options)
     for name, value in given.items():
-        assert value is None or torch.equal(value.detach(), before[name]), f"{name} was written in place"
+        assert value is None or _equal(value.detach(), before[name]).all(), f"{name} was written in place"
     return outputs, {name: given[name] for name in learns if given[name] is not None}
 
 
@@ -63,13 +65,27 @@ def _gradients(outputs, cotangents, leaves: dict[str, Tensor], strided: bool) ->
     return {name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads)}
 
 
+def _equal(a: Tensor, b: Tensor) -> Tensor:
+    return (a == b) | (a.isnan() & b.isnan())
+
+
+def _spoil(tensor: Tensor, value: str, *place: int) -> None:
+    if value:
+        tensor[place] = float(value)
+
+
 def assert_same(got: Tensor, want: Tensor, what: str) -> None:
-    """Equal shape, dtype and, relative to the largest number, value."""
+    """Equal shape, dtype and, relative to the largest number, value. NaN and infinity are where the reference's are."""
     assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, the reference has {tuple(want.shape)}"
     assert got.dtype == want.dtype, f"{what}: {got.dtype}, the reference has {want.dtype}"
+    got, want = got.detach(), want.detach()
+    if not want.isfinite().all():
+        wrong = int((~_equal(got, want) & ~(got.isfinite() & want.isfinite())).sum())
+        assert not wrong, f"{what}: {wrong} numbers differ in being NaN or infinite"
+        got, want = (torch.where(want.isfinite(), one, 0) for one in (got, want))
     if want.numel():
-        bound = RELATIVE[want.dtype] * max(1.0, float(want.detach().abs().max()))
-        worst = float((got - want).detach().abs().max())
+        bound = RELATIVE[want.dtype] * max(1.0, float(want.abs().max()))
+        worst = float((got - want).abs().max())
         assert worst <= bound, f"{what}: off by {worst:.3g}, {bound:.3g} is allowed"  # also fails on NaN
 
 
@@ -78,7 +94,7 @@ def _compare(run, reference, inputs: Inputs, options, learns, uses, strided, see
     (got_y, got_state), got_leaves = _evaluate(run, inputs, options, learns, strided)
     counted = torch.ones(1, *want_y.shape[1:], dtype=torch.bool)
     if margins is not None and got_y.shape == want_y.shape:
-        differs = got_y.detach() != want_y.detach()
+        differs = ~_equal(got_y.detach(), want_y.detach())
         if want_y.dtype == torch.float64:
             assert not differs.any(), f"{int(differs.sum())} spikes differ from the reference"
         elif differs.any():
@@ -104,7 +120,8 @@ def _compare(run, reference, inputs: Inputs, options, learns, uses, strided, see
 
 @dataclass(frozen=True)
 class LIFCase:
-    """One setting of every option and size. ``exact`` draws dyadic numbers, so that membranes meet thresholds."""
+    """One setting of every option and size. ``exact`` draws dyadic numbers, so that membranes meet thresholds;
+    ``spoilt`` is a current of one neuron at one step that is no number."""
 
     steps: int = 20
     batch: int = 2
@@ -119,6 +136,7 @@ class LIFCase:
     per_neuron: bool = True
     start: bool = True
     exact: bool = True
+    spoilt: str = ""
     strided: bool = False
     learns: tuple[str, ...] = ("current", "v0", "decay", "threshold")
     uses: tuple[str, ...] = ("output", "state")
@@ -143,6 +161,7 @@ class LIFCase:
             current = (draw(self.steps, self.batch, self.neurons) * 1.8 - 0.5) * scale
             decay, threshold = draw(shape) * 0.6 + 0.3, draw(shape) * 0.8 + 0.6
             v0 = draw(self.batch, self.neurons) - 0.3
+        _spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
         return {"current": current, "v0": v0 if self.start else None, "decay": decay, "threshold": threshold}
 
     def options(self) -> dict[str, Any]:
@@ -205,11 +224,15 @@ def lif_edge_cases() -> Iterator[LIFCase]:
         yield replace(base, uses=("state",))
         yield replace(base, uses=("output",))
         yield replace(base, steps=60, batch=1, neurons=8, surrogate=Sigmoid(2.0))
+        for spoilt, detach, strict in product(NO_NUMBERS, (False, True), (False, True)):
+            yield replace(base, spoilt=spoilt, detach_reset=detach, strict=strict)
+        for surrogate in SURROGATES:
+            yield replace(base, spoilt="nan", surrogate=surrogate, dtype=torch.float32)
 
 
 @dataclass(frozen=True)
 class IntegratorCase:
-    """A setting of the leaky integrator."""
+    """A setting of the leaky integrator; ``spoilt`` as in :class:`LIFCase`."""
 
     steps: int = 20
     batch: int = 2
@@ -218,6 +241,7 @@ class IntegratorCase:
     decay_input: bool = False
     per_neuron: bool = True
     start: bool = True
+    spoilt: str = ""
     strided: bool = False
     learns: tuple[str, ...] = ("current", "v0", "decay")
     uses: tuple[str, ...] = ("output", "state")
@@ -228,7 +252,9 @@ class IntegratorCase:
         draw = partial(torch.randn, generator=torch.Generator().manual_seed(self.seed), dtype=self.dtype)
         decay = draw((self.neurons,) if self.per_neuron else ()).sigmoid()
         v0 = draw(self.batch, self.neurons) if self.start else None
-        return {"current": draw(self.steps, self.batch, self.neurons), "v0": v0, "decay": decay}
+        current = draw(self.steps, self.batch, self.neurons)
+        _spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
+        return {"current": current, "v0": v0, "decay": decay}
 
 
 def integrator_contract(run: Implementation, case: IntegratorCase) -> None:
@@ -251,12 +277,14 @@ def integrator_cases() -> Iterator[IntegratorCase]:
         yield IntegratorCase(learns=(name,), decay_input=True)
     for used in ("output", "state"):
         yield IntegratorCase(uses=(used,))
+    for spoilt, decay_input in product(NO_NUMBERS, (False, True)):
+        yield IntegratorCase(spoilt=spoilt, decay_input=decay_input)
 
 
 @dataclass(frozen=True)
 class DelayCase:
     """A setting of the delay layer. ``whole`` puts every delay on a step, both ends of the window included; ``wide`` is
-    added to sigma."""
+    added to sigma. ``spoilt`` is an input of the first sample at one step, NaN, infinite or huge."""
 
     steps: int = 17
     batch: int = 2
@@ -270,6 +298,7 @@ class DelayCase:
     wide: float = 0.0
     whole: bool = False
     start: bool = True
+    spoilt: str = ""
     strided: bool = False
     dtype: torch.dtype = torch.float64
     learns: tuple[str, ...] = ("x", "weight", "delay", "sigma", "history")
@@ -297,8 +326,29 @@ class DelayCase:
 def delay_contract(run: Implementation, case: DelayCase) -> None:
     """Hold an implementation of :func:`delayed_linear` to the reference."""
     options = {"max_delay_steps": case.max_delay_steps, "taps": case.taps}
+    if case.spoilt:
+        assert_causal(partial(run, **options), case.inputs(), case.spoilt, case.max_delay_steps)
+        return
     reference = partial(delayed_linear, backend="reference")
     _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+
+
+def assert_causal(run: Implementation, inputs: Inputs, value: str, longest: int) -> None:
+    """An input that is NaN, infinite or huge reaches the steps up to the longest delay behind it, and nothing else."""
+    at = len(inputs["x"]) // 2
+    before, _ = run(**inputs)
+    spoilt = inputs["x"].clone()
+    _spoil(spoilt, value, at, *[0] * (spoilt.ndim - 1))
+    after, state = run(**{**inputs, "x": spoilt})
+    reached = torch.zeros(before.shape, dtype=torch.bool)
+    reached[at : at + longest + 1, 0] = True
+    assert_same(after.masked_fill(reached, 0), before.masked_fill(reached, 0), "output that the input cannot reach")
+    full = torch.cat([inputs["x"][:0] if inputs["history"] is None else inputs["history"], spoilt])
+    assert _equal(state[-1:], full[len(full) - longest :][-1:]).all(), "the state is not the last inputs"
+    changed = after[at : at + longest + 1, 0] - before[at : at + longest + 1, 0]
+    assert not (changed.nan_to_num(1e9).abs() < 1).all(), f"an input of {value} had no effect"
+    if not math.isfinite(float(value)):
+        assert not after[at : at + longest + 1, 0].isfinite().all(), f"an input of {value} was swallowed"
 
 
 def delay_cases() -> Iterator[DelayCase]:
@@ -327,6 +377,10 @@ def delay_cases() -> Iterator[DelayCase]:
         yield DelayCase(learns=(name,))
     for used in ("output", "state"):
         yield DelayCase(uses=(used,))
+    for spoilt, start, dtype in product((*NO_NUMBERS, "1e18"), (False, True), (torch.float32, torch.float64)):
+        yield DelayCase(spoilt=spoilt, start=start, dtype=dtype, steps=40)
+        yield DelayCase(spoilt=spoilt, start=start, dtype=dtype, steps=90, max_delay_steps=20, wide=9.0)
+        yield DelayCase(spoilt=spoilt, start=start, dtype=dtype, steps=30, taps="linear", whole=True, count=2)
 
 
 def implementation(public: Implementation, example: dict[str, Any], name: str) -> Implementation:

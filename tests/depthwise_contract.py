@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from contracts import Implementation, Inputs, _compare
+from contracts import NO_NUMBERS, Implementation, Inputs, _compare, _spoil
 from torch import Tensor
 
 from snn_delays.ops.depthwise import depthwise
@@ -16,7 +16,8 @@ from snn_delays.ops.depthwise import depthwise
 
 @dataclass(frozen=True)
 class DepthwiseCase:
-    """A setting of the filters. ``whole`` leaves one lag to every filter, the others exactly zero."""
+    """A setting of the filters. ``whole`` leaves one lag to every filter, the others exactly zero; ``spoilt`` is an
+    input of one neuron at one step that is no number."""
 
     steps: int = 13
     batch: int = 2
@@ -24,6 +25,7 @@ class DepthwiseCase:
     mixes: int = 3
     lags: int = 6
     whole: bool = False
+    spoilt: str = ""
     start: bool = True
     strided: bool = False
     dtype: torch.dtype = torch.float64
@@ -37,8 +39,10 @@ class DepthwiseCase:
         kernel = draw(self.lags, self.mixes, self.neurons)
         if self.whole:
             kernel = kernel * (kernel == kernel.amax(0))
+        x = draw(self.steps, self.batch, self.neurons)
+        _spoil(x, self.spoilt, self.steps // 2, 0, self.neurons // 2)
         return {
-            "x": draw(self.steps, self.batch, self.neurons),
+            "x": x,
             "kernel": kernel,
             "history": draw(self.lags - 1, self.batch, self.neurons) if self.start else None,
         }
@@ -76,6 +80,9 @@ def depthwise_cases() -> Iterator[DepthwiseCase]:
         for used in case.uses:
             yield replace(case, uses=(used,))
     yield DepthwiseCase(lags=100, steps=70, neurons=3, batch=1)
+    for spoilt in NO_NUMBERS:
+        for lags in (1, 2, 6):
+            yield DepthwiseCase(lags=lags, steps=70, neurons=70, spoilt=spoilt)
 
 
 DEPTHWISE_MUTATIONS = (

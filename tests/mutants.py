@@ -17,6 +17,7 @@ LIF_MUTATIONS = (
     "v_reset taken for zero in the leak", "v_reset taken for zero in the reset", "soft reset to one",
     "surrogate twice as high", "surrogate always arctangent", "straight through", "lanes over 512 silent",
     "last step's gradient lost", "final state's gradient ignored", "writes into its input",
+    "NaN is no spike", "NaN is a spike", "an infinite membrane is never reset",
 )  # fmt: skip
 
 
@@ -55,17 +56,20 @@ def mutant_lif(mutation: str | None = None):
             u = h - theta
             smooth = u if wrong("straight through") else surrogate.primitive(u)
             smooth = 2 * smooth if wrong("surrogate twice as high") else smooth
-            s = (u > 0 if strict else u >= 0).to(u.dtype) + (smooth - smooth.detach())
+            smooth = smooth + torch.where(u.isnan(), u, 0) ** 2  # a clamp has no gradient at NaN
+            s = torch.where(u.isnan(), u, (u > 0 if strict else u >= 0).to(u.dtype) + (smooth - smooth.detach()))
+            if wrong("NaN is no spike") or wrong("NaN is a spike"):
+                s = s.nan_to_num(float(wrong("NaN is a spike")))
             if wrong("lanes over 512 silent"):
                 s = s * (torch.arange(s.numel()).view(s.shape) < 512)
             acting = s.detach() if detach else s
             acting, late = (late, acting) if wrong("reset one step late") else (acting, late)
             step = theta.detach() if wrong("threshold gradient missing in the soft reset") else theta
             step = 1.0 if wrong("soft reset to one") else step
-            before, v = (
-                (h if wrong("final state before reset") else v),
-                (h - step * acting if soft else h + acting * (reset_to - h)),
-            )
+            left = h - step * acting if soft else h + acting * (reset_to - h)
+            if not soft and not wrong("an infinite membrane is never reset"):
+                left = torch.where(h.isinf(), torch.where(h > 0, reset_to, h), left)
+            before, v = (h if wrong("final state before reset") else v), left
             spikes.append(s)
         if wrong("final state one step early") or wrong("final state before reset"):
             v = before
@@ -99,7 +103,8 @@ def mutant_integrator(mutation: str | None = None):
         now = torch.arange(steps)
         lag = now[:, None] - now
         powers = torch.where((lag >= 0)[..., None], decay ** lag.clamp(min=0)[..., None], torch.zeros(()).to(decay))
-        trace = (powers[:, :, None] * current).sum(1) + decay ** (now + 1)[:, None, None] * v0
+        parts = torch.where((lag >= 0)[..., None, None], powers[:, :, None] * current, 0)
+        trace = parts.sum(1) + decay ** (now + 1)[:, None, None] * v0
         final = trace[-1] if steps else v0
         if mutation == "final state one step early" and steps > 1:
             final = trace[-2]
@@ -115,6 +120,7 @@ DELAY_MUTATIONS = (
     "history ignored", "history's gradient missing", "final history one step early", "sigma gradient missing",
     "delay gradient missing", "weight gradient missing", "input gradient missing", "second synapse ignored",
     "one delay for all inputs", "sigma twice as wide", "delay rounded", "slope of whole delays towards longer ones",
+    "NaN taken for zero", "zero times what is to come",
 )  # fmt: skip
 
 
@@ -172,6 +178,10 @@ def mutant_delay(mutation: str | None = None):
         hat = hat[..., (k >= 0) & (k <= longest)]
         if not steps:
             return x.new_zeros(0, batch, weight.shape[0]), final
+        if wrong("NaN taken for zero"):
+            source = source.nan_to_num()
+        if wrong("zero times what is to come"):  # as through a transform
+            source = source + 0 * source.sum(0)
         windows = source.unfold(0, longest + 1, 1).flip(-1)
         return torch.einsum("tbik,oick->tbo", windows, hat * weight[..., None]), final
 

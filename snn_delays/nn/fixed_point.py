@@ -104,6 +104,10 @@ class _FixedPointNeuron(Neuron):
         """Currents in units of the membrane, bias added."""
         current = x.double().round() * 2.0**self.numbers.weight_shift
         peak = float(current.abs().max()) if current.numel() else 0.0
+        if math.isnan(peak) or not (state is None or bool(state.v.isfinite().all())):
+            raise ExportError(
+                "a current is NaN, or a membrane NaN or infinite, which no integer is; look for NaN in the weights"
+            )
         if peak > self.numbers.limit:
             raise ExportError(
                 f"a current of {peak:.0f} overflows {self.numbers.state_bits} bits, where chips wrap around; fewer "

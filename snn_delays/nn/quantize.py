@@ -33,11 +33,13 @@ def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tu
         Codes, shaped and typed as ``weight``, and the step. Weights that are all zero, or next to it, have step 1.
 
     Raises:
-        ConfigError: unknown bits or scale.
+        ConfigError: unknown bits or scale, or weights that are not finite.
 
     Source: ternary after Li et al., Ternary Weight Networks, arXiv 1605.04711.
     """
     check_grid(bits, scale)
+    if wrong := int((~torch.isfinite(weight)).sum()):
+        raise ConfigError(f"{wrong} of {weight.numel()} weights are not finite, so they have no place on a grid")
     if bits == "ternary":
         magnitude = weight.abs()
         strong = magnitude > TERNARY_THRESHOLD * magnitude.mean()

@@ -137,7 +137,9 @@ class Sigmoid:
 
 
 def _fired(u: Tensor, strict: bool) -> Tensor:
-    return (u > 0 if strict else u >= 0).to(u.dtype)
+    """1 where u > 0, or u >= 0 unless strict, else 0; NaN where u is NaN, which a comparison would swallow."""
+    with torch.no_grad():
+        return u.clamp(0, 1).ceil_().abs_() if strict else u.clamp(-1, 0).floor_().add_(1)
 
 
 class _Spike(torch.autograd.Function):
@@ -156,7 +158,7 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(u: Tensor, surrogate: Surrogate, strict: bool = False) -> Tensor:
-    """Heaviside step of ``u`` (any shape) with a surrogate gradient; ``strict`` means Θ(0) = 0."""
+    """Heaviside step of ``u`` (any shape) with a surrogate gradient; ``strict`` means Θ(0) = 0, NaN stays NaN."""
     if not (u.requires_grad and torch.is_grad_enabled()):
         return _fired(u, strict)  # a step at a time, what autograd would set up costs more than the comparison
     result: Tensor = _Spike.apply(u, surrogate, strict)

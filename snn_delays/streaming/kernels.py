@@ -106,7 +106,7 @@ def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
         h = decay * (v[j] - v_reset) + v_reset + gain * x[j]
         u = h - threshold
         fired = u > 0 or (u == 0 and not strict)
-        y[j] = 1 if fired else 0
+        y[j] = (1 if fired else 0) if u == u else u  # of NaN, NaN
         v[j] = (u if soft else v_reset) if fired else h
 
 

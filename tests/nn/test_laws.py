@@ -141,6 +141,29 @@ def test_causality(seed: int, at: int) -> None:
     assert not torch.allclose(before, after), "the change has no effect at all"
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("longest", [4, 40])
+def test_causality_holds_for_an_input_that_is_no_number_and_nothing_swallows_it(longest: int, bad: float) -> None:
+    network = warmed_classifier(max_delay_steps=longest).float()
+    x = poisson(100, 64, FEATURES).float()
+    changed = x.clone()
+    changed[50, 3, 1] = bad
+    before, after = (network(signal)[0] for signal in (x, changed))
+    others = torch.arange(64) != 3
+    torch.testing.assert_close(after[:50], before[:50])
+    torch.testing.assert_close(after[:, others], before[:, others])
+    assert not torch.equal(after[50:, 3], before[50:, 3])
+    assert after[-1, 3].isnan().all() or bad == torch.inf  # an infinite current makes a neuron fire, or never again
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_weight_that_is_no_number_shows_in_the_loss(training: bool) -> None:
+    network = warmed_classifier().train(training)
+    with torch.no_grad():
+        network.hidden1.synapse.weight[0, 0] = torch.nan
+    assert network(poisson(STEPS, BATCH, FEATURES))[0].square().mean().isnan()
+
+
 def test_gradients_are_causal_too() -> None:
     network = warmed_classifier(3)
     x = poisson(STEPS, 1, FEATURES).requires_grad_()

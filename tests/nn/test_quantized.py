@@ -202,3 +202,12 @@ def test_bad_input() -> None:
     with pytest.raises(ConfigError, match="on a grid already"):
         quantize_weights(other, layer, bits=8)
     assert grid_of(other) is None
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("bits", [4, "ternary"])
+def test_weights_that_are_no_numbers_have_no_codes(bits: int | str, bad: float) -> None:
+    weight = torch.randn(3, 4)
+    weight[1, 2] = bad
+    with pytest.raises(ConfigError, match="1 of 12 weights are not finite"):
+        quantize(weight, bits)

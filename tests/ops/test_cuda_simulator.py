@@ -73,7 +73,8 @@ def wrong(module_name, old, new):
     finally:
         module.kernels = right
 
-rates = [lif(**c.inputs(), **c.options(), backend="reference")[0].mean().item() for c in LIF if c.steps > 1]
+rates = [lif(**c.inputs(), **c.options(), backend="reference")[0].mean().item() for c in LIF
+         if c.steps > 1 and not c.spoilt]
 print(json.dumps(dict(
     cases={{name: len(OPERATIONS[name][2]) for name in OPERATIONS}},
     failures={{name: list(failures(name)) for name in OPERATIONS}},

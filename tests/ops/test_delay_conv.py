@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts import Inputs, _compare, assert_same, fast_backends
+from contracts import NO_NUMBERS, Inputs, _compare, assert_causal, assert_same, fast_backends
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -113,6 +113,19 @@ def test_backend_equals_reference(backend: str, case: ConvCase) -> None:
 @pytest.mark.parametrize("case", CASES[::12], ids=case_name)
 def test_gather_equals_reference_on_all_threads(case: ConvCase) -> None:
     contract(partial(delayed_conv2d, backend="gather"), case)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "reference"])
+@pytest.mark.parametrize("spoilt", [*NO_NUMBERS, "1e18"])
+@pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_broken_input_reaches_no_earlier_step(backend: str, spoilt: str, sharing: str, dtype: torch.dtype) -> None:
+    for start in (False, True):
+        case = ConvCase(sharing=sharing, steps=40, dtype=dtype, start=start)
+        if serves(backend, case):
+            options = {"max_delay_steps": case.max_delay_steps, "taps": case.taps}
+            run = partial(delayed_conv2d, **options, backend=backend)
+            assert_causal(run, case.inputs(), spoilt, case.max_delay_steps)
 
 
 MUTATIONS = (

@@ -145,11 +145,31 @@ def test_bad_input_is_named() -> None:
         norm_lif(**tensors, **OPTIONS, reset="medium")
 
 
-def test_a_broken_current_breaks_its_neuron_and_no_other() -> None:
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+def test_a_broken_current_breaks_its_neuron_and_no_other(bad: float, reset: str) -> None:
+    outcomes = []
     for backend in (*BACKENDS, "reference"):
         tensors = case()
-        tensors["current"][0, 1, 2] = float("nan")
-        _, v, mean, _ = norm_lif(**tensors, **OPTIONS, backend=backend)
-        assert mean.isnan().nonzero().flatten().tolist() == [2]
+        tensors["valid"][:3, 1], tensors["valid"][3:6, 1] = False, True  # padding before the sample
+        tensors["current"][3:6, 1] = 5.0
+        tensors["current"][3, 1, 2] = bad
+        spikes, v, mean, variance = norm_lif(**tensors, **OPTIONS, reset=reset, backend=backend)
+        assert (~mean.isfinite()).nonzero().flatten().tolist() == [2]
+        assert (~variance.isfinite()).nonzero().flatten().tolist() == [2]
         assert v[:, 2].isnan().all()
         assert not v[:, [0, 1, 3, 4, 5, 6]].isnan().any()
+        assert spikes[-1, :, 2].isnan().all()
+        assert not spikes[..., [0, 1, 3, 4, 5, 6]].isnan().any()
+        outcomes.append(spikes.isnan())
+    assert all(torch.equal(outcomes[0], other) for other in outcomes)
+
+
+def test_padding_that_is_no_number_changes_nothing() -> None:
+    for backend in (*BACKENDS, "reference"):
+        tensors = case()
+        want = norm_lif(**tensors, **OPTIONS, backend=backend)
+        tensors["current"] = torch.where(tensors["valid"].unsqueeze(-1), tensors["current"], torch.nan)
+        got = norm_lif(**tensors, **OPTIONS, backend=backend)
+        for a, b in zip(got, want, strict=True):
+            assert torch.equal(a, b)

@@ -20,6 +20,14 @@ def test_equals_the_square_of_a_relu(shape, dtype) -> None:
     assert y.dtype == got.dtype == dtype
 
 
+def test_what_is_no_number_stays_none() -> None:
+    x = torch.tensor([torch.nan, torch.inf, -torch.inf, 2.0], requires_grad=True)
+    y = squared_relu(x)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    for got, want in ((y, [torch.nan, torch.inf, 0, 4]), (grad, [torch.nan, torch.inf, 0, 4])):
+        torch.testing.assert_close(got, torch.tensor(want), equal_nan=True)
+
+
 def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(squared_relu, torch.randn(4, 5, dtype=torch.float64, requires_grad=True))
 

@@ -47,9 +47,11 @@ __device__ __forceinline__ void gather(
                     window[i] = row >= 0 && row < rows ? line[(size_t)row * batch] : (real)0;
                 }
 #pragma unroll
-                for (int k = 0; k < TAPS; ++k)
+                for (int k = 0; k < TAPS; ++k) {
+                    if (m + k >= taps) break;  // zero times NaN would reach beyond the taps
 #pragma unroll
                     for (int t = 0; t < STEPS; ++t) sum[t] += w[k] * window[t + (FORWARD ? TAPS - 1 - k : k)];
+                }
             }
         }
     }

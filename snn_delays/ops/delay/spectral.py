@@ -7,6 +7,9 @@ multiplications where the dense convolution needs ``max_delay_steps + 1``. The f
 transform wrap around and are exactly the history, so a transform of length ``n`` yields ``n - max_delay_steps`` steps;
 longer sequences are cut into blocks (overlap-save).
 
+Calls whose input a transform would carry to earlier steps (:mod:`snn_delays.ops.delay.dynamic_range`) are passed on to
+a backend that is causal whatever it is given.
+
 No dense kernel is kept (:mod:`snn_delays.ops.delay.spectral_kernel`), and the backward pass computes the spectra anew.
 """
 
@@ -16,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_delays.ops.delay.cost import ONE_BY_ONE
+from snn_delays.ops.delay import dense, gather
+from snn_delays.ops.delay.cost import ONE_BY_ONE, estimate
+from snn_delays.ops.delay.dynamic_range import needs_causal
 from snn_delays.ops.delay.signal import refuses_off_cpu, with_past
 from snn_delays.ops.delay.spectral_kernel import KernelSpectrum, kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
@@ -42,6 +47,13 @@ def run(
     if 0 in (*x.shape, weight.shape[0], weight.shape[2]):
         return x.new_zeros(*x.shape[:2], weight.shape[0])
     signal, past = with_past(x, history)
+    if needs_causal(signal):
+        call = {
+            "x": x, "history": history, "weight": weight, "delay": delay, "sigma": sigma,
+            "max_delay_steps": max_delay_steps, "taps": taps,
+        }  # fmt: skip
+        causal = gather if estimate("gather", call) < estimate("dense", call) else dense
+        return causal.run(**call)
     result: Tensor = _Spectral.apply(signal, past, weight, delay, sigma, max_delay_steps, taps)
     return result
 

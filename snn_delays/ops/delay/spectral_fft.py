@@ -2,7 +2,8 @@ r"""The delay layer in the frequency domain through torch's own transforms, on a
 
 The same equation as :mod:`snn_delays.ops.delay.spectral`, for devices on which Numba's CPU kernels do not run. Output
 neurons are worked on some at a time, so that the kernel and its spectrum stay small whatever the longest delay; spectra
-are computed anew in the backward pass. Nothing is read back from the device.
+are computed anew in the backward pass. Nothing is read back from a GPU: what is not finite is kept out of the transform
+there, but the rounding of huge numbers reaches the steps before them.
 """
 
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.delay import dense
+from snn_delays.ops.delay.dynamic_range import needs_causal, set_apart
 from snn_delays.ops.delay.kernel_parts import dense_gradients, kernel_gradients, output_parts, part
 from snn_delays.ops.delay.signal import refuses_dtype, with_past
 from snn_delays.ops.delay.taps import delay_kernel
@@ -32,8 +35,11 @@ def run(
     if 0 in (*x.shape, weight.shape[0], weight.shape[2]):
         return x.new_zeros(*x.shape[:2], weight.shape[0])
     signal, past = with_past(x, history)
+    if signal.device.type == "cpu" and needs_causal(signal):
+        return dense.run(x, history, weight, delay, sigma, max_delay_steps, taps)
+    signal, bad = set_apart(signal, past, max_delay_steps + 1)
     result: Tensor = _SpectralFFT.apply(signal, past, weight, delay, sigma, max_delay_steps, taps)
-    return result
+    return result if bad is None else result + bad.sum(-1, keepdim=True)
 
 
 class _SpectralFFT(torch.autograd.Function):

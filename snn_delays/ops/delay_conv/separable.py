@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.delay.dynamic_range import set_apart
 from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.taps import tap_weights
 
@@ -47,6 +48,7 @@ def run(
 def _along_time(signal: Tensor, past: int, spread: Tensor) -> Tensor:
     """``y[t,b,c] = sum_k spread[k,c] signal[past + t - k,b,c]``, silent before; ``[time, batch, channel, y, x]``."""
     window, steps = spread.shape[0], signal.shape[0] - past
+    signal, bad = set_apart(signal, past, window)  # zero times NaN would reach the steps before it
     by_channel = signal.flatten(3).permute(1, 2, 0, 3)  # [batch, channel, time, position]
     size = max(LEAST_BLOCK, window)
     blocks = []
@@ -56,4 +58,5 @@ def _along_time(signal: Tensor, past: int, spread: Tensor) -> Tensor:
         lag = now.unsqueeze(1) - torch.arange(first, end, device=signal.device)
         band = spread[lag.clamp(0, window - 1)].permute(2, 0, 1) * ((lag >= 0) & (lag < window))
         blocks.append(band @ by_channel[:, :, first:end])
-    return torch.cat(blocks, 2).permute(2, 0, 1, 3).unflatten(3, signal.shape[3:])
+    current = torch.cat(blocks, 2).permute(2, 0, 1, 3).unflatten(3, signal.shape[3:])
+    return current if bad is None else current + bad

@@ -42,9 +42,10 @@ extern "C" __global__ void lif_forward(
 #pragma unroll 8
     for (int t = 0; t < steps; ++t, at += lanes) {
         const real m = d * (v - v_reset) + v_reset + g * x[at];
-        const real s = fires(m - theta, strict) ? (real)1 : (real)0;
+        const real u = m - theta;
+        const real s = fires(u, strict) ? (real)1 : (real)0;
         if (h) h[at] = m;
-        spikes[at] = s;
+        spikes[at] = u == u ? s : u;  // of NaN, NaN
         v = soft_reset ? m - theta * s : (s > (real)0 ? v_reset : m);
     }
     v_final[lane] = v;

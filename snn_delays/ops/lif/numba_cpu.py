@@ -79,6 +79,7 @@ def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spik
     """``h`` has no steps where it need not be kept."""
     steps, lanes = x.shape
     keep = h.shape[0] > 0
+    one, zero = x.dtype.type(1), x.dtype.type(0)
     for block in prange((lanes + BLOCK - 1) // BLOCK):
         a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
         v, d, th, g = v_out[a:b], decay[a:b], threshold[a:b], gain[a:b]
@@ -92,7 +93,7 @@ def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spik
                 u = m - th[j]
                 fired = u > 0 or (u == 0 and not strict)
                 h_t[j] = m
-                s_t[j] = 1 if fired else 0
+                s_t[j] = (one if fired else zero) if u == u else u  # of NaN, NaN
                 if soft_reset:
                     v[j] = m - th[j] * s_t[j]
                 else:

@@ -46,10 +46,11 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
         v = v0[lane]
         for t in range(steps):
             m = d * (v - v_reset) + v_reset + g * x[t, lane]
-            fired = fires(m - theta, strict)
+            u = m - theta
+            fired = fires(u, strict)
             if keep_h:
                 h[t, lane] = m
-            spikes[t, lane] = one if fired else zero
+            spikes[t, lane] = (one if fired else zero) if u == u else u  # of NaN, NaN
             if soft_reset:
                 v = m - theta if fired else m
             else:

@@ -24,7 +24,8 @@ def slopes(u, kind, p, q):  # type: ignore[no-untyped-def]
             u[j] = one / (z * z)
     elif kind == 2:
         for j in range(u.size):
-            u[j] = q * max(one - abs(u[j]) / p, zero)
+            inside = one - abs(u[j]) / p
+            u[j] = zero if inside < zero else q * inside  # NaN stays NaN
     else:
         for j in range(u.size):
             # From the negative side, so that the exponential cannot overflow; the slope is even.

@@ -192,7 +192,7 @@ def _forward(  # type: ignore[no-untyped-def]
                     v[j] = s_t[j] - threshold * s
                 else:
                     v[j] = v_reset if s > 0 else s_t[j]
-                s_t[j] = s * factor[j]
+                s_t[j] = (s if u == u else u) * factor[j]  # of NaN, NaN
 
 
 @cached_njit(parallel=True)

@@ -32,6 +32,7 @@ def run(
     mean = real.sum((0, 1)) / count
     centred = (real - mean) * counted
     variance = (centred**2).sum((0, 1)) / count
-    y = (centred * (torch.rsqrt(variance + eps) * gamma) + beta) * counted
+    y = centred * (torch.rsqrt(variance + eps) * gamma) + beta
+    y = y if valid is None else torch.where(valid.unsqueeze(-1), y, 0)
     spikes, v = lif(y, v0, decay=decay, threshold=threshold, reset="soft" if soft_reset else "hard", **options)
     return (spikes if mask is None else spikes * mask), v, mean.detach(), variance.detach()
