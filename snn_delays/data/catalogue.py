@@ -161,7 +161,7 @@ def cards() -> dict[str, Card]:
     """All data sets by name: the catalogue's, and those whose cards lie in the folders ``SNN_DELAYS_CARDS``.
 
     Several folders are set apart as in ``PATH``. Raises DataError for a folder that is not there, a card that cannot be
-    read, or a name that is taken.
+    read, or a name that is taken, for display too.
     """
     found = dict(_cards(datasets_folder()))
     for folder in filter(None, os.environ.get("SNN_DELAYS_CARDS", "").split(os.pathsep)):
@@ -169,20 +169,21 @@ def cards() -> dict[str, Card]:
             raise DataError(f"SNN_DELAYS_CARDS names the folder {folder}, which is not there")
         for path in sorted(Path(folder).glob("*.toml")):
             own = read_own_card(path)
-            if own.name in found:
-                raise DataError(f"{path}: there is a data set {own.name!r} already; give it another name")
+            for known in found.values():
+                if own.name == known.name or own.display_name == known.display_name:
+                    raise DataError(f"{path}: there is a data set {known.name!r} already; give it another name")
             found[own.name] = own
     return found
 
 
-def card(name: str) -> Card:
+def card(name: str | Path) -> Card:
     """The card of a data set: by its name in the catalogue, or by the path of one's own (:func:`own.card_at`).
 
     Raises ConfigError for a name that is neither.
     """
     from snn_delays.data.own import card_at, is_path
 
-    known = cards()
+    name, known = str(name), cards()
     if name in known:
         return known[name]
     if is_path(name):
@@ -190,13 +191,14 @@ def card(name: str) -> Card:
     raise ConfigError(f"unknown data set {name!r}; {_names_there_are(name)}")
 
 
-def lasting_name(name: str) -> str:
+def lasting_name(name: str | Path) -> str:
     """The name of a data set as it holds wherever a program is started: a path becomes absolute.
 
     Whether anything is there is seen when it is opened. Raises ConfigError for what is neither a name nor a path.
     """
     from snn_delays.data.own import is_path
 
+    name = str(name)
     if name in cards():
         return name
     if is_path(name):

@@ -44,7 +44,7 @@ def convert_archive(archive_path: Path, out_path: Path | None = None, progress: 
     )
 
 
-def find_data(name: str, split: str, progress: Progress | None = None) -> Path:
+def find_data(name: str | Path, split: str, progress: Progress | None = None) -> Path:
     """The file or folder of a data set and split, ready to be read. A bundled set is expanded on first use.
 
     A set that is generated has its card for a file. Raises ConfigError for an unknown name or split, DataError saying

@@ -26,7 +26,7 @@ OnBad = Literal["raise", "skip"]
 
 
 def load_binned(
-    name: str,
+    name: str | Path,
     split: str,
     binning: Binning,
     *,

@@ -85,7 +85,9 @@ class FeatureRecordings(Recordings):
         raise DataError(f"{self.path} gives features, not events: ask frames({i}) for them")
 
 
-def open_recordings(name: str, split: str, *, reader: Reader = "auto", progress: Progress | None = None) -> Recordings:
+def open_recordings(
+    name: str | Path, split: str, *, reader: Reader = "auto", progress: Progress | None = None
+) -> Recordings:
     """The recordings of a split of a data set, by its name in the catalogue or the path of one's own.
 
     ``reader``: ``"tonic"`` (needs tonic >= 1.7), ``"own"``, or ``"auto"``: the card's choice of what is installed.

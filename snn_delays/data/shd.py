@@ -7,7 +7,7 @@ known (-1 in a :class:`Sample`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -44,9 +44,9 @@ _Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
 
 
 def write_shd_hdf5(
-    path: Path,
+    path: Path | str,
     samples: Iterable[Sample],
-    n_samples: int,
+    n_samples: int | None = None,
     class_names: Sequence[str] = CLASS_NAMES,
     progress: Progress | None = None,
     *,
@@ -55,6 +55,7 @@ def write_shd_hdf5(
 ) -> None:
     """Write samples in SHD's layout, whole or not at all; equal samples give equal bytes.
 
+    ``n_samples``: how many there are, where ``samples`` cannot say it themselves.
     Times become float16 seconds, as in the published files: a step of 0.12 ms below 0.25 s, 0.98 ms above 1 s. With
     ``time_dtype="float64"`` they stay exact, to a microsecond. The file is made in memory, or with ``n_spikes``, how
     many there are in all, on the disk, once it is known that they fit. Raises DataError if a number does not fit its
@@ -63,7 +64,11 @@ def write_shd_hdf5(
     if time_dtype not in ("float16", "float64"):
         raise DataError(f"times are written as float16 or float64, got {time_dtype!r}")
     last_us = _LAST_US if time_dtype == "float16" else int(_TOO_LATE_S) * 1_000_000
-    n_channels = None
+    path, n_channels = Path(path), None
+    if n_samples is None:
+        if not isinstance(samples, Sized):
+            raise DataError(f"{path}: how many samples there are is not known; give n_samples, or a list of them")
+        n_samples = len(samples)
     import h5py
 
     labels, speakers = np.zeros(n_samples, dtype=np.uint16), np.zeros(n_samples, dtype=np.uint16)
@@ -78,7 +83,8 @@ def write_shd_hdf5(
         for i, sample in enumerate(samples):
             if i >= n_samples:
                 raise DataError(f"{path}: more than the {n_samples} samples announced")
-            if not (0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
+            whole = all(isinstance(number, int | np.integer) for number in (sample.label, sample.speaker))
+            if not (whole and 0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
                 raise DataError(f"{path}: sample {i} has label {sample.label}, speaker {sample.speaker}")
             if sample.events.n_channels > 1 << 16:
                 raise DataError(f"{path}: {sample.events.n_channels} channels do not fit uint16")

@@ -33,7 +33,9 @@ def test_every_card_is_complete():
             known_by_checksum = part.md5 or part.sha256 or part.archive_md5 or part.archive_sha256 or part.parts
             assert known_by_checksum or part.remedy or not part.file
     assert card("shd").split("train").md5 == "8e9877c85f29a28dd353ea6a54402667"
-    with pytest.raises(ConfigError, match="unknown data set 'shd2'; the catalogue has cifar10-dvs, "):
+    with pytest.raises(
+        ConfigError, match=r"unknown data set .shd2.; did you mean .shd.. the catalogue has cifar10-dvs, "
+    ):
         card("shd2")
     with pytest.raises(ConfigError, match="no split 'valid'; choose train or test"):
         card("shd").split("valid")

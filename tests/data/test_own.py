@@ -51,6 +51,20 @@ def test_any_number_of_classes_and_channels_and_speakers_unknown(tmp_path):
     assert np.array_equal(again.counts, data.counts)
 
 
+def test_paths_may_be_paths_and_a_list_knows_how_many_it_holds(tmp_path):
+    write_shd_hdf5(str(tmp_path / "mine.h5"), made(), class_names=CLASSES)
+    assert len(load_binned(tmp_path / "mine.h5", "train", BINNING)) == 9
+    with pytest.raises(DataError, match="give n_samples, or a list"):
+        write_shd_hdf5(tmp_path / "other.h5", iter(made()))
+    for wrong in (
+        Sample(Events([0], [0], 700), 1.5),
+        Sample(Events([0], [0], 700), 1, 0.5),
+        Sample(Events([], [], 9), 3),
+    ):
+        with pytest.raises(DataError, match="sample 1 has"):
+            write_shd_hdf5(tmp_path / "other.h5", [made()[0], wrong], class_names=CLASSES)
+
+
 def test_one_file_is_for_training_alone(tmp_path):
     path = write(tmp_path / "mine.h5", made())
     with pytest.raises(ConfigError, match=r"'mine' has no split 'test'; .*mine\.h5 are for training: name its parts"):
@@ -185,6 +199,7 @@ def test_a_card_of_ones_own_by_its_path_or_its_folder(words, monkeypatch):
     [
         ('name = "words"', 'name = "../words"', "the name of a data set has letters"),
         ('name = "words"', 'name = "shd"', "there is a data set 'shd' already"),
+        ("sensor = [700]", 'sensor = [700]\ndisplay_name = "SHD"', "there is a data set 'shd' already"),
         ("sensor = [700]", "sensors = [700]", "unknown key 'sensors'"),
         ("sensor = [700]", "", "missing 1 required positional argument: 'sensor'"),
         ("sensor = [700]", "sensor = [700]\nbundled = true", "'bundled' is not for cards of one's own"),
