@@ -110,13 +110,15 @@ def _replace_in_two_steps(temporary: Path, folder: Path) -> None:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
     try:
         os.replace(folder, aside)
+    except BaseException:
+        aside.rmdir()
+        raise
+    try:
         os.replace(temporary, folder)
     except BaseException:
-        if not folder.exists():
-            os.replace(aside, folder)
+        os.replace(aside, folder)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _put_back(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_delays.files import atomic_path
-from snn_delays.reading import open_regular, room_for
+from snn_delays.reading import RATIO, open_regular, room_for
 
 if TYPE_CHECKING:
     import h5py
@@ -57,28 +57,29 @@ def opened_hdf5(path: Path) -> "h5py.File":
     return h5py.File(path, "r")
 
 
-def check_stored(dataset: "h5py.Dataset", file: "h5py.File") -> int:
+def check_stored(dataset: "h5py.Dataset", file: "h5py.File", ratio: int = RATIO) -> int:
     """The bytes that a dataset declares. Raises ValueError unless they can be in ``file``, and are in no other.
 
     A dataset of any size takes no room until it is written, so a file of kilobytes may declare more than a memory has.
+    ``ratio``: by which its content may be packed.
     """
     created = dataset.id.get_create_plist()
     if dataset.external or dataset.is_virtual or dataset.file.filename != file.filename:
         raise ValueError(f"{dataset.name} lies in other files; expected a file that holds all of its data")
     stored, declared = dataset.id.get_storage_size(), int(dataset.nbytes)
-    if declared > (room_for(stored) if created.get_nfilters() else stored + _UNWRITTEN):
+    if declared > (room_for(stored, ratio) if created.get_nfilters() else stored + _UNWRITTEN):
         raise ValueError(f"{dataset.name} declares {dataset.shape}, {declared:,} bytes, of which {stored:,} are stored")
     return declared
 
 
-def check_all_stored(file: "h5py.File", size: int) -> None:
+def check_all_stored(file: "h5py.File", size: int, ratio: int = RATIO) -> None:
     """:func:`check_stored` for every dataset of a file of ``size`` bytes; groups make a tree, without other links.
 
     Raises ValueError.
     """
     import h5py
 
-    room, seen, groups = room_for(size), set(), [(file["/"], 0)]
+    room, seen, groups = room_for(size, ratio), set(), [(file["/"], 0)]
     while groups:
         group, depth = groups.pop()
         address = h5py.h5o.get_info(group.id).addr
@@ -91,5 +92,5 @@ def check_all_stored(file: "h5py.File", size: int) -> None:
             found = group[name]
             if isinstance(found, h5py.Group):
                 groups.append((found, depth + 1))
-            elif isinstance(found, h5py.Dataset) and (room := room - check_stored(found, file)) < 0:
-                raise ValueError(f"its datasets declare more than {room_for(size):,} bytes, and it has {size:,}")
+            elif isinstance(found, h5py.Dataset) and (room := room - check_stored(found, file, ratio)) < 0:
+                raise ValueError(f"its datasets declare more than {room_for(size, ratio):,} bytes, and it has {size:,}")

@@ -18,7 +18,7 @@ else:
 NOTE_BYTES = 1 << 26
 """Most that a recipe, a record in JSON or a table may have."""
 _BLOCK = 1 << 20
-_LEAST_ROOM, _RATIO = 1 << 26, 100  # no real data or text packs by more; a bomb does by thousands
+_LEAST_ROOM, RATIO = 1 << 26, 100  # no real data or text packs by more; a bomb does by thousands
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -92,9 +92,9 @@ class Readable(Protocol):
         """At most so many bytes, none at the end."""
 
 
-def room_for(packed: int) -> int:
-    """The most bytes that a file of ``packed`` bytes is let unpack to: a hundred times as many, at least 64 MiB."""
-    return _LEAST_ROOM + _RATIO * packed
+def room_for(packed: int, ratio: int = RATIO) -> int:
+    """The most bytes that a file of ``packed`` bytes is let unpack to: ``ratio`` times as many, at least 64 MiB."""
+    return _LEAST_ROOM + ratio * packed
 
 
 def read_at_most(stream: Readable, at_most: int) -> bytes:

@@ -1,6 +1,5 @@
 """Reading the package's own ``.npz`` files: arrays, and a JSON text that says what they are, both checked."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from snn_delays.errors import DataError, SnnDelaysError
+from snn_delays.npy import read_npz
+from snn_delays.reading import parse_json
 
 KINDS = {"whole numbers": "iu", "numbers": "iuf"}
 
@@ -66,9 +67,8 @@ def opened(
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        text = json.loads(str(found.pop(outline)))
+        found = read_npz(path)
+        text = parse_json(str(found.pop(outline)))
         if text["format"] != form:
             raise DataError(f"it has format {text['format']!r}, this version reads {form!r}; export it anew")
         arrays = Arrays(found)
