@@ -18,12 +18,15 @@ from snn_delays.data.files import files_in
 from snn_delays.data.recordings import Reader
 from snn_delays.data.through_tonic import through_tonic
 from snn_delays.errors import DataError
+from snn_delays.npy import read_npy
+from snn_delays.reading import read_bytes
 
 SENSOR = (2, 128, 128)
 CLASS_NAMES = (
     *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
     *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
 )
+_MOST_BYTES = 1 << 32
 _LIMIT = 1e12  # in ms 31 years; a thousand times as much still fits 64 bits
 _FOLDER = re.compile(r"user(\d+)_.+")
 
@@ -38,6 +41,11 @@ class DvsGestureRecordings(EventFiles):
     def __init__(self, path: Path) -> None:
         files = [file for file in files_in(path) if file.suffix == ".npy"]
         expected = f"{path}/user<number>_<light>/<0 to {len(CLASS_NAMES) - 1}>.npy"
+        if not files and any(path.rglob("*.aedat")):
+            raise DataError(
+                f"{path} holds DVS128 Gesture as its authors publish it, uncut recordings in AEDAT 3.1; this reader "
+                f"takes the gestures as Tonic cut them out, {expected}: snn-delays data download dvs128-gesture"
+            )
         if not files:
             raise DataError(f"{path} holds no .npy files; expected {expected}: unpack it again")
         labels, users = [], []
@@ -52,8 +60,7 @@ class DvsGestureRecordings(EventFiles):
 
     def _events(self, file: Path) -> Events:
         try:
-            with file.open("rb") as f:
-                stored = np.lib.format.read_array(f, allow_pickle=False)
+            stored = read_npy(read_bytes(file, _MOST_BYTES))
         except OSError:
             raise
         except Exception as error:  # the header is parsed as Python, and damage in it raises what that parser raises

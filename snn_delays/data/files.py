@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path, cache_folder
+from snn_delays.reading import open_regular, read_json
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``, with ``done == total`` at the end."""
@@ -61,13 +62,13 @@ def _listing(folder: Path) -> str:
     for file in files_in(folder):
         stat = file.stat()  # the inode tells two files apart that changed places
         state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
-        digest.update(f"{file.relative_to(folder).as_posix()}\n{state}\n".encode())
+        digest.update(os.fsencode(f"{file.relative_to(folder).as_posix()}\n{state}\n"))
     return digest.hexdigest()
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as f:
+        with open_regular(path) as f:
             while block := f.read(1 << 20):
                 yield block
     except OSError as error:
@@ -79,7 +80,7 @@ def _lines(folder: Path) -> Iterator[bytes]:
         digest = hashlib.sha256()
         for block in _blocks(path):
             digest.update(block)
-        yield f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n".encode()
+        yield os.fsencode(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
 
 
 def remembered(path: Path, what: str, compute: Callable[[], str]) -> str:
@@ -102,10 +103,10 @@ def _recall(path: Path, what: str) -> tuple[dict[str, str] | None, Callable[[dic
     if path.is_dir():
         size, changed = 0, _listing(path)
     state = {"path": str(path), "size": size, "changed": changed, "what": what}
-    name = hashlib.sha256(f"{what}:{path}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(f"{what}:{path}")).hexdigest()[:32]
     note = cache_folder() / "checksums" / f"{name}.json"
     try:
-        saved = json.loads(note.read_text())
+        saved = read_json(note)
         if saved["state"] == state:
             return dict(saved["values"]), lambda values: None
     except (OSError, ValueError, KeyError, TypeError):

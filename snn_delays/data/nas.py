@@ -14,6 +14,7 @@ import numpy as np
 from snn_delays.data.event_files import EventFiles
 from snn_delays.data.events import Events
 from snn_delays.errors import DataError
+from snn_delays.reading import open_regular
 
 _IN_NAME = re.compile(r"_addr([24])b_ts(1|02)(?![0-9])")
 
@@ -38,7 +39,8 @@ def _decode(path: Path, n_channels: int, address_bytes: int, ticks_per_us: int) 
     if address_bytes not in (2, 4) or ticks_per_us < 1:
         raise DataError(f"has address_bytes 2 or 4 and ticks_per_us of 1 or more, not {address_bytes}, {ticks_per_us}")
     layout = np.dtype([("address", f">u{address_bytes}"), ("tick", ">u4")])
-    content = path.read_bytes()
+    with open_regular(path) as file:
+        content = file.read()
     if len(content) % layout.itemsize:
         raise DataError(
             f"has {len(content)} bytes, no multiple of {layout.itemsize}: it is cut short, or its addresses have not "

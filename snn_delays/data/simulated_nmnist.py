@@ -18,6 +18,7 @@ from snn_delays.data.saccades import SENSOR, EventCamera, session_path_px, simul
 from snn_delays.data.writing import writing
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path, write_text
+from snn_delays.reading import read_json
 
 DISPLAY_NAME = "N-MNIST (simulated from MNIST)"
 FOLDER = "SimulatedNMNIST"
@@ -103,8 +104,8 @@ def _claim(note: Path, seed: int, camera: EventCamera, path_px: NDArray[np.float
     }
     if note.exists():
         try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError as error:
+            found = read_json(note)
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"{note} is damaged ({error}); remove the folder {note.parent} and simulate again"
             ) from error

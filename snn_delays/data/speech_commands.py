@@ -19,6 +19,7 @@ from snn_delays.data.files import checksums
 from snn_delays.data.log_mel import PUBLISHED, VARIANTS, LogMel, log_mel
 from snn_delays.data.recordings import FeatureRecordings, Reader
 from snn_delays.errors import BackendUnavailableError, DataError
+from snn_delays.reading import read_text
 
 # The 35 words of v0.02 in the order of the alphabet, which is that of the labels. v0.01 has 30 of them.
 WORDS = (
@@ -127,7 +128,7 @@ def split_files(folder: Path, *, partial: bool = False) -> dict[str, list[str]]:
 
 def _listed(path: Path) -> set[str]:
     try:
-        names = set(path.read_text(encoding="utf-8-sig").split())  # editors may have put a mark before the first name
+        names = set(read_text(path).split())
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {path} ({error}); without the official lists the splits are unknown: unpack the archive again"

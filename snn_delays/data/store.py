@@ -4,8 +4,11 @@ The file is a zip archive without compression, so each part carries a checksum t
 ``counts`` lies in it as bare numbers, which can be mapped into memory; ``about.json`` says their shape and the rest.
 """
 
+import io
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +21,8 @@ from snn_delays.data.binning import Binning
 from snn_delays.data.files import remembered
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
+from snn_delays.npy import read_npy
+from snn_delays.reading import NOTE_BYTES, parse_json, read_member, room_for
 
 Memory = Literal["auto", "ram", "mapped"]
 _MAP_FROM_BYTES = 1 << 30  # "auto" maps what is larger
@@ -45,7 +50,7 @@ def read_store(path: Path, key: str, source: str, binning: Binning, memory: Memo
     """The data set that was stored under ``key``, or None where it is absent, another, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read("about.json"))
+            about = parse_json(read_member(archive, "about.json", NOTE_BYTES))
             if about["key"] != key:
                 return None
             numbers = {name: _numbers(archive, name) for name in _NUMBERS}
@@ -60,20 +65,23 @@ def read_store(path: Path, key: str, source: str, binning: Binning, memory: Memo
             class_names=tuple(about["class_names"]),
             skipped=tuple(about["skipped"]),
         )
-    except (OSError, EOFError, KeyError, ValueError, DataError, zipfile.BadZipFile):
+    except (OSError, EOFError, KeyError, TypeError, ValueError, DataError, zipfile.BadZipFile, zlib.error):
         return None
 
 
 def _numbers(archive: zipfile.ZipFile, name: str) -> NDArray[np.int64]:
-    with archive.open(f"{name}.npy") as f:
-        array: NDArray[np.int64] = np.lib.format.read_array(f, allow_pickle=False)
-        f.read()  # to the end, where the checksum is compared
-    return array
+    return read_npy(read_member(archive, f"{name}.npy", room_for(_size(archive))))
+
+
+def _size(archive: zipfile.ZipFile) -> int:
+    assert archive.fp is not None
+    return archive.fp.seek(0, io.SEEK_END)
 
 
 def _counts(path: Path, archive: zipfile.ZipFile, shape: tuple[int, ...], dtype: np.dtype, memory: Memory) -> Any:
     info = archive.getinfo("counts")
-    if info.file_size != np.prod(shape, dtype=np.int64) * dtype.itemsize:
+    stored = info.compress_type == zipfile.ZIP_STORED and info.file_size < _size(archive)
+    if not stored or info.file_size != math.prod(shape) * dtype.itemsize:
         raise DataError(f"{path}: counts have {info.file_size} bytes, not those of shape {shape}")
     if memory == "mapped" or (memory == "auto" and info.file_size > _MAP_FROM_BYTES):
         remembered(path, "counts verified", lambda: _verify(archive))

@@ -14,6 +14,7 @@ from typing import IO
 from snn_delays.data.catalogue import Card, SplitFile
 from snn_delays.data.files import Progress, checksums, files_in
 from snn_delays.errors import DataError
+from snn_delays.reading import open_regular, room_for
 
 _BLOCK = 1 << 20
 
@@ -135,7 +136,7 @@ def _extract_all(archive: Path, folder: Path, progress: Progress | None) -> None
 
 def _extract(archive: Path, folder: Path, progress: Progress | None) -> None:
     try:
-        with archive.open("rb") as raw:
+        with open_regular(archive) as raw:
             size = os.fstat(raw.fileno()).st_size
             if zipfile.is_zipfile(raw):
                 with zipfile.ZipFile(raw) as packed:
@@ -148,6 +149,7 @@ def _extract(archive: Path, folder: Path, progress: Progress | None) -> None:
 
 
 def _extract_tar(raw: IO[bytes], archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
+    room = room_for(size)
     with tarfile.open(fileobj=raw, mode="r|*") as tar:
         for member in tar:
             target = _inside(folder, member.name, archive)
@@ -156,18 +158,18 @@ def _extract_tar(raw: IO[bytes], archive: Path, folder: Path, size: int, progres
             content = tar.extractfile(member) if member.isfile() else None
             if content is None:
                 raise DataError(f"{archive}: {member.name} is a link or a device; expected files and folders")
-            _write(content, target)
+            room = _write(content, target, room)
             if progress is not None:
                 progress(min(raw.tell(), size - 1), size)
 
 
 def _extract_zip(packed: zipfile.ZipFile, archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
-    done = 0
+    done, room = 0, room_for(size)
     for member in packed.infolist():
         target = _inside(folder, member.filename, archive)
         if not member.is_dir():
             with packed.open(member) as content:
-                _write(content, target)
+                room = _write(content, target, room)
             done += member.compress_size
             if progress is not None:
                 progress(min(done, size - 1), size)
@@ -180,7 +182,12 @@ def _inside(folder: Path, name: str, archive: Path) -> Path:
     return folder.joinpath(*path.parts)
 
 
-def _write(content: IO[bytes], target: Path) -> None:
+def _write(content: IO[bytes], target: Path, room: int) -> int:
+    """Write a file of at most ``room`` bytes; returns what is left. A file may say to be longer than all disks."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
-        shutil.copyfileobj(content, file, _BLOCK)
+        while block := content.read(_BLOCK):
+            if (room := room - len(block)) < 0:
+                raise DataError(f"{target.name} unpacks to far more than an archive of its size holds; fetch it again")
+            file.write(block)
+    return room

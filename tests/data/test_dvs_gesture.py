@@ -12,7 +12,7 @@ from event_fixtures import FIXTURES, moving_bar
 from snn_delays.data.binning import Binning
 from snn_delays.data.catalogue import card
 from snn_delays.data.convert import find_data
-from snn_delays.data.dvs_gesture import CLASS_NAMES, open_dvs_gesture
+from snn_delays.data.dvs_gesture import CLASS_NAMES, DvsGestureRecordings, open_dvs_gesture
 from snn_delays.data.loaders import bin_recordings
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError
@@ -230,3 +230,10 @@ def test_the_card_says_what_tonic_says_and_missing_files_are_named():
 def test_half_an_archive_is_noticed():
     with pytest.raises(DataError, match=r"has 5 recordings of the split train; DVS128 Gesture has 1,077: unpack"):
         open_dvs_gesture(card("dvs128-gesture"), "train", FIXTURES / "DVSGesture" / "ibmGestureTrain", "own")
+
+
+def test_the_original_release_is_known_and_told_where_to_go(tmp_path):
+    (tmp_path / "user01_fluorescent.aedat").write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n")
+    (tmp_path / "user01_fluorescent_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,10,20\n")
+    with pytest.raises(DataError, match=r"AEDAT 3\.1; this reader takes .*snn-delays data download dvs128-gesture"):
+        DvsGestureRecordings(tmp_path)

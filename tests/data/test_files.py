@@ -203,3 +203,19 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_names_that_are_no_utf_8_have_checksums(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this disk takes UTF-8 alone")
+    (folder / os.fsdecode(b"\xff.bin")).write_bytes(b"abc")
+    assert checksums(folder) == checksums(folder)
+    assert checksums(folder / os.fsdecode(b"\xff.bin")).md5 == hashlib.md5(b"abc").hexdigest()
+
+
+def test_devices_have_no_checksum():
+    with pytest.raises(DataError, match="no regular file"):
+        checksums(Path("/dev/zero"), remember=False)

@@ -171,3 +171,17 @@ def test_a_folder_is_what_its_archive_holds_or_is_not(tmp_path, kind):
     assert not holds(archive, folder)
     archive.write_bytes(archive.read_bytes()[:-30])
     assert not holds(archive, folder)
+
+
+@pytest.mark.parametrize("pack", [tarfile, zipfile])
+def test_an_archive_that_unpacks_to_absurdly_much_is_refused(tmp_path, pack):
+    path, content = tmp_path / "bomb", bytes(80 << 20)
+    if pack is tarfile:
+        tar_of(path, {"Train/0/1.bin": content})
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("Train/0/1.bin", content)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(DataError, match=r"1\.bin unpacks to far more"):
+        unpack_archive(path, card("n-mnist-subset"), PARTS, tmp_path / "data")
+    assert not [file for file in (tmp_path / "data").rglob("*") if file.is_file()]

@@ -17,6 +17,7 @@ from snn_delays.data.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
+from snn_delays.reading import open_regular
 
 AUDIO_RATE = 48_000
 RATE = AUDIO_RATE // 2  # of the membrane and of everything after it
@@ -119,7 +120,7 @@ class Cochlea:
 def fingerprint(path: Path) -> bytes:
     """sha256 of a file's contents."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.digest()

@@ -15,6 +15,7 @@ from snn_delays.data.own import split_path
 from snn_delays.data.writing import writing
 from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, write_text
+from snn_delays.reading import read_json
 
 
 def encode_splits(
@@ -83,12 +84,12 @@ def encode_splits(
 def _clear(out: Path, unfinished: Path) -> None:
     """Remove the files that a stopped run left; refuse those of any other."""
     try:
-        left = json.loads(unfinished.read_text())
+        left = read_json(unfinished)
     except (OSError, ValueError):
         left = []
     for name in SPLITS:
         path = split_path(out, name)
-        if path.exists() and path.name not in left:
+        if path.exists() and not (isinstance(left, list) and path.name in left):
             raise DataError(f"{path} exists already; remove it or name another file")
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Class and speaker of a recording: from the name of the file, its folder, or a table."""
 
 import csv
+import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from snn_delays.data.shd import CLASS_NAMES
 from snn_delays.errors import ConfigError, DataError
+from snn_delays.reading import read_text
 
 _DIGITS = re.compile(r"lang-(english|german)_speaker-(\d+)_trial-(\d+)_digit-(\d)")
 _COMMANDS = re.compile(r"(.+)_nohash_(\d+)")
@@ -148,11 +150,10 @@ def _match(pattern: re.Pattern[str], file: Path) -> re.Match[str]:
 
 def _from_table(files: Sequence[Path], table: Path) -> Labels:
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames or ()
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(table)), skipinitialspace=True)
+        columns = reader.fieldnames or ()
+        rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"cannot read {table} ({error}); expected a CSV with the columns {','.join(_COLUMNS)}"
         ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snn_delays.errors import DataError
 from snn_delays.files import write_text
+from snn_delays.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def read_report(out: Path) -> BatchReport:
     """
     path = out.with_name(out.name + ".csv")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [(row["sample"], Path(row["file"]), row["error"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, csv.Error) as error:
+        table = csv.DictReader(StringIO(read_text(path)))
+        rows = [(row["sample"], Path(row["file"]), row["error"]) for row in table]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(
             f"{out} is there, but not {path}, the list of what is in it ({error}); remove {out} to make both again"
         ) from error

@@ -8,6 +8,7 @@ import numpy as np
 
 from snn_delays.data.cochlea.labels import Labels
 from snn_delays.errors import ConfigError, DataError
+from snn_delays.reading import read_text
 
 SPLITS = ("train", "valid", "test")
 _RULES = "list:FILE, speakers:A,B, takes:0-4 or fraction:0.2"
@@ -66,7 +67,7 @@ def _of_table(files: Sequence[Path], found: Labels) -> tuple[str, ...]:
 def _listed(files: Sequence[Path], found: Labels, text: str) -> list[int]:
     path = Path(text)
     try:
-        names = path.read_text(encoding="utf-8-sig").split("\n")
+        names = read_text(path).split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the list {path} ({error}); expected one recording a line") from error
     by_path = {file.resolve(): i for i, file in enumerate(files)}

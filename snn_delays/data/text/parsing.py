@@ -1,11 +1,11 @@
 """The lines of sentence files: ``label sentence``, tab-separated with a heading, or one JSON object each."""
 
-import json
 from pathlib import Path
 
 from snn_delays.data.text.cards import TextCard
 from snn_delays.data.text.words import set_apart
 from snn_delays.errors import DataError
+from snn_delays.reading import parse_json
 
 Sentence = tuple[str, int]
 _HEADING = "sentence\tlabel"
@@ -59,7 +59,7 @@ def _of_row(line: str) -> tuple[str, int, int | None]:
 
 
 def _of_json(line: str) -> tuple[str, int, int | None]:
-    value = json.loads(line)
+    value = parse_json(line)
     return set_apart(value["text"]), int(value["label"]), int(value["id"])
 
 

@@ -15,7 +15,6 @@ user's cache folder, where they are read from then on. Backends on an accelerato
 by reasoning: few taps gather, many go through the Fourier transform.
 """
 
-import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from snn_delays.ops.cuda.support import capturing
 from snn_delays.ops.delay.expansion import expansion, tolerance_of
 from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.transform_length import transform_length
+from snn_delays.reading import read_json
 
 THINGS = ("calls", "launches", "products", "elements", "kernel")
 PASSES = ("forward", "backward")
@@ -160,7 +160,7 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
     """Seconds per thing, by backend and pass: the user's own calibration, or the one that comes with the package."""
     path = calibration()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         own = {
             backend: {name: tuple(float(x) for x in passes[name]) for name in PASSES}
             for backend, passes in found["seconds"].items()
