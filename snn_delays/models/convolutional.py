@@ -24,6 +24,7 @@ from snn_delays.nn import (
     SpikingModule,
     SumPool2d,
 )
+from snn_delays.nn.delayed import rounded
 from snn_delays.nn.door import MAPS, check_tensor
 from snn_delays.ops.delay_conv import map_size
 from snn_delays.ops.surrogate import ATan, Surrogate
