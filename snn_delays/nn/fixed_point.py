@@ -100,11 +100,11 @@ class _FixedPointNeuron(Neuron):
             )
         return x, v
 
-    def _currents(self, x: Tensor) -> Tensor:
+    def _currents(self, x: Tensor, v: Tensor) -> Tensor:
         """Currents in units of the membrane, bias added."""
         current = x.double().round() * 2.0**self.numbers.weight_shift
         peak = float(current.abs().max()) if current.numel() else 0.0
-        if math.isnan(peak) or not (state is None or bool(state.v.isfinite().all())):
+        if math.isnan(peak) or not bool(v.isfinite().all()):
             raise ExportError(
                 "a current is NaN, or a membrane NaN or infinite, which no integer is; look for NaN in the weights"
             )
@@ -144,7 +144,7 @@ class FixedPointLIF(_FixedPointNeuron):
     ) -> tuple[Tensor, MembraneState]:
         """Spikes and the membrane state."""
         x, v = self._enter(x, state, valid)
-        n, current = self.numbers, self._currents(x)
+        n, current = self.numbers, self._currents(x, v)
         spikes = torch.empty_like(x)
         for t, now in enumerate(current):
             h = self._integrate(v, now)
@@ -167,7 +167,7 @@ class FixedPointIntegrator(_FixedPointNeuron):
     ) -> tuple[Tensor, MembraneState]:
         """Membranes in the units of the network it came from, and the state."""
         x, v = self._enter(x, state, valid)
-        current = self._currents(x)
+        current = self._currents(x, v)
         trace = torch.empty_like(current)
         for t, now in enumerate(current):
             v = self._integrate(v, now)
