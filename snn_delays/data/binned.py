@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from snn_delays.arguments import integer
 from snn_delays.data.binning import Binning
 from snn_delays.data.indices import Indices, sample_index, sample_indices
 from snn_delays.data.mapped import MappedArray
-from snn_delays.data.numbers import integer
 from snn_delays.errors import ConfigError, DataError
 
 _MOST_IN_A_BATCH = 1 << 34  # counts; beyond that one long sample would fill the memory of any machine

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snn_delays.arguments import integer
 from snn_delays.data.indices import sample_indices
-from snn_delays.data.numbers import integer
 
 BATCHES_A_BUCKET = 16
 

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from snn_delays.arguments import integer
 from snn_delays.data.binned import Batch
-from snn_delays.data.numbers import integer
 from snn_delays.errors import ConfigError, DataError
 
 

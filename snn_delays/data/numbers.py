@@ -1,43 +1,13 @@
 """Numbers of settings and of arrays: what NumPy gives becomes Python's own, what is no number is refused by name."""
 
-import operator
 from dataclasses import fields
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snn_delays.errors import ConfigError, DataError
-
-
-def integer(name: str, value: Any, least: int | None = None) -> int:
-    """An integer of any kind as ``int``. Raises ConfigError for fractions, booleans, text, tensors of several numbers.
-
-    Floats are refused even where they are whole: a count that was computed as a float was computed wrongly.
-    """
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise ConfigError(f"{name} must be an integer, got {value!r}") from None
-    if least is not None and number < least:
-        raise ConfigError(f"{name} must be an integer >= {least}, got {number}")
-    return number
-
-
-def real(name: str, value: Any) -> float:
-    """A real number of any kind as ``float``; whether it is finite and in its range is for whoever asks.
-
-    Raises ConfigError for what is no number: text, a boolean, a tensor.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise ConfigError(f"{name} must be a number, got {value!r}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ConfigError(f"{name} is beyond what a float holds") from None
+from snn_delays.arguments import integer, real
+from snn_delays.errors import DataError
 
 
 def plain_numbers(of: Any) -> None:

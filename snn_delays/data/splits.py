@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import integer, real
 from snn_delays.data.binned import BinnedDataset
-from snn_delays.data.numbers import integer, real
 from snn_delays.errors import ConfigError
 
 _RULES = ("speakers", "fraction")

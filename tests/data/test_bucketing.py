@@ -38,5 +38,5 @@ def test_like_lengths_meet_and_batches_come_in_a_drawn_order():
 
 
 def test_sizes_below_one_are_refused():
-    with pytest.raises(ConfigError, match="batch_size must be an integer >= 1, got 0"):
+    with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
         bucketed(np.arange(3), np.ones(3, dtype=int), 0, generator())

@@ -281,7 +281,7 @@ def test_a_worker_that_is_killed_is_explained(
 
 def test_refusals(tmp_path: Path, files: list[Path]) -> None:
     out = tmp_path / "out.h5"
-    with pytest.raises(ConfigError, match="workers must be an integer >= 1"):
+    with pytest.raises(ConfigError, match="workers must be at least 1"):
         encode_files(files, out, FEW, workers=0)
     with pytest.raises(DataError, match="no recordings are given"):
         encode_files([], out, FEW)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snn_delays.arguments import integer
 from snn_delays.data.cochlea.audio import SUFFIXES
 from snn_delays.data.cochlea.encode import Cochlea, fingerprint
 from snn_delays.data.cochlea.extra import need
@@ -20,7 +21,6 @@ from snn_delays.data.cochlea.labels import Labels, label_files
 from snn_delays.data.cochlea.listing import BatchReport, nameable, unnameable, write_list
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
-from snn_delays.data.numbers import integer
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.writing import writing
 from snn_delays.errors import CheckpointError, DataError
