@@ -16,7 +16,7 @@ from snn_delays.data.cochlea.labels import heidelberg_digit
 from snn_delays.data.events import Events
 from snn_delays.data.files import Progress
 from snn_delays.errors import DataError
-from snn_delays.reading import read_member
+from snn_delays.reading import open_regular, read_member
 
 _BINS = 70  # groups of channels
 _BIN_US = 10_000
