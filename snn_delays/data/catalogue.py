@@ -236,19 +236,25 @@ def recognise(path: Path, *, remember: bool = True) -> list[tuple[Card, str]]:
     then by the content of a HDF5 file, as another version of HDF5 may lay out the same data in other bytes. Raises
     DataError if it is missing; a damaged one is none.
     """
-    known = [(card, name, part) for card in cards().values() for name, part in card.splits.items()]
-    found = checksums(path, remember=remember)
-    of_file = [(c, name) for c, name, part in known if found.sha256 == part.sha256 or found.md5 == part.md5]
-    if of_file:
-        return of_file
-    of_archive = [(c, name) for c, name, part in known if _unpacked(path, part, remember)]
-    if of_archive or path.is_dir():
-        return of_archive
+    found = known_by_checksum(path, remember=remember)
+    if found or path.is_dir():
+        return found
     try:
         content = remembered(path, "content", lambda: _content(path)) if remember else _content(path)
     except DataError:
         return []
-    return [(c, name) for c, name, part in known if content == part.content_sha256]
+    return [(c, name) for c, name, part in _parts() if content == part.content_sha256]
+
+
+def known_by_checksum(path: Path, *, remember: bool = True) -> list[tuple[Card, str]]:
+    """The same without opening the file: by its own checksums, or by the archive beside it."""
+    found = checksums(path, remember=remember)
+    of_file = [(c, name) for c, name, part in _parts() if found.sha256 == part.sha256 or found.md5 == part.md5]
+    return of_file or [(c, name) for c, name, part in _parts() if _unpacked(path, part, remember)]
+
+
+def _parts() -> list[tuple[Card, str, SplitFile]]:
+    return [(card, name, part) for card in cards().values() for name, part in card.splits.items()]
 
 
 def _unpacked(path: Path, part: SplitFile, remember: bool) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from snn_delays.data.catalogue import Card
 from snn_delays.data.event_files import check_complete
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.probe import check_ends
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.data.through_tonic import through_tonic
 from snn_delays.errors import DataError
@@ -49,6 +50,7 @@ class NtidigitsRecordings(Recordings):
     def __init__(self, path: Path, split: str) -> None:
         self.path, self.split = path, split
         self.sensor, self.class_names = (N_CHANNELS,), CLASS_NAMES
+        check_ends(path)
         with _open(path, split) as file:
             raw = file[f"{split}_labels"][()]
         names = [_parse(path, f"{split}_labels[{i}]", value) for i, value in enumerate(raw)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from snn_delays.data.catalogue import Card, identify
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
+from snn_delays.data.probe import check_ends
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.data.through_tonic import through_tonic
 from snn_delays.errors import DataError
@@ -181,6 +182,7 @@ class ShdRecordings(Recordings):
         import h5py
 
         self.path = path
+        check_ends(path)
         with _open(path) as file:
             self.sensor = (_channels(path, file, n_channels),)
             self.stored = np.dtype(h5py.check_vlen_dtype(file[_KEYS[0]].dtype))
@@ -334,6 +336,7 @@ def content_sha256(path: Path) -> str:
     (uint16), and the class names joined by newlines; all little-endian.
     """
     digest = hashlib.sha256()
+    check_ends(path)
     with _open(path) as file:
         blocks = (_read_block(path, file, start) for start in range(0, file["labels"].shape[0], _BLOCK))
         for times, units in chain.from_iterable(blocks):

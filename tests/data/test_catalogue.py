@@ -5,10 +5,11 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data import catalogue, convert
+from snn_delays.data import catalogue, convert, probe, shd
 from snn_delays.data.archive import pack, read_archive, write_archive
-from snn_delays.data.catalogue import card, cards, datasets_folder, identify, read_card
+from snn_delays.data.catalogue import card, cards, datasets_folder, identify, read_card, recognise
 from snn_delays.data.convert import convert_archive, data_path, find_data, verify
+from snn_delays.data.events import Events, Sample
 from snn_delays.data.recordings import READERS, open_recordings
 from snn_delays.data.shd import write_shd_hdf5
 from snn_delays.data.subset import TEST_SPEAKERS, TRAIN_SPEAKERS, draw_subset, make_bundled_subset
@@ -255,3 +256,38 @@ def test_splits_in_each_others_place_are_refused():
     with pytest.raises(DataError, match=r"shd_train.h5 should be the split train .* the split test of SHD-regenerated"):
         open_recordings(SUBSET, "train", reader="own")
     assert len(open_recordings(SUBSET, "test", reader="own")) == 300
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A file in SHD's layout that no card knows, and that counts as large; opening it in this process is an error."""
+    path = tmp_path / "shd_train.h5"
+    write_shd_hdf5(path, [Sample(Events([1000], [3], 700), 0, 0)], 1)
+    monkeypatch.setattr(probe, "_SMALL", 0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [("import time; time.sleep(600)", "loops"), ("import os; os.kill(os.getpid(), 9)", "crashes")],
+)
+def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, does, said):
+    monkeypatch.setattr(probe, "_READ", does)
+    monkeypatch.setattr(probe, "_SECONDS", 3.0)
+    monkeypatch.setattr(shd, "opened_hdf5", lambda path: pytest.fail("it was opened"))
+    assert recognise(large) == []
+    with pytest.raises(DataError, match=f"is damaged: HDF5 {said} on it"):
+        shd.shd_recordings(large, "own")
+
+
+def test_a_whole_file_is_probed_once(large, monkeypatch):
+    assert len(shd.shd_recordings(large, "own")) == 1
+    monkeypatch.setattr(probe, "_READ", "import os; os.kill(os.getpid(), 9)")
+    assert len(shd.shd_recordings(large, "own")) == 1
+
+
+def test_a_file_that_a_card_knows_is_not_probed(monkeypatch, tmp_path):
+    monkeypatch.setattr(probe, "_READ", "import os; os.kill(os.getpid(), 9)")
+    path = find_data("shd-regenerated-subset", "test")
+    assert path.stat().st_size > probe._SMALL
+    assert len(shd.shd_recordings(path, "own")) == 300
