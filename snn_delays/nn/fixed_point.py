@@ -11,6 +11,7 @@ from snn_delays.arguments import integer, real, shown
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.nn.door import FLAT, admit, check_device, held
 from snn_delays.nn.neuron import MembraneState, Neuron
+from snn_delays.ops.tracing import untraced
 
 # Least and most: float64, in which they are computed, is exact below 2^53.
 LIMITS = {"decay_bits": (0, 52), "weight_shift": (0, 52), "state_bits": (2, 53)}
@@ -139,6 +140,7 @@ class FixedPointLIF(_FixedPointNeuron):
         ExportError: currents that overflow the membrane's bits.
     """
 
+    @untraced
     def forward(
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:
@@ -162,6 +164,7 @@ class FixedPointIntegrator(_FixedPointNeuron):
 
     fires = False
 
+    @untraced
     def forward(
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, MembraneState]:

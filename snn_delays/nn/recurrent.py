@@ -17,6 +17,7 @@ from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.state import loadable
+from snn_delays.ops.tracing import untraced
 
 
 @loadable
@@ -70,6 +71,7 @@ class Recurrent(Neuron):
             raise ConfigError("a recurrent synapse has no bias; give it to the synapse before the population")
         self.synapse, self.neuron = synapse, neuron
 
+    @untraced
     def forward(
         self, x: Tensor, state: RecurrentState | None = None, valid: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:

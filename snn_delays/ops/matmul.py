@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.tracing import untraced
+
 WORTH = 2**22  # multiplications; below, preparing a call of oneDNN costs more than it saves
 
 
@@ -20,6 +22,7 @@ def _has_onednn() -> bool:
 _ONEDNN = _has_onednn()
 
 
+@untraced
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     r"""``x @ weight.T``, of ``x [..., in]`` and ``weight [out, in]``, strided as they may be.
 

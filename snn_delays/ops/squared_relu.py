@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_delays.ops.tracing import untraced
 from snn_delays.ops.workspace import empty
 
 
+@untraced
 def squared_relu(x: Tensor) -> Tensor:
     r"""``max(x, 0)^2``, elementwise; its gradient is ``2 max(x, 0)``.
 

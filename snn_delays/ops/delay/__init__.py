@@ -12,6 +12,7 @@ from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay.cost import estimate
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.tracing import untraced
 
 OPERATION = Operation(
     "delay",
@@ -28,6 +29,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def delayed_linear(
     x: Float[Tensor, "time batch in_features"],
     weight: Float[Tensor, "out_features in_features count"],

@@ -14,6 +14,7 @@ from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.tracing import untraced
 
 # Steps of the window that the dense convolution does in the time of one tap of the gather, by the number of input maps.
 STEPS_FOR_A_TAP, STEPS_BEHIND_MANY_MAPS, MANY_MAPS = 5, 12, 9
@@ -45,6 +46,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def delayed_conv2d(
     x: Float[Tensor, "time batch in_channels y x"],
     weight: Float[Tensor, "out_channels in_channels ky kx"],

@@ -9,6 +9,7 @@ from torch import Tensor
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.delay.signal import last_steps
+from snn_delays.ops.tracing import untraced
 
 OPERATION = Operation(
     "depthwise",
@@ -22,6 +23,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def depthwise(
     x: Float[Tensor, "time batch neuron"],
     kernel: Float[Tensor, "lag mix neuron"],

@@ -9,6 +9,7 @@ from torch import Tensor
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.lif import full_precision, per_neuron
+from snn_delays.ops.tracing import untraced
 
 OPERATION = Operation(
     "leaky_integrator",
@@ -21,6 +22,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def leaky_integrator(
     current: Float[Tensor, "time batch neuron"],
     v0: Float[Tensor, "batch neuron"] | None = None,

@@ -9,6 +9,7 @@ from torch import Tensor
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.surrogate import ATan, Surrogate
+from snn_delays.ops.tracing import untraced
 
 OPERATION = Operation(
     "lif",
@@ -22,6 +23,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def lif(
     current: Float[Tensor, "time batch neuron"],
     v0: Float[Tensor, "batch neuron"] | None = None,

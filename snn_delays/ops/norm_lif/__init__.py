@@ -10,6 +10,7 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.lif import HALF, full_precision
 from snn_delays.ops.surrogate import ATan, Surrogate
+from snn_delays.ops.tracing import untraced
 
 OPERATION = Operation(
     "norm_lif",
@@ -20,6 +21,7 @@ OPERATION = Operation(
 )
 
 
+@untraced
 def norm_lif(
     current: Float[Tensor, "time batch neuron"],
     gamma: Float[Tensor, " neuron"],

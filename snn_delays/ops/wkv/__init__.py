@@ -9,6 +9,7 @@ from torch import Tensor
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.state import loadable
+from snn_delays.ops.tracing import untraced
 
 REST_EXPONENT = -1e38  # of an empty sum: the logarithm of nothing, kept finite
 
@@ -34,6 +35,7 @@ class WKVState(NamedTuple):
     exponent: Tensor
 
 
+@untraced
 def wkv(
     key: Float[Tensor, "time batch neuron"],
     value: Float[Tensor, "time batch neuron"],

@@ -1,0 +1,26 @@
+"""Operations and ``torch.compile``: choosing a backend and running its kernels cannot be traced."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def untraced(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: ``torch.compile`` leaves the function as it is and compiles what is around it.
+
+    As ``torch.compiler.disable``, but that would import the compiler for everybody, and costs at every call.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():
+            outside: Callable[P, R] = torch.compiler.disable(function)
+            return outside(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return run
