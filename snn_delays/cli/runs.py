@@ -41,7 +41,7 @@ def evaluate(
     run: RunFolder,
     append: Annotated[bool, typer.Option("--append", help="add the result to a table")] = False,
     table: Annotated[Path, typer.Option(help="the table that --append adds to")] = RESULTS,
-    on: Annotated[str | None, typer.Option(help="data set whose test samples to take; default: the recipe's")] = None,
+    on: Annotated[str | None, typer.Option(help="data set, or its path, whose test samples to take")] = None,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Measure a run's best network on the test data, with real-valued and with whole delays.

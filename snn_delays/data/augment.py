@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.arguments import integer
 from snn_delays.data.binned import Batch
 from snn_delays.errors import ConfigError
 
@@ -20,7 +21,7 @@ def channel_shift(batch: Batch, max_shift: int, generator: torch.Generator) -> B
     ``max_shift``: channels after grouping, so the published 40 of 700 is 8 of 140. Raises ConfigError unless
     ``0 <= max_shift < channels``. Source: Meszaros, Knight and Nowotny, Nature Communications 2025 (SHD: 40 of 700).
     """
-    n_channels = _channels(batch)
+    n_channels, max_shift = _channels(batch), integer("max_shift", max_shift)
     if not 0 <= max_shift < n_channels:
         raise ConfigError(f"max_shift must lie in 0 to {n_channels - 1} channels, got {max_shift}")
     shift = _integers(batch, -max_shift, max_shift, generator)
@@ -37,8 +38,7 @@ def time_shift(batch: Batch, max_shift_steps: int, generator: torch.Generator, *
     as the code of DelRec (arXiv 2509.24852) shifts single inputs. The batch grows by ``max_shift_steps``; the length of
     a sample grows by its (largest) k. Raises ConfigError for a negative ``max_shift_steps``.
     """
-    if max_shift_steps < 0:
-        raise ConfigError(f"max_shift_steps must be >= 0, got {max_shift_steps}")
+    max_shift_steps = integer("max_shift_steps", max_shift_steps, least=0)
     n_steps, n_samples, *sensor = batch.counts.shape
     high = (n_samples, _channels(batch)) if per_channel else (n_samples, *[1] * len(sensor))
     shift = torch.randint(max_shift_steps + 1, high, generator=generator, device=generator.device)
@@ -109,6 +109,7 @@ def _block(
 ) -> tuple[Tensor, Tensor]:
     """Start and size ``[batch]`` of a block inside ``[0, extent)``; size 0 where a sample is left alone."""
     _check_probability(probability)
+    max_size = integer("the size of a masked block", max_size)
     if not 0 <= max_size <= int(extent.min()):
         raise ConfigError(f"a masked block may be 0 to {int(extent.min())} long here, got {max_size}")
     size = _integers(batch, 0, max_size, generator) * _chosen(batch, probability, generator)

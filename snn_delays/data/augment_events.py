@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.arguments import integer
 from snn_delays.data.events import Events
 from snn_delays.errors import ConfigError
 
@@ -34,6 +35,7 @@ def time_shift(
 
     With ``low_us >= 0`` and no ``end_us`` no spike is lost. Raises ConfigError if ``low_us > high_us``.
     """
+    low_us, high_us = integer("low_us", low_us), integer("high_us", high_us)
     if low_us > high_us:
         raise ConfigError(f"low_us must not exceed high_us, got {low_us} and {high_us}")
     return _retimed(events, events.t_us + generator.integers(low_us, high_us, endpoint=True), end_us)
@@ -60,6 +62,7 @@ def channel_shift(events: Events, max_shift: int, generator: np.random.Generator
     """
     if len(events.sensor) != 1:
         raise ConfigError(f"channel_shift wants channels in a row, the sensor is {events.sensor}; use spatial_shift")
+    max_shift = integer("max_shift", max_shift)
     if not 0 <= max_shift < events.n_channels:
         raise ConfigError(f"max_shift must lie in 0 to {events.n_channels - 1} channels, got {max_shift}")
     channel = events.channel + generator.integers(-max_shift, max_shift, endpoint=True)
@@ -89,6 +92,7 @@ def uniform_noise(events: Events, spikes: int, duration_us: int, generator: np.r
 
     Raises ConfigError unless ``spikes >= 0`` and ``duration_us >= 1``.
     """
+    spikes, duration_us = integer("spikes", spikes), integer("duration_us", duration_us)
     if spikes < 0 or duration_us < 1:
         raise ConfigError(f"noise needs spikes >= 0 and duration_us >= 1, got {spikes} and {duration_us}")
     t_us = np.concatenate([events.t_us, generator.integers(duration_us, size=spikes)])
@@ -124,6 +128,7 @@ def spatial_shift(events: Events, max_shift: int, generator: np.random.Generator
     width).
     """
     _, height, width = _camera(events)
+    max_shift = integer("max_shift", max_shift)
     if not 0 <= max_shift < min(height, width):
         raise ConfigError(f"max_shift must lie in 0 to {min(height, width) - 1} pixels, got {max_shift}")
     dy, dx = generator.integers(-max_shift, max_shift, endpoint=True, size=2)
@@ -136,6 +141,7 @@ def crop(events: Events, height: int, width: int, generator: np.random.Generator
     Raises ConfigError for a window that does not fit, or a sensor that is not (polarity, height, width).
     """
     _, full_height, full_width = _camera(events)
+    height, width = integer("height", height), integer("width", width)
     if not (1 <= height <= full_height and 1 <= width <= full_width):
         raise ConfigError(f"a window of {height} x {width} does not fit {full_height} x {full_width} pixels")
     top = generator.integers(full_height - height, endpoint=True)

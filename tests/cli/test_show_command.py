@@ -137,7 +137,7 @@ def test_the_histogram_of_channels_has_a_whole_step_for_each() -> None:
 def test_what_cannot_be_shown_is_refused(snn: Ok, refused: Bad, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "none.png"
     assert "has 300 recordings in test, 0 to 299" in refused("data", "show", SUBSET, "--split", "test", "--sample", 300)
-    assert "unknown data set 'mnist'; the catalogue has" in refused("data", "show", "mnist")
+    assert "unknown data set 'mnist'; did you mean 's-mnist'" in refused("data", "show", "mnist")
     assert "no split 'valid'; choose train or test" in refused("data", "show", SUBSET, "--split", "valid")
     message = refused("data", "show", "ssc", "--split", "valid", "--out", out)
     assert "ssc_valid.h5 is missing; get ssc_valid.h5.zip (md5 b4eee3516a4a90dd0c71a6ac23a8ae43)" in message
@@ -147,6 +147,30 @@ def test_what_cannot_be_shown_is_refused(snn: Ok, refused: Bad, data: Path, tmp_
     assert not out.exists()
     snn("data", "show", "shd", "--sample", 1, "--out", out)
     assert out.exists()
+
+
+def test_a_data_set_of_ones_own_is_shown_listed_and_verified(
+    snn: Ok, refused: Bad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine" / "words_train.h5"
+    samples = [Sample(Events([0, 5_000, 9_000], [0, 3, 6], 7), i % 2) for i in range(4)]
+    write_shd_hdf5(mine, samples, class_names=("go", "stop"))
+    monkeypatch.chdir(tmp_path)
+    shown = snn("data", "show", mine).stdout
+    assert "words (own data), train" in shown
+    assert row(shown, "classes") == "2 of 2, 2 to 2 recordings each"
+    assert row(shown, "speakers") == "not known"
+    assert row(shown, "channels") == "7"
+    assert (tmp_path / "words_train_0.png").exists()
+    assert "has no split 'test'; choose train; put the missing" in refused("data", "show", mine, "--split", "test")
+    assert "is a data set of your own, so that no checksum" in snn("data", "verify", mine).stdout
+    (mine.parent / "card.toml").write_text(
+        'name = "my-words"\nsensor = [7]\nn_classes = 2\n[splits.train]\nfile = "words_train.h5"\nsamples = 4\n'
+    )
+    assert "my-words" not in snn("data", "list").stdout
+    monkeypatch.setenv("SNN_DELAYS_CARDS", str(mine.parent))
+    assert "my-words" in snn("data", "list").stdout
+    assert "my-words (own data), train" in snn("data", "show", "my-words").stdout
 
 
 def test_list_says_what_each_is_and_which_splits_are_there(snn: Ok, data: Path) -> None:

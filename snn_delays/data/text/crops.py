@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snn_delays.errors import ConfigError, DataError
+from snn_delays.arguments import integer
+from snn_delays.errors import DataError
 
 Counted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -22,7 +23,7 @@ class RandomCrops:
     """
 
     def __init__(self, tokens: NDArray[np.int32], context: int) -> None:
-        _at_least_one(context=context)
+        context = integer("context", context, least=1)
         if len(tokens) <= context:
             raise DataError(f"{len(tokens)} tokens are too few for crops of {context} and the token after each")
         self.tokens, self.context = tokens, context
@@ -33,7 +34,7 @@ class RandomCrops:
 
         Raises ConfigError for a count below 1.
         """
-        _at_least_one(count=count)
+        count = integer("count", count, least=1)
         starts = torch.randint(self.positions, (count,), generator=generator, device=generator.device).cpu().numpy()
         crops = self.tokens[np.arange(self.context + 1)[:, None] + starts].astype(np.int64)
         return torch.from_numpy(crops[:-1]), torch.from_numpy(crops[1:])
@@ -48,7 +49,7 @@ def windows(tokens: NDArray[np.int32], context: int, batch: int) -> Iterator[Cou
 
     Raises DataError for a split of fewer than two tokens, ConfigError for a context or batch below 1.
     """
-    _at_least_one(context=context, batch=batch)
+    context, batch = integer("context", context, least=1), integer("batch", batch, least=1)
     starts = np.arange(0, _predictions(tokens), context)
     for first in range(0, len(starts), batch):
         yield _pieces(tokens, starts[first : first + batch], len(tokens) - 1, context)
@@ -65,7 +66,7 @@ def streams(tokens: NDArray[np.int32], streams: int, chunk: int) -> Iterator[Cou
 
     Raises DataError for a split with fewer predictions than streams, ConfigError for streams or a chunk below 1.
     """
-    _at_least_one(streams=streams, chunk=chunk)
+    streams, chunk = integer("streams", streams, least=1), integer("chunk", chunk, least=1)
     n = _predictions(tokens)
     if n < streams:
         raise DataError(f"{len(tokens)} tokens are too few for {streams} streams; take at most {n}")
@@ -87,9 +88,3 @@ def _predictions(tokens: NDArray[np.int32]) -> int:
     if len(tokens) < 2:
         raise DataError(f"a split of {len(tokens)} tokens has nothing to predict; it needs at least 2")
     return len(tokens) - 1
-
-
-def _at_least_one(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
