@@ -43,7 +43,10 @@ class Neuron(SpikingModule):
     @property
     def decay(self) -> float | Tensor:
         """Factor by which a membrane shrinks in a step, ``1 - 1 / tau_steps``."""
-        return 1.0 - 1.0 / self.tau_steps if isinstance(self.tau_steps, Tensor) else decay_from_tau(self.tau_steps)
+        tau = self.tau_steps
+        # Asked for at every step, so what was checked when it was given is not checked again.
+        plain = tau.__class__ is float and tau >= 1
+        return 1.0 - 1.0 / tau if plain or isinstance(tau, Tensor) else decay_from_tau(tau)
 
     def _set_tau(self, tau_steps: float | Tensor) -> None:
         self._set_constant("tau_steps", tau_steps)
@@ -159,8 +162,11 @@ class LIF(Neuron):
 
     def options(self) -> dict[str, Any]:
         """What :func:`snn_delays.ops.lif.lif` is given besides current, membrane and decay."""
-        names = ("threshold", "v_reset", "reset", "detach_reset", "decay_input", "strict", "surrogate")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "threshold": self.threshold, "v_reset": self.v_reset, "reset": self.reset,
+            "detach_reset": self.detach_reset, "decay_input": self.decay_input, "strict": self.strict,
+            "surrogate": self.surrogate,
+        }  # fmt: skip
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
