@@ -153,9 +153,9 @@ def test_cutmix_mixes_labels_by_the_share_replaced(batch):
         (lambda b, g: time_mask(b, 0.5, STEPS, g), "0 to 1[0-9] long"),
         (lambda b, g: cutmix(b, 4, -0.1, g), "probability"),
         (lambda b, g: cutmix(b, 3, 0.5, g), "label 3 does not fit 3 classes"),
-        (lambda b: channel_shift(b, 0.5, generator()), "max_shift must be an integer"),
-        (lambda b: time_shift(b, 2.0, generator()), "max_shift_steps must be an integer"),
-        (lambda b: time_mask(b, 0.5, 1.5, generator()), "must be an integer"),
+        (lambda b, g: channel_shift(b, 0.5, g), "max_shift must be an integer"),
+        (lambda b, g: time_shift(b, 2.0, g), "max_shift_steps must be an integer"),
+        (lambda b, g: time_mask(b, 0.5, 1.5, g), "must be an integer"),
     ],
 )
 def test_impossible_arguments_are_refused(call, message, batch):
