@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from snn_delays import cli
 from snn_delays.export import targets
 from snn_delays.export.canonical import read_network
+from snn_delays.export.nir import read_nir
 from snn_delays.export.profiles import profiles
 from snn_delays.export.targets import FORMATS
 from snn_delays.export.trace import first_mismatch, make_trace, read_trace
@@ -61,7 +62,8 @@ def test_a_target_bits_and_encoding(snn: Ok, run: Path, tmp_path: Path) -> None:
     network = read_network(run / "export" / "brian2_loihi2" / "network.npz")
     assert network.whole
     assert all(np.abs(synapses.weight).max() <= 7 for _, synapses in network.all_synapses())
-    snn("export", run, "--encoding", "branch", "--out", tmp_path / "branch")
+    snn("export", run, "--encoding", "branch", "--time-unit", "ms", "--out", tmp_path / "branch")
+    assert read_nir(tmp_path / "branch" / "network.nir").metadata["time_unit"] == "ms"
     snn("export", run, "--weight-bits", "ternary", "--scale", "free", "--out", tmp_path / "branch")
     network = read_network(tmp_path / "branch" / "network.npz")
     assert all(len(np.unique(np.abs(synapses.weight))) == 1 for _, synapses in network.all_synapses())
@@ -120,6 +122,8 @@ def test_targets_of_a_run(snn: Ok, run: Path, tmp_path: Path) -> None:
         (["--samples", "0"], "at least one sample"),
         (["--to", "lava", "--encoding", "branch"], "--encoding belongs to --to nir"),
         (["--encoding", "loop"], "loop"),
+        (["--to", "lava", "--time-unit", "s"], "--time-unit belongs to --to nir"),
+        (["--time-unit", "h"], "time_unit must be one of s, ms, us"),
         (["--relays"], "--relays belongs to --to spinnaker2"),
         (["--split", "train"], "validation or test, got 'train'"),
         (["--max-delay-steps", "2"], "delays above 2 steps"),

@@ -73,6 +73,8 @@ def test_many_samples_at_once_are_what_each_is_alone(encoding: str, tmp_path: Pa
     text = (tmp_path / "README.txt").read_text()
     assert f"({encoding} encoding)" in text
     assert "3 samples" in text
+    assert "Times (tau, delay) are in s, a step is 0.01 s;" in text
+    assert "snnTorch (a step of 1e-4) expect seconds" in text
     assert f"closest of golden.npz is {trace.margin:.1e} from it" in text
     graph = read_nir(tmp_path / "network.nir")
     outputs = interpret(graph, trace.counts, keep=list(trace.outputs))

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from snn_delays.export.convert import network_of
+from snn_delays.export.nir import read_nir
 from snn_delays.export.nir_interpreter import interpret
 from snn_delays.export.nir_reader import from_nir
 from snn_delays.export.simulator import simulate
@@ -117,3 +119,30 @@ def test_current_based_neurons_in_norse() -> None:
     assert 0.02 < np.mean(theirs) < 0.6
     ours = interpret(graph, drive()[:, 0].numpy(), dt=dt)["cubalif"]
     assert np.array_equal(ours, np.stack(theirs))
+
+
+def test_the_published_graph_for_braille_is_read_and_run() -> None:
+    """From the NIR paper, as it comes with Norse: recurrent current-based neurons, a loop without a Delay."""
+    norse = pytest.importorskip("norse", reason="norse is not installed")
+    path = Path(norse.__file__).parent / "torch" / "utils" / "test" / "braille.nir"
+    if not path.is_file():
+        pytest.skip("this norse comes without it")
+    graph = read_nir(path)
+    nodes = graph.nodes
+    x = (np.random.default_rng(0).random((STEPS, 12)) < 0.2) * 1.0
+    back, spikes = np.zeros(38), []
+    current, v = {"lif1.lif": np.zeros(38), "lif2": np.zeros(7)}, {"lif1.lif": np.zeros(38), "lif2": np.zeros(7)}
+
+    def cuba(name: str, given: np.ndarray) -> np.ndarray:
+        node = nodes[name]
+        current[name] = current[name] + DT / node.tau_syn * (node.w_in * given - current[name])
+        h = v[name] + DT / node.tau_mem * (node.v_leak - v[name] + node.r * current[name])
+        v[name] = np.where(h > node.v_threshold, node.v_reset, h)
+        return (h > node.v_threshold) * 1.0
+
+    for now in x:
+        given = nodes["fc1"].weight @ now + nodes["fc1"].bias
+        back = cuba("lif1.lif", given + nodes["lif1.w_rec"].weight @ back + nodes["lif1.w_rec"].bias)
+        spikes.append(cuba("lif2", nodes["fc2"].weight @ back + nodes["fc2"].bias))
+    assert 0.02 < np.mean(spikes) < 0.6
+    assert np.array_equal(interpret(graph, x, dt=DT)["output"], spikes)
