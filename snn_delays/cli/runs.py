@@ -201,9 +201,12 @@ def train_run(
 
     from snn_delays.files import alone_in
     from snn_delays.training.config import load_recipe
+    from snn_delays.training.differences import differences
     from snn_delays.training.loop import fit
     from snn_delays.training.progress import ProgressBar
-    from snn_delays.training.runlog import Run, create_run, resume_run
+    from snn_delays.training.resuming import resume_run
+    from snn_delays.training.runlog import Run, create_run, open_run
+    from snn_delays.training.strict import BaseRecipe
 
     loaded = load_recipe(recipe, tuple(changes))
     folder = out or RUNS / loaded.name
@@ -212,7 +215,10 @@ def train_run(
         if follows:
             run = Run(folder, loaded)
         elif resume and (folder / "recipe.toml").exists():
+            before = open_run(folder, BaseRecipe).recipe
             run = resume_run(folder, loaded)
+            for key, (old, new) in differences(before, loaded).items():
+                console.print(f"{key}: {old} so far, {new} from here on, by the schedule of the new recipe")
         else:
             run = create_run(folder, loaded)
         fit(run, accelerator=accelerator, devices=devices, watcher=bar)

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from snn_delays.errors import CheckpointError
 from snn_delays.files import sync
@@ -152,15 +154,30 @@ def fingerprint_in(path: Path) -> str | None:
 
 
 def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> None:
-    """Read the states of optimisers and schedules. Raises CheckpointError if the file is missing or damaged."""
+    """Read the states of optimisers, and bring the schedules to where they were, by the plan of this recipe.
+
+    Learning rates, momenta and decays are those of the schedules and optimisers given, not of the file: a run may be
+    continued with other rates or more epochs. Raises CheckpointError if the file is missing or damaged.
+    """
     path = folder / f"{_PREFIX}{epoch:04d}" / OPTIMISER
     try:
         with open_regular(path) as file:
             states = torch.load(file, map_location="cpu", weights_only=True)
-        for kind in ("optimisers", "schedules"):
-            for name, part in getattr(optimisation, kind).items():
-                part.load_state_dict(states[kind][name])
+        for name, optimiser in optimisation.optimisers.items():
+            _go_on(optimisation.schedules[name], states["schedules"][name]["last_epoch"])
+            planned = [{k: v for k, v in group.items() if k != "params"} for group in optimiser.param_groups]
+            optimiser.load_state_dict(states["optimisers"][name])
+            for group, plan in zip(optimiser.param_groups, planned):
+                group.update(plan)
     except Exception as error:  # torch.load reports a damaged file by a dozen types, some with unsafe advice
         raise CheckpointError(
             f"cannot read {path}: it is missing or damaged ({type(error).__name__}); {_REMEDY}"
         ) from error
+
+
+def _go_on(schedule: LRScheduler, steps: int) -> None:
+    """Move a schedule forward to where it is after so many steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that no optimiser step came before
+        for _ in range(steps - schedule.last_epoch):
+            schedule.step()

@@ -20,6 +20,7 @@ from snn_delays.nn import Sequential
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.config import Recipe
 from snn_delays.training.fine_tuning import network_to_train, quantize_network, take_up
+from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.runlog import Run
@@ -98,7 +99,8 @@ class Classification:
         numbers = {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
         if result.masked_scores is not None:
             numbers |= {f"{name}_masked": getattr(result.masked, name.removeprefix("valid_")) for name in numbers}
-        return numbers | {f"rate_{name.split('.')[0]}": rate for name, rate in result.firing_rates.items()}
+        rates = {name.split(".")[0]: rate for name, rate in result.firing_rates.items()}
+        return numbers | {f"rate_{name}": rate for name, rate in rates.items()} | silent_and_saturated(rates)
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
@@ -222,6 +224,4 @@ def _diagnosis(number: float, epoch: int, network: nn.Module, x: Tensor) -> str:
     where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
     if not bool(torch.isfinite(x).all()):
         where = "the input holds values that are not finite"
-    return (
-        f"the loss is {number} in epoch {epoch}: {where}; lower max_lr_weight or lr_delay, then continue with --resume"
-    )
+    return f"the loss is {number} in epoch {epoch}: {where}"

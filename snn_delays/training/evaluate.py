@@ -75,6 +75,7 @@ def evaluate(
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
         raise ConfigError(f"cannot evaluate on device {device!r}: {error}") from error
+    run = run.pinned()
     progress = run.progress()
     if not progress["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it: {run.resume_command()}")
@@ -109,6 +110,7 @@ def evaluate(
         "parameters": trainable_parameters(network),
         "epochs": len(progress["history"]),
         "epochs_asked": run.recipe.training.epochs,
+        "changes": progress.get("changes", []),
         "best_epoch": progress["best_epoch"],
         "sigma": None if fine_tuning else sigma_at(run.recipe, progress["best_epoch"] - 1),
         "readout": readout,

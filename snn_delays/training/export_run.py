@@ -101,7 +101,7 @@ def export_run(
         target = None
     if samples < 1:
         raise ConfigError(f"the trace needs at least one sample, got {samples}")
-    data = selection(run.recipe, watcher)
+    run, data = run.pinned(), selection(run.recipe, watcher)
     before = trained_network(run)
     after = wishes.apply(before, real=chosen.arithmetic == "real", target=target.name if target else None)
     network = canonical(after, dt_ms=run.recipe.data.dt_ms, notes=_notes(run, data))
@@ -157,7 +157,7 @@ def check_run(run: Run, wishes: Wishes, watcher: LoadingWatcher | None = None) -
     """
     if wishes.target is None:
         raise ConfigError("a check needs a target; see `snn-delays targets`")
-    data, chip = selection(run.recipe, watcher), profile(wishes.target)
+    run, data, chip = run.pinned(), selection(run.recipe, watcher), profile(wishes.target)
     trained = trained_network(run)
     dt_ms, notes = run.recipe.data.dt_ms, _notes(run, data)
     limit = wishes.max_delay_steps if wishes.clamp else None

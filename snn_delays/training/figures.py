@@ -29,7 +29,7 @@ def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
         if name not in PICTURES:
             hint = did_you_mean(name, PICTURES)
             raise ConfigError(f"there is no picture {name!r}; {hint}choose from {', '.join(PICTURES)}")
-    chosen = selection(run.recipe)
+    run, chosen = run.pinned(), selection(run.recipe)
     return [path for name in (what or PICTURES) for path in PICTURES[name](run, chosen, sample)]
 
 

@@ -42,7 +42,7 @@ def take_up(run: Run, asked: FineTuningConfig, network: Sequential, dataset: Bin
 
     Raises as :func:`snn_delays.training.runlog.run_to_fine_tune`, and DataError if that run's data were others.
     """
-    origin = run_to_fine_tune(run.folder, run.recipe, asked)
+    origin = run_to_fine_tune(run.folder, run.recipe, asked).pinned()
     progress = origin.progress()
     if progress["checksum"] != dataset.checksum:
         raise DataError(

@@ -12,6 +12,7 @@ from snn_delays.data.text import Corpus, RandomCrops, load_corpus
 from snn_delays.errors import CheckpointError
 from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
 from snn_delays.training.activity import ones_rate
+from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run
@@ -119,6 +120,7 @@ class Language(TextTask):
             "valid_bits_per_byte": found.bits_per_byte,
             "firing_rate": found.mean_rate,
             "embedding_ones": ones_rate(whole),
+            **silent_and_saturated(found.rates),
         }
 
     def best(self, history: list[dict[str, Any]]) -> int:

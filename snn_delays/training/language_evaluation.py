@@ -50,6 +50,7 @@ def evaluate_language(
     Raises ConfigError for a device that is not there, DataError if the data are not those it was trained on, or
     CheckpointError if nothing was trained yet.
     """
+    run = run.pinned()
     recorded = run.progress()
     if not recorded["history"]:
         raise CheckpointError(f"{run.folder} has not finished an epoch; continue it: {run.resume_command()}")
@@ -63,6 +64,7 @@ def evaluate_language(
         "seed": run.recipe.seed,
         "epochs": len(recorded["history"]),
         "epochs_asked": run.recipe.training.epochs,
+        "changes": recorded.get("changes", []),
         "best_epoch": recorded["best_epoch"],
         "training_minutes": sum(row["seconds"] for row in recorded["history"]) / 60,
         "init": run.recipe.model.init,

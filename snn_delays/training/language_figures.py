@@ -35,6 +35,7 @@ def draw_language(run: Run, what: Sequence[str] = ()) -> list[Path]:
         if name not in pictures:
             hint = did_you_mean(name, pictures)
             raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {', '.join(pictures)}")
+    run = run.pinned()
     there = [name for name in pictures if name not in EVALUATED or run.evaluation.exists()]
     drawn = {name: pictures[name](run) for name in (what or there)}
     for name in what:

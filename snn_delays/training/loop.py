@@ -1,6 +1,7 @@
 """Training: one engine for every task, on laptop, GPU and several processes."""
 
 import time
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from snn_delays.errors import ConfigError, DataError
+from snn_delays.errors import CheckpointError, ConfigError, DataError, TrainingError
 from snn_delays.files import alone_in
-from snn_delays.training import checkpoint
+from snn_delays.training import checkpoint, health
 from snn_delays.training.card import NetworkCard
+from snn_delays.training.config import Recipe
+from snn_delays.training.differences import check_changes, differences
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
-from snn_delays.training.runlog import Run, write_metrics
+from snn_delays.training.runlog import Run, open_run, write_metrics
+from snn_delays.training.strict import BaseRecipe
 from snn_delays.training.task import Task
 from snn_delays.training.watcher import Silent, Watcher
 
@@ -40,7 +44,29 @@ def fit(run: Run, *, accelerator: str = "auto", devices: int | str = 1, watcher:
     torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     watcher = watcher if watcher and fabric.is_global_zero else Silent()
     with alone_in(run.folder) if fabric.is_global_zero else nullcontext():
-        _fit(run, fabric, watcher)
+        _same_recipe(run)
+        try:
+            _fit(run, fabric, watcher)
+        except TrainingError as error:
+            raise TrainingError(f"{error}; {_remedy(run)}") from error
+
+
+def _same_recipe(run: Run) -> None:
+    """Raise CheckpointError if another run was begun in the folder since this one was made or opened."""
+    if (run.folder / "recipe.toml").exists():
+        for key, (own, there) in differences(run.recipe, open_run(run.folder, BaseRecipe).recipe).items():
+            raise CheckpointError(
+                f"{run.folder} is now of a run with {key} = {there!r}, this one has {own!r}; choose another folder"
+            )
+
+
+def _remedy(run: Run) -> str:
+    """How to go on after training diverged."""
+    training, key = run.recipe.training, "max_lr_weight" if isinstance(run.recipe, Recipe) else "lr"
+    rate = f"training.{key}={getattr(training, key) / 10:g}"
+    if checkpoint.latest_epoch(run.checkpoints) is None:
+        return f"train it anew with lower rates, as --set {rate}"
+    return f"go on from the last finished epoch with lower rates, as {run.resume_command()} --set {rate}"
 
 
 def _task(run: Run, fabric: Fabric, watcher: Watcher) -> Task:
@@ -74,6 +100,10 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
         checkpoint.load_network(run.checkpoints, last, network)
         checkpoint.load_optimisation(run.checkpoints, last, optimisation)
         progress = checkpoint.read_progress(run.checkpoints, last)
+        if changes := differences(run.network_after(last)[1].recipe, run.recipe):
+            check_changes(changes, run.folder)
+            values = {key: list(both) for key, both in changes.items()}
+            progress["changes"] = [*progress.get("changes", []), {"after_epoch": last, **values}]
         if progress["checksum"] != task.checksum:
             raise DataError(
                 f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the file here is "
@@ -101,6 +131,18 @@ def _fit(run: Run, fabric: Fabric, watcher: Watcher) -> None:
             _tidy(run, progress, epoch)
         fabric.barrier()
         watcher.epoch_ends(row, progress["best_epoch"])
+        if (
+            (told := health.warning(row, run.recipe))
+            and fabric.is_global_zero
+            and not _told_before(progress["history"])
+        ):
+            warnings.warn(told, stacklevel=4)
+
+
+def _told_before(history: list[dict[str, Any]]) -> bool:
+    """Whether the epoch before had the same silent and saturated populations as the last."""
+    found = [(row.get("silent"), row.get("saturated")) for row in history[-2:]]
+    return len(found) > 1 and found[0] == found[1]
 
 
 def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:

@@ -84,6 +84,7 @@ def describe(row: dict[str, Any]) -> str:
         words.append(f"valid {row['valid_loss']:.3f}, {row['valid_bits_per_byte']:.3f} bits per byte")
     if row.get("firing_rate") is not None:
         words.append(f"firing {row['firing_rate']:.1%}")
+    words += [f"{what}: {row[what]}" for what in ("silent", "saturated") if row.get(what)]
     if row["sigma"] is not None:
         words.append(f"sigma {row['sigma']:.2f}")
     return "  ".join([*words, f"{row['seconds']:.0f} s"])

@@ -5,22 +5,34 @@ import io
 import json
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import snn_delays
 from snn_delays.data.catalogue import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command
-from snn_delays.training.checkpoint import latest_epoch, read_progress
+from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import latest_epoch, network_file, read_network, read_progress
 from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
+from snn_delays.training.differences import MAY_CHANGE, differences, flat
 from snn_delays.training.strict import BaseRecipe
 from snn_delays.training.unused import acting, refuse_unused
+
+
+@dataclass(frozen=True)
+class State:
+    """A run as one of its checkpoints left it: history and best epoch, and the network of that epoch."""
+
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+    card: NetworkCard
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Run:
 
     folder: Path
     recipe: Any
+    state: State | None = field(default=None, compare=False, repr=False)
 
     def own(self, *names: str) -> Path:
         """A folder within the run's. Raises CheckpointError for a link, which may lead what is written elsewhere."""
@@ -59,8 +72,39 @@ class Run:
         """What ``evaluate`` found on the test data of another data set than the recipe's."""
         return self.folder / (f"evaluation_{file_name_of(dataset)}.json" if dataset else "evaluation.json")
 
+    def pinned(self) -> "Run":
+        """The run as its last checkpoint stands now: progress and best network of one moment, held in memory.
+
+        Whoever reads more than one of them reads them from this, as a training beside writes and removes checkpoints.
+        """
+        while self.state is None:
+            last = latest_epoch(self.checkpoints)
+            try:
+                progress = self.progress()
+                tensors, card = self.network_after(progress["best_epoch"])
+            except CheckpointError:
+                if latest_epoch(self.checkpoints) == last:  # damaged, not removed meanwhile
+                    raise
+                continue
+            for key, (trained, said) in differences(card.recipe, self.recipe).items():
+                if key not in MAY_CHANGE:
+                    raise CheckpointError(
+                        f"{network_file(self.checkpoints, card.epoch)} is of another network than recipe.toml: it was "
+                        f"trained with {key} = {trained!r}, recipe.toml says {said!r}; put the run's own recipe back"
+                    )
+            return replace(self, state=State(progress, tensors, card))
+        return self
+
+    def network_after(self, epoch: int) -> tuple[dict[str, Tensor], NetworkCard]:
+        """Parameters and buffers after an epoch, and their card. Raises CheckpointError."""
+        if self.state is not None and epoch == self.state.progress["best_epoch"]:
+            return self.state.tensors, self.state.card
+        return read_network(network_file(self.checkpoints, epoch))
+
     def progress(self) -> dict[str, Any]:
         """History, best epoch and data source up to the last checkpoint."""
+        if self.state is not None:
+            return self.state.progress
         epoch = latest_epoch(self.checkpoints)
         if epoch is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again: {self.resume_command()}")
@@ -126,19 +170,6 @@ def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
     return Run(folder, recipe)
 
 
-def resume_run(folder: Path, recipe: BaseRecipe) -> Run:
-    """Open a run folder to continue it. Raises ConfigError if the recipe is not the one it was started with."""
-    run = open_run(folder, BaseRecipe)
-    if acting(run.recipe) != acting(recipe):
-        old, new = (_flat(acting(r).model_dump(mode="json")) for r in (run.recipe, recipe))
-        key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-        raise ConfigError(
-            f"{folder} was started with {key} = {old.get(key)!r}, the recipe now says {new.get(key)!r}; "
-            "resume with the same recipe, or choose another folder with --out"
-        )
-    return run
-
-
 def run_to_fine_tune(folder: Path, recipe: Recipe, asked: FineTuningConfig) -> Run:
     """The finished run that a run in ``folder`` takes up; a name alone is looked for beside ``folder``.
 
@@ -176,7 +207,7 @@ def _shared(recipe: Recipe) -> dict[str, Any]:
     if recipe.data.validation == "fraction":
         table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
     free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")
-    return {key: value for key, value in _flat(table).items() if not key.startswith(free)}
+    return {key: value for key, value in flat(table).items() if not key.startswith(free)}
 
 
 def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
@@ -214,10 +245,3 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": versions,
     }
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in table.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat

@@ -17,6 +17,7 @@ from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, lo
 from snn_delays.errors import ConfigError
 from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
 from snn_delays.training.activity import Activity, operations
+from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.language import single
 from snn_delays.training.language_config import SentenceRecipe
 from snn_delays.training.objective import valid_steps
@@ -157,7 +158,12 @@ class Sentences(TextTask):
         """Loss and accuracy on validation sentences, with whole delays; and how much fires."""
         whole = with_whole_delays(cast(SpikeGPTClassifier, network))
         found = measure_sentences(whole, self.valid, device)
-        return {"valid_loss": found.loss, "valid_accuracy": found.accuracy, "firing_rate": found.mean_rate}
+        return {
+            "valid_loss": found.loss,
+            "valid_accuracy": found.accuracy,
+            "firing_rate": found.mean_rate,
+            **silent_and_saturated(found.rates),
+        }
 
     def best(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""

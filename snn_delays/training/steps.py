@@ -136,4 +136,4 @@ def _diagnosis(what: str, epoch: int, network: nn.Module) -> str:
     tensors = [*named, *((f"the gradient of {name}", p.grad) for name, p in named if p.grad is not None)]
     broken = [name for name, tensor in tensors if not bool(torch.isfinite(tensor).all())]
     where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
-    return f"{what} in epoch {epoch}: {where}; lower training.lr in the recipe and train it anew, with another --out"
+    return f"{what} in epoch {epoch}: {where}"

@@ -45,12 +45,18 @@ def load(path: Path | str, *, epoch: int | None = None) -> Any:
 
 def trained_network(run: Run, epoch: int | None = None) -> Any:
     """The network of a run after an epoch, by default the best. Raises CheckpointError."""
-    return load_file(checkpoint.network_file(run.checkpoints, run.best_epoch() if epoch is None else epoch))
+    if epoch is None:
+        run = run.pinned()
+        epoch = run.best_epoch()
+    return _built(*run.network_after(epoch), checkpoint.network_file(run.checkpoints, epoch))
 
 
 def load_file(path: Path) -> Any:
     """The network of a ``.safetensors`` file, as :func:`load` returns it. Raises CheckpointError."""
-    tensors, card = checkpoint.read_network(path)
+    return _built(*checkpoint.read_network(path), path)
+
+
+def _built(tensors: dict[str, Tensor], card: NetworkCard, path: Path) -> Any:
     kind = next(kind for kind in BUILDERS if isinstance(card.recipe, kind))
     if not (card.sensor or card.vocabulary):
         card = _completed(card, tensors, path)

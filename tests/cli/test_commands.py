@@ -70,8 +70,12 @@ def test_train_twice(snn: Ok, refused: Bad, recipe: Path, run: Path) -> None:
     before = (run / "metrics.csv").read_text()
     snn("train", recipe, "--out", run, "--resume")  # nothing is left to do
     assert (run / "metrics.csv").read_text() == before
-    message = refused("train", recipe, "--out", run, "--resume", "--set", "training.epochs=4")
-    assert "training.epochs = 2, the recipe now says 4" in message
+    message = refused("train", recipe, "--out", run, "--resume", "--set", "model.hidden=[9]")
+    assert "model.hidden = [10], the recipe now says [9]" in message
+    shown = snn("train", recipe, "--out", run, "--resume", "--set", "training.epochs=4").stdout
+    assert "training.epochs: 2 so far, 4 from here on" in shown
+    assert len(open_run(run).progress()["history"]) == 4
+    assert "lengthened only" in refused("train", recipe, "--out", run, "--resume")
 
 
 def test_resume_starts_a_run_that_is_not_there(snn: Ok, recipe: Path, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from snn_delays.training.config import load_recipe
 from snn_delays.training.export_run import Wishes, export_run
 from snn_delays.training.loop import fit
 from snn_delays.training.progress import ProgressBar
-from snn_delays.training.runlog import Run, create_run, resume_run
+from snn_delays.training.resuming import resume_run
+from snn_delays.training.runlog import Run, create_run
 
 SAMPLES, FEW = 20, 3
 # What checks an export, the first that is there: the program, the target of its Makefile, how many samples.

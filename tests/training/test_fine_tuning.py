@@ -21,7 +21,8 @@ from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_tom
 from snn_delays.training.evaluate import discrete_network, evaluate, trained_network
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
-from snn_delays.training.runlog import Run, create_run, open_run, resume_run
+from snn_delays.training.resuming import resume_run
+from snn_delays.training.runlog import Run, create_run, open_run
 
 
 def tuning_recipe(origin: Path | str, bits: int | str = 4, **sections: Any) -> Recipe:

@@ -25,7 +25,8 @@ from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
 from snn_delays.training.progress import describe
-from snn_delays.training.runlog import Run, create_run, open_run, resume_run
+from snn_delays.training.resuming import resume_run
+from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.sources import selection
 
 
@@ -400,8 +401,8 @@ def test_a_gpu_that_is_not_there(folder: Path, trained: Run) -> None:
 
 def test_resuming_with_another_recipe_names_the_key(trained: Run) -> None:
     assert resume_run(trained.folder, trained.recipe) == trained
-    with pytest.raises(ConfigError, match=r"training\.epochs = 3, the recipe now says 9"):
-        resume_run(trained.folder, tiny_runs.tiny_recipe(training={"epochs": 9}))
+    with pytest.raises(ConfigError, match=r"training\.batch_size = 16, the recipe now says 9"):
+        resume_run(trained.folder, tiny_runs.tiny_recipe(training={"batch_size": 9}))
     with pytest.raises(ConfigError, match=r"training\.sigma_start_steps = None, the recipe now says 3\.0"):
         resume_run(trained.folder, tiny_runs.tiny_recipe(training={"sigma_start_steps": 3.0}))
 

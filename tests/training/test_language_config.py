@@ -16,7 +16,8 @@ from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_tom
 from snn_delays.training.language import corpus_of
 from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe, SpikeGPTConfig
 from snn_delays.training.language_evaluation import evaluate_language
-from snn_delays.training.runlog import create_run, open_run, resume_run
+from snn_delays.training.resuming import resume_run
+from snn_delays.training.runlog import create_run, open_run
 from snn_delays.training.strict import BaseRecipe
 
 

@@ -1,0 +1,37 @@
+"""How recipes differ, and what of it a run may change on its way."""
+
+from pathlib import Path
+from typing import Any
+
+from snn_delays.errors import ConfigError
+from snn_delays.training.strict import BaseRecipe
+from snn_delays.training.unused import acting
+
+RATES = ("training.max_lr_weight", "training.lr", "training.lr_delay")
+MAY_CHANGE = (*RATES, "training.epochs", "training.sigma_epochs")
+Differences = dict[str, tuple[Any, Any]]
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested table as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return found
+
+
+def differences(old: BaseRecipe, new: BaseRecipe) -> Differences:
+    """Keys that act and differ, with both values."""
+    before, after = (flat(acting(recipe).model_dump(mode="json")) for recipe in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {key: (before.get(key), after.get(key)) for key in keys}
+
+
+def check_changes(changes: Differences, folder: Path) -> None:
+    """Raise ConfigError naming the first key that a run in ``folder`` cannot change on its way."""
+    for key, (old, new) in changes.items():
+        if key not in MAY_CHANGE:
+            raise ConfigError(
+                f"{folder} was started with {key} = {old!r}, the recipe now says {new!r}; resume with the same recipe "
+                f"(what may change is {', '.join(MAY_CHANGE)}), or choose another folder with --out"
+            )
