@@ -1,5 +1,6 @@
 """A discrete network that takes one step of one recording at a time."""
 
+import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,7 @@ from snn_delays.errors import ConfigError, DataError, ShapeError
 from snn_delays.export.network import DiscreteNetwork
 from snn_delays.nn import DelayLineState, MembraneState
 from snn_delays.streaming import kernels
-from snn_delays.streaming.program import Outline, program_of
+from snn_delays.streaming.program import Outline, Program, program_of
 
 Array = NDArray[Any]
 
@@ -45,19 +46,31 @@ class StreamingEngine:
         if self.dtype not in (np.float32, np.float64):
             raise ConfigError(f"the engine computes in float32 or float64, got dtype {self.dtype}")
         program = program_of(network, self.dtype)
-        self._program, self._arrays, self._rest = program, program.arrays, program.state.copy()
-        self.in_features = int(program.table[0, kernels.INPUTS])
-        self._input = program.values[: self.in_features]
-        self._events = np.zeros(self.in_features, np.int64)
-        self.outputs = MappingProxyType({name: _read_only(program.values[s]) for name, s in program.outputs.items()})
-        self._output = list(self.outputs.values())[-1]
-        self.out_features = self._output.size
+        self._take(program, program.state.copy())
         # Compiled here, so that the first step takes no longer than the others.
         self.run(np.zeros((1, self.in_features)))
         self.step(np.zeros(self.in_features))
         self.step_events(np.zeros(0, np.int64))
         self.load_state(self.state())
         self.reset()
+
+    def _take(self, program: Program, rest: Array) -> None:
+        """Run on the arrays of a program, with the state at rest apart: everything else is a view of them."""
+        self._program, self._arrays, self._rest = program, program.arrays, rest
+        self.in_features = int(program.table[0, kernels.INPUTS])
+        self._input = program.values[: self.in_features]
+        self._events = np.zeros(self.in_features, np.int64)
+        self.outputs = MappingProxyType({name: _read_only(program.values[s]) for name, s in program.outputs.items()})
+        self._output = list(self.outputs.values())[-1]
+        self.out_features = self._output.size
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which go on by themselves from the present state."""
+        return {"dtype": self.dtype, "program": copy.deepcopy(self._program), "rest": self._rest.copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.dtype = state["dtype"]
+        self._take(state["program"], state["rest"])
 
     def step(self, x_t: ArrayLike) -> Array:
         """Advance by one step.

@@ -1,5 +1,11 @@
 """The engine's state is the network's: saved, restored, passed from the one to the other."""
 
+import copy
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,3 +135,63 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(spoil: Any, er
     with pytest.raises(error, match=message):
         engine.load_state(spoil(engine.state()))
     np.testing.assert_array_equal(engine.run(X[30:]), whole[30:])
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda held: pickle.loads(pickle.dumps(held)),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("case", CASES)
+def test_a_copied_engine_goes_on_by_itself(case: str, how: str) -> None:
+    engine = StreamingEngine(CASES[case], np.float64)
+    engine.run(X[:40])
+    last = engine.step(X[40]).copy()
+    other = COPIES[how](engine)
+    assert {name: y.tolist() for name, y in other.outputs.items()} == {
+        name: y.tolist() for name, y in engine.outputs.items()
+    }
+    assert other.outputs[list(other.outputs)[-1]].tolist() == last.tolist()
+    ahead = other.run(X[41:])
+    assert ahead.any()
+    assert engine.outputs[list(engine.outputs)[-1]].tolist() == last.tolist(), "the engine moved with its copy"
+    np.testing.assert_array_equal(engine.run(X[41:]), ahead)
+    other.reset()
+    engine.reset()
+    np.testing.assert_array_equal(list(stepped(other, X).values())[-1], engine.run(X))
+    with pytest.raises(ValueError, match="read-only"):
+        other.step(X[0])[0] = 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_discrete_network_can_be_copied_and_pickled(case: str) -> None:
+    network = CASES[case]
+    for how in ("deepcopy", "pickle"):
+        other = COPIES[how](network)
+        assert isinstance(other, DiscreteNetwork)
+        assert other.report == network.report
+        for got, want in zip(batched(other, X).values(), batched(network, X).values(), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_another_process_goes_on_where_this_one_is(tmp_path: Path) -> None:
+    """As a worker that was started by spawn receives what it is given."""
+    engine = StreamingEngine(CASES["ends in spikes"], np.float64)
+    engine.run(X[:40])
+    (tmp_path / "held").write_bytes(pickle.dumps((engine, CASES["ends in spikes"], engine.state(), X)))
+    script = """if True:
+        import pickle, sys
+        from pathlib import Path
+        engine, network, state, x = pickle.loads((Path(sys.argv[1]) / "held").read_bytes())
+        import torch
+        y, _ = network(torch.from_numpy(x[40:]).double().unsqueeze(1), state)
+        (Path(sys.argv[1]) / "made").write_bytes(pickle.dumps((engine.run(x[40:]), y[:, 0].numpy())))
+    """
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=280)
+    want = engine.run(X[40:])
+    assert want.any()
+    for got in pickle.loads((tmp_path / "made").read_bytes()):
+        np.testing.assert_array_equal(got, want)
