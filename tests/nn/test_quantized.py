@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_delays.errors import ConfigError
+from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.export import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, quantize
