@@ -6,7 +6,8 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from snn_delays.errors import ConfigError
+from snn_delays.arguments import shown
+from snn_delays.errors import ConfigError, ShapeError
 
 SCALES = ("power_of_two", "free")
 # Ternary: weights below this share of the mean magnitude become zero (Li et al., 2016, section 2.3).
@@ -34,10 +35,13 @@ def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tu
 
     Raises:
         ConfigError: unknown bits or scale, or weights that are not finite.
+        ShapeError: weights that are no floating-point tensor.
 
     Source: ternary after Li et al., Ternary Weight Networks, arXiv 1605.04711.
     """
     check_grid(bits, scale)
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise ShapeError(f"weights must be a tensor of floating-point numbers, got {shown(weight)}")
     if wrong := int((~torch.isfinite(weight)).sum()):
         raise ConfigError(f"{wrong} of {weight.numel()} weights are not finite, so they have no place on a grid")
     if bits == "ternary":

@@ -211,3 +211,9 @@ def test_weights_that_are_no_numbers_have_no_codes(bits: int | str, bad: float) 
     weight[1, 2] = bad
     with pytest.raises(ConfigError, match="1 of 12 weights are not finite"):
         quantize(weight, bits)
+
+
+@pytest.mark.parametrize("weight", [torch.ones(3, dtype=torch.int64), [1.0], None])
+def test_what_are_no_weights_is_refused(weight) -> None:
+    with pytest.raises(ShapeError, match="weights must be a tensor of floating-point numbers"):
+        quantize(weight, 8)
