@@ -3,13 +3,22 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts import DelayCase, assert_same, case_name, delay_cases, delay_contract, fast_backends, implementation
+from contracts import (
+    NO_NUMBERS,
+    DelayCase,
+    assert_same,
+    case_name,
+    delay_cases,
+    delay_contract,
+    fast_backends,
+    implementation,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from mutants import DELAY_MUTATIONS, mutant_delay
 
 from snn_delays.ops import delayed_linear
-from snn_delays.ops.delay import OPERATION, example_call, spectral_plan
+from snn_delays.ops.delay import OPERATION, dense, example_call, gather, spectral_fft, spectral_plan
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.delay.taps import TAPS
 
@@ -45,6 +54,39 @@ def test_spectral_equals_reference_a_few_samples_at_a_time(
         )  # fmt: skip
         assert 1 < len(SpectralPlan(70, 40, 0, case.dtype).groups(5, 8)) <= 5
         delay_contract(run, case)
+
+
+@pytest.mark.parametrize("spoilt", NO_NUMBERS)
+@pytest.mark.parametrize("start", [False, True])
+def test_spectral_keeps_what_is_not_finite_out_of_the_transform_where_it_cannot_look(
+    spoilt: str, start: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, from which nothing is read back."""
+    monkeypatch.setattr(spectral_fft, "needs_causal", lambda signal: False)
+    run = implementation(delayed_linear, example_call(), "spectral_fft")
+    delay_contract(run, DelayCase(spoilt=spoilt, start=start, steps=90, max_delay_steps=20, wide=9.0))
+    delay_contract(run, DelayCase(start=start, steps=90, max_delay_steps=20, wide=9.0))
+
+
+@pytest.mark.parametrize("backend", ["spectral", "spectral_fft"])
+def test_a_transform_is_left_for_a_causal_backend_only_where_it_must(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = implementation(delayed_linear, example_call(), backend)
+    case = DelayCase(dtype=torch.float32, steps=40)
+    plain = case.inputs()
+    seen = []
+    monkeypatch.setattr(dense, "run", lambda *a, **k: seen.append(1) or plain["x"].new_zeros(40, 2, 4))
+    monkeypatch.setattr(gather, "run", lambda *a, **k: seen.append(1) or plain["x"].new_zeros(40, 2, 4))
+    for factor, passed_on in ((1.0, False), (255.0, False), (4e3, False), (2e4, True)):
+        x = plain["x"].clone()
+        x[30] = factor
+        x[:, 1] *= 1e6  # another sample may have another scale
+        run(**{**plain, "history": None, "x": x}, max_delay_steps=7)
+        assert bool(seen) == passed_on
+    seen.clear()
+    run(**{**plain, "history": None, "x": torch.zeros_like(plain["x"])}, max_delay_steps=7)
+    assert not seen
 
 
 def hold_to_all(run) -> None:
