@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from snn_delays.errors import CheckpointError
 from snn_delays.reading import read_json
 
-_NUMBERS = ("accuracy", "loss", "bits_per_byte", "rate_", "lr_", "sigma", "firing_rate", "seconds")
+_ENDS, _BEGINS, _NAMES = ("loss", "bits_per_byte"), ("rate_", "lr_"), ("sigma", "firing_rate", "seconds")
 
 
 class Record(BaseModel):
@@ -19,8 +19,8 @@ class Record(BaseModel):
     @model_validator(mode="after")
     def _numbers(self) -> "Record":
         for key, value in (self.__pydantic_extra__ or {}).items():
-            named = key.endswith(_NUMBERS[:3]) or key.startswith(_NUMBERS[3:-1]) or key in _NUMBERS
-            if named and not (value is None or isinstance(value, int | float)) and not isinstance(value, dict):
+            named = "accuracy" in key or key.endswith(_ENDS) or key.startswith(_BEGINS) or key in _NAMES
+            if named and not (value is None or type(value) in (int, float)):
                 raise ValueError(f"{key} should be a number, got {str(value)[:60]!r}")
         return self
 
@@ -74,14 +74,20 @@ class EvaluationRecord(Record):
     hidden: str = ""
     parameters: int
     test_samples: int
-    seed: int = 0
-    epochs: int = 0
+    seed: int
+    epochs: int
     best_epoch: int = 0
     firing_rate: float | None = None
     firing_rates: dict[str, float] = {}
     class_names: list[str] = []
     confusion: list[list[int]] = []
     bits_by_position: list[float] = []
+
+    @model_validator(mode="after")
+    def _every_class_has_its_place(self) -> "EvaluationRecord":
+        if any(len(row) != len(self.confusion) for row in self.confusion):
+            raise ValueError("confusion should have as many columns as rows")
+        return self
 
 
 class EventEvaluationRecord(EvaluationRecord):
@@ -91,6 +97,16 @@ class EventEvaluationRecord(EvaluationRecord):
     test_accuracy: float | None
     test_accuracy_real_delays: float | None
     test_accuracy_unseen_speakers: float | None
+    readout: str | None = None
+    valid_accuracy_masked: float | None = None
+    test_accuracy_masked: float | None = None
+
+    @model_validator(mode="after")
+    def _readout_with_its_numbers(self) -> "EventEvaluationRecord":
+        for key in ("valid_accuracy_masked", "test_accuracy_masked"):
+            if self.readout is not None and getattr(self, key) is None:
+                raise ValueError(f"{key} is missing, and a readout is named")
+        return self
 
 
 def read_record(path: Path, kind: type[Record], remedy: str) -> dict[str, Any]:

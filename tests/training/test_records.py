@@ -16,7 +16,8 @@ from snn_delays.training.runlog import Run, create_run
 ROW = {"epoch": 1, "seconds": 1.0, "train_loss": 2.0, "valid_loss": 2.0, "valid_accuracy": 0.5, "sigma": None}
 PROGRESS = {"history": [ROW], "best_epoch": 1, "source": "made up", "checksum": "none"}
 EVALUATION = {
-    "run": "tiny", "data": "made up", "parameters": 8, "test_samples": 4, "valid_accuracy": 0.5, "test_accuracy": 0.5,
+    "run": "tiny", "data": "made up", "parameters": 8, "test_samples": 4, "seed": 0, "epochs": 1,
+    "valid_accuracy": 0.5, "test_accuracy": 0.5,
     "test_accuracy_real_delays": 0.5, "test_accuracy_unseen_speakers": None,
 }  # fmt: skip
 
@@ -63,11 +64,34 @@ def test_json_that_is_none(run: Run, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("test_samples", None), ("parameters", "8"), ("test_accuracy", []), ("run", 1), ("confusion", [["a"]])],
+    [
+        ("test_samples", None),
+        ("parameters", "8"),
+        ("test_accuracy", []),
+        ("run", 1),
+        ("confusion", [["a"]]),
+        ("seed", None),
+        ("epochs", "1"),
+        ("test_accuracy_masked", "1"),
+    ],
 )
 def test_evaluations_that_are_damaged(run: Run, key: str, value: Any) -> None:
     run.evaluation.write_text(json.dumps({**EVALUATION, key: value}))
     with pytest.raises(CheckpointError, match=rf"evaluation\.json is damaged: {key}"):
+        read_evaluation(run)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"confusion": [[1, 2], [3]]}, "as many columns as rows"),
+        ({"readout": "as trained", "test_accuracy_masked": 0.5}, "valid_accuracy_masked is missing"),
+        ({"accuracy_of_tomorrow": {}}, "accuracy_of_tomorrow should be a number"),
+    ],
+)
+def test_evaluations_that_contradict_themselves(run: Run, more: dict[str, Any], said: str) -> None:
+    run.evaluation.write_text(json.dumps({**EVALUATION, **more}))
+    with pytest.raises(CheckpointError, match=said):
         read_evaluation(run)
 
 
@@ -108,9 +132,8 @@ def test_links_in_the_places_that_are_written(run: Run, tmp_path: Path, name: st
 )
 def test_tables_name_the_line_that_is_damaged(tmp_path: Path, damage: Any, said: str) -> None:
     table = tmp_path / "results.csv"
-    evaluation = {**EVALUATION, "seed": 0, "epochs": 1}
-    append_result(table, evaluation)
-    append_result(table, evaluation)
+    append_result(table, EVALUATION)
+    append_result(table, EVALUATION)
     head, good, bad = table.read_text().splitlines()
     table.write_bytes("\n".join([head, good, damage(bad), ""]).encode(errors="surrogateescape"))
     with pytest.raises(CheckpointError, match=said):
