@@ -141,7 +141,9 @@ def data_encode_check(
     window: Annotated[
         bool, typer.Option("--window/--no-window", help="Hann window; the archives were made without")
     ] = False,
-    picture: Annotated[Path | None, typer.Option(help="PNG to write: one recording there and here")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG, PDF or SVG file to write: one recording there and here")
+    ] = None,
 ) -> None:
     """Encode recordings whose spikes are known from SHD-regenerated, and compare the two.
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
 RESULTS = Path("experiments/results.csv")
-DEMO_RECIPES = ("demo_no_delays", "demo_fixed_delays", "demo")
-DEMO_FORMATS = ("nir", "c99")
 
 
 @app.command()
@@ -44,7 +42,7 @@ def evaluate(
     on: Annotated[str | None, typer.Option(help="data set, or its path, whose test samples to take")] = None,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
-    """Measure a run's best network on the test data, with real-valued and with whole delays.
+    """Measure a run's best network on the test data, with real-valued and with integer delays.
 
     A language model's: loss, bits per byte, firing rates, what its matrices are fed with, and operations.
     """
@@ -54,7 +52,7 @@ def evaluate(
 
     opened = open_run(run, BaseRecipe)
     if _of_events(opened):
-        result = _evaluate(opened, device, on)
+        result = evaluate_run(opened, device, on)
         _print_results([result])
     else:
         from snn_delays.cli.language import print_evaluation
@@ -79,20 +77,24 @@ def compare(
 ) -> None:
     """Print the evaluations of several runs in one table. Opens no data."""
     from snn_delays.cli.language import print_comparison
+    from snn_delays.training.differences import what_differs
     from snn_delays.training.evaluate import read_evaluation
     from snn_delays.training.results import append_result
     from snn_delays.training.runlog import open_run
     from snn_delays.training.strict import BaseRecipe
 
     opened = [open_run(run, BaseRecipe) for run in runs]
-    found = {
-        of_events: [read_evaluation(r) for r in opened if _of_events(r) == of_events] for of_events in (True, False)
-    }
+    found = [read_evaluation(r) for r in opened]
     for of_events, show in ((True, _print_results), (False, print_comparison)):
-        if found[of_events]:
-            show(found[of_events])
+        rows = [
+            {**result, "run": result["run"] + differing}
+            for r, result, differing in zip(opened, found, what_differs(opened))
+            if _of_events(r) == of_events
+        ]
+        if rows:
+            show(rows)
     if append:
-        for result in (*found[True], *found[False]):
+        for result in found:
             append_result(table, result)
         console.print(f"appended to {table}")
 
@@ -105,7 +107,7 @@ def results(
     only: Annotated[str, typer.Option(help="rows of data sets whose name begins so")] = "",
     run: Annotated[str, typer.Option(help="rows of recipes whose name begins so")] = "",
     write: Annotated[Path | None, typer.Option(help="document to write it into, between its markers")] = None,
-    picture: Annotated[Path | None, typer.Option(help="PNG of the seeds' bits per byte")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file for the seeds' bits per byte")] = None,
 ) -> None:
     """Print the table of results as Markdown, or write it into a document; draw those of language models."""
     from snn_delays.files import write_between_markers
@@ -131,7 +133,10 @@ def results(
 def plot(
     run: RunFolder,
     what: Annotated[str, typer.Option(help="pictures, separated by commas; all of them by default")] = "",
-    sample: Annotated[int, typer.Option(help="validation sample for rasters and membranes")] = 0,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="validation sample for rasters and membranes; default: the first classified right"),
+    ] = None,
 ) -> None:
     """Draw a run: rasters, membranes, delays, learning curves, confusion matrix.
 
@@ -163,29 +168,6 @@ def stream(
         console.print(line, highlight=False)
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
-) -> None:
-    """Train without delays, with fixed and with learned delays on bundled spoken digits; evaluate, draw, export."""
-    from snn_delays.cli.export import export_lines
-    from snn_delays.training.export_run import export_run
-    from snn_delays.training.figures import draw
-
-    results, lines = [], []
-    for name in DEMO_RECIPES:
-        console.rule(name.replace("_", " "))
-        run = train_run(name, (), True, out / name, "cpu", 1)
-        results.append(_evaluate(run, "cpu"))
-    lines += [f"picture  {path}" for path in draw(run)]
-    for to in DEMO_FORMATS:
-        lines += export_lines(export_run(run, to))
-    console.rule("what delays buy")
-    _print_results(results)
-    for line in [*lines, f"runs     {', '.join(str(out / name) for name in DEMO_RECIPES)}"]:
-        console.print(line)
-
-
 def _of_events(run: "Run") -> bool:
     """Whether a run is of a classifier of events; else it is of a language model or of sentences."""
     from snn_delays.training.config import Recipe
@@ -205,12 +187,13 @@ def train_run(
     from snn_delays.training.loop import fit
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.resuming import resume_run
-    from snn_delays.training.runlog import Run, create_run, open_run
+    from snn_delays.training.runlog import Run, create_run, forget_start, open_run
     from snn_delays.training.strict import BaseRecipe
 
     loaded = load_recipe(recipe, tuple(changes))
     folder = out or RUNS / loaded.name
     follows = bool(getattr(rank_zero_only, "rank", 0))  # the first of several processes makes the folder and reports
+    fresh = False
     with nullcontext() if follows else alone_in(folder), ProgressBar(console) as bar:
         if follows:
             run = Run(folder, loaded)
@@ -220,8 +203,14 @@ def train_run(
             for key, (old, new) in differences(before, loaded).items():
                 console.print(f"{key}: {old} so far, {new} from here on, by the schedule of the new recipe")
         else:
+            fresh = not (folder / "recipe.toml").exists()
             run = create_run(folder, loaded)
-        fit(run, accelerator=accelerator, devices=devices, watcher=bar)
+        try:
+            fit(run, accelerator=accelerator, devices=devices, watcher=bar)
+        except BaseException:
+            if fresh:
+                forget_start(run)  # a start that failed leaves no folder
+            raise
     if follows:
         raise typer.Exit
     if begin := run.progress().get("fine_tuning"):
@@ -230,7 +219,8 @@ def train_run(
     return run
 
 
-def _evaluate(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
+def evaluate_run(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
+    """Measure a run on the test data behind a progress bar; returns what ``evaluate`` wrote."""
     from snn_delays.training.evaluate import evaluate as measure_run
     from snn_delays.training.progress import ProgressBar
 
@@ -275,12 +265,13 @@ def _print_results(results: Sequence[dict[str, Any]]) -> None:
     keys = {
         "valid_accuracy": "valid",
         "test_accuracy_real_delays": "test,\nreal delays",
-        "test_accuracy": "test,\nwhole delays",
-        "test_accuracy_unseen_speakers": "of unseen\nspeakers",
+        "test_accuracy": "test,\ninteger delays",
     }
+    if any(r["test_accuracy_unseen_speakers"] not in (None, r["test_accuracy"]) for r in results):
+        keys["test_accuracy_unseen_speakers"] = "test, unseen\nspeakers"
     if any(r["test_accuracy_masked"] != r["test_accuracy"] for r in results):
         keys["test_accuracy_masked"] = "test, masked\nreadout"
-    table = Table(Column("run", overflow="fold"), "trained", *keys.values())
+    table = Table(Column("run", overflow="fold"), "trainable\nparameters", *keys.values())
     for r in results:
         shares = ("-" if r[key] is None else f"{r[key]:.1%}" for key in keys)
         table.add_row(r["run"], f"{r['parameters']:,}", *shares)

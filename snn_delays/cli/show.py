@@ -20,7 +20,7 @@ def data_show(
     name: Annotated[str, typer.Argument(help="data set, as in `data list`, or the path of one of your own")],
     sample: Annotated[int, typer.Option(min=0, help="which recording to draw, from 0")] = 0,
     split: Annotated[str, typer.Option(help="train, or another split of the data set")] = "train",
-    out: Annotated[Path | None, typer.Option(help="PNG file; default: NAME_SPLIT_SAMPLE.png here")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file; default: NAME_SPLIT_SAMPLE.png here")] = None,
     limit: Annotated[int, typer.Option(min=0, help="recordings to look at for the numbers; 0: all")] = 2000,
     dt_ms: Annotated[float, typer.Option(help="width of the steps that are counted, for events")] = 10.0,
 ) -> None:

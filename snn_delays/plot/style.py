@@ -3,16 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from snn_delays.errors import ShapeError
+from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.files import atomic_path
 
 # Okabe & Ito's palette, told apart by colour-blind readers.
 INK, BLUE, ORANGE, GREEN, RED, GREY = "#222222", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#B3B3B3"
+
+# What Matplotlib would write of time and program, by format.
+_TIMELESS: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
@@ -46,8 +54,14 @@ def array(values: ArrayLike, ndim: int, what: str) -> NDArray[np.float64]:
 
 
 def save_figure(figure: Any, path: Path | str, dpi: int = 150) -> Path:
-    """Write a PNG, whole or not at all; the same figure gives the same bytes. Returns the path."""
+    """Write a picture, whole or not at all; the same figure gives the same bytes. Returns the path.
+
+    Its format is that of the suffix: ``.png``, ``.pdf`` or ``.svg``. Raises ConfigError for any other.
+    """
     path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in _TIMELESS:
+        raise ConfigError(f"{path}: pictures are written as {', '.join(f'.{name}' for name in _TIMELESS)}")
+    with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "snn_delays"}):
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
     return path

@@ -1,11 +1,15 @@
 """How recipes differ, and what of it a run may change on its way."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snn_delays.errors import ConfigError
 from snn_delays.training.strict import BaseRecipe
 from snn_delays.training.unused import acting
+
+if TYPE_CHECKING:
+    from snn_delays.training.runlog import Run
 
 RATES = ("training.max_lr_weight", "training.lr", "training.lr_delay")
 MAY_CHANGE = (*RATES, "training.epochs", "training.sigma_epochs")
@@ -25,6 +29,19 @@ def differences(old: BaseRecipe, new: BaseRecipe) -> Differences:
     before, after = (flat(acting(recipe).model_dump(mode="json")) for recipe in (old, new))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return {key: (before.get(key), after.get(key)) for key in keys}
+
+
+def what_differs(runs: Sequence["Run"]) -> list[str]:
+    """What tells each run from the others of its name, to go behind the name: keys of their recipes, or the folder."""
+    named = []
+    for run in runs:
+        alike = [differences(run.recipe, other.recipe) for other in runs if other.recipe.name == run.recipe.name]
+        own = {key: value for found in alike for key, (value, _) in found.items()}
+        named.append((run.recipe.name, "".join(f", {key} = {value}" for key, value in list(own.items())[:3])))
+    return [
+        differing if named.count((name, differing)) == 1 else f"{differing} ({run.folder})"
+        for (name, differing), run in zip(named, runs)
+    ]
 
 
 def check_changes(changes: Differences, folder: Path) -> None:

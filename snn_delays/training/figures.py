@@ -19,18 +19,28 @@ from snn_delays.training.sources import Selection, selection
 from snn_delays.training.trained import trained_network
 
 
-def draw(run: Run, what: Sequence[str] = (), sample: int = 0) -> list[Path]:
+def draw(run: Run, what: Sequence[str] = (), sample: int | None = None) -> list[Path]:
     """Draw pictures of a run into its ``figures`` folder; ``what`` names some of ``PICTURES``, none means all.
 
-    Rasters and membranes are of a validation sample, by its number there. The confusion matrix is of the test samples,
-    as ``evaluate`` counted them. Raises ConfigError for an unknown name or sample.
+    Rasters and membranes are of a validation sample, by its number there; by default of the first that is classified
+    right. The confusion matrix is of the test samples, as ``evaluate`` counted them. Raises ConfigError for an unknown
+    name or sample.
     """
     for name in what:
         if name not in PICTURES:
             hint = did_you_mean(name, PICTURES)
             raise ConfigError(f"there is no picture {name!r}; {hint}choose from {', '.join(PICTURES)}")
     run, chosen = run.pinned(), selection(run.recipe)
-    return [path for name in (what or PICTURES) for path in PICTURES[name](run, chosen, sample)]
+    names = what or tuple(PICTURES)
+    if sample is None:
+        sample = _first_right(run, chosen) if {"rasters", "membranes"} & set(names) else 0
+    return [path for name in names for path in PICTURES[name](run, chosen, sample)]
+
+
+def _first_right(run: Run, chosen: Selection) -> int:
+    """The first validation sample that is classified right; 0 if none is."""
+    found = measure(discrete_network(run), chosen.validation, chosen.valid, run.recipe, "cpu")
+    return int(found.correct.int().argmax())
 
 
 def _rasters(run: Run, chosen: Selection, sample: int) -> list[Path]:

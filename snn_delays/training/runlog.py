@@ -154,6 +154,15 @@ def create_run(folder: Path, recipe: BaseRecipe) -> Run:
     return Run(folder, recipe)
 
 
+def forget_start(run: Run) -> None:
+    """Remove what :func:`create_run` wrote of a run that came to no checkpoint."""
+    if latest_epoch(run.checkpoints) is None:
+        for name in ("recipe.toml", "environment.json"):
+            (run.folder / name).unlink(missing_ok=True)
+        if run.checkpoints.is_dir() and not any(run.checkpoints.iterdir()):
+            run.checkpoints.rmdir()
+
+
 def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
     """Open a run folder. Raises CheckpointError if there is none, ConfigError if its recipe is none of ``tasks``.
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,9 +123,44 @@ def test_compare(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
     other = tmp_path / "copy"
     shutil.copytree(run, other)
     shown = snn("compare", run, other).stdout
-    assert shown.count("tiny ") == 2
+    assert shown.count(f"tiny ({run})") == shown.count(f"tiny ({other})") == 1
     assert "held out of the training set" in shown
     assert "is no run folder" in refused("compare", run, tmp_path / "none")
+
+
+def test_compare_tells_runs_of_one_name_apart(snn: Ok, recipe: Path, tmp_path: Path) -> None:
+    for seed in (5, 6):
+        snn("train", recipe, "--out", tmp_path / str(seed), "--set", f"seed={seed}", "--set", "training.epochs=1")
+        snn("evaluate", tmp_path / str(seed))
+    shown = snn("compare", tmp_path / "5", tmp_path / "6").stdout
+    assert "tiny, seed = 5 " in shown
+    assert "tiny, seed = 6 " in shown
+    assert str(tmp_path) not in shown
+
+
+def test_columns_say_what_they_are(snn: Ok, run: Path) -> None:
+    shown = snn("evaluate", run).stdout
+    assert "trainable" in shown
+    assert "unseen" in shown
+    found = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps({**found, "test_accuracy_unseen_speakers": found["test_accuracy"]}))
+    assert "unseen" not in snn("compare", run).stdout  # it would say the same once more
+
+
+def test_a_start_that_fails_leaves_no_folder(refused: Bad, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "run"
+    refused("train", recipe, "--out", out, "--accelerator", "abacus")
+    assert not out.parent.exists()
+    out.mkdir(parents=True)
+    (out / "notes.txt").write_text("mine")
+    refused("train", recipe, "--out", out, "--accelerator", "abacus")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_the_next_command_can_be_pasted(snn: Ok, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mein Lauf é"
+    shown = snn("train", recipe, "--out", folder, "--set", "training.epochs=1").stdout
+    assert shlex.split(shown.partition("next: ")[2]) == ["snn-delays", "evaluate", str(folder)]
 
 
 def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
@@ -250,31 +286,29 @@ def test_plot(snn: Ok, refused: Bad, run: Path) -> None:
 
 
 def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = []
-    for delays in ("none", "fixed", "learned"):
-        path = tmp_path / f"small_{delays}.toml"
+    for name, delays in cli.demo.RECIPES.items():
+        path = tmp_path / f"{name}.toml"
         path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
-        names.append(str(path))
-    monkeypatch.setattr(cli.runs, "DEMO_RECIPES", names)
-    out = tmp_path / "runs"
-    monkeypatch.setattr(cli.runs, "train_run", _into(cli.runs.train_run, out))
-    shown = snn("demo", "--out", out).stdout
-    assert "what delays buy" in shown
-    assert all(f"small_{delays}" in shown for delays in ("none", "fixed", "learned"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.demo, "train_run", lambda name, *rest: cli.runs.train_run(f"{name}.toml", *rest))
+    shown = snn("demo", "--out", "runs", "--seeds", 2).stdout
+    found = {
+        name: [json.loads(Path("runs", folder, "evaluation.json").read_text()) for folder in (name, f"{name}_seed_1")]
+        for name in cli.demo.RECIPES
+    }
+    learned, fixed = ([100 * r["test_accuracy"] for r in found[name]] for name in ("demo", "demo_fixed_delays"))
+    assert learned[0] != learned[1]
+    row = next(line for line in shown.splitlines() if "learned" in line and "│" in line)
+    assert f"{sum(learned) / 2:.1f} ± {abs(learned[0] - learned[1]) / 2**0.5:.1f}" in row
+    gains = ", ".join(f"{a - b:+.1f}" for a, b in zip(learned, fixed))
+    assert f"learned against fixed, seed by seed: {gains} points" in shown
+    assert "mean ± standard deviation over 2 seeds" in shown
+    assert "were not trained on" not in shown  # some of the made-up test samples are by known speakers
     assert shown.count("picture") == 5
-    assert (out / "small_learned" / "export" / "nir" / "network.nir").exists()
-    assert (out / "small_learned" / "export" / "c99" / "network.c").exists()
-    snn("demo", "--out", out)  # a second time trains nothing
-    assert len(open_run(out / "small_learned").progress()["history"]) == 2
-
-
-def _into(real: Any, out: Path) -> Any:
-    """The demo names runs by recipe; recipes given here by path go beside each other all the same."""
-
-    def train(recipe: str, changes: Any, resume: bool, folder: Path, accelerator: str, devices: int) -> Any:
-        return real(recipe, changes, resume, out / Path(recipe).stem, accelerator, devices)
-
-    return train
+    assert Path("runs/demo/export/nir/network.nir").exists()
+    assert Path("runs/demo/export/c99/network.c").exists()
+    snn("demo", "--out", "runs", "--seeds", 2)  # a second time trains nothing
+    assert len(open_run(Path("runs/demo_seed_1")).progress()["history"]) == 2
 
 
 def test_control_characters_of_others_stay_out_of_the_terminal(snn: Ok, refused: Bad, run: Path) -> None:

@@ -139,14 +139,25 @@ def test_what_cannot_be_drawn_is_refused(draw, error, message):
         draw()
 
 
-def test_the_same_figure_gives_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(
+    ("suffix", "begins"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
+)
+def test_the_suffix_is_the_format_and_the_same_figure_gives_the_same_bytes(tmp_path, suffix, begins):
     first, second = (
-        plot.save_figure(plot.raster_figure({"input": np.eye(5)}, dt_ms=1.0), tmp_path / name).read_bytes()
-        for name in ("a.png", "b.png")
+        plot.save_figure(plot.raster_figure({"input": np.eye(5)}, dt_ms=1.0), tmp_path / f"{name}{suffix}").read_bytes()
+        for name in ("a", "b")
     )
     assert first == second
-    assert first.startswith(b"\x89PNG")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert first.startswith(begins)
+    assert not any(word in first for word in (b"Matplotlib v", b"CreationDate", b"dc:date"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.tiff", ".png"])
+def test_other_formats_are_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"pictures are written as \.png, \.pdf, \.svg"):
+        plot.save_figure(plot.raster_figure({"input": np.eye(5)}, dt_ms=1.0), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_drawing_leaves_pyplot_alone():
