@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from snn_delays.data.text import Corpus, RandomCrops, load_corpus
+from snn_delays.data.text import Corpus, RandomCrops, Vocabulary, load_corpus, vocabulary_from_json
 from snn_delays.errors import CheckpointError
 from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
 from snn_delays.training.activity import ones_rate
+from snn_delays.training.checkpoint import latest_epoch
 from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.language_config import LanguageRecipe
 from snn_delays.training.language_measure import measure_text
@@ -23,10 +24,23 @@ from snn_delays.training.text_task import TextTask
 from snn_delays.training.watcher import Watcher
 
 
-def corpus_of(recipe: LanguageRecipe) -> Corpus:
-    """The text of a recipe. Raises ConfigError or DataError."""
+def corpus_of(recipe: LanguageRecipe, vocabulary: Vocabulary | None = None) -> Corpus:
+    """The text of a recipe, in its own vocabulary or that of a trained network.
+
+    Raises ConfigError, or DataError, also for characters of valid or test that the vocabulary lacks.
+    """
     data = recipe.data
-    return load_corpus(data.corpus, data.vocabulary, data.split, context=recipe.training.context)
+    corpus = load_corpus(data.corpus, vocabulary or data.vocabulary, data.split, context=recipe.training.context)
+    corpus.check_known()
+    return corpus
+
+
+def _vocabulary_so_far(run: Run) -> Vocabulary | None:
+    """The vocabulary that a run was begun with; None for one that begins."""
+    if latest_epoch(run.checkpoints) is None:
+        return None
+    saved = run.progress().get("vocabulary")
+    return None if saved is None else vocabulary_from_json(saved)
 
 
 def language_network(recipe: LanguageRecipe, tokens: int) -> SpikeGPT:
@@ -58,7 +72,7 @@ class Language(TextTask):
 
     def __init__(self, run: Run, fabric: Fabric) -> None:
         self.recipe: LanguageRecipe = run.recipe
-        self.corpus = corpus_of(self.recipe)
+        self.corpus = corpus_of(self.recipe, _vocabulary_so_far(run))
         config = self.recipe.training
         self.source, self.checksum = self.corpus.name, self.corpus.checksum
         self.epochs, self.steps = config.epochs, config.steps_per_epoch

@@ -82,14 +82,9 @@ def _text(
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     recipe: LanguageRecipe = run.recipe
-    corpus = corpus_of(recipe)
     network, vocabulary = trained_language_network(run)
+    corpus = corpus_of(recipe, vocabulary)
     _same(run, recorded, corpus.checksum, corpus.name)
-    if vocabulary != corpus.vocabulary:
-        raise DataError(
-            f"{run.folder} was trained with vocabulary {vocabulary.fingerprint} of {vocabulary.size} tokens, the text "
-            f"has {corpus.vocabulary.fingerprint} of {corpus.vocabulary.size}; put the text back that it was trained on"
-        )
     on_device(network, device)
     context = recipe.training.context
 

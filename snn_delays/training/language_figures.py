@@ -35,7 +35,6 @@ def draw_language(run: Run, what: Sequence[str] = ()) -> list[Path]:
         if name not in pictures:
             hint = did_you_mean(name, pictures)
             raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {', '.join(pictures)}")
-    run = run.pinned()
     there = [name for name in pictures if name not in EVALUATED or run.evaluation.exists()]
     drawn = {name: pictures[name](run) for name in (what or there)}
     for name in what:
@@ -46,7 +45,7 @@ def draw_language(run: Run, what: Sequence[str] = ()) -> list[Path]:
 
 def _tokens(run: Run) -> list[Path]:
     network, vocabulary = trained_language_network(run)
-    tokens = torch.from_numpy(corpus_of(run.recipe).valid[: SHOWN + 1]).long()
+    tokens = torch.from_numpy(corpus_of(run.recipe, vocabulary).valid[: SHOWN + 1]).long()
     spikes, bits = spikes_of(network, tokens)
     if not spikes:
         return []

@@ -169,14 +169,14 @@ def test_characters_are_never_cut_and_their_bytes_are_counted(tmp_path, text, tr
     path = tmp_path / "any.txt"
     path.write_bytes(text.encode())
     split = (train, valid, 1 - train - valid)
-    corpus = load_corpus(path, "characters", split)
+    corpus = load_corpus(path, CharacterVocabulary.build(text), split)
     parts = [corpus.vocabulary.decode(getattr(corpus, split)) for split in SPLITS]
     assert "".join(parts) == text
     assert corpus.bytes_of == {split: len(part.encode()) for split, part in zip(SPLITS, parts)}
     for fraction, before in ((train, parts[0]), (train + valid, parts[0] + parts[1])):
         moved = round(fraction * len(text.encode())) - len(before.encode())
         assert 0 <= moved <= 3  # back by less than one character
-    assert corpus.vocabulary == CharacterVocabulary.build(text)
+    assert load_corpus(path, "characters", split).vocabulary == CharacterVocabulary.build(parts[0])
 
 
 def test_the_cut_at_the_nearest_byte_would_have_split_a_character(tmp_path):
@@ -408,3 +408,23 @@ def test_arguments_below_one_and_splits_without_a_prediction():
     for call in (lambda: windows(tokens[:1], 1, 1), lambda: streams(tokens[:1], 1, 1)):
         with pytest.raises(DataError, match="a split of 1 tokens has nothing to predict"):
             list(call())
+
+
+def test_the_vocabulary_is_of_the_training_text_alone(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("abcd " * 5000 + "\u03a9 " * 100, encoding="utf-8")
+    corpus = load_corpus(path, "characters")
+    assert corpus.vocabulary.characters == " abcd"
+    assert corpus.unknown == {"test": {"\u03a9": 100}}
+    assert corpus.test.min() == -1
+    assert corpus.train.min() == corpus.valid.min() == 0
+    with pytest.raises(
+        DataError, match=r"test of .*text\.txt has characters.*'\u03a9' \(U\+03A9, 100 times\).*'bytes'"
+    ):
+        corpus.check_known()
+    load_corpus(path, "bytes").check_known()
+    of_a_run = CharacterVocabulary.build("abcd \u03a9")  # as of a version that took all splits
+    again = load_corpus(path, of_a_run)
+    assert again.vocabulary == of_a_run
+    again.check_known()
+    assert of_a_run.decode(again.test) == "".join(part for part in path.read_text(encoding="utf-8")[-len(again.test) :])

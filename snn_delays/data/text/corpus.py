@@ -3,7 +3,8 @@
 import hashlib
 import math
 import os
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,13 @@ import numpy as np
 
 from snn_delays.data.text.cards import SPLITS, TextCard, text_card, text_cards
 from snn_delays.data.text.unpacking import read_files, unpacked
-from snn_delays.data.text.vocabulary import ByteVocabulary, CharacterVocabulary, Tokens, Vocabulary
+from snn_delays.data.text.vocabulary import (
+    UNKNOWN_TOKEN,
+    ByteVocabulary,
+    CharacterVocabulary,
+    Tokens,
+    Vocabulary,
+)
 from snn_delays.errors import ConfigError, DataError
 
 OWN_SPLIT = (0.9, 0.05, 0.05)
@@ -26,7 +33,8 @@ class Corpus:
     ``name``: for display; that of a card only if the text is the card's. ``source``: path of its file, or of the folder
     of its files. ``checksum``: sha256 of the unpacked text, of several files one after the other. ``train``, ``valid``,
     ``test``: int32 ``[token]``. ``bytes_of``: bytes of UTF-8 in each split, by which bits per byte are taken.
-    ``attribution``: the line to be shown with results, or empty.
+    ``attribution``: the line to be shown with results, or empty. ``unknown``: characters of a split that the vocabulary
+    lacks, and how often; their token is -1, see :meth:`check_known`.
     """
 
     name: str
@@ -38,11 +46,23 @@ class Corpus:
     test: Tokens
     bytes_of: dict[str, int]
     attribution: str
+    unknown: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def check_known(self) -> None:
+        """Raise DataError naming the characters of valid and test that the vocabulary lacks, if there are any."""
+        for part, found in self.unknown.items():
+            named = ", ".join(f"{c!r} (U+{ord(c):04X}, {n:,} times)" for c, n in found.most_common(8))
+            more = f" and {len(found) - 8} others" if len(found) > 8 else ""
+            raise DataError(
+                f"{part} of {self.source} has characters that the training text lacks, which a network cannot learn "
+                f"to predict: {named}{more}; take the vocabulary 'bytes', which can write every text, other fractions, "
+                "or a text without them"
+            )
 
 
 def load_corpus(
     name_or_path: str | Path,
-    vocabulary: Literal["bytes", "characters"] = "bytes",
+    vocabulary: Literal["bytes", "characters"] | Vocabulary = "bytes",
     split: tuple[float, float, float] | None = None,
     context: int = 1,
 ) -> Corpus:
@@ -52,25 +72,29 @@ def load_corpus(
     characters an end inside a character moves to its beginning. Default: the card's, of a file 0.9, 0.05, 0.05. A card
     with one file a split has no fractions. ``context``: every split must have ``context + 1`` tokens.
 
+    ``vocabulary``: ``"bytes"``, ``"characters"`` of the training text alone, or one that there is already, as of a
+    trained network.
+
     Raises ConfigError for an unknown name, vocabulary or impossible fractions; DataError for a file that is missing,
     empty, damaged, not the card's, not UTF-8 (characters only, as bytes can be anything), or too short.
     """
-    if vocabulary not in ("bytes", "characters"):
-        raise ConfigError(f"the vocabulary of a corpus is 'bytes' or 'characters', got {vocabulary!r}")
+    kind = vocabulary if isinstance(vocabulary, str) else vocabulary.kind
+    if kind not in ("bytes", "characters"):
+        raise ConfigError(f"the vocabulary of a corpus is 'bytes' or 'characters', got {kind!r}")
     if context < 1:
         raise ConfigError(f"context must be at least 1, got {context}")
     name = str(name_or_path)
     own = name not in text_cards("corpus") and _is_path(name)
     label, attribution, files, fractions = _own(Path(name).expanduser(), split) if own else _of_card(name, split)
     checksum = hashlib.sha256(b"".join(content for _, content in files.values())).hexdigest()
-    if vocabulary == "characters":
+    if kind == "characters":
         for path, content in files.values():
             _check_utf8(content, path)
     paths, texts = [path for path, _ in files.values()], {part: content for part, (_, content) in files.items()}
     source = str(paths[0] if len(paths) == 1 else paths[0].parent)
     if fractions is not None:
-        texts = _cut(texts["all"], _fractions(fractions), whole_characters=vocabulary == "characters")
-    coded, tokens = _encode(texts, vocabulary)
+        texts = _cut(texts["all"], _fractions(fractions), whole_characters=kind == "characters")
+    coded, tokens, unknown = _encode(texts, vocabulary)
     for part in SPLITS:
         if len(tokens[part]) <= context:
             raise DataError(
@@ -87,6 +111,7 @@ def load_corpus(
         test=tokens["test"],
         bytes_of={part: len(texts[part]) for part in SPLITS},
         attribution=attribution,
+        unknown=unknown,
     )
 
 
@@ -160,9 +185,15 @@ def _check_utf8(content: bytes, where: Path) -> None:
         ) from None
 
 
-def _encode(texts: dict[str, bytes], kind: str) -> tuple[Vocabulary, dict[str, Tokens]]:
-    if kind == "bytes":
-        return ByteVocabulary(), {p: np.frombuffer(text, np.uint8).astype(np.int32) for p, text in texts.items()}
+def _encode(
+    texts: dict[str, bytes], vocabulary: str | Vocabulary
+) -> tuple[Vocabulary, dict[str, Tokens], dict[str, Counter[str]]]:
+    if vocabulary == "bytes" or isinstance(vocabulary, ByteVocabulary):
+        return ByteVocabulary(), {p: np.frombuffer(text, np.uint8).astype(np.int32) for p, text in texts.items()}, {}
     decoded = {part: text.decode("utf-8") for part, text in texts.items()}
-    characters = CharacterVocabulary.build("".join(decoded.values()))
-    return characters, {part: characters.encode(text) for part, text in decoded.items()}
+    characters = (
+        vocabulary if isinstance(vocabulary, CharacterVocabulary) else CharacterVocabulary.build(decoded[SPLITS[0]])
+    )
+    tokens = {part: characters.encode_known(text) for part, text in decoded.items()}
+    places = {part: np.flatnonzero(found == UNKNOWN_TOKEN) for part, found in tokens.items()}
+    return characters, tokens, {part: Counter(decoded[part][i] for i in at) for part, at in places.items() if len(at)}

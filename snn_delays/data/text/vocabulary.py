@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from snn_delays.errors import DataError
 
 Tokens = NDArray[np.int32]
+UNKNOWN_TOKEN = -1  # of a character outside the vocabulary; no network takes it
 
 
 class Decoder(Protocol):
@@ -129,11 +130,7 @@ class CharacterVocabulary(Saved):
 
     @classmethod
     def build(cls, text: str) -> "CharacterVocabulary":
-        """The characters of a whole text. Raises DataError for an empty one.
-
-        A corpus gives all its splits, as the released SpikeGPT does (its loader reads one file): a character that only
-        the test split has would otherwise have no token, and its loss could not be stated.
-        """
+        """The characters of a text. Raises DataError for an empty one. Give it the training text alone."""
         return cls("".join(sorted(set(text))))
 
     @property
@@ -147,16 +144,20 @@ class CharacterVocabulary(Saved):
 
     def encode(self, text: str) -> Tokens:
         """Tokens int32 ``[token]``. Raises DataError naming the first character that is not in the vocabulary."""
+        tokens = self.encode_known(text)
+        if (tokens == UNKNOWN_TOKEN).any():
+            i = int((tokens == UNKNOWN_TOKEN).argmax())
+            raise DataError(
+                f"character {text[i]!r} (U+{ord(text[i]):04X}) at position {i} is not among the {self.size} characters "
+                "of the vocabulary; leave it out, or train with the vocabulary 'bytes', which can write every text"
+            )
+        return tokens
+
+    def encode_known(self, text: str) -> Tokens:
+        """Tokens int32 ``[token]``, ``UNKNOWN_TOKEN`` for a character that is not in the vocabulary."""
         points = _code_points(text)
         tokens = np.searchsorted(self._points, points).clip(max=self.size - 1)
-        unknown = self._points[tokens] != points
-        if unknown.any():
-            i = int(unknown.argmax())
-            raise DataError(
-                f"character {text[i]!r} (U+{points[i]:04X}) at position {i} is not among the {self.size} characters of "
-                "the vocabulary; leave it out, or train with the vocabulary 'bytes', which can write every text"
-            )
-        return tokens.astype(np.int32)
+        return np.where(self._points[tokens] == points, tokens, UNKNOWN_TOKEN).astype(np.int32)
 
     def decode(self, tokens: Sequence[int] | NDArray[Any]) -> str:
         """The characters of tokens. Raises DataError for a token outside the vocabulary."""
