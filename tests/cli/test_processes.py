@@ -48,6 +48,20 @@ def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> N
     assert evaluate(run)["test_samples"] == 64
 
 
+def test_in_a_pipe_training_prints_a_line_an_epoch(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(to_toml(tiny_runs.tiny_recipe()))
+    done = subprocess.run(
+        command("train", recipe, "--out", tmp_path / "run", "--accelerator", "cpu"),
+        capture_output=True, text=True, timeout=900, check=True,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert [line[:9] for line in lines[:3]] == ["epoch   1", "epoch   2", "epoch   3"]
+    assert len(lines) == 4
+    assert lines[3].startswith("trained: ")
+    assert "\x1b" not in done.stdout
+
+
 def test_an_error_in_a_process_is_one_line_and_a_code(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("snn-delays")
     if not script.exists():

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from snn_delays.errors import CheckpointError, ConfigError, ExportError, Trainin
 from snn_delays.export.discretize import discretize
 from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.training import checkpoint, classification, evaluate, loop, sources
+from snn_delays.training import checkpoint, classification, evaluate, figures, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe
 from snn_delays.training.measure import measure
@@ -436,3 +437,21 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     network = evaluate.trained_network(whole, 2)
     result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
     assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran
+
+
+def test_pictures_are_of_the_first_sample_that_is_classified_right(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = selection(trained.recipe)
+    right = measure(evaluate.discrete_network(trained), chosen.validation, chosen.valid, trained.recipe).correct
+    first = int(right.nonzero()[0])
+    seen: list[int] = []
+    monkeypatch.setitem(figures.PICTURES, "membranes", lambda run, chosen, sample: seen.append(sample) or [])
+    figures.draw(trained, ("membranes",))
+    figures.draw(trained, ("membranes",), 2)
+    assert seen == [first, 2]
+    wrong = int((~right).nonzero()[0])
+    swapped = np.concatenate([chosen.valid[[wrong, first]], chosen.valid])
+    monkeypatch.setattr(figures, "selection", lambda recipe: replace(chosen, valid=swapped))
+    figures.draw(trained, ("membranes",))
+    assert seen[-1] == 1
