@@ -2,8 +2,9 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import snn_delays
+from snn_delays.cli import interrupt
 from snn_delays.errors import SnnDelaysError
 from snn_delays.printable import printable
 
@@ -35,11 +37,12 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with interrupt.raised():
+                return super().invoke(ctx)
         except SnnDelaysError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt:
-            _fail("interrupted; what was finished is saved: start it again, train with --resume", 130)
+            _fail("interrupted; what was finished is saved: start it again, train with --resume", interrupt.CODE)
         except BrokenPipeError:  # whoever reads, such as head, has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
@@ -77,4 +80,18 @@ def root(
 
 def main() -> None:
     """Entry point of ``snn-delays``."""
+    interrupt.end_at_once()  # but inside a command, and again when it has ended
+    warnings.showwarning = _show_warning
     app()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning in one line, without the line of code that Python shows below it."""
+    print(f"warning: {printable(' '.join(str(message).split()))}", file=sys.stderr)

@@ -19,7 +19,7 @@ from snn_delays.training.steps import width_at
 from snn_delays.training.strict import BaseRecipe
 
 
-def resume_run(folder: Path, recipe: BaseRecipe) -> Run:
+def resume_run(folder: Path, recipe: Any) -> Run:
     """Open a run folder to continue it, its recipe replaced where ``recipe`` has more epochs or other rates.
 
     Raises ConfigError if anything else differs, or a change would not go on from where the run is, and CheckpointError
@@ -30,7 +30,7 @@ def resume_run(folder: Path, recipe: BaseRecipe) -> Run:
     check_changes(changes, folder)
     if not changes:
         return run
-    old_epochs, new_epochs = (r.training.epochs for r in (run.recipe, recipe))  # type: ignore[attr-defined]
+    old_epochs, new_epochs = run.recipe.training.epochs, recipe.training.epochs
     if new_epochs < old_epochs:
         raise ConfigError(
             f"{folder} is of {old_epochs} epochs, the recipe now says training.epochs = {new_epochs}; a run can be "
