@@ -37,7 +37,6 @@ def test_help_names_every_command(snn: Ok) -> None:
         "sweep",
         "demo",
         "backends",
-        "bench",
         "data",
         "stream",
     ):

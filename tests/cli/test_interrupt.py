@@ -18,7 +18,7 @@ def interrupted_where(module: str, body: str, folder: Path, *arguments: str) -> 
     (folder / f"{module}.py").write_text(f"import os, signal\n{body}")
     before = f"import sys; sys.path.insert(0, {str(folder)!r}); "
     command = [sys.executable, "-c", before + ENTRY, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 SIGNAL = "os.kill(os.getpid(), signal.SIGINT)"

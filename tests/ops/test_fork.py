@@ -43,7 +43,7 @@ def in_a_child(work):
 
 def run(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SETUP + dedent(script)], capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, "-c", SETUP + dedent(script)], capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
