@@ -52,8 +52,8 @@ def append_result(path: Path, evaluation: dict[str, Any]) -> None:
 def read_results(path: Path) -> list[dict[str, str]]:
     """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
     measured = [key for key in COLUMNS if key.startswith(("test_", "valid_", "firing"))]
-    numbers = ("parameters", "seed", "epochs")
-    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former, numbers, measured)
+    optional = ("parameters", "epochs", *measured)
+    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former, ("seed",), optional)
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -80,7 +80,7 @@ def _of_classes(rows: list[dict[str, str]]) -> str:
     for seeds in _alike(rows):
         first = next(iter(seeds.values()))
         shares = [_share([row[key] for row in seeds.values()]) for key in [*keys, *["test_accuracy_masked"] * masked]]
-        trainable = f"{int(float(first['parameters'])):,}"
+        trainable = _count(first["parameters"])
         cells = [
             first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares,
             *[first["readout"]] * odd, first["data"],
@@ -100,7 +100,7 @@ def _of_text(rows: list[dict[str, str]]) -> str:
     for seeds in groups:
         first = next(iter(seeds.values()))
         cells = [
-            first["hidden"], first["delays"], f"{int(float(first['parameters'])):,}", str(len(seeds)),
+            first["hidden"], first["delays"], _count(first["parameters"]), str(len(seeds)),
             _bits([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
             _bits([row["test_bits_per_byte_carried"] for row in seeds.values()]),
             _share([row["firing_rate"] for row in seeds.values()]), first["data"],
@@ -148,6 +148,11 @@ def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
         )
         groups.setdefault(alike, {})[row["seed"]] = row
     return list(groups.values())
+
+
+def _count(number: str) -> str:
+    """A whole number; a dash where it is missing."""
+    return f"{int(float(number)):,}" if number else "-"
 
 
 def _bits(values: list[str]) -> str:
