@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
-    from snn_delays.export.discretize import discretize
+    from snn_delays.discrete.discretize import discretize
     from snn_delays.models import DelayClassifier
     from snn_delays.nn import (
         LIF,

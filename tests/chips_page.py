@@ -7,7 +7,7 @@ python tests/chips_page.py writes it anew between the marks ``<!-- chips -->``, 
 import re
 from pathlib import Path
 
-from snn_delays.export.profiles import EVIDENCE, Profile, profile, profiles
+from snn_delays.chips.profiles import EVIDENCE, Profile, profile, profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "chips.md"

@@ -6,7 +6,7 @@ python tests/datasets_page.py writes it anew between the marks ``<!-- card NAME 
 import re
 from pathlib import Path
 
-from snn_delays.data.catalogue import Card, SplitFile, card, cards
+from snn_delays.data.catalogue.lookup import Card, SplitFile, card, cards
 from snn_delays.training.config import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

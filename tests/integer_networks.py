@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from canonical_networks import CLASSES, INPUTS, random_counts, random_network
 
-from snn_delays.export.canonical import CanonicalNetwork, Population, Synapses
-from snn_delays.export.simulator import simulate
-from snn_delays.export.trace import Mismatch, Trace, first_mismatch, make_trace
+from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
+from snn_delays.ir.simulator import simulate
+from snn_delays.ir.trace import Mismatch, Trace, first_mismatch, make_trace
 
 # (recurrent, reset)
 CASES = [(False, "hard"), (False, "soft"), (True, "hard"), (True, "soft")]

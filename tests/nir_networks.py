@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.export import discretize
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
-from snn_delays.export.convert import canonical
-from snn_delays.export.nir import merged
-from snn_delays.export.nir_interpreter import interpret
-from snn_delays.export.simulator import drive, simulate
+from snn_delays.discrete import discretize
+from snn_delays.discrete.conversion import canonical
+from snn_delays.export.nir.interpret import interpret
+from snn_delays.export.nir.write import merged
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
+from snn_delays.ir.simulator import drive, simulate
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, LeakyIntegrator, Sequential
 from snn_delays.nn.recurrent import Recurrent
 

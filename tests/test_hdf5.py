@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.ntidigits import NtidigitsRecordings
-from snn_delays.data.shd import shd_recordings, write_shd_hdf5
+from snn_delays.data.formats.ntidigits import NtidigitsRecordings
+from snn_delays.data.formats.shd import shd_recordings, write_shd_hdf5
 from snn_delays.errors import DataError
-from snn_delays.export.nir_file import read_nir
+from snn_delays.export.nir.file import read_nir
 from snn_delays.hdf5 import check_all_stored, check_stored, opened_hdf5, written_hdf5
 
 SAMPLE = Sample(Events([1000], [3], 700), 0, 0)
@@ -126,7 +126,7 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path: Path, spikes: int | None
         "from pathlib import Path\n"
         "import numpy as np\n"
         "from snn_delays.data.events import Events, Sample\n"
-        "from snn_delays.data.shd import write_shd_hdf5\n"
+        "from snn_delays.data.formats.shd import write_shd_hdf5\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, 1 << 17))\n"
         "sample = Sample(Events(np.arange(2000), np.zeros(2000, int), 700), 0, 0)\n"
         "try:\n"

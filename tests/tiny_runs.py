@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.training import checkpoint, classification, evaluate, loop, sources
 from snn_delays.training.build import network_for
 from snn_delays.training.config import Recipe, parse_recipe

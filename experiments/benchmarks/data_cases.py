@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from experiments.benchmarks.run import Case, Side
 from experiments.benchmarks.sides import missing
 from experiments.benchmarks.sizes import Sizes
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.cache import Memory, read_store
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Sample
+from snn_delays.data.formats.shd import N_CHANNELS
 from snn_delays.data.loaders import store_binned
 from snn_delays.data.recordings import Recordings, open_recordings
-from snn_delays.data.shd import N_CHANNELS
-from snn_delays.data.store import Memory, read_store
 from snn_delays.errors import DataError
 
 BUNDLED, FULL = "shd-regenerated-subset", "shd-regenerated"
@@ -217,7 +217,7 @@ def _title(what: str, name: str) -> str:
 
 
 def _what(name: str, most: int | None) -> str:
-    from snn_delays.data.catalogue import card
+    from snn_delays.data.catalogue.lookup import card
 
     total = card(name).split("train").samples
     return f"{total if most is None else min(most, total):,} recordings of {card(name).display_name}, train"

@@ -14,7 +14,7 @@ from experiments.benchmarks.run import Case, Side
 from experiments.benchmarks.sides import missing, spikes
 from experiments.benchmarks.sizes import Sizes
 from experiments.benchmarks.step import TrainingStep, of_ours, of_peer
-from snn_delays.export.discretize import discretize
+from snn_delays.discrete.discretize import discretize
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import BatchNorm, SpikingModule

@@ -18,7 +18,7 @@ from experiments.benchmarks.peers import PublishedNetwork
 from experiments.benchmarks.sides import assert_active, assert_close, spikes
 from experiments.benchmarks.sizes import Sizes
 from experiments.benchmarks.step import Trained, TrainingStep, of_ours, of_peer, published_loss
-from snn_delays.export.network import DiscreteNetwork
+from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.models import DelayClassifier
 from snn_delays.nn import LIF, DelayedLinear, SpikingModule
 from snn_delays.ops.backends import use_backend

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from snn_delays.data import augment
 from snn_delays.data import augment_events as change
-from snn_delays.data.binned import Batch
 from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.dataset import Batch
 from snn_delays.data.events import Events
 from snn_delays.plot.rasters import raster
 from snn_delays.plot.style import axes_or_new, new_figure, save_figure

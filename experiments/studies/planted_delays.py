@@ -17,7 +17,7 @@ from torch import Tensor
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.events import Sample
 from snn_delays.data.synthetic import TASKS, Coincidence, Ordering, PatternDetection, SyntheticTask
-from snn_delays.export import discretize
+from snn_delays.discrete import discretize
 from snn_delays.nn import DelayedLinear, LeakyIntegrator, Sequential
 
 DT_MS = 1.0

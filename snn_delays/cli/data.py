@@ -9,7 +9,7 @@ from rich.table import Table
 from snn_delays.cli.app import app, console
 
 if TYPE_CHECKING:
-    from snn_delays.data.catalogue import Card
+    from snn_delays.data.catalogue.lookup import Card
 
 data_app = typer.Typer(help="Data sets: what there is, where it lies, whether it is whole.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -21,7 +21,7 @@ def data_list() -> None:
 
     Cards of your own are listed too where SNN_DELAYS_CARDS names their folder.
     """
-    from snn_delays.data.catalogue import cards
+    from snn_delays.data.catalogue.lookup import cards
     from snn_delays.data.text import text_cards
 
     table = Table("name", "what it is", "samples", "at hand")
@@ -50,8 +50,8 @@ def data_list() -> None:
 @data_app.command("verify")
 def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
     """Take the checksums of a data set's files afresh and compare them with the catalogue's."""
-    from snn_delays.data.catalogue import card
-    from snn_delays.data.convert import find_data, verify
+    from snn_delays.data.catalogue.convert import find_data, verify
+    from snn_delays.data.catalogue.lookup import card
 
     for split, part in card(name).splits.items():
         if not part.made_here:
@@ -66,7 +66,7 @@ def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data 
 
 def _at_hand(card: "Card") -> str:
     """Whether the files of every split are there; a bundled set is not expanded for the answer."""
-    from snn_delays.data.convert import find_data
+    from snn_delays.data.catalogue.convert import find_data
     from snn_delays.data.files import files_in
     from snn_delays.errors import DataError
 
@@ -90,7 +90,7 @@ def data_convert(
     out: Annotated[Path | None, typer.Option(help="file or folder; default: where recipes look for it")] = None,
 ) -> None:
     """Put the archive of a data set where recipes look for it, ready to be read."""
-    from snn_delays.data.convert import convert_archive
+    from snn_delays.data.catalogue.convert import convert_archive
     from snn_delays.training.progress import ProgressBar
 
     with ProgressBar(console) as bar:
@@ -101,7 +101,7 @@ def data_convert(
 @data_app.command("download")
 def data_download(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
     """Fetch a data set through Tonic to where recipes look for it, and take its checksums."""
-    from snn_delays.data.download import download
+    from snn_delays.data.catalogue.fetch import download
 
     for path in download(name, lambda line: console.print(line)):
         console.print(f"there: {path}")

@@ -12,7 +12,7 @@ from snn_delays.cli.data import data_app
 from snn_delays.messages import command
 
 if TYPE_CHECKING:
-    from snn_delays.data.cochlea import BatchReport
+    from snn_delays.data.encoders.cochlea import BatchReport
 
 
 @data_app.command("encode")
@@ -56,7 +56,7 @@ def data_encode(
     A recording that cannot be used is left out, named with its reason at the end, and makes the exit code 1. A run that
     was stopped goes on from there when started again.
     """
-    from snn_delays.data.cochlea import Cochlea, encode_splits, find_audio
+    from snn_delays.data.encoders.cochlea import Cochlea, encode_splits, find_audio
     from snn_delays.training.progress import ProgressBar
 
     cochlea = Cochlea(
@@ -90,7 +90,7 @@ def data_encode_speech_commands(
     A recording that cannot be used is left out, named with its reason at the end, and makes the exit code 1. A run that
     was stopped goes on from there when started again; files that are there are kept.
     """
-    from snn_delays.data.encode_speech_commands import encode_speech_commands
+    from snn_delays.data.encoders.encode_speech_commands import encode_speech_commands
     from snn_delays.data.files import data_folder
     from snn_delays.training.progress import ProgressBar
 
@@ -149,8 +149,8 @@ def data_encode_check(
 
     Beside it stands the same comparison between two seeds of ours, which shows how much is chance.
     """
-    from snn_delays.data.cochlea import Cochlea
-    from snn_delays.data.cochlea.compare import compare, summarise
+    from snn_delays.data.encoders.cochlea import Cochlea
+    from snn_delays.data.encoders.cochlea.compare import compare, summarise
     from snn_delays.training.progress import ProgressBar
 
     cochlea = Cochlea(window="hann" if window else "none")

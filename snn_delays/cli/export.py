@@ -81,7 +81,7 @@ def targets(
     if run is not None:
         _survey(run, write)
         return
-    from snn_delays.export.profiles import profiles
+    from snn_delays.chips.profiles import profiles
     from snn_delays.export.targets import FORMATS
 
     formats = Table("--to", "what", "numbers", "--target by default")

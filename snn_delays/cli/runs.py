@@ -231,9 +231,9 @@ def evaluate_run(run: "Run", device: str, on: str | None = None) -> dict[str, An
 def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
     import json
 
+    from snn_delays.discrete.streaming.measure import stream_report
     from snn_delays.files import write_text
     from snn_delays.plot import save_figure, streaming_figure
-    from snn_delays.streaming.measure import stream_report
     from snn_delays.training.evaluate import discrete_network
     from snn_delays.training.runlog import environment
     from snn_delays.training.sources import selection

@@ -17,9 +17,9 @@ def data_simulate_nmnist(
     out: Annotated[Path | None, typer.Option(help="folder; default: where `n-mnist-simulated` looks for it")] = None,
 ) -> None:
     """Move MNIST's test images before a model of an event camera, as N-MNIST was recorded; goes on where it stopped."""
+    from snn_delays.data.encoders.simulated_nmnist import simulate_folder
     from snn_delays.data.files import data_folder
-    from snn_delays.data.idx import read_mnist
-    from snn_delays.data.simulated_nmnist import simulate_folder
+    from snn_delays.data.formats.idx import read_mnist
     from snn_delays.errors import ConfigError
     from snn_delays.training.progress import ProgressBar
 

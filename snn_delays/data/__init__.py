@@ -1,8 +1,8 @@
 """Events, binning, data sets on disk and in memory. Knows nothing of networks."""
 
-from snn_delays.data.binned import Batch, BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.collate import pad_collate
+from snn_delays.data.dataset import Batch, BinnedDataset
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split

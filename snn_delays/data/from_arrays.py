@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Events
 from snn_delays.errors import DataError
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data import catalogue
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.cache import Memory, read_store, write_store
+from snn_delays.data.catalogue import lookup as catalogue
+from snn_delays.data.dataset import BinnedDataset
+from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, RateFreeRule
 from snn_delays.data.files import Progress
-from snn_delays.data.rate_free_recordings import RateFreeRecordings, RateFreeRule
 from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings, open_recordings
-from snn_delays.data.store import Memory, read_store, write_store
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import cache_folder
 
@@ -39,7 +39,8 @@ def load_binned(
 ) -> BinnedDataset:
     """A split of a data set, binned, in memory or mapped from the cache.
 
-    ``name``, ``split``: as in the catalogue, or the path of a data set of one's own (:mod:`snn_delays.data.own`);
+    ``name``, ``split``: as in the catalogue, or the path of a data set of one's own
+    (:mod:`snn_delays.data.catalogue.own`);
     ``reader``: see :func:`open_recordings`, it does not change the result;
     ``cache``: keep the result in the cache folder, under a key made of the checksum of the recordings, the binning and
     the version of the format. A stale or damaged cache is built anew. ``memory``: ``"ram"``, ``"mapped"`` (needs the

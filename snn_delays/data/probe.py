@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from snn_delays.data.catalogue import known_by_checksum
+from snn_delays.data.catalogue.lookup import known_by_checksum
 from snn_delays.data.files import remembered
 from snn_delays.errors import DataError
 

@@ -18,14 +18,14 @@ Reader = Literal["auto", "tonic", "own"]
 
 # What a card calls its reader, and where it is; a reader is called as reader(card, split, path, which).
 READERS = {
-    "shd": "snn_delays.data.shd:open_shd",
+    "shd": "snn_delays.data.formats.shd:open_shd",
     "synthetic": "snn_delays.data.synthetic.recordings:open_synthetic",
-    "speech_commands": "snn_delays.data.speech_commands:open_speech_commands",
-    "sequential_mnist": "snn_delays.data.pixel_sequences:open_pixel_sequences",
-    "nmnist": "snn_delays.data.nmnist:open_nmnist",
-    "dvs_gesture": "snn_delays.data.dvs_gesture:open_dvs_gesture",
-    "ntidigits": "snn_delays.data.ntidigits:open_ntidigits",
-    "cifar10_dvs": "snn_delays.data.cifar10_dvs:open_cifar10_dvs",
+    "speech_commands": "snn_delays.data.formats.speech_commands:open_speech_commands",
+    "sequential_mnist": "snn_delays.data.formats.pixel_sequences:open_pixel_sequences",
+    "nmnist": "snn_delays.data.formats.nmnist:open_nmnist",
+    "dvs_gesture": "snn_delays.data.formats.dvs_gesture:open_dvs_gesture",
+    "ntidigits": "snn_delays.data.formats.ntidigits:open_ntidigits",
+    "cifar10_dvs": "snn_delays.data.formats.cifar10_dvs:open_cifar10_dvs",
 }
 
 
@@ -64,7 +64,7 @@ class Recordings(ABC):
 
     def source(self) -> str:
         """Display name of the data set this is, decided by checksum; ``"unidentified"`` if none knows it."""
-        from snn_delays.data.catalogue import identify
+        from snn_delays.data.catalogue.lookup import identify
 
         return self.made_here or identify(self.path)
 
@@ -95,8 +95,8 @@ def open_recordings(
     Raises ConfigError for an unknown name or split, DataError naming the missing file, where it belongs and its
     checksum, BackendUnavailableError if a package is missing.
     """
-    from snn_delays.data.catalogue import card, recognise
-    from snn_delays.data.convert import find_data
+    from snn_delays.data.catalogue.convert import find_data
+    from snn_delays.data.catalogue.lookup import card, recognise
 
     found = card(name)
     if found.reader not in READERS:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snn_delays.data.binned import Batch, BinnedDataset
+from snn_delays.data.dataset import Batch, BinnedDataset
 from snn_delays.data.indices import Indices
 from snn_delays.errors import DataError
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.arguments import integer, real
-from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 
 _RULES = ("speakers", "fraction")

@@ -1,6 +1,5 @@
-"""Floor 4': the discrete network, and its ways out."""
+"""Formats that a canonical network is written to, and NIR in."""
 
-from snn_delays.export.discretize import discretize
-from snn_delays.export.network import DiscreteNetwork
+from snn_delays.moved import forward
 
-__all__ = ["DiscreteNetwork", "discretize"]
+__getattr__ = forward(__name__, {"DiscreteNetwork": "snn_delays.discrete", "discretize": "snn_delays.discrete"})

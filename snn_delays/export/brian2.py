@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.scripts import close_calls, place
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace
 
 README = """\
 The network as a Brian2 script.

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.integer_image import SOURCES, Image, events, images, refusal
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace
 
 ENGINE = ("snn_engine.h", "snn_engine.c", "main_golden.c", "Makefile")
 

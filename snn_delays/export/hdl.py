@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.integer_image import MAX_COUNT, SOURCES, Image, events, images, refusal
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace
 
 ENGINE = ("snn_population.v", "testbench.v", "Makefile")
 COUNT_BITS = MAX_COUNT.bit_length()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.canonical import CanonicalNetwork, Population, check
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork, Population, check
+from snn_delays.ir.trace import Trace
 from snn_delays.nn.fixed_point import FixedPoint
 
 SOURCES = Path(__file__).parent / "sources"

@@ -8,9 +8,9 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import loihi, netx
-from snn_delays.export.canonical import CanonicalNetwork
 from snn_delays.export.scripts import place
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace
 
 README = """A spiking network with a delay per synapse, for Lava and Loihi 2
 network.npz, golden.npz  the network, and {samples} samples of {steps} steps with all spikes and membranes expected

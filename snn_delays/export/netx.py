@@ -9,8 +9,8 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import loihi
-from snn_delays.export.canonical import CanonicalNetwork, Population, Synapses
 from snn_delays.hdf5 import written_hdf5
+from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
 from snn_delays.nn.fixed_point import FixedPoint
 
 BIAS_EXPONENT = 6  # netx takes biases times 2^6

@@ -9,9 +9,9 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import nest
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.export.scripts import close_calls, place
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
+from snn_delays.ir.trace import Trace
 
 # A threshold that no integrator reaches; SpiNNaker's membranes, of 16 whole bits, hold it.
 NEVER = 32767.0

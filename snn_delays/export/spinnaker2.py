@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.export.scripts import place
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
+from snn_delays.ir.trace import Trace
 
 Integers = NDArray[np.int64]
 

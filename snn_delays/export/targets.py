@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snn_delays.chips.profiles import Profile, profile
 from snn_delays.errors import ConfigError, ExportError
-from snn_delays.export.canonical import CanonicalNetwork, check, to_bytes
-from snn_delays.export.profiles import Profile, profile
-from snn_delays.export.trace import Trace, trace_bytes
 from snn_delays.files import atomic_folder
+from snn_delays.ir.canonical import CanonicalNetwork, check, to_bytes
+from snn_delays.ir.trace import Trace, trace_bytes
 from snn_delays.messages import did_you_mean
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ FORMATS: dict[str, Format] = {
     made.name: made
     for made in (
         Format("npz", "the canonical form: lossless arrays, for any reader", None, "any"),
-        Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir", "real"),
+        Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir.write", "real"),
         Format("brian2", "script for Brian2", "snn_delays.export.brian2", "any"),
         Format("nest", "script for NEST", "snn_delays.export.nest", "real"),
         Format(
@@ -83,8 +83,8 @@ def write_export(
     """Write a network and its golden trace in a format: all files, or none.
 
     Args:
-        network: see :func:`snn_delays.export.convert.canonical`.
-        trace: of this network, see :func:`snn_delays.export.trace.make_trace`.
+        network: see :func:`snn_delays.discrete.conversion.canonical`.
+        trace: of this network, see :func:`snn_delays.ir.trace.make_trace`.
         to: a name of :data:`FORMATS`.
         folder: made; the files of an earlier export there are replaced, others kept. A folder that no export made is
             left alone, with an error.

@@ -2,7 +2,8 @@
 
     python -m snn_delays.plot.event_frames NMNIST MNIST PICTURE
 
-draws three digits of N-MNIST, recorded and simulated; the folders are those of :mod:`snn_delays.data.saccades_compare`.
+draws three digits of N-MNIST, recorded and simulated; the folders are those of
+:mod:`snn_delays.data.encoders.saccades_compare`.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def compared_frames(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: the first recorded 0, 2 and 7 of the test set beside their simulations, saccade by saccade."""
-    from snn_delays.data.saccades_compare import load_pairs, saccade_frames
+    from snn_delays.data.encoders.saccades_compare import load_pairs, saccade_frames
 
     parser = argparse.ArgumentParser(prog="snn_delays.plot.event_frames", description="N-MNIST recorded and simulated.")
     for name in ("nmnist", "mnist", "picture"):

@@ -3,7 +3,7 @@
 import torch
 
 from snn_delays.data import augment
-from snn_delays.data.binned import Batch
+from snn_delays.data.dataset import Batch
 from snn_delays.training.config import AugmentConfig
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
 from snn_delays.nn import Sequential

@@ -10,11 +10,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn_delays.data.binned import Batch, BinnedDataset
 from snn_delays.data.bucketing import bucketed
+from snn_delays.data.dataset import Batch, BinnedDataset
 from snn_delays.data.resident import ResidentDataset
+from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import TrainingError
-from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Sequential
 from snn_delays.training.augmentation import augmented

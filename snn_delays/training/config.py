@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from snn_delays.data.catalogue import lasting_name
+from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.reading import parse_toml, read_text

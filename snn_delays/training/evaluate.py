@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snn_delays.data.binned import BinnedDataset
-from snn_delays.data.catalogue import lasting_name
+from snn_delays.data.catalogue.lookup import lasting_name
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.loaders import load_binned
+from snn_delays.discrete.discretize import DiscreteNetwork, discretize
 from snn_delays.errors import CheckpointError, ConfigError
-from snn_delays.export.discretize import DiscreteNetwork, discretize
 from snn_delays.files import write_text
 from snn_delays.messages import command
 from snn_delays.nn import Sequential

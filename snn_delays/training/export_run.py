@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 
 import snn_delays
 from snn_delays import plot
+from snn_delays.chips.cost import cost_of
+from snn_delays.chips.fit import Fit, fit
+from snn_delays.chips.profiles import Profile, profile
+from snn_delays.chips.violations import Violation
+from snn_delays.discrete.conversion import canonical
+from snn_delays.discrete.discretize import discretize
+from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.errors import ConfigError, ExportError
-from snn_delays.export.canonical import CanonicalNetwork
-from snn_delays.export.convert import canonical
-from snn_delays.export.cost import cost_of
-from snn_delays.export.discretize import discretize
-from snn_delays.export.fit import Fit, fit
-from snn_delays.export.network import DiscreteNetwork
-from snn_delays.export.profiles import Profile, profile
 from snn_delays.export.targets import format_named, target_of, write_export
-from snn_delays.export.trace import Trace, make_trace
-from snn_delays.export.violations import Violation
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace, make_trace
 from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.training.evaluate import samples_of
@@ -38,7 +38,7 @@ CLOSE = 1e-12
 
 @dataclass(frozen=True)
 class Wishes:
-    """What an export is to be like: see :func:`snn_delays.export.discretize` for each."""
+    """What an export is to be like: see :func:`snn_delays.discrete.discretize` for each."""
 
     target: str | None = None
     weight_bits: int | str | None = None

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snn_delays.data.binned import BinnedDataset
-from snn_delays.export.network import DiscreteNetwork
+from snn_delays.data.dataset import BinnedDataset
+from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.nn import Sequential, layers_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.training.config import Recipe

@@ -7,9 +7,9 @@ forward (:mod:`snn_delays.nn.quantized`). Dropout is all that the discrete netwo
 import hashlib
 from typing import Any
 
-from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset
+from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import DataError
-from snn_delays.export.discretize import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.nn.quantized import quantize_weights

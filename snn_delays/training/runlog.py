@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import snn_delays
-from snn_delays.data.catalogue import file_name_of
+from snn_delays.data.catalogue.lookup import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.binned import BinnedDataset
 from snn_delays.data.binning import Binning
+from snn_delays.data.dataset import BinnedDataset
+from snn_delays.data.encoders.rate_free_recordings import RateFreeRule
 from snn_delays.data.loaders import load_binned
-from snn_delays.data.rate_free_recordings import RateFreeRule
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError
 from snn_delays.training.config import Recipe

@@ -1,12 +1,12 @@
 """A run's network on every target: whether it fits, and what an inference costs there."""
 
+from snn_delays.chips.cost import cost_of
+from snn_delays.chips.fit import fit
+from snn_delays.chips.profiles import profiles
+from snn_delays.discrete.conversion import canonical
+from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
-from snn_delays.export.convert import canonical
-from snn_delays.export.cost import cost_of
-from snn_delays.export.discretize import discretize
-from snn_delays.export.fit import fit
-from snn_delays.export.profiles import profiles
-from snn_delays.export.trace import make_trace
+from snn_delays.ir.trace import make_trace
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, selection
 from snn_delays.training.trained import trained_network
@@ -19,7 +19,7 @@ def survey(run: Run, samples: int = 20, watcher: LoadingWatcher | None = None) -
 
     Spikes and operations are those of the network in the target's own numbers, where it computes as networks here do,
     else in real ones. A target that the network does not fit has no costs, only the number of limits broken;
-    "unverified" says that the card has numbers from memory. Definitions: ``snn_delays.export.cost``.
+    "unverified" says that the card has numbers from memory. Definitions: ``snn_delays.chips.cost``.
     """
     data = selection(run.recipe, watcher)
     trained, dt_ms = trained_network(run), run.recipe.data.dt_ms

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import snn_delays
+from snn_delays.chips.profiles import profile
+from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
-from snn_delays.export.discretize import discretize
-from snn_delays.export.profiles import profile
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training.evaluate import samples_of
 from snn_delays.training.measure import measure

@@ -13,12 +13,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from snn_delays import cli
+from snn_delays.chips.profiles import profiles
 from snn_delays.export import targets
-from snn_delays.export.canonical import read_network
-from snn_delays.export.nir import read_nir
-from snn_delays.export.profiles import profiles
+from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import FORMATS
-from snn_delays.export.trace import first_mismatch, make_trace, read_trace
+from snn_delays.ir.canonical import read_network
+from snn_delays.ir.trace import first_mismatch, make_trace, read_trace
 from snn_delays.training import evaluate
 from snn_delays.training.sweep import COLUMNS, EARLIER, markdown, read_sweep
 

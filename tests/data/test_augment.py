@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from snn_delays.data.augment import channel_shift, cutmix, neuron_mask, time_mask, time_shift
-from snn_delays.data.binned import Batch
+from snn_delays.data.dataset import Batch
 from snn_delays.errors import ConfigError
 
 STEPS, SAMPLES, CHANNELS = 30, 400, 20

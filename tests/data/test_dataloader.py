@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
 from snn_delays.data import Binning, load_binned, pad_collate
-from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError, DataError
 
 

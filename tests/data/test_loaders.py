@@ -12,13 +12,13 @@ import pytest
 
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.catalogue import card
-from snn_delays.data.convert import data_path, find_data
+from snn_delays.data.cache import read_store
+from snn_delays.data.catalogue.convert import data_path, find_data
+from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.data.loaders import bin_recordings, load_binned, store_binned
 from snn_delays.data.recordings import Recordings
-from snn_delays.data.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
-from snn_delays.data.store import read_store
 from snn_delays.errors import ConfigError, DataError
 
 SUBSET = "shd-regenerated-subset"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from datasets_page import PAGE, facts, named, written_anew
 
-from snn_delays.data.catalogue import card, cards
+from snn_delays.data.catalogue.lookup import card, cards
 
 
 def test_every_data_set_has_a_block_and_it_is_that_of_its_card() -> None:

@@ -27,8 +27,8 @@ from integer_networks import (
 
 from snn_delays.errors import ExportError
 from snn_delays.export import c99
-from snn_delays.export.canonical import CanonicalNetwork, Synapses
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork, Synapses
+from snn_delays.ir.trace import Trace
 
 COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="NOT RUN: there is no C compiler (gcc, clang or cc)")

@@ -13,8 +13,8 @@ from integer_networks import CASES, EDGES, flooded, network_of, one_off, saturat
 
 from snn_delays.errors import ExportError
 from snn_delays.export import hdl
-from snn_delays.export.canonical import CanonicalNetwork
-from snn_delays.export.trace import Trace
+from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.ir.trace import Trace
 
 needs_iverilog = pytest.mark.skipif(
     shutil.which("iverilog") is None or shutil.which("vvp") is None,

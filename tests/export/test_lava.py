@@ -16,8 +16,8 @@ from canonical_networks import random_network, random_trace
 
 from snn_delays.errors import ExportError
 from snn_delays.export import lava, loihi, netx
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
-from snn_delays.export.trace import trace_bytes
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
+from snn_delays.ir.trace import trace_bytes
 from snn_delays.nn.fixed_point import FixedPoint
 
 CASES = {

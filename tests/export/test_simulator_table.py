@@ -11,8 +11,8 @@ from canonical_networks import random_network, random_trace
 from simulators import run as environments
 
 from snn_delays.export import nest
-from snn_delays.export.canonical import to_bytes
-from snn_delays.export.trace import Trace, trace_bytes
+from snn_delays.ir.canonical import to_bytes
+from snn_delays.ir.trace import Trace, trace_bytes
 
 
 def exported(folder: Path) -> Trace:

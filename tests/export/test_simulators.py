@@ -21,9 +21,9 @@ from simulators import run as environments
 
 from snn_delays.errors import ExportError
 from snn_delays.export import brian2, lava, nest, pynn
-from snn_delays.export.canonical import CanonicalNetwork, Membrane, Synapses, to_bytes
 from snn_delays.export.scripts import HERE, exchange
-from snn_delays.export.trace import Trace, first_mismatch, trace_bytes
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses, to_bytes
+from snn_delays.ir.trace import Trace, first_mismatch, trace_bytes
 
 SETTINGS: list[dict[str, Any]] = [
     {},

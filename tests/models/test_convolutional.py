@@ -5,9 +5,10 @@ import torch
 from networks import assert_active, firing_rates
 from torch import Tensor
 
+from snn_delays.discrete import discretize
+from snn_delays.discrete.conversion import canonical
+from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import ConfigError, ExportError, ShapeError
-from snn_delays.export import discretize
-from snn_delays.export.convert import canonical
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import (
@@ -22,7 +23,6 @@ from snn_delays.nn import (
     layers_of,
     record,
 )
-from snn_delays.streaming import StreamingEngine
 from snn_delays.training.objective import class_scores, loss, valid_steps
 
 SHARING = ("synapse", "channel", "axon", "dendrite")

@@ -9,7 +9,7 @@ from networks import firing_rates, poisson, warmed_classifier
 from oracles.event_simulator import Population, simulate
 from torch import Tensor
 
-from snn_delays.export import DiscreteNetwork, discretize
+from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.nn import LIF, DelayedLinear, layers_of, record
 
 CLOSE = 1e-9  # |h - threshold| below which powers and repeated products may round to different spikes

@@ -10,7 +10,7 @@ from networks import assert_active, plain_chain, poisson, warmed_classifier
 from torch import Tensor
 
 from snn_delays import use_backend
-from snn_delays.export import discretize
+from snn_delays.discrete import discretize
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Sequential, SpikingModule
 from snn_delays.nn.module import record
 

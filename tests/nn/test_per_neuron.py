@@ -8,11 +8,11 @@ import torch
 from networks import poisson
 
 from snn_delays import use_backend
+from snn_delays.discrete import discretize
+from snn_delays.discrete.conversion import canonical
+from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import ConfigError, ExportError, ShapeError
-from snn_delays.export import discretize
-from snn_delays.export.convert import canonical
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Recurrent, Sequential
-from snn_delays.streaming import StreamingEngine
 
 STEPS, BATCH, N = 40, 3, 6
 TAU, THRESHOLD = torch.linspace(1.0, 9.0, N), torch.linspace(0.4, 1.6, N)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from snn_delays.discrete import discretize
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.export import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, quantize
 from snn_delays.nn.quantized import grid_of, quantize_weights

@@ -16,9 +16,9 @@ import numpy as np
 from canonical_networks import random_counts, random_network, random_trace
 
 from snn_delays.errors import ExportError
-from snn_delays.export.canonical import CanonicalNetwork, Population, Synapses
 from snn_delays.export.targets import format_named, write_export
-from snn_delays.export.trace import Trace, first_mismatch, make_trace
+from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
+from snn_delays.ir.trace import Trace, first_mismatch, make_trace
 
 CASES: dict[str, dict[str, Any]] = {
     "feedforward": {},

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from snn_delays.export.canonical import read_network
-from snn_delays.export.nir import read_nir
-from snn_delays.export.nir_interpreter import interpret
+from snn_delays.export.nir.interpret import interpret
+from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import NETWORK, TRACE
-from snn_delays.export.trace import first_mismatch, read_trace
+from snn_delays.ir.canonical import read_network
+from snn_delays.ir.trace import first_mismatch, read_trace
 from snn_delays.training.config import load_recipe
 from snn_delays.training.export_run import Wishes, export_run
 from snn_delays.training.loop import fit

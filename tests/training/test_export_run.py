@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from snn_delays.discrete import discretize
 from snn_delays.errors import ConfigError, ExportError
-from snn_delays.export import discretize
-from snn_delays.export.canonical import read_network
+from snn_delays.ir.canonical import read_network
 from snn_delays.nn import LIF, layers_of, record
 from snn_delays.training import evaluate
 from snn_delays.training import export_run as export_run_module

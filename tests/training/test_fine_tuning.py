@@ -10,8 +10,8 @@ import pytest
 import tiny_runs
 import torch
 
+from snn_delays.discrete import discretize
 from snn_delays.errors import CheckpointError, ConfigError, DataError
-from snn_delays.export import discretize
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Dropout, Recurrent, layers_of
 from snn_delays.nn.quantized import grid_of

@@ -17,8 +17,8 @@ import torch
 from tiny_runs import fitted, numbers, same, tensors
 from torch import Tensor, nn
 
+from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
-from snn_delays.export.discretize import discretize
 from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training import checkpoint, classification, evaluate, figures, loop, sources

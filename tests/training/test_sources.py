@@ -10,7 +10,7 @@ import pytest
 import tiny_runs
 import torch
 
-from snn_delays.data.binned import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.training import classification, evaluate, figures, sources

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from snn_delays.export.trace import Trace
+from snn_delays.ir.trace import Trace
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""What neuromorphic chips hold, and what a network costs there."""

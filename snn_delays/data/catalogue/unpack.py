@@ -1,0 +1,193 @@
+"""Archives of a data set unpacked into the place where it is looked for."""
+
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from snn_delays.data.catalogue.lookup import Card, SplitFile
+from snn_delays.data.files import Progress, checksums, files_in
+from snn_delays.errors import DataError
+from snn_delays.reading import open_regular, room_for
+
+_BLOCK = 1 << 20
+
+
+def unpack_archive(
+    archive: Path, of: Card, parts: Sequence[SplitFile], folder: Path, progress: Progress | None = None
+) -> list[Path]:
+    """Unpack a tar or zip archive into ``folder``, each of its parts whole or not at all; returns their paths.
+
+    A part is the file or folder of that name in the archive, or all that is in it where nothing has the name. Zip files
+    inside are unpacked too. A part that the card cannot tell by a checksum of its own is told by the archive, which is
+    therefore kept beside it. ``progress``: in bytes of the archive.
+
+    Raises DataError if a path in the archive leads out of it, if something else is in the way, or if what was unpacked
+    is not what the card promises.
+    """
+    by_path = {folder / part.file: part for part in parts}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
+            content = Path(temporary, "content")
+            content.mkdir()
+            _extract_all(archive, content, progress)
+            for path, part in by_path.items():
+                _place(_find(content, path.name), path, part, f"{archive}, an archive of {of.display_name},")
+        for path, part in by_path.items():
+            _keep(archive, part, path)
+    except OSError as error:
+        raise DataError(
+            f"cannot unpack {archive} into {folder} ({error}); free some space or choose a folder that can be written"
+        ) from error
+    return list(by_path)
+
+
+def holds(archive: Path, path: Path) -> bool:
+    """Whether a file or folder is, byte for byte, what a tar or zip archive holds under its name (CRC-32 of each file).
+
+    Hidden files do not count. False for an archive that cannot be read.
+    """
+    try:
+        inside = dict(_members(archive))
+        named = {_below(name, path.name): crc for name, crc in inside.items() if path.name in name.parts}
+        if path.is_file():
+            return [_crc(path)] == [crc for name, crc in inside.items() if name.name == path.name]
+        wanted = {name: crc for name, crc in (named or inside).items() if not name.name.startswith(".")}
+        there = {PurePosixPath(file.relative_to(path).as_posix()): file for file in files_in(path)}
+        return wanted.keys() == there.keys() and all(_crc(file) == wanted[name] for name, file in there.items())
+    except (OSError, EOFError, ValueError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def _members(archive: Path | IO[bytes]) -> Iterator[tuple[PurePosixPath, int]]:
+    """Path and CRC-32 of every file in an archive, and of those in zips inside."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if info.filename.endswith(".zip"):
+                    with packed.open(info) as inner:
+                        yield from _members(inner)
+                elif not info.is_dir():
+                    yield PurePosixPath(info.filename), info.CRC
+        return
+    assert isinstance(archive, Path)
+    with tarfile.open(archive) as packed_tar:
+        for member in packed_tar:
+            if member.isfile() and (content := packed_tar.extractfile(member)) is not None:
+                yield PurePosixPath(member.name), _crc_of(content)
+
+
+def _below(name: PurePosixPath, folder: str) -> PurePosixPath:
+    return PurePosixPath(*name.parts[name.parts.index(folder) + 1 :])
+
+
+def _crc(path: Path) -> int:
+    with path.open("rb") as content:
+        return _crc_of(content)
+
+
+def _crc_of(content: IO[bytes]) -> int:
+    crc = 0
+    while block := content.read(_BLOCK):
+        crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _find(folder: Path, name: str) -> Path:
+    named = sorted(folder.rglob(name), key=lambda path: len(path.parts))
+    return named[0] if named else folder
+
+
+def _place(found: Path, path: Path, part: SplitFile, what: str) -> None:
+    if part.sha256 and (sha256 := checksums(found, remember=False).sha256) != part.sha256:
+        raise DataError(f"{what} holds a {path.name} with sha256 {sha256}, expected {part.sha256}; fetch it again")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(found, path)
+    elif checksums(found, remember=False) != checksums(path, remember=False):
+        raise DataError(f"{path} is there already and differs from what {what} holds; move it away")
+
+
+def _keep(archive: Path, part: SplitFile, path: Path) -> None:
+    beside = path.parent / str(part.archive)
+    if part.archive_md5 and not (part.md5 or part.sha256) and not beside.exists():
+        try:
+            os.link(archive, beside)
+        except OSError:  # on another disk, or where there are no links
+            shutil.copy2(archive, beside)
+
+
+def _extract_all(archive: Path, folder: Path, progress: Progress | None) -> None:
+    _extract(archive, folder, progress)
+    for inner in sorted(folder.glob("*.zip")):
+        _extract(inner, folder, None)
+        inner.unlink()
+    if progress is not None:
+        size = archive.stat().st_size
+        progress(size, size)
+
+
+def _extract(archive: Path, folder: Path, progress: Progress | None) -> None:
+    try:
+        with open_regular(archive) as raw:
+            size = os.fstat(raw.fileno()).st_size
+            if zipfile.is_zipfile(raw):
+                with zipfile.ZipFile(raw) as packed:
+                    _extract_zip(packed, archive, folder, size, progress)
+            else:
+                raw.seek(0)
+                _extract_tar(raw, archive, folder, size, progress)
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+        raise DataError(f"{archive} is damaged or no tar or zip archive ({error}); fetch it again") from error
+
+
+def _extract_tar(raw: IO[bytes], archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
+    room = room_for(size)
+    with tarfile.open(fileobj=raw, mode="r|*") as tar:
+        for member in tar:
+            target = _inside(folder, member.name, archive)
+            if member.isdir():
+                continue
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None:
+                raise DataError(f"{archive}: {member.name} is a link or a device; expected files and folders")
+            room = _write(content, target, room)
+            if progress is not None:
+                progress(min(raw.tell(), size - 1), size)
+
+
+def _extract_zip(packed: zipfile.ZipFile, archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
+    done, room = 0, room_for(size)
+    for member in packed.infolist():
+        target = _inside(folder, member.filename, archive)
+        if not member.is_dir():
+            with packed.open(member) as content:
+                room = _write(content, target, room)
+            done += member.compress_size
+            if progress is not None:
+                progress(min(done, size - 1), size)
+
+
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
+        raise DataError(f"{archive} holds the path {name!r}, which leads out of it; it is not unpacked")
+    return folder.joinpath(*path.parts)
+
+
+def _write(content: IO[bytes], target: Path, room: int) -> int:
+    """Write a file of at most ``room`` bytes; returns what is left. A file may say to be longer than all disks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        while block := content.read(_BLOCK):
+            if (room := room - len(block)) < 0:
+                raise DataError(f"{target.name} unpacks to far more than an archive of its size holds; fetch it again")
+            file.write(block)
+    return room

@@ -1,0 +1,1 @@
+"""From sound, pictures and numbers to events."""

@@ -1,0 +1,218 @@
+"""Many recordings to one file in SHD's layout: in parallel, resumable, one bad file costing only itself."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snn_delays.arguments import integer
+from snn_delays.data.encoders.cochlea.audio import SUFFIXES
+from snn_delays.data.encoders.cochlea.encode import Cochlea, fingerprint
+from snn_delays.data.encoders.cochlea.extra import need
+from snn_delays.data.encoders.cochlea.labels import Labels, label_files
+from snn_delays.data.encoders.cochlea.listing import BatchReport, nameable, unnameable, write_list
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.files import Progress
+from snn_delays.data.formats.shd import write_shd_hdf5
+from snn_delays.data.writing import writing
+from snn_delays.errors import CheckpointError, DataError
+from snn_delays.files import alone_in, atomic_path
+from snn_delays.npy import read_npy
+from snn_delays.reading import read_bytes
+from snn_delays.workers import process_pool
+
+_VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
+
+_SPIKE_BYTES, _MOST_BYTES = 8, 1 << 32  # of a part: time and channel; one beyond all sound is damaged
+
+
+def find_audio(places: Sequence[Path]) -> list[Path]:
+    """Files as given, and in the place of a folder all WAV and FLAC files inside it, in the order of their paths.
+
+    Links that lead nowhere are among them, so that whoever encodes them hears of it.
+
+    Raises DataError for a folder without any, or if nothing is given.
+    """
+    files: dict[Path, None] = {}
+    for place in places:
+        if place.is_dir():
+            named = (p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in named if p.is_file() or _is_dangling(p))
+            if not inside:
+                raise DataError(f"{place} holds no {' or '.join(SUFFIXES)} files")
+            files |= dict.fromkeys(inside)
+        else:
+            files[place] = None
+    if not files:
+        raise DataError("no recordings are given; name WAV or FLAC files, or folders that hold them")
+    return list(files)
+
+
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def encode_files(
+    files: Sequence[Path],
+    out: Path,
+    cochlea: Cochlea | None = None,
+    *,
+    labels: Path | Labels | None = None,
+    scheme: str = "auto",
+    parts: Path | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> BatchReport:
+    """Encode recordings into one HDF5 file in SHD's layout, samples in the order of ``files``.
+
+    Every recording draws from ``seed`` and its own contents: neither order nor ``workers`` (processes; default: all
+    cores) change a spike. Finished recordings are kept in the folder ``<out>.parts`` until the file is written, whole
+    or not at all; a run that was stopped goes on from there. ``parts`` names another folder, which is kept: later calls
+    take from it what they need, as one with a few recordings more. A recording that cannot be used is left out and
+    reported. Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none; it is written first,
+    so that it is there whenever ``out`` is.
+
+    ``labels``, ``scheme``: see :func:`label_files`; or the :class:`Labels` of ``files``.
+
+    With more than one worker, a script must guard its own start with ``if __name__ == "__main__"``.
+
+    Raises DataError if ``out`` exists or cannot be written, a class cannot be told, or no recording can be used.
+    """
+    cochlea, out, files = cochlea or Cochlea(), Path(out), [Path(file) for file in files]
+    workers = None if workers is None else integer("workers", workers, least=1)
+    if not files:
+        raise DataError("no recordings are given; name WAV or FLAC files")
+    if out.exists():
+        raise DataError(f"{out} exists already; remove it or name another file")
+    for module in ("soundfile", "scipy.special"):
+        need(module)
+    known = [i for i, file in enumerate(files) if nameable(file)]
+    if not known:
+        raise DataError(f"none of the {len(files)} recordings can be used; the first: {unnameable(files[0])}")
+    if isinstance(labels, Labels):
+        found, known = labels, list(range(len(files)))
+        if len(found.label) != len(files):
+            raise DataError(f"{len(files)} recordings need as many labels, got {len(found.label)}")
+    else:
+        found = label_files([files[i] for i in known], labels, scheme)
+    classes = dict(zip(known, zip(found.label, found.speaker)))
+    keep, parts = parts is not None, Path(parts) if parts is not None else parts_of(out)
+    try:
+        with writing(parts):
+            parts.mkdir(parents=True, exist_ok=True)
+        with alone_in(parts):
+            job = _Job(parts, cochlea, seed)
+            done = _run(job, files, workers or os.cpu_count() or 1, progress)
+            good = [i for i, part in enumerate(done) if part.path is not None]
+            failed = tuple((file, part.reason) for file, part in zip(files, done) if part.path is None)
+            if not good:
+                raise DataError(f"none of the {len(files)} recordings can be used; the first: {failed[0][1]}")
+            samples = (Sample(job.load(done[i].path), *classes[i]) for i in good)
+            listed = out.with_name(out.name + ".csv")
+            with writing(listed):
+                write_list(listed, files, [part.reason for part in done], classes, found.class_names)
+            with writing(out):
+                n_spikes = sum(part.path.stat().st_size for part in done if part.path) // _SPIKE_BYTES
+                write_shd_hdf5(out, samples, len(good), found.class_names, n_spikes=n_spikes)
+            if not keep:
+                shutil.rmtree(parts)
+    except CheckpointError as error:
+        raise DataError(
+            f"another process is encoding into {out} or {parts}; wait for it, or name another file"
+        ) from error
+    return BatchReport(len(good), sum(part.reused for part in done), failed)
+
+
+def parts_of(out: Path) -> Path:
+    """The folder in which finished recordings wait for ``out`` to be written."""
+    return out.with_name(out.name + ".parts")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A finished recording, or the reason why there is none."""
+
+    path: Path | None
+    reason: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know. A part's name carries everything that shapes its spikes, so none can be stale."""
+
+    folder: Path
+    cochlea: Cochlea
+    seed: int
+
+    def __call__(self, file: Path) -> _Part:
+        if not nameable(file):
+            return _Part(None, unnameable(file))
+        if _is_dangling(file):
+            return _Part(None, f"{file} is a link to {os.readlink(file)}, which is not there; mend or remove the link")
+        try:
+            content = fingerprint(file)
+            key = json.dumps([_VERSION, asdict(self.cochlea), self.seed, content.hex()])
+            part = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+            if self._whole(part):
+                return _Part(part, reused=True)
+            events = self.cochlea.encode(file, self.seed)
+        except DataError as error:
+            return _Part(None, str(error))
+        except OSError as error:
+            return _Part(None, f"cannot read {file}: {error.strerror or error}; check its path and permissions")
+        with writing(part), atomic_path(part) as temporary, temporary.open("wb") as stream:
+            np.save(stream, np.stack([events.t_us, events.channel]).astype(np.uint32))
+        return _Part(part)
+
+    def load(self, part: Path | None) -> Events:
+        assert part is not None
+        t_us, channel = read_npy(read_bytes(part, _MOST_BYTES))
+        return Events(t_us, channel, self.cochlea.channels)
+
+    def _whole(self, part: Path) -> bool:
+        try:
+            self.load(part)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):  # none yet, or damaged since it was written
+            return False
+        return True
+
+
+def _run(job: _Job, files: list[Path], workers: int, progress: Progress | None) -> list[_Part]:
+    """The part of every file, in the order of the files."""
+    # By size: neighbours then share the membrane's table, which is made for one padded length.
+    order = sorted(range(len(files)), key=lambda i: files[i].stat().st_size if files[i].is_file() else 0)
+    done: dict[int, _Part] = {}
+
+    def note(i: int, part: _Part) -> None:
+        done[i] = part
+        if progress is not None:
+            progress(len(done), len(files))
+
+    workers = min(workers, len(files))
+    if workers == 1:
+        for i in order:
+            note(i, job(files[i]))
+    else:
+        executor = process_pool(workers)
+        try:
+            futures = {executor.submit(job, files[i]): i for i in order}
+            for future in as_completed(futures):
+                note(futures[future], future.result())
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process was killed, mostly for want of memory; run again with fewer workers: "
+                f"the {len(done)} recordings that are done are kept"
+            ) from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return [done[i] for i in range(len(files))]

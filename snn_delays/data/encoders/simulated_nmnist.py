@@ -1,0 +1,119 @@
+"""A folder of simulated N-MNIST recordings in the layout and byte format of the recorded ones, and plainly named.
+
+Format: G. Orchard et al., Frontiers in Neuroscience 9:437, 2015, and the data set's own reader: five bytes an event.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.data.encoders.saccades import SENSOR, EventCamera, session_path_px, simulate_saccades
+from snn_delays.data.files import Progress
+from snn_delays.data.writing import writing
+from snn_delays.errors import DataError
+from snn_delays.files import atomic_path, write_text
+from snn_delays.reading import read_json
+
+DISPLAY_NAME = "N-MNIST (simulated from MNIST)"
+FOLDER = "SimulatedNMNIST"
+_LAST_US = (1 << 23) - 1
+
+Numbers = NDArray[np.integer]
+
+
+def write_nmnist_bin(path: Path, t_us: Numbers, x: Numbers, y: Numbers, p: Numbers) -> None:
+    """Write a recording as N-MNIST's ``.bin``, whole or not at all.
+
+    Five bytes an event: x; y; p in the top bit and bits 22 to 16 of t; bits 15 to 8; bits 7 to 0. All arrays [event];
+    t in microseconds. Raises DataError naming the first event that does not fit, or if it cannot be written.
+    """
+    columns = {"t_us": (t_us, _LAST_US), "x": (x, 255), "y": (y, 255), "p": (p, 1)}
+    sizes = {name: np.shape(values) for name, (values, _) in columns.items()}
+    if len(set(sizes.values())) != 1 or len(sizes["t_us"]) != 1:
+        raise DataError(f"{path}: t_us, x, y and p must have one axis of equal length, got {sizes}")
+    for name, (values, last) in columns.items():
+        outside = (np.asarray(values) < 0) | (np.asarray(values) > last)
+        if outside.any():
+            i = int(outside.argmax())
+            raise DataError(f"{path}: {name}[{i}] is {values[i]}; the format holds 0 to {last}")
+    t = np.asarray(t_us, dtype=np.int64)
+    rows = np.stack([x, y, np.asarray(p, dtype=np.int64) << 7 | t >> 16, t >> 8 & 255, t & 255], axis=1)
+    with writing(path), atomic_path(path) as temporary:
+        temporary.write_bytes(rows.astype(np.uint8).tobytes())
+
+
+def simulate_folder(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    indices: Sequence[int],
+    out_folder: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+    *,
+    split: Literal["Train", "Test"] = "Test",
+    camera: EventCamera | None = None,
+) -> Path:
+    """Simulate recordings of ``images[i]``, i in ``indices``; returns ``out_folder/SimulatedNMNIST``.
+
+    ``images`` uint8 [image, 28, 28] and ``labels`` [image] are a whole split of MNIST. A recording lies in
+    ``<split>/<label>/<i + 1:05d>.bin``: as in N-MNIST, files count from 1. Each depends on ``seed`` and i alone, not on
+    the order or on the others. The picture lies where it lay in the recordings of that split. Files that are there
+    and whole are kept, so a run that was stopped goes on; ``simulated.json`` records seed, motion, camera and the
+    sha256 of images and labels.
+
+    Raises DataError if the folder was begun with others, for an image that is not there, or if it cannot be written.
+    """
+    camera = camera or EventCamera()
+    folder = out_folder / FOLDER
+    path_px = session_path_px(split)
+    mnist = hashlib.sha256(images.tobytes() + np.asarray(labels, dtype="<i8").tobytes())
+    _claim(folder / split / "simulated.json", seed, camera, path_px, mnist.hexdigest())
+    for done, i in enumerate(indices):
+        if not 0 <= i < len(images):
+            raise DataError(f"there is no image {i}; MNIST's split has 0 to {len(images) - 1}")
+        path = folder / split / str(int(labels[i])) / f"{i + 1:05d}.bin"
+        if not _is_whole(path):
+            generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, i])))
+            events = simulate_saccades(images[i], generator, camera, path_px)
+            p, y, x = np.unravel_index(events.channel, (2, SENSOR, SENSOR))
+            write_nmnist_bin(path, events.t_us, x, y, p)
+        if progress is not None:
+            progress(done + 1, len(indices))
+    return folder
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a recording is there; after a crash or on a full disk one can be empty or end within an event."""
+    size = path.stat().st_size if path.exists() else 0
+    return size > 0 and size % 5 == 0
+
+
+def _claim(note: Path, seed: int, camera: EventCamera, path_px: NDArray[np.float64], mnist_sha256: str) -> None:
+    made = {
+        "what": f"{DISPLAY_NAME}; not recordings of a camera",
+        "seed": seed,
+        "camera": asdict(camera),
+        "path_px": path_px.tolist(),
+        "MNIST (sha256 of images and labels)": mnist_sha256,
+    }
+    if note.exists():
+        try:
+            found = read_json(note)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{note} is damaged ({error}); remove the folder {note.parent} and simulate again"
+            ) from error
+        if found != made:
+            changed = [name for name in made if not isinstance(found, dict) or found.get(name) != made[name]]
+            raise DataError(
+                f"{note.parent} was simulated with another {', '.join(changed)}; choose another folder or remove it"
+            )
+    else:
+        with writing(note):
+            write_text(note, json.dumps(made, indent=1))

@@ -1,0 +1,154 @@
+"""A synapse made discrete: whole delays within a limit, norm folded, weights on a grid."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn_delays.chips.profiles import Profile
+from snn_delays.discrete.report import LayerReport
+from snn_delays.errors import ExportError
+from snn_delays.nn import BatchNorm, DelayedConv2d, DelayedLayer, DelayedLinear
+from snn_delays.nn.quantize import quantize
+from snn_delays.nn.quantized import WeightGrid, grid_of
+from snn_delays.units import round_delays
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked of :func:`snn_delays.discrete.discretize`; ``bits``, ``scale`` None: as the network's own grid."""
+
+    target: Profile | None
+    whole: bool
+    bits: int | str | None
+    scale: str | None
+    limit: int | None
+    clamp: bool
+
+    @property
+    def default_bits(self) -> int | None:
+        """Of a network that has no grid of its own."""
+        return None if self.target is None else self.target.default_weight_bits
+
+    @property
+    def default_scale(self) -> str:
+        """Whole numbers have any step that the target has; sums of real ones are exact with a power of two."""
+        return self.target.weight_scale if self.target is not None and self.whole else "power_of_two"
+
+    def holds(self, bits: int | str) -> bool:
+        """Whether weights may have so many bits."""
+        widths = () if self.target is None else self.target.weight_bits
+        return not widths or bits in widths or (bits == "ternary" and max(widths) >= 2)
+
+
+@dataclass
+class Part:
+    """A synapse made discrete, its weights still as they were, and its report so far."""
+
+    layer: DelayedLayer
+    report: LayerReport
+    grid: WeightGrid | None
+    bits: int | str | None = None
+    step: float = 1.0
+
+
+def on_grid(parts: list[Part], plan: Plan) -> None:
+    """Put the weights of synapses onto the same neurons on one grid: codes times the step, or the codes themselves."""
+    own = parts[0].grid
+    if own is not None and not (len(own.together) == len(parts) and all(part.grid is not None for part in parts)):
+        own = None  # fine-tuned in other company
+    bits = plan.bits
+    if bits is None:
+        bits = own.bits if own is not None and plan.holds(own.bits) else plan.default_bits
+    if bits is None:
+        return
+    weights = [part.layer.weight.detach().double() for part in parts]
+    if own is not None and own.bits == bits and plan.scale in (None, own.scale):  # on this very grid already
+        step = own.step
+        codes = [torch.round(weight / step) for weight in weights]
+    else:
+        scale = plan.scale or plan.default_scale
+        together, step = quantize(torch.cat([weight.flatten() for weight in weights]), bits, scale)
+        codes = [q.view_as(w) for q, w in zip(together.split([w.numel() for w in weights]), weights)]
+    for part, weight, code in zip(parts, weights, codes):
+        part.bits, part.step = bits, step
+        part.report = replace(
+            part.report,
+            weight_bits=bits,
+            weight_step=step,
+            max_weight_error=float(((code * step).to(part.layer.weight.dtype).double() - weight).abs().max()),
+            weights_zeroed=int(((code == 0) & (weight != 0)).sum()),
+        )
+        with torch.no_grad():
+            part.layer.weight.copy_(code if plan.whole else code * step)
+
+
+def discrete_synapse(
+    name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, plan: Plan, *, least: int = 0
+) -> Part:
+    """A synapse with whole delays and the norm behind it folded in; its weights are still what they were.
+
+    ``least``: the shortest delay that it may have, however short the longest is to be: 1 for recurrent ones.
+
+    Raises ExportError for numbers that are not finite, and for delays beyond the limit unless they may be clamped.
+    """
+    weight = layer.weight.detach()
+    bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
+    delay = layer.delay.detach()
+    for what, tensor in (("weight", weight), ("delay", delay), ("bias", bias)):
+        if tensor is not None and not bool(torch.isfinite(tensor).all()):
+            raise ExportError(
+                f"{name}.{what}: {int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite; "
+                "training diverged, take an earlier checkpoint or lower the learning rate"
+            )
+    if norm is not None:
+        scale, shift = (part.detach() for part in norm.scale_and_shift())
+        if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
+            raise ExportError(f"the norm after {name} has values that are not finite; training diverged")
+        weight = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+        bias = shift if bias is None else shift + scale * bias
+    rounded = round_delays(delay)
+    inside = rounded.clamp(layer.min_delay_steps, layer.max_delay_steps)
+    longest = layer.max_delay_steps if plan.limit is None else min(layer.max_delay_steps, max(plan.limit, least))
+    over = int(((inside > longest) & (weight != 0)).sum())
+    if over and not plan.clamp:
+        what = f"target {plan.target.name}" if plan.target is not None else "max_delay_steps"
+        raise ExportError(
+            f"{name}: {over:,} of {weight.numel():,} synapses have delays above {longest} steps (longest "
+            f"{int(inside.max())}), which {what} does not allow; train with a shorter max_delay_ms, or have them "
+            "clamped: --clamp, clamp=True"
+        )
+    made = _single_tap(layer, min(layer.min_delay_steps, longest), longest, bias is not None).to(weight)
+    with torch.no_grad():
+        made.weight.copy_(weight)
+        made.delay.copy_(inside.clamp(max=longest))
+        if made.bias is not None and bias is not None:
+            made.bias.copy_(bias)
+    moved = (delay - rounded).abs()
+    report = LayerReport(
+        name=name,
+        synapses=weight.numel(),
+        delays_rounded=int((moved > 0).sum()),
+        mean_rounding_steps=float(moved.mean()),
+        max_rounding_steps=float(moved.max()),
+        delays_clamped=int((inside != rounded).sum()),
+        taps=layer.taps,
+        sigma_steps=float(layer.sigma),
+        norm_folded=norm is not None,
+        delays_over_limit=over,
+        limit_steps=longest if over else None,
+    )
+    return Part(made, report, grid_of(layer) if norm is None else None)
+
+
+def _single_tap(layer: DelayedLinear | DelayedConv2d, shortest: int, longest: int, bias: bool) -> DelayedLayer:
+    """A layer of the same sizes whose delays are whole and not learned."""
+    options: dict[str, Any] = {
+        "min_delay_steps": shortest, "max_delay_steps": longest, "sharing": layer.sharing,
+        "taps": "linear", "learn_delay": False, "bias": bias,
+    }  # fmt: skip
+    if isinstance(layer, DelayedConv2d):
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size
+        return DelayedConv2d(*shape, stride=layer.stride, padding=layer.padding, **options)
+    return DelayedLinear(layer.in_features, layer.out_features, delay_count=layer.delay_count, **options)

@@ -1,0 +1,173 @@
+"""A small simulator of NIR graphs: it reads the graph alone, and shares nothing with the operations it checks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from snn_delays.errors import DataError, ShapeError
+from snn_delays.export.nir.graph import PRECISION, Array, Graph, Node, check_reset, flat, number
+from snn_delays.export.nir.nodes import Shape, Step, check_known, spread, step_of
+from snn_delays.export.nir.shapes import shapes_of
+
+if TYPE_CHECKING:
+    import nir
+
+
+def interpret(
+    graph: nir.NIRGraph,
+    x: ArrayLike,
+    *,
+    dt: float | None = None,
+    keep: Collection[str] | None = None,
+    reset: str | None = None,
+) -> dict[str, Array]:
+    r"""Run samples through a NIR graph, step by step in float64.
+
+    Knows every node of nir 1.0.8 and nested graphs; several edges into a node add up. In step t a node sees what the
+    nodes before it put out in step t. A Delay whose delays are all at least one step puts out what it was given
+    earlier, so cycles that pass through one are run. Where a population's output comes back to it without a Delay, it
+    comes back a step later, which is how recurrent graphs of other tools are written; other cycles have no order.
+    Neurons move by forward Euler from ``v_leak`` (IF, which has none, from ``v_reset``),
+
+    .. math:: h = v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
+
+    with :math:`I` the input, in CubaLIF and CubaLI filtered first,
+    :math:`I \leftarrow I + dt / \tau_{syn} (w_{in} x - I)`, and in IF and I without leak, :math:`h = v + dt\, r I`. A
+    neuron fires at ``h > v_threshold``, as NIR has it, or at ``>=`` where the metadata of the node or of the graph have
+    ``threshold_op = "ge"``. A neuron that fired is at ``v_reset`` unless ``reset`` says otherwise.
+
+    Args:
+        graph: from :func:`snn_delays.export.nir.write.to_nir` or ``read_nir``, or another tool's.
+        x: input, ``[time, ...]`` or ``[time, sample, ...]`` with the Input's shape behind.
+        dt: length of a step in the graph's unit of time; None takes it from the graph's metadata.
+        keep: nodes whose outputs are returned; None: all. A wide graph has many.
+        reset: of neurons that say nothing in their metadata, for NIR has no field for it: ``"hard"`` (as NIR has it,
+            also None), ``"soft"`` (``v = h - v_threshold``) or ``"soft_late"`` (the threshold is subtracted a step
+            later, after the leak: the default of snnTorch, whose files do not say so).
+
+    Returns:
+        For each node by its name (``outer.inner`` in nested graphs), in the order they run, ``[time, ...]`` or
+        ``[time, sample, ...]``: spikes of a LIF, membranes of an LI.
+
+    Raises:
+        DataError: a node of another kind, a cycle that cannot be run, not exactly one Input, no ``dt``, a delay that is
+            not whole steps, a time constant shorter than a step, shapes that do not fit, fields that are missing or not
+            finite, a reset other than the one that metadata say, an input that is not finite.
+        ShapeError: ``x`` does not fit the Input.
+        ConfigError: no such reset.
+    """
+    check_reset(reset)
+    plain = flat(graph)
+    for node in plain.nodes.values():
+        check_known(node)
+    given = number(plain.metadata, "dt") if dt is None else float(dt)
+    if given is None or not (np.isfinite(given) and given > 0):
+        raise DataError("the graph's metadata have no dt, the length of a step; pass dt=")
+    samples = _samples(plain, x)
+    return _run(plain, samples, given, np.ndim(x) == samples.ndim - 1, keep, reset)
+
+
+def _samples(graph: Graph, x: ArrayLike) -> Array:
+    """The input as ``[time, sample, ...]``."""
+    values = np.asarray(x)
+    if values.dtype.kind not in "biuf":
+        raise ShapeError(f"the input must be numbers, got an array of {values.dtype}")
+    shape = graph.nodes[graph.entry].shape()
+    axes = 1 if shape is None else len(shape)
+    if values.ndim not in (axes + 1, axes + 2) or (shape is not None and values.shape[-axes:] != shape):
+        wanted = "channel" if shape is None else ", ".join(map(str, shape))
+        raise ShapeError(
+            f"the input has shape {values.shape}, the graph takes [time, {wanted}] or [time, sample, {wanted}]"
+        )
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("the input has values that are not finite")
+    return values[:, None] if values.ndim == axes + 1 else values
+
+
+def _run(
+    graph: Graph, samples: Array, dt: float, alone: bool, keep: Collection[str] | None, reset: str | None
+) -> dict[str, Array]:
+    before, behind = shapes_of(graph, samples.shape[2:])
+    lines = {name: _Line(node, dt, samples, behind[name]) for name, node in graph.nodes.items() if node.kind == "Delay"}
+    ahead = [name for name, line in lines.items() if line.lags.min(initial=1) >= 1]
+    order = _order(graph, ahead)
+    steps: dict[str, Step] = {
+        name: lines[name].step if name in lines else step_of(node, graph, before[name], behind[name], dt, reset)
+        for name, node in graph.nodes.items()
+    }
+    count = samples.shape[1]
+    held = {source: np.zeros((count, *behind[source])) for source, _ in graph.lagging}
+    outputs: dict[str, list[Array]] = {name: [] for name in order if keep is None or name in keep}
+
+    def arriving(name: str, values: dict[str, Array]) -> Array:
+        shape = before[name]
+        parts = [(held if (s, name) in graph.lagging else values)[s] for s in graph.sources[name]]
+        return np.asarray(sum(part.reshape(count, *shape) for part in parts))
+
+    for now in samples:
+        values: dict[str, Array] = {graph.entry: now}
+        for name in order:
+            if name in ahead:
+                values[name] = lines[name].read()
+            elif name != graph.entry:
+                values[name] = steps[name](arriving(name, values))
+        for name in ahead:
+            lines[name].write(arriving(name, values))
+        held = {name: values[name] for name in held}
+        for name, kept in outputs.items():
+            kept.append(values[name])
+    lead = (len(samples),) if alone else (len(samples), count)
+    return {name: np.array(kept).reshape(*lead, *behind[name]) for name, kept in outputs.items()}
+
+
+def _order(graph: Graph, ahead: list[str]) -> list[str]:
+    """Nodes so that each comes after those whose outputs it takes in the same step."""
+    sources = {
+        name: [] if name in ahead else [one for one in heard if (one, name) not in graph.lagging]
+        for name, heard in graph.sources.items()
+    }
+    try:
+        return list(TopologicalSorter(sources).static_order())
+    except CycleError as error:
+        raise DataError(
+            f"the graph has a cycle through {', '.join(error.args[1][:-1])} without a Delay of at least one step"
+        ) from None
+
+
+class _Line:
+    """The delay lines of a Delay node."""
+
+    def __init__(self, node: Node, dt: float, x: Array, shape: Shape) -> None:
+        delay_steps = spread(node, "delay", node.numbers("delay"), shape).reshape(-1) / dt
+        whole = np.rint(delay_steps)
+        # To the precision of float32, in which other tools keep times.
+        sound = np.isclose(delay_steps, whole, rtol=PRECISION, atol=PRECISION) & (whole >= 0)
+        if not sound.all():
+            raise DataError(f"node {node.name!r} has delays that are not whole steps >= 0 of dt")
+        # What is later than the last step never arrives, however late.
+        self.lags = np.minimum(whole, max(len(x), 1)).astype(np.int64)
+        self.line = np.zeros((int(self.lags.max(initial=0)) + 1, x.shape[1], len(whole)))
+        self.t, self.shape = 0, shape
+
+    def read(self) -> Array:
+        """What arrives in this step."""
+        arriving: Array = self.line[(self.t - self.lags) % len(self.line), :, np.arange(len(self.lags))]
+        return arriving.T.reshape(-1, *self.shape)
+
+    def write(self, x: Array) -> None:
+        """What sets out in this step, which then ends."""
+        self.line[self.t % len(self.line)] = x.reshape(len(x), -1)
+        self.t += 1
+
+    def step(self, x: Array) -> Array:
+        """Both, where some delays are 0."""
+        self.line[self.t % len(self.line)] = x.reshape(len(x), -1)
+        out = self.read()
+        self.t += 1
+        return out

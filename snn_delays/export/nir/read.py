@@ -1,0 +1,267 @@
+"""A NIR graph as a canonical network: whatever its linear nodes and delays do between neurons are synapses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import nir
+import numpy as np
+
+from snn_delays.errors import ConfigError, DataError, ExportError
+from snn_delays.export.nir.graph import FIELDS, PRECISION, THROUGH, Array, Graph, Node, check_reset, flat, number
+from snn_delays.export.nir.nodes import check_known, spread
+from snn_delays.export.nir.shapes import shapes_of
+from snn_delays.export.nir.signals import Signal, Taps, arriving, is_population, signals_of
+from snn_delays.export.nir.write import UNIT_MS, merged, neuron_node, one_delay_each
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+
+KINDS = ("Input", "Linear", "Affine", "Scale", "Flatten", "Delay", "LIF", "LI", "Output")
+SHARINGS = ("synapse", "axon", "dendrite")
+Claims = dict[str, dict[str, Any]]
+
+
+def from_nir(
+    graph: nir.NIRGraph, *, dt_ms: float | None = None, time_unit: str | None = None, reset: str | None = None
+) -> CanonicalNetwork:
+    r"""The network that a NIR graph describes.
+
+    The graph must be a chain of populations: Input, then LIF or LI nodes that each hear one population (or the input)
+    and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them: one after the other, side
+    by side, or none; an LI only as the last, and not itself. Nested graphs are read as if they were not nested; of
+    several axes the last varies fastest.
+    So both encodings of :func:`snn_delays.export.nir.to_nir` come back, equal in every parameter but for synapses that
+    share source, target and delay, which NIR adds up, and so do delays that other tools put before or behind their
+    weights. A population that hears itself without a Delay does so a step later. The last population may lead to an
+    Output.
+
+    ``tau_steps = tau / dt`` and ``v_reset = v_leak``, one number for all neurons of a node. ``r = tau / dt`` means
+    ``decay_input = False``, ``r = 1`` True; any other ``r`` is folded into weights and bias,
+
+    .. math:: w' = w\; r\, dt / \tau
+
+    A LIF fires at ``v > v_threshold`` unless metadata say ``threshold_op = "ge"``. What our metadata say beyond that
+    (what shares delays, ``decay_input`` where both would do) is taken only where the nodes agree; without them an axon
+    or dendrite is taken to share its delay where each has but one.
+
+    Args:
+        graph: from :func:`snn_delays.export.nir.write.read_nir` or another tool.
+        dt_ms: length of a step; None takes it from the graph's metadata.
+        time_unit: of ``tau`` and ``delay``, ``"s"``, ``"ms"`` or ``"us"``, for graphs whose metadata do not say it, as
+            those of other tools: they are in seconds.
+        reset: of neurons that say nothing in their metadata, for NIR has no field for it: ``"hard"`` (as NIR has it,
+            also None), ``"soft"`` (``v = h - v_threshold``) or ``"soft_late"`` (the threshold is subtracted a step
+            later, after the leak: the default of snnTorch, whose files do not say so). The last becomes a soft reset
+            and a synapse of every neuron onto itself that takes off the rest.
+
+    Raises:
+        ConfigError: ``dt_ms``, ``time_unit`` or ``reset`` makes no sense.
+        DataError: the node that is of another kind (:func:`snn_delays.export.nir.interpret.interpret` runs more of
+            them), that no chain of populations has, whose numbers are missing, not finite or differ between neurons,
+            whose delays are not whole steps, whose bias is delayed, whose name is not that of a population; a cycle
+            without neurons; no dt or no unit; arguments that contradict the metadata.
+    """
+    check_reset(reset)
+    plain = flat(graph)
+    for node in plain.nodes.values():
+        check_known(node)
+        if node.kind not in (*KINDS, THROUGH):
+            raise DataError(
+                f"node {node.name!r} is a {node.kind}, for which networks here have no layer; known are "
+                f"{', '.join(KINDS)} and nested graphs. snn_delays.export.nir.interpret.interpret runs it"
+            )
+    unit = _unit_ms(plain, time_unit)
+    claims, claimed_dt_ms, notes = _claims(plain)
+    dt = number(plain.metadata, "dt") if dt_ms is None else float(dt_ms) / unit
+    if dt is None or not (np.isfinite(dt) and dt > 0):
+        if dt_ms is None:
+            raise DataError("the graph's metadata have no dt, the length of a step; pass dt_ms=")
+        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
+    same = dt_ms is None and claimed_dt_ms is not None and claimed_dt_ms / unit == dt
+    step = claimed_dt_ms if same else dt * unit if dt_ms is None else float(dt_ms)
+    _, shapes = shapes_of(plain, plain.nodes[plain.entry].shape())
+    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+    signals = signals_of(plain, sizes, dt)
+    chain = _chain(plain, signals)
+    populations, before = [], plain.entry
+    for name in chain:
+        signal = arriving(plain, name, signals, sizes)
+        populations.append(_population(plain, name, before, sizes, signal, dt, claims.get(name, {}), reset))
+        before = name
+    network = CanonicalNetwork(sizes[plain.entry], tuple(populations), float(step or 0), notes)
+    try:
+        check(network)
+    except ExportError as error:
+        raise DataError(f"the graph is no network of this package: {error}") from error
+    return network
+
+
+def _unit_ms(graph: Graph, time_unit: str | None) -> float:
+    """Milliseconds in a unit of the graph's time."""
+    if time_unit is not None and time_unit not in UNIT_MS:
+        raise ConfigError(f"time_unit must be one of {', '.join(UNIT_MS)}, got {time_unit!r}")
+    said = graph.metadata.get("time_unit")
+    if said is not None and said not in UNIT_MS:
+        raise DataError(f"the graph's metadata have time_unit {said!r}, known are {', '.join(UNIT_MS)}")
+    if said is None and time_unit is None:
+        raise DataError(
+            "the graph's metadata do not say the unit of tau and delay; pass time_unit='s', which other tools write, "
+            "or 'ms'"
+        )
+    if None not in (said, time_unit) and said != time_unit:
+        raise DataError(f"the graph's metadata have time_unit {said!r}, and {time_unit!r} was passed")
+    return UNIT_MS[str(said or time_unit)]
+
+
+def _claims(graph: Graph) -> tuple[Claims, float | None, dict[str, str]]:
+    """What our metadata say of each population, the step in milliseconds, and the notes."""
+    text = graph.metadata.get("snn_delays")
+    if text is None:
+        return {}, None, {}
+    try:
+        outline = json.loads(str(text))
+        claims = {str(entry["name"]): dict(entry) for entry in outline["populations"]}
+        for entry in claims.values():
+            neuron_node(Membrane(**entry["numbers"]), True, 1, 1.0)
+            if entry["sharing"] not in SHARINGS or entry["recurrent"] not in (None, *SHARINGS):
+                raise ValueError(f"sharing {entry['sharing']!r}, {entry['recurrent']!r}")
+        dt_ms = None if outline.get("dt_ms") is None else float(outline["dt_ms"])
+        return claims, dt_ms, {str(key): str(value) for key, value in outline["notes"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"the graph's metadata 'snn_delays' are damaged ({error!r}); delete them to read it by its nodes alone"
+        ) from error
+
+
+def _chain(graph: Graph, signals: dict[str, Signal]) -> list[str]:
+    """Populations in the order of the chain they must make."""
+    behind: dict[str, str] = {}
+    for name in [name for name, node in graph.nodes.items() if is_population(node)]:
+        sources = {source for node in graph.sources[name] for source in signals[node].taps} - {name}
+        if len(sources) != 1:
+            raise DataError(
+                f"node {name!r} hears {', '.join(sorted(sources)) or 'nothing'}; known are chains, where each "
+                "population hears the one before it and itself"
+            )
+        (source,) = sources
+        if source in behind:
+            raise DataError(f"{behind[source]!r} and {name!r} both hear {source!r}; known are chains, without forks")
+        behind[source] = name
+    chain: list[str] = []
+    while (last := chain[-1] if chain else graph.entry) in behind:
+        chain.append(behind.pop(last))
+    if behind or not chain:
+        raise DataError(f"no chain leads from {graph.entry!r} to {', '.join(sorted(behind.values())) or 'any neurons'}")
+    for name, node in graph.nodes.items():
+        if node.kind == "Output" and [_origin(graph, heard) for heard in graph.sources[name]] != chain[-1:]:
+            heard = ", ".join(graph.sources[name])
+            raise DataError(f"node {name!r} hears {heard}; expected the last population, {chain[-1]}")
+    return chain
+
+
+def _origin(graph: Graph, name: str) -> str:
+    """The node whose output a node passes on unchanged."""
+    while graph.nodes[name].kind in (THROUGH, "Flatten") and len(graph.sources[name]) == 1:
+        (name,) = graph.sources[name]
+    return name
+
+
+def _population(
+    graph: Graph,
+    name: str,
+    before: str,
+    sizes: dict[str, int],
+    signal: Signal,
+    dt: float,
+    claimed: dict[str, Any],
+    reset: str | None,
+) -> Population:
+    node, size = graph.nodes[name], sizes[name]
+    numbers, gain, late = _membrane(graph, node, size, dt, claimed, reset)
+    recurrent = None
+    if name in signal.taps:
+        if (signal.taps[name].delay < 1).any():
+            raise DataError(f"node {name!r} hears itself without a delay; a spike comes back no earlier than a step on")
+        recurrent = _synapses(signal.taps[name], size, size, gain, claimed.get("recurrent"))
+    if late:
+        recurrent = _with_late_reset(numbers, recurrent, size)
+    return Population(
+        name=name,
+        synapses=_synapses(signal.taps[before], sizes[before], size, gain, claimed.get("sharing")),
+        bias=signal.bias * gain,
+        arithmetic=numbers,
+        fires=node.kind == "LIF",
+        recurrent=recurrent,
+    )
+
+
+def _with_late_reset(numbers: Membrane, recurrent: Synapses | None, size: int) -> Synapses:
+    r"""Synapses that take off a step later what leaks from a threshold that is subtracted at once.
+
+    .. math:: \alpha (h - \theta) - (1 - \alpha) \theta = \alpha h - \theta
+    """
+    rest = -(1 - numbers.decay) * numbers.threshold / numbers.gain
+    every, none = np.arange(size), np.zeros(0)
+    given = recurrent or Synapses.sorted(size, size, none, none, none, none, "synapse")
+    source, target = (np.concatenate([one, every]) for one in (given.source, given.target))
+    delay_steps = np.concatenate([given.delay_steps, np.ones(size, np.int64)])
+    weight = np.concatenate([given.weight, np.full(size, rest)])
+    return merged(Synapses.sorted(size, size, source, target, delay_steps, weight, "synapse"))
+
+
+def _synapses(taps: Taps, sources: int, targets: int, gain: Array, claimed: str | None) -> Synapses:
+    weight = taps.weight * gain[taps.row]
+    found = merged(Synapses.sorted(sources, targets, taps.column, taps.row, taps.delay, weight, "synapse"))
+    sharing = claimed or "synapse"
+    if claimed is None and found.delay_steps.any():
+        if one_delay_each(found.source, found.delay_steps, sources) is not None:
+            sharing = "axon"
+        elif one_delay_each(found.target, found.delay_steps, targets) is not None:
+            sharing = "dendrite"
+    return Synapses(sources, targets, found.source, found.target, found.delay_steps, found.weight, sharing)
+
+
+def _membrane(
+    graph: Graph, node: Node, size: int, dt: float, claimed: dict[str, Any], reset: str | None
+) -> tuple[Membrane, Array, bool]:
+    """A population's numbers, what its weights are multiplied by, and whether its reset is a step late."""
+    name, keys, fires = node.name, FIELDS[node.kind], node.kind == "LIF"
+    values = {key: spread(node, key, node.numbers(key).reshape(-1), (size,)) for key in keys}
+    strict, kind = graph.firing(node, reset) if fires else (False, "hard")
+    ones = np.ones(size)
+    if claimed:
+        numbers = Membrane(**claimed["numbers"])
+        same = neuron_node(numbers, fires, size, dt)
+        if all(np.array_equal(values[key], getattr(same, key)) for key in keys) and (
+            not fires or (numbers.strict, numbers.reset) == (strict, kind)
+        ):
+            return numbers, ones, False
+    node.time_constants("tau", dt)
+    tau, v_leak = _one(name, "tau", values), _one(name, "v_leak", values)
+    threshold, v_reset = 1.0, v_leak
+    if fires:
+        threshold, v_reset = _one(name, "v_threshold", values), _one(name, "v_reset", values)
+        if v_reset != v_leak:
+            raise DataError(
+                f"node {name!r} leaks to {v_leak:g} and is reset to {v_reset:g}; neurons here have one rest for both"
+            )
+    tau_steps = max(tau / dt, 1.0)
+    gain = values["r"] / tau_steps
+    decay_input = False
+    if np.allclose(gain, 1, rtol=0, atol=PRECISION):
+        gain = ones
+    elif np.allclose(values["r"], 1, rtol=0, atol=PRECISION):
+        gain, decay_input = ones, True
+    soft = "hard" if kind == "hard" else "soft"
+    return Membrane(tau_steps, decay_input, threshold, v_reset, soft, strict), gain, kind == "soft_late"
+
+
+def _one(name: str, key: str, values: dict[str, Array]) -> float:
+    """The number that all neurons of a node have."""
+    found = np.unique(values[key])
+    if len(found) != 1:
+        raise DataError(
+            f"node {name!r} has {len(found)} values of {key} ({', '.join(f'{value:g}' for value in found[:4])}"
+            f"{', ...' if len(found) > 4 else ''}); the neurons of a population here share one"
+        )
+    return float(found[0])

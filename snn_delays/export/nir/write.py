@@ -1,0 +1,340 @@
+"""The canonical network as a NIR graph of standard nodes, in two encodings of its delays; written and read."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_delays.errors import ConfigError, ExportError
+from snn_delays.export.nir.file import read_nir as read_nir
+from snn_delays.export.scripts import close_calls
+from snn_delays.files import atomic_path
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+from snn_delays.ir.trace import Trace
+
+ENCODINGS = ("gather", "branch")
+UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+Chain = list[tuple[str, nir.NIRNode]]
+
+README = """\
+A spiking network with synaptic delays as a NIR graph ({encoding} encoding).
+
+Times (tau, delay) are in {unit}, a step is {dt} {unit}; the graph's metadata say both, but NIR has no field for them,
+so whoever reads the file has to be told. Norse (from_nir(..., dt=)) and snnTorch (a step of 1e-4) expect seconds;
+SpikingJelly, sc-neurocore and the interpreter here take dt in the unit of the file. NIR has no field for the reset
+either: neurons here are set to v_reset; snnTorch subtracts the threshold unless told otherwise.
+
+network.nir   the graph, HDF5, standard nodes only (nir >= 1.0.6)
+network.npz   the same network, lossless; golden.npz: {samples} samples and what each population made of them
+
+Check the graph against the golden samples, with snn_delays installed:
+
+    from snn_delays.ir.canonical import read_network
+    from snn_delays.export.nir.write import read_nir
+    from snn_delays.export.nir.interpret import interpret
+    from snn_delays.ir.trace import first_mismatch, read_trace
+
+    trace = read_trace("golden.npz")
+    print(first_mismatch(read_network("network.npz"), trace, interpret(read_nir("network.nir"), trace.counts)))
+
+None: all is equal. {arithmetic}
+
+Seen working: nir 1.0.8 with this interpreter. Seen by hand: sc-neurocore 3.16.0 reads nir.Delay and gives the same, but
+adds a step to every loop; spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0 and nirtorch 2.6 do not read nir.Delay. NIR
+fires at v > threshold; metadata of a population say "ge" where it fires at v >= threshold. No chip was run.
+"""
+
+
+def refuses(network: CanonicalNetwork) -> str | None:
+    """Why NIR cannot hold the network, in which population, and what to do; None if it can."""
+    for population in network.populations:
+        name, numbers = population.name, population.arithmetic
+        if not isinstance(numbers, Membrane):
+            return (
+                f"{name} computes in whole numbers, NIR's neurons in real ones: export the network with its weights on "
+                "a grid and real neurons"
+            )
+        if population.fires and numbers.reset != "hard":
+            return (
+                f"{name} has a {numbers.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
+            )
+        if math.inf in (numbers.tau_steps, numbers.tau_steps * network.dt_ms * 1000):
+            return f"{name}.tau_steps is {numbers.tau_steps:g}, NIR needs a finite time"
+    return None
+
+
+def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: str = "s") -> nir.NIRGraph:
+    r"""A canonical network, delays and recurrence included, as standard NIR nodes.
+
+    NIR's Delay has one delay for each channel. A synapse becomes one of
+
+    - ``"gather"``: ``copy -> delay -> weight``. A 0/1 Linear copies a source once for each of the K distinct pairs
+      (source, delay), a Delay delays each copy, a Linear of out x K weighs them. Where every source has one delay there
+      are no copies; where dendrites share delays and every target has one, the Delay stands behind the weights; where
+      all delays are zero only the Linear is left.
+    - ``"branch"``: for each distinct delay ``d`` a Delay of all sources and a Linear of the weights that have it; they
+      add up at the neurons.
+
+    Recurrent synapses are written so too, from the neurons back to themselves, through a Delay of at least a step. A
+    bias makes the last Linear of a synapse an Affine (of one branch alone; behind delayed weights it is an Affine of
+    its own). Synapses that share source, target and delay become one, their weights added. Neurons are integrated by
+    forward Euler in steps of dt,
+
+    .. math:: v \leftarrow v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
+
+    with ``tau = tau_steps * dt``, ``v_leak = v_reset``, and ``r = 1`` for ``decay_input``, else ``r = tau / dt``.
+    Membranes start at ``v_leak``, delay lines empty.
+
+    Neurons bear their population's name, the nodes before them that and ``.copy``, ``.delay``, ``.weight``, ``.bias``
+    (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Times are
+    in seconds, as other tools read them, unless ``time_unit`` says otherwise. Weights are float32 where that holds all
+    of the network's exactly, else float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``, and
+    ``snn_delays``, a JSON text of what the nodes do not say; of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone
+    says ``gt``) and ``reset``. Nothing but the tie at the threshold depends on metadata.
+
+    Args:
+        network: the canonical form, in real numbers.
+        encoding: ``"gather"`` or ``"branch"``.
+        time_unit: of ``tau``, ``delay`` and the metadata's ``dt``: ``"s"``, ``"ms"`` or ``"us"``.
+
+    Raises:
+        ConfigError: no such encoding or unit.
+        ExportError: not the canonical form; what :func:`refuses` says, or what makes the network impossible.
+
+    Source: Pedersen et al., Nature Communications 2024 (NIR); node equations of nir 1.0.8.
+    """
+    if encoding not in ENCODINGS:
+        raise ConfigError(f"encoding must be one of {', '.join(ENCODINGS)}, got {encoding!r}")
+    if time_unit not in UNIT_MS:
+        raise ConfigError(f"time_unit must be one of {', '.join(UNIT_MS)}, got {time_unit!r}")
+    if not isinstance(network, CanonicalNetwork):
+        raise ExportError(
+            f"NIR takes the canonical form, got a {type(network).__name__}; pass canonical(network, dt_ms=)"
+        )
+    if reason := refuses(network):
+        raise ExportError(reason)
+    check(network)
+    names = {population.name for population in network.populations}
+    before, last = _free("input", names), _free("output", names)
+    nodes: dict[str, nir.NIRNode] = {before: nir.Input({"input": np.array([network.inputs])})}
+    edges: list[tuple[str, str]] = []
+    dtype, dt = _dtype(network), network.dt_ms / UNIT_MS[time_unit]
+    for population in network.populations:
+        name = population.name
+        chains = [(before, chain) for chain in _chains(name, population.synapses, population.bias, encoding, dt)]
+        if population.recurrent is not None:
+            back = _chains(f"{name}.recurrent", population.recurrent, None, encoding, dt)
+            chains += [(name, chain) for chain in back]
+        for source, chain in chains:
+            for inner, node in chain:
+                _cast(node, dtype)
+                _add(nodes, inner, node)
+            edges += pairwise([source, *(inner for inner, _ in chain), name])
+        assert isinstance(population.arithmetic, Membrane)
+        _add(nodes, name, neuron_node(population.arithmetic, population.fires, population.size, dt))
+        before = name
+    _add(nodes, last, nir.Output({"output": np.array([network.populations[-1].size])}))
+    edges.append((before, last))
+    metadata = {
+        "dt": float(dt),
+        "time_unit": time_unit,
+        "encoding": encoding,
+        "scheme": "forward_euler",
+        "snn_delays": json.dumps(
+            {
+                "dt_ms": float(network.dt_ms),
+                "populations": [_outline(p) for p in network.populations],
+                "notes": network.notes,
+            }
+        ),
+    }
+    return nir.NIRGraph(nodes, edges, metadata=metadata)
+
+
+def write(
+    network: CanonicalNetwork, trace: Trace, folder: Path, *, encoding: str = "gather", time_unit: str = "s"
+) -> None:
+    """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
+    write_nir(network, folder / "network.nir", encoding=encoding, time_unit=time_unit)
+    text = README.format(
+        encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}", samples=trace.samples,
+        arithmetic=close_calls(trace),
+    )  # fmt: skip
+    (folder / "README.txt").write_text(text, encoding="utf-8")
+
+
+def write_nir(
+    network: CanonicalNetwork,
+    path: str | Path,
+    *,
+    encoding: str = "gather",
+    time_unit: str = "s",
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the graph of :func:`to_nir` to a file, whole or not at all.
+
+    Args:
+        network: the canonical form, in real numbers.
+        path: the file; folders are made, a file that is there is replaced.
+        encoding, time_unit: see :func:`to_nir`.
+        metadata: strings, numbers or arrays to add to the graph's metadata under names of their own.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ConfigError: no such encoding or unit.
+        ExportError: as :func:`to_nir`; metadata that NIR cannot hold or that would hide ours; a file that cannot be
+            written.
+    """
+    path = Path(path)
+    graph = to_nir(network, encoding=encoding, time_unit=time_unit)
+    for name, value in (metadata or {}).items():
+        if name in graph.metadata or "/" in name or not name:
+            raise ExportError(f"metadata {name!r}: the name is taken or not legal in HDF5; choose another")
+        if not isinstance(value, str | bool | int | float) and not (
+            isinstance(value, np.ndarray) and value.ndim and value.dtype.kind in "biuf"
+        ):
+            raise ExportError(
+                f"metadata {name!r} is a {type(value).__name__}; NIR holds strings, numbers and numeric arrays"
+            )
+        graph.metadata[name] = value
+    # Through memory: HDF5 leaves its handles in disorder when a disk fills up beneath it.
+    buffer = io.BytesIO()
+    nir.write(buffer, graph)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise ExportError(f"the NIR graph cannot be written to {path}: {error.strerror or error}") from error
+    return path
+
+
+def neuron_node(numbers: Membrane, fires: bool, size: int, dt: float) -> nir.NIRNode:
+    """The LIF or LI node of ``size`` neurons in steps of ``dt``."""
+
+    def each(value: float) -> NDArray[np.float64]:
+        return np.full(size, float(value))
+
+    tau = each(numbers.tau_steps) * dt
+    # Divided as a reader will divide, so that its gain r dt / tau is exactly one.
+    r = each(1) if numbers.decay_input else tau / dt
+    if not fires:
+        return nir.LI(tau=tau, r=r, v_leak=each(numbers.v_reset))
+    return nir.LIF(
+        tau=tau, r=r, v_leak=each(numbers.v_reset), v_threshold=each(numbers.threshold), v_reset=each(numbers.v_reset),
+        metadata={"threshold_op": "gt" if numbers.strict else "ge", "reset": "hard"},
+    )  # fmt: skip
+
+
+def merged(synapses: Synapses) -> Synapses:
+    """The same synapses, those that share source, target and delay as one, their weights added."""
+    if not len(synapses):
+        return synapses
+    same = np.stack([synapses.source, synapses.target, synapses.delay_steps])
+    first = np.flatnonzero(np.append(True, np.diff(same).any(0)))
+    weight = np.add.reduceat(synapses.weight, first)
+    source, target, delay = same[:, first]
+    return Synapses.sorted(synapses.sources, synapses.targets, source, target, delay, weight, synapses.sharing)
+
+
+def one_delay_each(neuron: NDArray[Any], delay_steps: NDArray[Any], size: int, least: int = 0) -> NDArray[Any] | None:
+    """The delay of every neuron's synapses if each neuron has but one, ``least`` where it has no synapse."""
+    delay = np.full(size, least)
+    delay[neuron] = delay_steps
+    return delay if np.array_equal(delay[neuron], delay_steps) else None
+
+
+def _chains(
+    prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, encoding: str, dt: float
+) -> Iterator[Chain]:
+    """The nodes between two populations (bias given) or from one back to itself, path by path."""
+    synapses = merged(synapses)
+    # Even a loop without synapses must hold a delay, for it is a loop.
+    least = 1 if bias is None else 0
+    constant = bias if bias is not None and bias.any() else None
+    if encoding == "gather":
+        yield _gathered(prefix, synapses, constant, least, dt)
+        return
+    for steps in np.unique(synapses.delay_steps) if len(synapses) else [least]:
+        here = synapses.delay_steps == steps
+        matrix = np.zeros((synapses.targets, synapses.sources))
+        matrix[synapses.target[here], synapses.source[here]] = synapses.weight[here]
+        delay: Chain = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt)))]
+        yield [*(delay if steps else []), (f"{prefix}.weight{steps}", _weights(matrix, constant))]
+        constant = None
+
+
+def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, least: int, dt: float) -> Chain:
+    steps, column, columns = synapses.delay_steps, synapses.source, synapses.sources
+    before: Chain = []
+    behind: Chain = []
+    of_target = one_delay_each(synapses.target, steps, synapses.targets, least)
+    of_source = one_delay_each(column, steps, columns, least)
+    if not steps.any() and not least:
+        pass
+    elif synapses.sharing == "dendrite" and of_target is not None:
+        behind.append((f"{prefix}.delay", nir.Delay(of_target * dt)))
+        if bias is not None:  # in front of the delay it would act late
+            behind.append((f"{prefix}.bias", nir.Affine(np.eye(synapses.targets), bias)))
+            bias = None
+    elif of_source is not None:
+        before.append((f"{prefix}.delay", nir.Delay(of_source * dt)))
+    else:
+        pair = column * np.int64(steps.max() + 1) + steps
+        pairs, column = np.unique(pair, return_inverse=True)
+        columns = len(pairs)
+        source, delay = np.divmod(pairs, steps.max() + 1)
+        copies = np.zeros((columns, synapses.sources))
+        copies[np.arange(columns), source] = 1
+        before += [(f"{prefix}.copy", nir.Linear(copies)), (f"{prefix}.delay", nir.Delay(delay * dt))]
+    matrix = np.zeros((synapses.targets, columns))
+    matrix[synapses.target, column] = synapses.weight
+    return [*before, (f"{prefix}.weight", _weights(matrix, bias)), *behind]
+
+
+def _weights(matrix: NDArray[np.float64], bias: NDArray[np.float64] | None) -> nir.NIRNode:
+    return nir.Linear(matrix) if bias is None else nir.Affine(matrix, bias)
+
+
+def _dtype(network: CanonicalNetwork) -> type:
+    """One for the whole graph: readers in torch do not mix them."""
+    values = [population.bias for population in network.populations]
+    values += [merged(synapses).weight for _, synapses in network.all_synapses()]
+    return np.float32 if all(np.array_equal(v, v.astype(np.float32)) for v in values) else np.float64
+
+
+def _cast(node: nir.NIRNode, dtype: type) -> None:
+    for what in ("weight", "bias"):
+        if hasattr(node, what):
+            setattr(node, what, getattr(node, what).astype(dtype))
+
+
+def _outline(population: Population) -> dict[str, Any]:
+    return {
+        "name": population.name,
+        "sharing": population.synapses.sharing,
+        "recurrent": None if population.recurrent is None else population.recurrent.sharing,
+        "numbers": asdict(population.arithmetic),
+    }
+
+
+def _add(nodes: dict[str, nir.NIRNode], name: str, node: nir.NIRNode) -> None:
+    if name in nodes:
+        raise ExportError(f"two nodes would be called {name!r}; rename a population")
+    nodes[name] = node
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name for a node that no population bears."""
+    return name if name not in taken else _free(f"{name}_", taken)

@@ -1,0 +1,1 @@
+"""The canonical network in plain arrays: read, written, simulated in NumPy, compared."""

@@ -1,6 +1,0 @@
-"""Floor 4': the discrete network step by step, for one recording as it comes in."""
-
-from snn_delays.streaming.engine import StreamingEngine
-from snn_delays.streaming.measure import StepTimes, StreamReport, stream_report
-
-__all__ = ["StepTimes", "StreamReport", "StreamingEngine", "stream_report"]
