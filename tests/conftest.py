@@ -55,3 +55,8 @@ def own_shape_errors() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Networks that are trained for a second may have populations that never fire.
+    config.addinivalue_line("filterwarnings", "ignore:epoch .* on validation data:UserWarning")
