@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         move_state,
     )
     from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
-    from snn_delays.training.trained import load
+    from snn_delays.runs.load import load
 
 __version__ = "0.1.0"
 
@@ -52,12 +52,15 @@ __all__ = [
 
 # Where a name is; in nn if it is in none of these.
 _HOMES = {
-    "export.discretize": ("discretize",),
+    "discrete": ("discretize",),
     "models": ("DelayClassifier",),
     "ops": ("ATan", "FastSigmoid", "Sigmoid", "Triangle", "use_backend"),
-    "training.trained": ("load",),
+    "runs.load": ("load",),
 }
-_ROOMS = ("data", "errors", "export", "models", "nn", "ops", "plot", "streaming", "training", "units")
+_ROOMS = (
+    "chips", "data", "discrete", "errors", "export", "ir", "models", "nn", "ops", "plot", "recipes", "runs",
+    "streaming", "training", "units",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

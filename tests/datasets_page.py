@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from snn_delays.data.catalogue.lookup import Card, SplitFile, card, cards
-from snn_delays.training.config import Recipe, load_recipe
+from snn_delays.recipes.events import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "datasets.md"

@@ -39,7 +39,7 @@ def test_torch_is_imported_with_the_first_name() -> None:
 
 
 def test_canary_a_module_that_imports_more_is_seen() -> None:
-    code = f"import snn_delays.training.loop, sys; print(*[name for name in {OPTIONAL} if name in sys.modules])"
+    code = f"import snn_delays.training.engine, sys; print(*[name for name in {OPTIONAL} if name in sys.modules])"
     assert {"numba", "lightning_fabric", "pydantic"} <= set(in_new_process(code))
 
 

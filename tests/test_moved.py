@@ -15,8 +15,8 @@ OLD = [
     ("snn_delays.export.canonical", "to_bytes"), ("snn_delays.export.canonical", "CanonicalNetwork"),
     ("snn_delays.export.simulator", "simulate"), ("snn_delays.export.profiles", "profile"),
     ("snn_delays.export.fit", "fit"), ("snn_delays.export.nir_reader", "from_nir"),
-    ("snn_delays.export.nir_interpreter", "interpret"), ("snn_delays.streaming", "StreamingEngine"),
-    ("snn_delays.data.cochlea", "Cochlea"), ("snn_delays.data.cochlea", "encode_files"),
+    ("snn_delays.export.nir_interpreter", "interpret"), ("snn_delays.discrete.streaming", "StreamingEngine"),
+    ("snn_delays.data.encoders.cochlea", "Cochlea"), ("snn_delays.data.encoders.cochlea", "encode_files"),
     ("snn_delays.data.saccades", "EventCamera"), ("snn_delays.data.rate_free", "rate_free"),
     ("snn_delays.data.rate_free_recordings", "RateFreeRule"), ("snn_delays.data.catalogue", "card"),
 ]  # fmt: skip
@@ -44,5 +44,5 @@ def test_unknown_names_stay_unknown() -> None:
 
 
 def test_importing_an_old_module_is_silent() -> None:
-    code = "import snn_delays.export.convert, snn_delays.streaming, snn_delays.export"
+    code = "import snn_delays.export.convert, snn_delays.discrete.streaming, snn_delays.export"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=900)

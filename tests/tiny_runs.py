@@ -16,11 +16,14 @@ from torch import Tensor
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.dataset import BinnedDataset
-from snn_delays.training import checkpoint, classification, evaluate, loop, sources
-from snn_delays.training.build import network_for
-from snn_delays.training.config import Recipe, parse_recipe
+from snn_delays.recipes.build import network_for
+from snn_delays.recipes.events import Recipe, parse_recipe
+from snn_delays.recipes.unused import without_overruled
+from snn_delays.runs import evaluate
+from snn_delays.training import checkpoint, sources
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.unused import without_overruled
+from snn_delays.training.tasks import events as classification
 
 CLASSES, CHANNELS = 4, 12
 TABLE: dict[str, Any] = {

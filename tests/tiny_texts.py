@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.nn import LIF
-from snn_delays.training import checkpoint, language, language_evaluation, loop, sentences
-from snn_delays.training.config import parse_recipe
-from snn_delays.training.language_config import LanguageRecipe, SentenceRecipe
+from snn_delays.recipes.events import parse_recipe
+from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
+from snn_delays.recipes.unused import without_overruled
+from snn_delays.runs import evaluate_text as language_evaluation
+from snn_delays.training import checkpoint
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.unused import without_overruled
+from snn_delays.training.tasks import language, sentences
 
 MODEL: dict[str, Any] = {"features": 16, "layers": 2, "shift": "learned", "max_delay_steps": 6, "dropout": 0.1}
 LANGUAGE: dict[str, Any] = {

@@ -22,8 +22,8 @@ def demo(
 ) -> None:
     """Train without delays, with fixed and with learned delays on bundled spoken digits; evaluate, draw, export."""
     from snn_delays.cli.export import export_lines
-    from snn_delays.training.export_run import export_run
-    from snn_delays.training.figures import draw
+    from snn_delays.runs.export import export_run
+    from snn_delays.runs.figures import draw
 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in RECIPES}
     runs = []

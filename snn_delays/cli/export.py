@@ -10,7 +10,7 @@ from snn_delays.cli.runs import RunFolder
 from snn_delays.printable import printable
 
 if TYPE_CHECKING:
-    from snn_delays.training.export_run import Export
+    from snn_delays.runs.export import Export
 
 SWEEP = Path("experiments/whole_numbers.csv")
 Target = Annotated[str | None, typer.Option(help="profile of a chip; see `snn-delays targets`", show_default=False)]
@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Write a run's best network, made discrete, for a chip or a simulator, with a trace to check it by."""
     from snn_delays.errors import ConfigError
-    from snn_delays.training.export_run import Wishes, check_run, export_run
+    from snn_delays.runs.export import Wishes, check_run, export_run
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.runlog import open_run
 
@@ -112,9 +112,9 @@ def sweep(
     """Measure runs as whole-number networks: fewer bits, shorter delays; add the rows to a table."""
     from snn_delays.errors import ConfigError
     from snn_delays.files import write_between_markers
+    from snn_delays.runs.sweep import append_sweep, markdown, read_sweep, sweep_run
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.sweep import append_sweep, markdown, read_sweep, sweep_run
 
     try:
         limits = [int(limit) for limit in max_delays.split(",")]
@@ -137,9 +137,9 @@ def _survey(run: Path, write: Path | None) -> None:
     from rich.table import Column, Table
 
     from snn_delays.files import write_between_markers
+    from snn_delays.runs.survey import HEADS, markdown, survey
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.survey import HEADS, markdown, survey
 
     with ProgressBar(console) as bar:
         rows = survey(open_run(run), watcher=bar)

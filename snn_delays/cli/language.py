@@ -32,7 +32,7 @@ def generate(
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Go on from a text, character by character, as they come."""
-    from snn_delays.training.language_config import LanguageRecipe
+    from snn_delays.recipes.text import LanguageRecipe
     from snn_delays.training.runlog import open_run
 
     opened = open_run(run, LanguageRecipe)
@@ -41,8 +41,8 @@ def generate(
 
 def _write(run: "Run", prompt: str, *, device: str = "cpu", **options: Any) -> None:
     """Print a prompt and what a run's network makes of it."""
-    from snn_delays.training.generation import generate as go_on
-    from snn_delays.training.language_evaluation import on_device, trained_language_network
+    from snn_delays.runs.evaluate_text import on_device, trained_language_network
+    from snn_delays.runs.generate import generate as go_on
 
     network, vocabulary = trained_language_network(run)
     written = go_on(on_device(network, device), vocabulary, prompt, **options)
@@ -58,8 +58,8 @@ def demo_gpt(
 ) -> None:
     """Train a small SpikeGPT with learned delays on the bundled tiny Shakespeare; evaluate, draw, write text."""
     from snn_delays.cli.runs import train_run
-    from snn_delays.training.language_evaluation import evaluate_language
-    from snn_delays.training.language_figures import draw_language
+    from snn_delays.runs.evaluate_text import evaluate_language
+    from snn_delays.runs.figures_text import draw_language
     from snn_delays.training.progress import ProgressBar
 
     run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)

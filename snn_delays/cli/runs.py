@@ -46,9 +46,9 @@ def evaluate(
 
     A language model's: loss, bits per byte, firing rates, what its matrices are fed with, and operations.
     """
-    from snn_delays.training.results import append_result
+    from snn_delays.recipes.strict import BaseRecipe
+    from snn_delays.runs.results import append_result
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.strict import BaseRecipe
 
     opened = open_run(run, BaseRecipe)
     if _of_events(opened):
@@ -56,7 +56,7 @@ def evaluate(
         _print_results([result])
     else:
         from snn_delays.cli.language import print_evaluation
-        from snn_delays.training.language_evaluation import evaluate_language
+        from snn_delays.runs.evaluate_text import evaluate_language
         from snn_delays.training.progress import ProgressBar
 
         if on is not None:
@@ -77,11 +77,11 @@ def compare(
 ) -> None:
     """Print the evaluations of several runs in one table. Opens no data."""
     from snn_delays.cli.language import print_comparison
-    from snn_delays.training.differences import what_differs
-    from snn_delays.training.evaluate import read_evaluation
-    from snn_delays.training.results import append_result
+    from snn_delays.recipes.differences import what_differs
+    from snn_delays.recipes.strict import BaseRecipe
+    from snn_delays.runs.evaluate import read_evaluation
+    from snn_delays.runs.results import append_result
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.strict import BaseRecipe
 
     opened = [open_run(run, BaseRecipe) for run in runs]
     found = [read_evaluation(r) for r in opened]
@@ -111,7 +111,7 @@ def results(
 ) -> None:
     """Print the table of results as Markdown, or write it into a document; draw those of language models."""
     from snn_delays.files import write_between_markers
-    from snn_delays.training.results import markdown, read_results
+    from snn_delays.runs.results import markdown, read_results
 
     rows = [row for row in read_results(table) if row["data"].startswith(only) and row["run"].startswith(run)]
     if not rows and (only or run):
@@ -123,7 +123,7 @@ def results(
         write_between_markers(write, "results", text)
     if picture is not None:
         from snn_delays.plot import save_figure, variants_figure
-        from snn_delays.training.results import bits_by_variant
+        from snn_delays.runs.results import bits_by_variant
 
         figure = variants_figure(bits_by_variant(rows), ylabel="bits per byte, test")
         console.print(f"drawn: {save_figure(figure, picture)}")
@@ -142,10 +142,10 @@ def plot(
 
     A language model's: tokens, rates, shift_delays, positions, curves.
     """
-    from snn_delays.training.figures import draw
-    from snn_delays.training.language_figures import draw_language
+    from snn_delays.recipes.strict import BaseRecipe
+    from snn_delays.runs.figures import draw
+    from snn_delays.runs.figures_text import draw_language
     from snn_delays.training.runlog import open_run
-    from snn_delays.training.strict import BaseRecipe
 
     opened = open_run(run, BaseRecipe)
     names = [name.strip() for name in what.split(",") if name.strip()]
@@ -170,7 +170,7 @@ def stream(
 
 def _of_events(run: "Run") -> bool:
     """Whether a run is of a classifier of events; else it is of a language model or of sentences."""
-    from snn_delays.training.config import Recipe
+    from snn_delays.recipes.events import Recipe
 
     return isinstance(run.recipe, Recipe)
 
@@ -182,13 +182,13 @@ def train_run(
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from snn_delays.files import alone_in
-    from snn_delays.training.config import load_recipe
-    from snn_delays.training.differences import differences
-    from snn_delays.training.loop import fit
+    from snn_delays.recipes.differences import differences
+    from snn_delays.recipes.events import load_recipe
+    from snn_delays.recipes.strict import BaseRecipe
+    from snn_delays.training.engine import fit
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.resuming import resume_run
     from snn_delays.training.runlog import Run, create_run, forget_start, open_run
-    from snn_delays.training.strict import BaseRecipe
 
     loaded = load_recipe(recipe, tuple(changes))
     folder = out or RUNS / loaded.name
@@ -221,7 +221,7 @@ def train_run(
 
 def evaluate_run(run: "Run", device: str, on: str | None = None) -> dict[str, Any]:
     """Measure a run on the test data behind a progress bar; returns what ``evaluate`` wrote."""
-    from snn_delays.training.evaluate import evaluate as measure_run
+    from snn_delays.runs.evaluate import evaluate as measure_run
     from snn_delays.training.progress import ProgressBar
 
     with ProgressBar(console) as bar:
@@ -234,7 +234,7 @@ def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
     from snn_delays.discrete.streaming.measure import stream_report
     from snn_delays.files import write_text
     from snn_delays.plot import save_figure, streaming_figure
-    from snn_delays.training.evaluate import discrete_network
+    from snn_delays.runs.evaluate import discrete_network
     from snn_delays.training.runlog import environment
     from snn_delays.training.sources import selection
 
@@ -259,7 +259,7 @@ def _stream(run: "Run", samples: int, dt_ms: float) -> list[str]:
 
 def _print_results(results: Sequence[dict[str, Any]]) -> None:
     """A line for each evaluation; the masked readout has a column where it gives other numbers."""
-    from snn_delays.training.results import AS_TRAINED, with_readout
+    from snn_delays.runs.results import AS_TRAINED, with_readout
 
     results = [with_readout(r) for r in results]
     keys = {

@@ -4,7 +4,7 @@ import torch
 
 from snn_delays.data import augment
 from snn_delays.data.dataset import Batch
-from snn_delays.training.config import AugmentConfig
+from snn_delays.recipes.events import AugmentConfig
 
 
 def augmented(batch: Batch, config: AugmentConfig, classes: int, generator: torch.Generator) -> Batch:

@@ -9,8 +9,8 @@ from snn_delays.data.text import vocabulary_from_json
 from snn_delays.data.text.vocabulary import Vocabulary
 from snn_delays.errors import CheckpointError, SnnDelaysError
 from snn_delays.reading import parse_json
-from snn_delays.training.config import recipe_from_toml, to_toml
-from snn_delays.training.strict import BaseRecipe
+from snn_delays.recipes.events import recipe_from_toml, to_toml
+from snn_delays.recipes.strict import BaseRecipe
 
 FORMAT = "2"  # 1 had the recipe alone
 

@@ -13,9 +13,9 @@ from snn_delays.errors import DataError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, SpikingModule, layers_of
 from snn_delays.nn.quantized import quantize_weights
+from snn_delays.recipes.build import build_network
+from snn_delays.recipes.events import FineTuningConfig, Recipe
 from snn_delays.training import checkpoint
-from snn_delays.training.build import build_network
-from snn_delays.training.config import FineTuningConfig, Recipe
 from snn_delays.training.runlog import Run, run_to_fine_tune
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from snn_delays.training.config import Recipe
+from snn_delays.recipes.events import Recipe
 
 SATURATED = 0.99  # spikes per neuron and step from which a population fires all the time
 

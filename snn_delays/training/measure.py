@@ -20,7 +20,7 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.nn import SpikingModule, layers_of
 from snn_delays.nn.neuron import Neuron
-from snn_delays.training.config import Recipe
+from snn_delays.recipes.events import Recipe
 from snn_delays.training.objective import class_scores, valid_steps
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
+from snn_delays.recipes.differences import check_changes, differences
+from snn_delays.recipes.events import Recipe, to_toml
+from snn_delays.recipes.sigma import sigma_at
+from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.training.checkpoint import latest_epoch
-from snn_delays.training.config import Recipe, to_toml
-from snn_delays.training.differences import check_changes, differences
 from snn_delays.training.runlog import Run, open_run
-from snn_delays.training.schedule import sigma_at
 from snn_delays.training.steps import width_at
-from snn_delays.training.strict import BaseRecipe
 
 
 def resume_run(folder: Path, recipe: Any) -> Run:

@@ -18,12 +18,12 @@ from snn_delays.data.catalogue.lookup import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command
+from snn_delays.recipes.differences import MAY_CHANGE, differences, flat
+from snn_delays.recipes.events import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
+from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.recipes.unused import acting, refuse_unused
 from snn_delays.training.card import NetworkCard
 from snn_delays.training.checkpoint import latest_epoch, network_file, read_network, read_progress
-from snn_delays.training.config import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
-from snn_delays.training.differences import MAY_CHANGE, differences, flat
-from snn_delays.training.strict import BaseRecipe
-from snn_delays.training.unused import acting, refuse_unused
 
 
 @dataclass(frozen=True)

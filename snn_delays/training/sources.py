@@ -12,7 +12,7 @@ from snn_delays.data.encoders.rate_free_recordings import RateFreeRule
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError
-from snn_delays.training.config import Recipe
+from snn_delays.recipes.events import Recipe
 
 
 class LoadingWatcher(Protocol):

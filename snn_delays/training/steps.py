@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.models.spikegpt import delay_shifts
-from snn_delays.training.language_config import SpikeGPTConfig, StepsConfig
+from snn_delays.recipes.text import SpikeGPTConfig, StepsConfig
 from snn_delays.training.schedule import Optimisation
 
 STABLE_SHARE = 0.8  # of all steps, under the schedule "wsd"

@@ -9,8 +9,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from snn_delays import cli
-from snn_delays.training import evaluate, sources
-from snn_delays.training.config import to_toml
+from snn_delays.recipes.events import to_toml
+from snn_delays.runs import evaluate
+from snn_delays.training import sources
 
 Run = Callable[..., Result]
 

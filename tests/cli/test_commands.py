@@ -252,7 +252,7 @@ def test_runs_that_were_damaged(refused: Bad, run: Path) -> None:
 
 
 def test_an_error_of_the_system_is_one_line(refused: Bad, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snn_delays.training import evaluate
+    from snn_delays.runs import evaluate
 
     def full(path: Path, text: str) -> Any:
         raise OSError(28, "No space left on device", str(path))
@@ -266,7 +266,7 @@ def test_an_error_of_the_system_is_one_line(refused: Bad, run: Path, monkeypatch
 def test_a_bug_is_not_hidden(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from snn_delays.training import evaluate
+    from snn_delays.runs import evaluate
 
     monkeypatch.setattr(evaluate, "measure", lambda *_: 1 / 0)
     assert isinstance(CliRunner().invoke(cli.app, ["evaluate", str(run)]).exception, ZeroDivisionError)

@@ -21,7 +21,8 @@ from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.encoders.cochlea import compare as compare_module
 from snn_delays.data.encoders.cochlea.compare import Match
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings
-from snn_delays.training import evaluate, sources
+from snn_delays.runs import evaluate
+from snn_delays.training import sources
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]

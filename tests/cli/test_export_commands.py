@@ -19,8 +19,8 @@ from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import FORMATS
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, make_trace, read_trace
-from snn_delays.training import evaluate
-from snn_delays.training.sweep import COLUMNS, EARLIER, markdown, read_sweep
+from snn_delays.runs import evaluate
+from snn_delays.runs.sweep import COLUMNS, EARLIER, markdown, read_sweep
 
 Ok, Bad = Callable[..., Result], Callable[..., str]
 

@@ -16,8 +16,8 @@ from tiny_texts import language_recipe, sentence_recipe, text_file
 from typer.testing import CliRunner
 
 from snn_delays import cli
-from snn_delays.training import generation
-from snn_delays.training.config import to_toml
+from snn_delays.recipes.events import to_toml
+from snn_delays.runs import generate as generation
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]

@@ -12,9 +12,9 @@ import tiny_runs
 import torch
 
 import snn_delays
+from snn_delays.recipes.events import to_toml
+from snn_delays.runs.evaluate import evaluate
 from snn_delays.training import checkpoint
-from snn_delays.training.config import to_toml
-from snn_delays.training.evaluate import evaluate
 from snn_delays.training.runlog import open_run
 
 SCRIPT = str(tiny_runs.__file__)

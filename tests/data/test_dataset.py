@@ -12,7 +12,7 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError
-from snn_delays.training.sentences import Encoded
+from snn_delays.training.tasks.sentences import Encoded
 
 
 def dataset(n=60, n_classes=4, n_speakers=5, channels=3) -> BinnedDataset:

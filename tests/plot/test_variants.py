@@ -5,7 +5,7 @@ import pytest
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.plot import save_figure, variants_figure
-from snn_delays.training.results import COLUMNS, bits_by_variant
+from snn_delays.runs.results import COLUMNS, bits_by_variant
 
 PANELS = {"a": {"after": {"token": [2.0, 2.1, 2.2], "learned": [1.9]}, "none": {"token": [1.5]}}, "b": {}}
 

@@ -23,9 +23,9 @@ from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import NETWORK, TRACE
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, read_trace
-from snn_delays.training.config import load_recipe
-from snn_delays.training.export_run import Wishes, export_run
-from snn_delays.training.loop import fit
+from snn_delays.recipes.events import load_recipe
+from snn_delays.runs.export import Wishes, export_run
+from snn_delays.training.engine import fit
 from snn_delays.training.progress import ProgressBar
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run

@@ -17,12 +17,14 @@ from safetensors import safe_open
 from snn_delays import files
 from snn_delays.errors import CheckpointError
 from snn_delays.reading import parse_toml
-from snn_delays.training import checkpoint, classification, loop, runlog
-from snn_delays.training.build import network_for
+from snn_delays.recipes.build import network_for
+from snn_delays.recipes.events import parse_recipe
+from snn_delays.training import checkpoint, runlog
+from snn_delays.training import engine as loop
 from snn_delays.training.card import NetworkCard
-from snn_delays.training.config import parse_recipe
 from snn_delays.training.runlog import Run, create_run
 from snn_delays.training.schedule import Optimisation, build_optimisation
+from snn_delays.training.tasks import events as classification
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -16,9 +16,10 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Dropout, Recurrent, layers_of
 from snn_delays.nn.quantized import grid_of
 from snn_delays.reading import parse_toml
-from snn_delays.training import checkpoint, loop, runlog, sources
-from snn_delays.training.config import Recipe, load_recipe, parse_recipe, to_toml
-from snn_delays.training.evaluate import discrete_network, evaluate, trained_network
+from snn_delays.recipes.events import Recipe, load_recipe, parse_recipe, to_toml
+from snn_delays.runs.evaluate import discrete_network, evaluate, trained_network
+from snn_delays.training import checkpoint, runlog, sources
+from snn_delays.training import engine as loop
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
 from snn_delays.training.resuming import resume_run

@@ -21,14 +21,17 @@ from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.training import checkpoint, classification, evaluate, figures, loop, sources
-from snn_delays.training.build import network_for
-from snn_delays.training.config import Recipe
+from snn_delays.recipes.build import network_for
+from snn_delays.recipes.events import Recipe
+from snn_delays.runs import evaluate, figures
+from snn_delays.training import checkpoint, sources
+from snn_delays.training import engine as loop
 from snn_delays.training.measure import measure
 from snn_delays.training.progress import describe
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.sources import selection
+from snn_delays.training.tasks import events as classification
 
 
 def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from tiny_runs import fitted, numbers, same, tensors
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError
 from snn_delays.files import alone_in
-from snn_delays.training import checkpoint, classification, loop
+from snn_delays.training import checkpoint
+from snn_delays.training import engine as loop
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.runlog import Run, create_run
+from snn_delays.training.tasks import events as classification
 
 ALL_AUGMENTATIONS = {
     "channel_shift": 2, "time_shift_steps": 2, "neuron_mask_probability": 0.6, "neuron_mask_max": 2,

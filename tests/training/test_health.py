@@ -7,7 +7,8 @@ import pytest
 import tiny_runs
 from tiny_texts import language_recipe
 
-from snn_delays.training import health, loop
+from snn_delays.training import engine as loop
+from snn_delays.training import health
 from snn_delays.training.progress import describe
 from snn_delays.training.runlog import create_run
 

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
+from snn_delays.recipes.text import LanguageRecipe
+from snn_delays.runs.evaluate import read_evaluation
+from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
+from snn_delays.runs.results import append_result, markdown, read_results
 from snn_delays.training import language_measure
-from snn_delays.training.evaluate import read_evaluation
-from snn_delays.training.language import corpus_of, language_network
-from snn_delays.training.language_config import LanguageRecipe
-from snn_delays.training.language_evaluation import evaluate_language, trained_language_network
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
-from snn_delays.training.results import append_result, markdown, read_results
 from snn_delays.training.runlog import Run, open_run
+from snn_delays.training.tasks.language import corpus_of, language_network
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from tiny_runs import Stopper, interrupt
 from tiny_texts import assert_ended_alike, fitted, language_recipe, resumed, tensors
 
 from snn_delays.errors import CheckpointError
-from snn_delays.training import checkpoint, loop
-from snn_delays.training.language_evaluation import evaluate_language
+from snn_delays.runs.evaluate_text import evaluate_language
+from snn_delays.training import checkpoint
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
 
 # Counted from the start: an epoch's checkpoint takes 4 syncs and one rename, that of the untrained network too.

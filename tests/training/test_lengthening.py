@@ -10,11 +10,14 @@ from tiny_runs import Stopper, fitted, interrupt, numbers, same, tensors
 from tiny_texts import language_recipe
 
 from snn_delays.errors import CheckpointError, ConfigError, TrainingError
-from snn_delays.training import checkpoint, classification, evaluate, loop, runlog
-from snn_delays.training.config import load_recipe
+from snn_delays.recipes.events import load_recipe
+from snn_delays.runs import evaluate
+from snn_delays.runs.load import trained_network
+from snn_delays.training import checkpoint, runlog
+from snn_delays.training import engine as loop
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.trained import trained_network
+from snn_delays.training.tasks import events as classification
 
 
 def recipe(**training: Any) -> Any:

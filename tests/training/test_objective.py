@@ -10,8 +10,8 @@ from torch import Tensor
 
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.recipes.build import network_for
 from snn_delays.training import measure as measure_module
-from snn_delays.training.build import network_for
 from snn_delays.training.measure import Measurement, measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 

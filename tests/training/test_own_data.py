@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from snn_delays import cli
 from snn_delays.data import Events, Sample, load_binned
 from snn_delays.data.formats.shd import write_shd_hdf5
-from snn_delays.training import evaluate, sources
-from snn_delays.training.config import load_recipe, to_toml
+from snn_delays.recipes.events import load_recipe, to_toml
+from snn_delays.runs import evaluate
+from snn_delays.training import sources
 
 LAG_US = (0, 60_000, 120_000)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from snn_delays.data.loaders import load_binned
-from snn_delays.training import evaluate, loop, sources
-from snn_delays.training.config import load_recipe
+from snn_delays.recipes.events import load_recipe
+from snn_delays.runs import evaluate
+from snn_delays.training import engine as loop
+from snn_delays.training import sources
 from snn_delays.training.runlog import create_run
 
 SMALL = (

@@ -8,9 +8,9 @@ import pytest
 import tiny_runs
 
 from snn_delays.errors import CheckpointError
+from snn_delays.runs.evaluate import read_evaluation
+from snn_delays.runs.results import append_result, read_results
 from snn_delays.training import checkpoint
-from snn_delays.training.evaluate import read_evaluation
-from snn_delays.training.results import append_result, read_results
 from snn_delays.training.runlog import Run, create_run
 
 ROW = {"epoch": 1, "seconds": 1.0, "train_loss": 2.0, "valid_loss": 2.0, "valid_accuracy": 0.5, "sigma": None}

@@ -8,9 +8,9 @@ import torch
 
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Recurrent
-from snn_delays.training import loop
-from snn_delays.training.evaluate import discrete_network, trained_network
-from snn_delays.training.figures import draw
+from snn_delays.runs.evaluate import discrete_network, trained_network
+from snn_delays.runs.figures import draw
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import create_run, open_run
 
 MODEL = {"recurrent": True, "min_delay_steps": 1, "hidden": [8]}

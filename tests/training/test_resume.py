@@ -11,7 +11,8 @@ import pytest
 import tiny_runs
 from safetensors.torch import load_file
 
-from snn_delays.training import checkpoint, loop
+from snn_delays.training import checkpoint
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
 
 SCRIPT = Path(tiny_runs.__file__)

@@ -9,11 +9,13 @@ import torch
 
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import BatchNorm, DelayedLinear
-from snn_delays.training import classification, loop
-from snn_delays.training.build import build_network
-from snn_delays.training.config import load_recipe
+from snn_delays.recipes.build import build_network
+from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.sigma import sigma_at
+from snn_delays.training import engine as loop
 from snn_delays.training.runlog import create_run
-from snn_delays.training.schedule import Optimisation, build_optimisation, sigma_at
+from snn_delays.training.schedule import Optimisation, build_optimisation
+from snn_delays.training.tasks import events as classification
 
 PUBLISHED = load_recipe("hammouamri_2024_shd")
 
@@ -135,7 +137,7 @@ def test_delays_that_are_not_learned_have_no_optimiser(delays: str) -> None:
     [("learned", 214_016), ("fixed", 107_520), ("none", 107_520)],
 )
 def test_parameters_of_the_published_network(delays: str, expected: int) -> None:
-    from snn_delays.training.evaluate import trainable_parameters
+    from snn_delays.runs.evaluate import trainable_parameters
 
     recipe = load_recipe("hammouamri_2024_shd", (f"model.delays={delays}",))
     network = build_network(recipe, (140,), 20)

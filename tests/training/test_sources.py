@@ -13,10 +13,12 @@ import torch
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import ConvolutionalClassifier
-from snn_delays.training import classification, evaluate, figures, sources
-from snn_delays.training.build import network_for
+from snn_delays.recipes.build import network_for
+from snn_delays.runs import evaluate, figures
+from snn_delays.training import sources
 from snn_delays.training.measure import measure
 from snn_delays.training.sources import selection, training_data
+from snn_delays.training.tasks import events as classification
 
 CONVOLUTIONAL = {
     "kind": "convolutional", "maps": [32], "kernel_size": 3, "padding": 1, "pool": 1, "hidden": [],

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import delay_shifts
-from snn_delays.training.language import next_token_loss
-from snn_delays.training.language_config import LanguageRecipe
+from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.training.schedule import Optimisation
 from snn_delays.training.steps import build_steps, optimiser_step, rate_at, set_width, share_of, width_at
+from snn_delays.training.tasks.language import next_token_loss
 
 Loss = Callable[[], tuple[Tensor, Tensor]]
 PLAIN = {"accumulate": 1, "warmup_steps": 0}

@@ -1,0 +1,1 @@
+"""Recipes: TOML files, validated, and what they build."""

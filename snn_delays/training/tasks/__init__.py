@@ -1,0 +1,1 @@
+"""What can be trained: events to classes, language models, sentences."""
