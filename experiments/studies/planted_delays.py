@@ -116,8 +116,8 @@ def synapses_per_pair(task: SyntheticTask) -> int:
 
 def main() -> None:
     """Print the table and write the picture."""
-    from snn_delays.plot.planted import planted_delays
-    from snn_delays.plot.style import axes_or_new, new_figure, save_figure
+    from experiments.studies.planted_delays_figure import planted_delays
+    from snn_delays.plot.style import panels, save_figure
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("picture", type=Path, help="PNG to write")
@@ -126,8 +126,7 @@ def main() -> None:
     print(study(tuple(range(arguments.seeds))))
 
     coincidence, pattern = Coincidence(), PatternDetection()
-    figure = new_figure(9.0, 4.2)
-    left, right = (axes_or_new(ax) for ax in figure.subplots(1, 2))
+    figure, ((left, right),) = panels(1, 2, 9.0, 4.2)
     found = find_delays(coincidence)
     planted_delays(
         coincidence.delays_ms, found.delay_steps[..., 0], found.weight[..., 0], dt_ms=DT_MS, ax=left,

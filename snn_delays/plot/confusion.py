@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import array, axes_or_new
+from snn_delays.plot.style import array, axes_or_new, colorbar
 
 
 def confusion_matrix(matrix: ArrayLike, *, class_names: Sequence[str], ax: Axes | None = None) -> Axes:
@@ -36,7 +36,5 @@ def confusion_matrix(matrix: ArrayLike, *, class_names: Sequence[str], ax: Axes 
         title=f"{np.trace(counts) / counts.sum():.1%} of {counts.sum():.0f} samples right",
     )
     ax.spines[:].set_visible(False)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, pad=0.02)
-    bar.set_label("share of the true class", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    colorbar(ax, image, "share of the true class", shrink=0.7)
     return ax

@@ -8,27 +8,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import BLUE, GREY, INK, ORANGE, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREY, INK, ORANGE, array, panels
+
+_PANELS = {
+    "loss": ("train_loss", "valid_loss"),
+    "accuracy": ("train_accuracy", "valid_accuracy"),
+    "bits per byte": ("valid_bits_per_byte",),
+    "firing rate": ("firing_rate",),
+    "sigma (steps)": ("sigma",),
+}
 
 
-def learning_curves(history: Mapping[str, Any]) -> Figure:
-    """Loss, accuracy, firing rate and the width of the taps by epoch, a panel for each that there is.
+def learning_curves_figure(history: Mapping[str, Any]) -> Figure:
+    """Loss, accuracy, firing rate and sigma by epoch, a panel for each that was recorded.
 
     ``history``: ``epoch`` and any of ``train_loss``, ``valid_loss``, ``valid_bits_per_byte``, ``train_accuracy``,
     ``valid_accuracy``, ``firing_rate`` (0 to 1), ``sigma`` (steps), as sequences of one length; ``best_epoch``, a
     number, is marked. Raises ShapeError if the lengths differ.
     """
     epochs = array(history["epoch"], 1, "epochs")
-    panels: list[tuple[str, tuple[str, ...]]] = [
-        ("loss", ("train_loss", "valid_loss")),
-        ("accuracy", ("train_accuracy", "valid_accuracy")),
-    ]
-    panels.append(("bits per byte", ("valid_bits_per_byte",)))
-    panels += [("firing rate", ("firing_rate",)), ("width of the taps, sigma (steps)", ("sigma",))]
-    panels = [(name, keys) for name, keys in panels if any(key in history for key in keys)]
-    figure = new_figure(3.3 * len(panels), 2.8)
-    for ax, (name, keys) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        axes_or_new(ax)
+    shown = {name: keys for name, keys in _PANELS.items() if any(key in history for key in keys)}
+    figure, axes = panels(1, len(shown), 3.3 * len(shown), 2.8)
+    for ax, (name, keys) in zip(axes[0], shown.items()):
         _panel(ax, epochs, {key: history[key] for key in keys if key in history}, name)
         best = history.get("best_epoch")
         if best:

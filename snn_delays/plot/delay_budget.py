@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.plot.style import BLUE, GREEN, INK, ORANGE, RED, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREEN, INK, ORANGE, RED, array, axes_or_new, panels
 
 COLOURS, LINES = (RED, ORANGE, GREEN, INK), ("-", "--", ":")
 
@@ -19,7 +19,7 @@ def delay_budget(
     """How many synapses have each delay, and the longest that each target holds, with the share beyond it.
 
     Args:
-        delay_steps: of the synapses of a population, whole and >= 0, ``[synapse]``.
+        delay_steps: of the synapses of a population, integers >= 0, ``[synapse]``.
         limits: longest delay by target, in steps; None for a target without a limit.
         name: of the population.
         ax: where to draw.
@@ -57,10 +57,9 @@ def delay_budget_figure(populations: Mapping[str, ArrayLike], limits: Mapping[st
     """One :func:`delay_budget` for each population, delays by its name. Raises ShapeError if there is none."""
     if not populations:
         raise ShapeError("there is no population with delays to draw")
-    figure = new_figure(8.5, 2.4 * len(populations))
-    rows = figure.subplots(len(populations), 1, squeeze=False)[:, 0]
-    for ax, (name, delays) in zip(rows, populations.items()):
-        delay_budget(delays, limits, name=name, ax=axes_or_new(ax))
+    figure, axes = panels(len(populations), 1, 8.5, 2.4 * len(populations))
+    for ax, (name, delays) in zip(axes[:, 0], populations.items()):
+        delay_budget(delays, limits, name=name, ax=ax)
     return figure
 
 

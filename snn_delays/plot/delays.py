@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.plot.style import BLUE, GREY, ORANGE, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREY, ORANGE, array, axes_or_new, colorbar, panels
 
 
 def delay_histogram(
@@ -22,7 +22,7 @@ def delay_histogram(
     initial: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """How many delays round to each step, and where they began (outline); steps below, milliseconds above.
+    """How many delays round to each step, learned and initial (outline); steps below, milliseconds above.
 
     Raises ConfigError for delays outside ``0..max_delay_steps``.
     """
@@ -57,7 +57,7 @@ def delay_movement(
     max_delay_steps: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Where each delay began against where it ended, as a density; on the diagonal nothing moved.
+    """Learned against initial delay of every synapse, as a density; on the diagonal nothing moved.
 
     Raises ShapeError if there are not as many of both.
     """
@@ -70,10 +70,7 @@ def delay_movement(
     drawn = ax.hist2d(before, after, bins=[bins, bins], norm=LogNorm(), cmap="viridis")[3]
     ax.plot([0, longest], [0, longest], color=GREY, linewidth=0.8, linestyle="--")
     ticks = LogLocator(subs=(1, 2, 5))  # layers with few synapses span less than a decade
-    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, ticks=ticks, format=StrMethodFormatter("{x:g}"))
-    bar.ax.minorticks_off()
-    bar.set_label("synapses", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    colorbar(ax, drawn, "synapses", ticks=ticks, format=StrMethodFormatter("{x:g}")).ax.minorticks_off()
     moved = np.abs(after - before)
     at_ends = np.mean((after <= min_delay_steps) | (after >= longest))
     ax.set_title(
@@ -93,11 +90,8 @@ def delays_figure(layers: Mapping[str, tuple[ArrayLike, ArrayLike, int, int]], *
     """
     if not layers:
         raise ShapeError("there is no layer with delays to draw")
-    figure = new_figure(9.0, 3.3 * len(layers))
-    rows = figure.subplots(len(layers), 2, squeeze=False, width_ratios=[1.5, 1])
+    figure, rows = panels(len(layers), 2, 9.0, 3.3 * len(layers), width_ratios=[1.5, 1])
     for (left, right), (name, (initial, final, shortest, longest)) in zip(rows, layers.items()):
-        for ax in (left, right):
-            axes_or_new(ax)
         delay_histogram(final, max_delay_steps=longest, dt_ms=dt_ms, initial=initial, ax=left)
         left.set_title(name, loc="left", fontsize=10)
         delay_movement(initial, final, dt_ms=dt_ms, min_delay_steps=shortest, max_delay_steps=longest, ax=right)

@@ -1,4 +1,4 @@
-"""Spikes before and after a network became discrete."""
+"""Spikes before and after a network was discretised."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import BLUE, GREY, RED, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREY, RED, array, axes_or_new, panels
 
 
 def changed_spikes(
     before: ArrayLike, after: ArrayLike, *, dt_ms: float, ax: Axes | None = None, title: str | None = None
 ) -> Axes:
-    """Spikes ``[time, neuron]`` that stayed (grey), were lost (red) and came (blue); the title's right counts them.
+    """Spikes ``[time, neuron]`` that were kept (grey), lost (red) and new (blue); the legend counts them.
 
     Raises ShapeError if the two are not rasters of one shape.
     """
@@ -49,12 +49,7 @@ def changed_spikes_figure(
         raise ShapeError(
             f"the layers before are {list(before)}, after {list(after)}; they must be the same, at least one"
         )
-    figure = new_figure(7.5, 0.8 + 2.2 * len(before))
-    axes = figure.subplots(len(before), 1, sharex=True, squeeze=False)[:, 0]
-    for i, (ax, name) in enumerate(zip(axes, before)):
-        changed_spikes(before[name], after[name], dt_ms=dt_ms, ax=ax, title=name)
-        if i < len(before) - 1:
-            ax.set_xlabel("")
-    if title:
-        figure.suptitle(title, fontsize=10)
+    figure, axes = panels(len(before), 1, 7.5, 0.8 + 2.2 * len(before), title=title, sharex=True)
+    for ax, name in zip(axes[:, 0], before):
+        changed_spikes(before[name], after[name], dt_ms=dt_ms, ax=ax, title=name).label_outer()
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.plot.style import BLUE, GREY, INK, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREY, INK, array, axes_or_new, panels
 
 
 def raster(
@@ -65,13 +65,10 @@ def raster_figure(
         raise ShapeError("there is no layer to draw")
     sizes = [np.asarray(spikes).shape[-1] for spikes in layers.values()]
     heights = [max(size, max(sizes) / 3) for size in sizes]
-    figure = new_figure(7.5, 1.2 + 2.0 * sum(heights) / max(heights))
-    axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for i, (ax, (name, spikes)) in enumerate(zip(axes, layers.items())):
+    height = 1.2 + 2.0 * sum(heights) / max(heights)
+    figure, axes = panels(len(layers), 1, 7.5, height, title=title, sharex=True, height_ratios=heights)
+    for i, (ax, (name, spikes)) in enumerate(zip(axes[:, 0], layers.items())):
         raster(spikes, dt_ms=dt_ms, ax=ax, length=length, title=name, color=BLUE if i == 0 else INK)
         ax.set_ylabel("channel" if i == 0 else "neuron")
-        if i < len(layers) - 1:
-            ax.set_xlabel("")
-    if title:
-        figure.suptitle(title, fontsize=10)
+        ax.label_outer()
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import BLUE, GREY, INK, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREY, INK, array, colorbar, panels
 
 _SLICES = 6
 
@@ -29,40 +29,31 @@ def events_figure(t_us: ArrayLike, channel: ArrayLike, sensor: tuple[int, ...], 
             f"channels must lie in 0..{math.prod(sensor) - 1} and times at 0 or later, got channels "
             f"{channels.min()}..{channels.max()} and times from {times.min():g} us"
         )
-    figure = _raster(times, channels, sensor[0]) if len(sensor) == 1 else _slices(times, channels, sensor)
-    if title:
-        figure.suptitle(title, fontsize=10)
-    return figure
+    return _raster(times, channels, sensor[0], title) if len(sensor) == 1 else _slices(times, channels, sensor, title)
 
 
 def features_figure(frames: ArrayLike, *, frame_ms: float, title: str = "", unit: str = "dB") -> Figure:
     """Features ``[time, channel]`` as a picture: time across, channels upwards. Raises ShapeError for another shape."""
     values = array(frames, 2, "features")
-    figure = new_figure(7.0, 3.6)
-    ax = axes_or_new(figure.add_subplot())
+    figure, axes = panels(1, 1, 7.0, 3.6, title=title)
+    ax = axes[0, 0]
     # A frame is centred on its time.
     extent = (-frame_ms / 2, (len(values) - 0.5) * frame_ms, -0.5, values.shape[1] - 0.5)
     image = ax.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
     ax.set(xlabel="time (ms)", ylabel="channel")
-    bar = figure.colorbar(image, ax=ax, pad=0.02)
-    bar.set_label(unit, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    if title:
-        figure.suptitle(title, fontsize=10)
+    colorbar(ax, image, unit)
     return figure
 
 
-def _raster(t_us: NDArray[np.float64], channel: NDArray[np.int64], n_channels: int) -> Figure:
-    figure = new_figure(8.0, 4.0)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[5, 1])
-    ax = axes_or_new(left)
+def _raster(t_us: NDArray[np.float64], channel: NDArray[np.int64], n_channels: int, title: str) -> Figure:
+    figure, axes = panels(1, 2, 8.0, 4.0, title=title, sharey=True, width_ratios=[5, 1])
+    ax, beside = axes[0]
     size = float(np.clip(6000 / t_us.size, 0.4, 8))
     ax.scatter(t_us / 1000, channel, s=size, c=INK, linewidths=0)
     ax.set(
         xlim=(0, t_us.max() / 1000 * 1.02 or 1), ylim=(-0.5, n_channels - 0.5), xlabel="time (ms)", ylabel="channel",
     )  # fmt: skip
     ax.set_title(f"{t_us.size:,} events", loc="right", fontsize=7)
-    beside = axes_or_new(right)
     counts = np.bincount(channel, minlength=n_channels)
     edges = np.arange(n_channels + 1) - 0.5  # every channel is a whole step, the outermost too
     beside.stairs(counts, edges.tolist(), orientation="horizontal", fill=True, color=BLUE)
@@ -70,7 +61,7 @@ def _raster(t_us: NDArray[np.float64], channel: NDArray[np.int64], n_channels: i
     return figure
 
 
-def _slices(t_us: NDArray[np.float64], channel: NDArray[np.int64], sensor: tuple[int, ...]) -> Figure:
+def _slices(t_us: NDArray[np.float64], channel: NDArray[np.int64], sensor: tuple[int, ...], title: str) -> Figure:
     polarities, height, width = sensor
     end = t_us.max() + 1
     which = np.minimum((t_us * _SLICES / end).astype(np.int64), _SLICES - 1)
@@ -79,13 +70,12 @@ def _slices(t_us: NDArray[np.float64], channel: NDArray[np.int64], sensor: tuple
     frames = counts.reshape(_SLICES, polarities, height, width)
     # A few hot pixels would leave all others white.
     brightest = max(float(np.percentile(counts[counts > 0], 99)), 1.0)
-    figure = new_figure(1.45 * _SLICES, 0.7 + 1.4 * polarities * height / width)
-    axes = figure.subplots(polarities, _SLICES, squeeze=False)
+    figure, axes = panels(polarities, _SLICES, 1.45 * _SLICES, 0.7 + 1.4 * polarities * height / width, title=title)
     names = ("off", "on") if polarities == 2 else tuple(f"polarity {p}" for p in range(polarities))
     for (p, k), ax in zip(np.ndindex(polarities, _SLICES), axes.flat):
         ax.imshow(frames[k, p], cmap="Blues" if p else "Oranges", vmin=0, vmax=brightest, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_color(GREY)
+        ax.spines[:].set(visible=True, color=GREY)
         if p == 0:
             ax.set_title(f"{k * end / _SLICES / 1000:.0f} to {(k + 1) * end / _SLICES / 1000:.0f} ms", fontsize=7)
         if k == 0:

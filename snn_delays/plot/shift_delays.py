@@ -12,21 +12,21 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, array, panels
 
 _COLORS = (BLUE, ORANGE, GREEN, RED)
 _RWKV = {3: ("key", "value", "receptance"), 2: ("key", "receptance")}  # time mixing, channel mixing
 Shift = tuple[ArrayLike, ArrayLike]
 
 
-def shift_delays(
+def shift_delays_figure(
     delays: Mapping[str, Shift],
     *,
     max_delay_steps: int,
     before: Mapping[str, Shift] | None = None,
     mixes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """Where the weight of every shift lies: share of each mix's |weight| by delay, rounded to whole tokens.
+    """Where the weight of every shift lies: share of each mix's |weight| by delay, rounded to integer tokens.
 
     ``delays``: by shift, its delays (steps) and weights, both ``[points, mixes, neurons]``; ``before``: the same at
     initialisation, drawn grey behind. Lines: share of the points, whatever their weight. ``mixes``: their names, for
@@ -44,18 +44,11 @@ def shift_delays(
     columns = min(len(delays), 3 if max_delay_steps <= 10 else 2 if max_delay_steps <= 40 else 1)
     rows = -(-len(delays) // columns)
     width = {1: 6.0 if max_delay_steps <= 40 else 9.0, 2: 9.2, 3: 10.0}[columns]
-    figure = new_figure(width, 0.5 + 2.1 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    figure, axes = panels(rows, columns, width, 0.5 + 2.1 * rows, sharex=True, sharey=True)
+    grid = axes.ravel()
     for ax, (name, shift) in zip(grid, delays.items()):
-        axes_or_new(ax)
-        _panel(
-            ax,
-            shift,
-            None if before is None else before[name],
-            max_delay_steps,
-            [colors[mix] for mix in named[name]],
-            name,
-        )
+        initial = None if before is None else before[name]
+        _panel(ax, shift, initial, max_delay_steps, [colors[mix] for mix in named[name]], name)
         ax.set_title(name, loc="left", fontsize=9)
         ax.label_outer()
     highest = max(bar.get_height() for ax in grid[: len(delays)] for bar in ax.patches)

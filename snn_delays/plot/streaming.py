@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.plot.style import BLUE, GREEN, INK, ORANGE, RED, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREEN, INK, ORANGE, RED, array, axes_or_new, panels
 
 COLORS = (BLUE, ORANGE, GREEN, RED)
 
@@ -70,17 +70,15 @@ def step_time_by_activity(
 
 def streaming_figure(sides: Mapping[str, ArrayLike], active: ArrayLike, *, dt_ms: float, title: str = "") -> Figure:
     """Step times of all sides, and those of the first by activity. Raises as its panels do."""
-    figure = new_figure(9.0, 3.4)
-    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
-    step_times(sides, dt_ms=dt_ms, ax=axes_or_new(left))
+    figure, axes = panels(1, 2, 9.0, 3.4, title=title, width_ratios=[1.2, 1])
+    left, right = axes[0]
+    step_times(sides, dt_ms=dt_ms, ax=left)
     name, first = next(iter(sides.items()))
-    step_time_by_activity(active, first, ax=axes_or_new(right))
+    step_time_by_activity(active, first, ax=right)
     above = int((np.asarray(first) > right.get_ylim()[1]).sum())
     right.set_title(
         f"{name}, by activity" + (f" ({above} of {np.size(first)} steps above)" if above else ""), fontsize=7
     )
-    if title:
-        figure.suptitle(title, fontsize=9)
     return figure
 
 

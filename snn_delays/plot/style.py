@@ -1,5 +1,6 @@
-"""What all pictures share: colours, bare axes, arrays from whatever is given, saving."""
+"""The style of all pictures: colours, Axes, panels, checked arrays, and the one way in which a picture is saved."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,27 @@ def axes_or_new(ax: Axes | None, width: float = 6.0, height: float = 3.5) -> Axe
     return ax
 
 
+def panels(
+    rows: int, columns: int, width: float, height: float, *, title: str = "", **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure of so many inches and its styled Axes ``[row, column]``; ``options`` as of ``Figure.subplots``."""
+    figure = new_figure(width, height)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        axes_or_new(ax)
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure, axes
+
+
+def colorbar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
+    """A colour bar beside Axes, in the style of their labels."""
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, **options)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return bar
+
+
 def array(values: ArrayLike, ndim: int, what: str) -> NDArray[np.float64]:
     """Values as a finite float array of so many axes. Raises ShapeError otherwise."""
     made = np.asarray(values, dtype=np.float64)
@@ -62,6 +84,14 @@ def save_figure(figure: Any, path: Path | str, dpi: int = 150) -> Path:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in _TIMELESS:
         raise ConfigError(f"{path}: pictures are written as {', '.join(f'.{name}' for name in _TIMELESS)}")
-    with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "snn_delays"}):
-        figure.savefig(temporary, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(figure_bytes(figure, kind, dpi))
     return path
+
+
+def figure_bytes(figure: Any, kind: str = "png", dpi: int = 150) -> bytes:
+    """A picture as the bytes of a ``png``, ``pdf`` or ``svg`` file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "snn_delays"}):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
+    return buffer.getvalue()

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.plot.rates import kind_colors, split_name
-from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, array, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, array, axes_or_new, panels
 
 _VISIBLE = {" ": "·", "\n": "↵", "\r": "␍", "\t": "→"}
 _WIDTH, _TALLEST, _WIDEST = 10.0, 60.0, 128  # inches, inches, tokens
@@ -58,8 +58,8 @@ def token_raster_figure(
             f"{steps} tokens in {rows} rows over {len(spikes)} layers would be a picture {tall:.0f} inches high; draw "
             f"fewer tokens or layers, or more than {tokens_per_row} tokens in a row (up to {_WIDEST})"
         )
-    figure = new_figure(_WIDTH, tall)
-    grid = figure.subplots(rows * len(heights), 1, squeeze=False, height_ratios=heights * rows)[:, 0]
+    figure, axes = panels(rows * len(heights), 1, _WIDTH, tall, title=title, height_ratios=heights * rows)
+    grid = axes[:, 0]
     for row in range(rows):
         own = grid[row * len(heights) : (row + 1) * len(heights)]
         part = slice(row * columns, min((row + 1) * columns, steps))
@@ -67,8 +67,6 @@ def token_raster_figure(
             _strip(own[0], surprise, part, columns)
         _bands(own[-1], spikes, part, columns, neurons, band)
         _write(own[-1], symbols[part.start : part.stop], part.start, columns)
-    if title:
-        figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, axes_or_new, new_figure
+from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, panels
 
 Groups = Mapping[str, Mapping[str, Sequence[float]]]
 """Values of the seeds by group (a place along the axis) and variant (a colour and a shape)."""
@@ -18,28 +18,28 @@ _COLORS = (INK, BLUE, ORANGE, GREEN, RED, "#9467bd", "#8c564b")
 _MARKERS = "osD^v"  # one is for as many variants as there are colours
 
 
-def variants_figure(panels: Mapping[str, Groups], *, ylabel: str) -> Figure:
+def variants_figure(results: Mapping[str, Groups], *, ylabel: str) -> Figure:
     """A panel for each data set: a dot for every seed, a line at their mean, one colour and shape a variant.
 
     Raises ShapeError if there is nothing to draw.
     """
-    panels = {title: groups for title, groups in panels.items() if groups}
-    names = list(dict.fromkeys(name for groups in panels.values() for group in groups.values() for name in group))
+    results = {title: groups for title, groups in results.items() if groups}
+    names = list(dict.fromkeys(name for groups in results.values() for group in groups.values() for name in group))
     if not names:
         raise ShapeError("there are no results to draw")
     styles: dict[str, dict[str, Any]] = dict(
         zip(names, cycle({"marker": m, "color": c} for m, c in product(_MARKERS, _COLORS)))
     )
-    figure = new_figure(5.2 * len(panels), 3.8)
-    for ax, (title, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-        _panel(axes_or_new(ax), groups, styles)
+    figure, axes = panels(1, len(results), 5.2 * len(results), 3.8)
+    for ax, (title, groups) in zip(axes[0], results.items()):
+        _panel(ax, groups, styles)
         ax.set_ylabel(ylabel, fontsize=9)
         ax.set_title(title, fontsize=10)
     handles = [
         figure.axes[0].plot([], [], linestyle="", markersize=5, label=name, **style)[0]
         for name, style in styles.items()
     ]
-    columns = min(len(names), 2 * len(panels))
+    columns = min(len(names), 2 * len(results))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=8)
     return figure
 

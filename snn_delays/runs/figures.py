@@ -83,7 +83,7 @@ def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
 
 
 def _curves(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    figure = plot.learning_curves(run.curves())
+    figure = plot.learning_curves_figure(run.curves())
     return [plot.save_figure(figure, run.figures / "curves.png")]
 
 

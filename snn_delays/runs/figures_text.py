@@ -103,7 +103,7 @@ def _shift_delays(run: Run) -> list[Path]:
         return []
     longest = run.recipe.model.max_delay_steps
     before = {name: (delay, np.ones_like(weight)) for name, (delay, weight) in found[0].items()}  # weights begin at 0
-    figure = plot.shift_delays(found[1], max_delay_steps=longest, before=before)
+    figure = plot.shift_delays_figure(found[1], max_delay_steps=longest, before=before)
     return [plot.save_figure(figure, run.figures / "shift_delays.png")]
 
 
@@ -116,7 +116,7 @@ def _positions(run: Run) -> list[Path]:
 
 
 def _curves(run: Run) -> list[Path]:
-    figure = plot.learning_curves(run.curves())
+    figure = plot.learning_curves_figure(run.curves())
     return [plot.save_figure(figure, run.figures / "curves.png")]
 
 

@@ -79,7 +79,7 @@ def test_curves_are_the_history():
         "train_accuracy": [0.1, 0.5, 0.9], "valid_accuracy": [0.1, 0.4, 0.6], "sigma": [12.0, 3.0, 0.5],
         "best_epoch": 3,
     }  # fmt: skip
-    loss, accuracy, sigma = plot.learning_curves(history).axes
+    loss, accuracy, sigma = plot.learning_curves_figure(history).axes
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), history["valid_loss"])
     np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), history["train_accuracy"])
     np.testing.assert_array_equal(sigma.lines[0].get_ydata(), history["sigma"])
@@ -91,7 +91,7 @@ def test_curves_of_a_language_model():
         "epoch": [1, 2], "train_loss": [3.0, 2.0], "valid_loss": [3.0, 2.5], "valid_bits_per_byte": [4.3, 3.6],
         "firing_rate": [0.031, 0.034], "best_epoch": 2,
     }  # fmt: skip
-    figure = plot.learning_curves(history)
+    figure = plot.learning_curves_figure(history)
     assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "bits per byte", "firing rate"]
     _, bits, rate = figure.axes
     np.testing.assert_array_equal(bits.lines[0].get_ydata(), history["valid_bits_per_byte"])
@@ -131,7 +131,11 @@ def test_confusion_writes_every_count_and_the_accuracy():
             "as many names",
         ),
         (lambda: plot.confusion_matrix(np.ones((2, 3)), class_names=NAMES), ShapeError, "3 classes"),
-        (lambda: plot.learning_curves({"epoch": [1, 2], "train_loss": [1.0]}), ShapeError, "1 values for 2 epochs"),
+        (
+            lambda: plot.learning_curves_figure({"epoch": [1, 2], "train_loss": [1.0]}),
+            ShapeError,
+            "1 values for 2 epochs",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, error, message):

@@ -233,7 +233,7 @@ def test_shares_are_those_of_the_absolute_weights_at_whole_delays() -> None:
 
 def test_a_panel_for_each_shift_a_colour_for_each_mix(tmp_path: Path) -> None:
     delays = {"block0.time": shift(), "block0.channel": shift(mixes=2, seed=1)}
-    figure = plot.shift_delays(delays, max_delay_steps=7)
+    figure = plot.shift_delays_figure(delays, max_delay_steps=7)
     assert [ax.get_title("left") for ax in figure.axes] == list(delays)
     assert legend(figure) == ["key", "value", "receptance", "share of the points"]
     for ax, (name, given) in zip(figure.axes, delays.items()):
@@ -252,7 +252,7 @@ def test_a_panel_for_each_shift_a_colour_for_each_mix(tmp_path: Path) -> None:
 
 def test_where_the_weight_was_before_training_stands_behind_in_grey() -> None:
     after, before = shift(), shift(seed=5)
-    (ax,) = plot.shift_delays({"a": after}, max_delay_steps=7, before={"a": before}).axes
+    (ax,) = plot.shift_delays_figure({"a": after}, max_delay_steps=7, before={"a": before}).axes
     grey, colored = ([bar for bar in ax.patches if (bar.get_alpha() is not None) == which] for which in (True, False))
     np.testing.assert_allclose([bar.get_height() for bar in grey], delay_shares(before, 7, "a")[0].ravel())
     np.testing.assert_allclose([bar.get_height() for bar in colored], delay_shares(after, 7, "a")[0].ravel())
@@ -260,40 +260,42 @@ def test_where_the_weight_was_before_training_stands_behind_in_grey() -> None:
 
 def test_mixes_are_named_for_all_or_by_shift() -> None:
     delays = {"a": shift(mixes=1), "b": shift(mixes=2)}
-    names = legend(plot.shift_delays(delays, max_delay_steps=7, mixes={"a": ["spikes"], "b": ["spikes", "current"]}))
+    names = legend(
+        plot.shift_delays_figure(delays, max_delay_steps=7, mixes={"a": ["spikes"], "b": ["spikes", "current"]})
+    )
     assert names[:2] == ["spikes", "current"]
     with pytest.raises(ShapeError, match="a has 1 mixes but there are names for 2: x, y"):
-        plot.shift_delays(delays, max_delay_steps=7, mixes=("x", "y"))
+        plot.shift_delays_figure(delays, max_delay_steps=7, mixes=("x", "y"))
     with pytest.raises(ShapeError, match="b has 2 mixes but there are names for 0: none"):
-        plot.shift_delays(delays, max_delay_steps=7, mixes={"a": ["x"]})
+        plot.shift_delays_figure(delays, max_delay_steps=7, mixes={"a": ["x"]})
 
 
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
-        (lambda: plot.shift_delays({}, max_delay_steps=7), ShapeError, "no shift"),
+        (lambda: plot.shift_delays_figure({}, max_delay_steps=7), ShapeError, "no shift"),
         (
-            lambda: plot.shift_delays({"a": shift()}, max_delay_steps=3),
+            lambda: plot.shift_delays_figure({"a": shift()}, max_delay_steps=3),
             ConfigError,
             r"a must lie in 0\.\.3 steps, got 0",
         ),
         (
-            lambda: plot.shift_delays({"a": (shift()[0], shift(points=2)[1])}, max_delay_steps=7),
+            lambda: plot.shift_delays_figure({"a": (shift()[0], shift(points=2)[1])}, max_delay_steps=7),
             ShapeError,
             r"shape \(3, 3, 16\) but weights of shape \(2, 3, 16\)",
         ),
         (
-            lambda: plot.shift_delays({"a": shift()}, max_delay_steps=7, before={}),
+            lambda: plot.shift_delays_figure({"a": shift()}, max_delay_steps=7, before={}),
             ShapeError,
             "delays of a but initial",
         ),
         (
-            lambda: plot.shift_delays({"a": shift()}, max_delay_steps=7, before={"a": shift(mixes=2)}),
+            lambda: plot.shift_delays_figure({"a": shift()}, max_delay_steps=7, before={"a": shift(mixes=2)}),
             ShapeError,
             "a has 3 mixes but had 2 before",
         ),
         (
-            lambda: plot.shift_delays({"a": ([1.0], [1.0])}, max_delay_steps=7),
+            lambda: plot.shift_delays_figure({"a": ([1.0], [1.0])}, max_delay_steps=7),
             ShapeError,
             "delays of a must have 3 axes",
         ),

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from networks import firing_rates
 
 from experiments.studies.planted_delays import dense, find_delays, synapses_per_pair
+from experiments.studies.planted_delays_figure import planted_delays
 from snn_delays.data.synthetic import Coincidence, Ordering, PatternDetection
 from snn_delays.discrete import discretize
 from snn_delays.errors import ShapeError
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.plot.planted import planted_delays
 from snn_delays.training.objective import class_scores
 
 

@@ -1,6 +1,6 @@
 """What an event camera saw in a stretch of time.
 
-    python -m snn_delays.plot.event_frames NMNIST MNIST PICTURE
+    python -m experiments.studies.event_frames NMNIST MNIST PICTURE
 
 draws three digits of N-MNIST, recorded and simulated; the folders are those of
 :mod:`snn_delays.data.encoders.saccades_compare`.
@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The program: the first recorded 0, 2 and 7 of the test set beside their simulations, saccade by saccade."""
     from snn_delays.data.encoders.saccades_compare import load_pairs, saccade_frames
 
-    parser = argparse.ArgumentParser(prog="snn_delays.plot.event_frames", description="N-MNIST recorded and simulated.")
+    parser = argparse.ArgumentParser(
+        prog="experiments.studies.event_frames", description="N-MNIST recorded and simulated."
+    )
     for name in ("nmnist", "mnist", "picture"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from experiments.studies.event_frames import compared_frames, event_frame
 from snn_delays.errors import ShapeError
-from snn_delays.plot.event_frames import compared_frames, event_frame
 from snn_delays.plot.style import save_figure
 
 
