@@ -58,7 +58,7 @@ def test_a_picture_by_name(evaluated: Run) -> None:
 
 
 def test_an_unknown_picture_lists_those_there_are(evaluated: Run) -> None:
-    message = "no picture 'raster' of this run; choose from tokens, rates, shift_delays, positions, curves"
+    message = "no picture 'raster' of this run; did you mean 'rates'[?] choose from tokens, rates, shift_delays, positions, curves"
     with pytest.raises(ConfigError, match=message):
         draw_language(evaluated, ["curves", "raster"])
 

@@ -1,0 +1,1 @@
+"""What is done to runs and to trained networks: load, evaluate, draw, export, tabulate."""
