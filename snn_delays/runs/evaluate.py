@@ -16,15 +16,15 @@ from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import write_text
 from snn_delays.messages import command
 from snn_delays.nn import Sequential
-from snn_delays.training.tasks.events import selected_masked
 from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.sigma import sigma_at
+from snn_delays.runs.load import trained_network
+from snn_delays.runs.results import AS_TRAINED
 from snn_delays.training.measure import measure
 from snn_delays.training.records import EvaluationRecord, EventEvaluationRecord, read_record
-from snn_delays.runs.results import AS_TRAINED
 from snn_delays.training.runlog import Run
-from snn_delays.recipes.sigma import sigma_at
 from snn_delays.training.sources import LoadingWatcher, Selection, binning, options, selection, shaped
-from snn_delays.runs.load import trained_network
+from snn_delays.training.tasks.events import selected_masked
 
 # Data sets whose numbers of speakers are the same people.
 SAME_SPEAKERS = {"shd", "shd-regenerated", "shd-regenerated-subset"}

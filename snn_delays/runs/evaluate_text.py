@@ -9,13 +9,13 @@ from snn_delays.data.text import load_sentences
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.files import write_text
 from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
-from snn_delays.training.activity import ones_rate
-from snn_delays.training.tasks.language import corpus_of
 from snn_delays.recipes.text import LanguageRecipe
+from snn_delays.runs.load import trained_network
+from snn_delays.training.activity import ones_rate
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text, stream_count
 from snn_delays.training.runlog import Run
+from snn_delays.training.tasks.language import corpus_of
 from snn_delays.training.tasks.sentences import encode, measure_sentences
-from snn_delays.runs.load import trained_network
 
 
 def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool = True) -> tuple[SpikeGPT, Any]:

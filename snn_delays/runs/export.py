@@ -26,9 +26,9 @@ from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.runs.evaluate import samples_of
 from snn_delays.runs.fidelity import Fidelity, fidelity
+from snn_delays.runs.load import trained_network
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, Selection, selection
-from snn_delays.runs.load import trained_network
 
 # Samples on which the networks before and after are compared; a raster of each is kept at once.
 COMPARED = 512

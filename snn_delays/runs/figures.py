@@ -13,10 +13,10 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import layers_of, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.runs.evaluate import discrete_network, read_evaluation
+from snn_delays.runs.load import trained_network
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import Selection, selection
-from snn_delays.runs.load import trained_network
 
 
 def draw(run: Run, what: Sequence[str] = (), sample: int | None = None) -> list[Path]:

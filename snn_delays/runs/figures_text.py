@@ -14,12 +14,12 @@ from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.models.spikegpt import SpikeGPT, delay_shifts
 from snn_delays.nn.neuron import LIF
-from snn_delays.training.activity import population
-from snn_delays.runs.evaluate import read_evaluation
-from snn_delays.training.tasks.language import corpus_of
 from snn_delays.recipes.text import LanguageRecipe
+from snn_delays.runs.evaluate import read_evaluation
 from snn_delays.runs.evaluate_text import trained_language_network
+from snn_delays.training.activity import population
 from snn_delays.training.runlog import Run
+from snn_delays.training.tasks.language import corpus_of
 
 SHOWN = 128  # tokens of the validation text under the raster
 

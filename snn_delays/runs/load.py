@@ -10,16 +10,16 @@ from torch import Tensor
 from snn_delays.data.text import vocabulary_from_json
 from snn_delays.errors import CheckpointError
 from snn_delays.nn import SpikingModule
+from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
 from snn_delays.training import checkpoint
 from snn_delays.training.card import NetworkCard
-from snn_delays.recipes.events import Recipe
 from snn_delays.training.fine_tuning import network_to_train, quantize_network
-from snn_delays.training.tasks.language import language_network, stored_vocabulary
-from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
 from snn_delays.training.runlog import Run, open_run
-from snn_delays.training.tasks.sentences import sentence_network
 from snn_delays.training.sources import training_data
-from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.training.tasks.language import language_network, stored_vocabulary
+from snn_delays.training.tasks.sentences import sentence_network
 
 
 def load(path: Path | str, *, epoch: int | None = None) -> Any:

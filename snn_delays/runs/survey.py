@@ -7,9 +7,9 @@ from snn_delays.discrete.conversion import canonical
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
 from snn_delays.ir.trace import make_trace
+from snn_delays.runs.load import trained_network
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher, selection
-from snn_delays.runs.load import trained_network
 
 HEADS = ("target", "fits", "cores", "memory", "because of delays", "spikes", "SynOps", "updates")
 

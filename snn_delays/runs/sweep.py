@@ -11,12 +11,12 @@ from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.runs.evaluate import samples_of
-from snn_delays.training.measure import measure
+from snn_delays.runs.load import trained_network
 from snn_delays.runs.results import AS_TRAINED
+from snn_delays.runs.table import append_rows, read_rows
+from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import LoadingWatcher
-from snn_delays.runs.table import append_rows, read_rows
-from snn_delays.runs.load import trained_network
 
 COLUMNS = (
     "run", "data", "target", "trained_max_delay_steps", "fine_tuned_bits", "weight_bits", "max_delay_steps",

