@@ -63,9 +63,9 @@ test-all: check docs
 # Each simulator in an environment of its own; what was made is kept, so a second time is quicker.
 test-export: .venv/.tested
 	@rm -rf $(EXPORTS)
-	@PYTHONPATH=tests $(BIN)/python tests/simulators/cases.py $(EXPORTS)/cases
-	@$(BIN)/python tests/simulators/demo.py .venv-export/runs $(EXPORTS)
-	@$(BIN)/python tests/simulators/run.py $(EXPORTS) --write docs/export.md
+	@$(BIN)/python -m tests.simulators.cases $(EXPORTS)/cases
+	@$(BIN)/python -m tests.simulators.demo .venv-export/runs $(EXPORTS)
+	@$(BIN)/python -m tests.simulators.run $(EXPORTS) --write docs/export.md
 
 # Options go into BENCH: make bench BENCH="--only 'delay-*' --repeats 15".
 bench: .venv/.tested

@@ -1,8 +1,6 @@
-"""What all tests share: seeds, one thread, hypothesis made repeatable, helpers importable."""
+"""What all tests share: seeds, one thread, hypothesis made repeatable."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import numba
@@ -15,9 +13,6 @@ from jaxtyping import config, install_import_hook
 with install_import_hook("snn_delays.ops", "beartype.beartype"):
     import snn_delays.models
     import snn_delays.ops  # noqa: F401
-
-# The helpers beside this file (contracts, mutants, networks, oracles) are imported by the tests by name.
-sys.path.insert(0, str(Path(__file__).parent))
 
 # The tensors of the tests are tiny: waking a second thread costs more than it saves, on a busy machine many times more.
 # test_lif and test_leaky_integrator run some cases on all threads.

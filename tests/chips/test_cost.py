@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from canonical_networks import random_network, random_trace
 
 from snn_delays.chips.cost import DEFINITIONS, cost_of, energy
 from snn_delays.chips.profiles import profile
 from snn_delays.errors import ExportError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace
+from tests.support.canonical_networks import random_network, random_trace
 
 REAL = Membrane(3.0, threshold=1.5)
 

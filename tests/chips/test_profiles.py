@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from chips_page import PAGE, facts, named, overview, written_anew
 
 from snn_delays.chips.profiles import CARDS, EVIDENCE, Profile, profile, profiles, read_profile
 from snn_delays.errors import ConfigError, DataError
+from tests.support.chips_page import PAGE, facts, named, overview, written_anew
 
 WANTED = {
     "akida", "brian2", "dynap-se2", "generic", "generic8", "loihi1", "loihi2", "nest", "nir", "seneca", "speck",
@@ -127,7 +127,7 @@ def test_a_profile_cannot_be_changed() -> None:
 def test_the_page_of_chips_is_that_of_the_cards() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert sorted(named(text)) == sorted(profiles())
-    assert written_anew(text) == text, "write it anew: python tests/chips_page.py"
+    assert written_anew(text) == text, "write it anew: python -m tests.support.chips_page"
     for one in profiles().values():
         assert f"### {one.title}\n" in text
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_runs
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -12,6 +11,7 @@ from snn_delays import cli
 from snn_delays.recipes.events import to_toml
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
+from tests.support import tiny_runs
 
 Run = Callable[..., Result]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import speech_commands_fixture
 from click.testing import Result
 
+from tests.support import speech_commands_fixture
+
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel, write
 from typer.testing import CliRunner
 
 import snn_delays.cli.encode  # noqa: F401
@@ -23,6 +23,7 @@ from snn_delays.data.encoders.cochlea.compare import Match
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
+from tests.support.recordings_made_up import vowel, write
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, make_trace, read_trace
 from snn_delays.runs import evaluate
 from snn_delays.runs.sweep import COLUMNS, EARLIER, markdown, read_sweep
+from tests.support import tiny_runs
 
 Ok, Bad = Callable[..., Result], Callable[..., str]
 

@@ -1,5 +1,6 @@
 """Ctrl-C is one line and exit code 130, also where an exception would be lost or turned into another."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from snn_delays.cli import interrupt
+from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 ENTRY = "import sys; from snn_delays.cli import main; sys.argv = ['snn-delays', *sys.argv[1:]]; main()"
@@ -16,9 +18,9 @@ ENTRY = "import sys; from snn_delays.cli import main; sys.argv = ['snn-delays', 
 def interrupted_where(module: str, body: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The entry point, its import of a module replaced by one that receives the signal."""
     (folder / f"{module}.py").write_text(f"import os, signal\n{body}")
-    before = f"import sys; sys.path.insert(0, {str(folder)!r}); "
-    command = [sys.executable, "-c", before + ENTRY, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, environment = [sys.executable, "-c", ENTRY, *arguments], {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
 
 SIGNAL = "os.kill(os.getpid(), signal.SIGINT)"

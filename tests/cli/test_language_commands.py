@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_texts
 from click.testing import Result
-from tiny_texts import language_recipe, sentence_recipe, text_file
 from typer.testing import CliRunner
 
 from snn_delays import cli
 from snn_delays.recipes.events import to_toml
 from snn_delays.runs import generate as generation
+from tests.support import tiny_texts
+from tests.support.tiny_texts import language_recipe, sentence_recipe, text_file
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_runs
 import torch
 
 import snn_delays
@@ -16,12 +15,11 @@ from snn_delays.recipes.events import to_toml
 from snn_delays.runs.evaluate import evaluate
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import open_run
-
-SCRIPT = str(tiny_runs.__file__)
+from tests.support import tiny_runs
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, SCRIPT, "cli", *map(str, arguments)]
+    return [sys.executable, "-m", tiny_runs.__name__, "cli", *map(str, arguments)]
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_used_and_continued(tmp_path: Path) -> None:

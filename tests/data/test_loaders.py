@@ -20,9 +20,9 @@ from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd
 from snn_delays.data.loaders import bin_recordings, load_binned, store_binned
 from snn_delays.data.recordings import Recordings
 from snn_delays.errors import ConfigError, DataError
+from tests.support import ROOT
 
 SUBSET = "shd-regenerated-subset"
-ROOT = Path(loaders.__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -111,8 +111,7 @@ def test_a_damaged_cache_is_built_anew(path, own_folders, how):
 
 
 KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
+import os, signal
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning
 
@@ -131,7 +130,7 @@ loaders.load_binned("shd", "train", Binning())
 
 
 def test_killed_while_writing_leaves_no_broken_cache(path, own_folders):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(ROOT)], timeout=900, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, timeout=900, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     left = cached_files(own_folders)
     assert len(left) == 1  # the half-written file is there, under a name that nothing reads
@@ -163,13 +162,12 @@ def test_without_cache_nothing_is_kept(path, own_folders):
 
 def test_concurrent_first_uses_agree(own_folders):
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from snn_delays.data.binning import Binning\n"
         "from snn_delays.data.loaders import load_binned\n"
         f"print(load_binned({SUBSET!r}, 'test', Binning(), reader='own').counts.sum())\n"
     )
     runs = [
-        subprocess.Popen([sys.executable, "-c", code, str(ROOT)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     out = [run.communicate(timeout=900) for run in runs]

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import assert_active, poisson, warmed_classifier
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.errors import ConfigError, ExportError
@@ -21,6 +20,7 @@ from snn_delays.nn import (
     layers_of,
     record,
 )
+from tests.support.networks import assert_active, poisson, warmed_classifier
 
 SEEDS = st.integers(0, 50)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from networks import assert_active, poisson
 from torch.nn.utils import parametrize, prune
 
 from snn_delays.discrete import DiscreteNetwork, discretize
@@ -22,6 +21,7 @@ from snn_delays.nn import (
     SumPool2d,
     record,
 )
+from tests.support.networks import assert_active, poisson
 
 
 class _Silent(LIF):

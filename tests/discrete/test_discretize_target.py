@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import assert_active, poisson, warmed_classifier
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.conversion import canonical
@@ -14,6 +13,7 @@ from snn_delays.ir.trace import make_trace
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, layers_of, record
 from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.quantize import quantize
+from tests.support.networks import assert_active, poisson, warmed_classifier
 
 
 def synapses(network: Sequential) -> list[DelayedLinear]:

@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 
-from datasets_page import PAGE, facts, named, written_anew
-
 from snn_delays.data.catalogue.lookup import card, cards
+from tests.support.datasets_page import PAGE, facts, named, written_anew
 
 
 def test_every_data_set_has_a_block_and_it_is_that_of_its_card() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert sorted(named(text)) == sorted(cards())
-    assert written_anew(text) == text, "write it anew: python tests/datasets_page.py"
+    assert written_anew(text) == text, "write it anew: python -m tests.support.datasets_page"
 
 
 def test_canary_another_number_on_a_card_is_noticed() -> None:

@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 
 import pytest
-from pages import (
+
+from tests.support.pages import (
     ROOT,
     benchmark_calls,
     broken_links,

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from canonical_networks import random_network
-from integer_networks import (
+
+from snn_delays.errors import ExportError
+from snn_delays.export import c99
+from snn_delays.ir.canonical import CanonicalNetwork, Synapses
+from snn_delays.ir.trace import Trace
+from tests.support.canonical_networks import random_network
+from tests.support.integer_networks import (
     CASES,
     EDGES,
     changed,
@@ -24,11 +29,6 @@ from integer_networks import (
     trace_of,
     with_numbers,
 )
-
-from snn_delays.errors import ExportError
-from snn_delays.export import c99
-from snn_delays.ir.canonical import CanonicalNetwork, Synapses
-from snn_delays.ir.trace import Trace
 
 COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="NOT RUN: there is no C compiler (gcc, clang or cc)")

@@ -8,13 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from canonical_networks import random_network
-from integer_networks import CASES, EDGES, flooded, network_of, one_off, saturating, tied, trace_of, with_numbers
 
 from snn_delays.errors import ExportError
 from snn_delays.export import hdl
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace
+from tests.support.canonical_networks import random_network
+from tests.support.integer_networks import (
+    CASES,
+    EDGES,
+    flooded,
+    network_of,
+    one_off,
+    saturating,
+    tied,
+    trace_of,
+    with_numbers,
+)
 
 needs_iverilog = pytest.mark.skipif(
     shutil.which("iverilog") is None or shutil.which("vvp") is None,

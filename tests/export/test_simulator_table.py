@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canonical_networks import random_network, random_trace
-from simulators import run as environments
 
 from snn_delays.export import nest
 from snn_delays.ir.canonical import to_bytes
 from snn_delays.ir.trace import Trace, trace_bytes
+from tests.simulators import run as environments
+from tests.support.canonical_networks import random_network, random_trace
 
 
 def exported(folder: Path) -> Trace:

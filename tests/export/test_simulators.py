@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from canonical_networks import random_network, random_trace
 from hypothesis import given
 from hypothesis import strategies as st
-from simulators import run as environments
 
 from snn_delays.errors import ExportError
 from snn_delays.export import brian2, lava, nest, pynn
 from snn_delays.export.scripts import HERE, exchange
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses, to_bytes
 from snn_delays.ir.trace import Trace, first_mismatch, trace_bytes
+from tests.simulators import run as environments
+from tests.support.canonical_networks import random_network, random_trace
 
 SETTINGS: list[dict[str, Any]] = [
     {},

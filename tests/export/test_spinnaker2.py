@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from canonical_networks import random_counts, random_network, random_trace
 
 from snn_delays.errors import ExportError
 from snn_delays.export import spinnaker2
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
 from snn_delays.ir.trace import Trace, first_mismatch, make_trace, trace_bytes
+from tests.support.canonical_networks import random_counts, random_network, random_trace
 
 
 def grid_network(*, bias: bool = True, **options: Any) -> CanonicalNetwork:

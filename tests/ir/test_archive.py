@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from canonical_networks import random_network, random_trace
 
 from snn_delays.errors import DataError
 from snn_delays.ir.canonical import read_network, to_bytes
 from snn_delays.ir.trace import read_trace, trace_bytes
+from tests.support.canonical_networks import random_network, random_trace
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from canonical_networks import random_counts, random_network, random_trace
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.conversion import canonical, network_of
@@ -18,6 +17,7 @@ from snn_delays.ir.simulator import simulate
 from snn_delays.ir.trace import first_mismatch, make_trace, read_trace, trace_bytes
 from snn_delays.models import DelayClassifier
 from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, Sequential, record
+from tests.support.canonical_networks import random_counts, random_network, random_trace
 
 CASES: dict[str, dict[str, Any]] = {
     "real": {},

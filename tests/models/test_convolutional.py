@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from networks import assert_active, firing_rates
 from torch import Tensor
 
 from snn_delays.discrete import discretize
@@ -24,6 +23,7 @@ from snn_delays.nn import (
     record,
 )
 from snn_delays.training.objective import class_scores, loss, valid_steps
+from tests.support.networks import assert_active, firing_rates
 
 SHARING = ("synapse", "channel", "axon", "dendrite")
 SENSOR = (2, 9, 8)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import firing_rates, poisson, warmed_classifier
-from oracles.event_simulator import Population, simulate
 from torch import Tensor
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.nn import LIF, DelayedLinear, layers_of, record
+from tests.oracles.event_simulator import Population, simulate
+from tests.support.networks import firing_rates, poisson, warmed_classifier
 
 CLOSE = 1e-9  # |h - threshold| below which powers and repeated products may round to different spikes
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from gpt_networks import LAYERS, SHIFTS, STEPS, VOCABULARY, assert_lively, in_chunks, lively, same, text, watched
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -14,6 +13,18 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import PUBLISHED, delay_shifts, with_whole_delays
 from snn_delays.nn import SpikingChannelMix, SpikingTimeMix
+from tests.support.gpt_networks import (
+    LAYERS,
+    SHIFTS,
+    STEPS,
+    VOCABULARY,
+    assert_lively,
+    in_chunks,
+    lively,
+    same,
+    text,
+    watched,
+)
 
 SMALL = {"tokens": VOCABULARY, "features": 6, "layers": 2}
 PLACES = pytest.mark.parametrize("spiking", ["after", "before", "none"])

@@ -5,7 +5,6 @@ from functools import cache
 
 import pytest
 import torch
-from gpt_networks import BATCH, FEATURES, LAYERS, STEPS, VOCABULARY, assert_lively, lively, tensors_of, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +12,17 @@ from torch import Tensor
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
 from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
+from tests.support.gpt_networks import (
+    BATCH,
+    FEATURES,
+    LAYERS,
+    STEPS,
+    VOCABULARY,
+    assert_lively,
+    lively,
+    tensors_of,
+    text,
+)
 
 CLASSES = 3
 

@@ -4,10 +4,16 @@ import copy
 from functools import cache
 from typing import Any
 
-import gpt_networks
 import pytest
 import torch
-from gpt_networks import (
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from snn_delays.models import SpikeGPT
+from snn_delays.nn import DelayShift
+from tests.support import gpt_networks
+from tests.support.gpt_networks import (
     BATCH,
     FEATURES,
     LAYERS,
@@ -25,12 +31,6 @@ from gpt_networks import (
     text,
     zeroed,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from torch import Tensor
-
-from snn_delays.models import SpikeGPT
-from snn_delays.nn import DelayShift
 
 STEP_BY_STEP = list(range(STEPS + 1))
 SEEDS = st.integers(0, 1)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from contracts import LIFCase
 from jaxtyping import TypeCheckError
 
 from snn_delays.errors import ConfigError, ShapeError
@@ -11,6 +10,7 @@ from snn_delays.nn.dropout import DropoutState
 from snn_delays.nn.neuron import MembraneState
 from snn_delays.nn.synapse import DelayLineState
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from tests.support.contracts import LIFCase
 
 X = torch.zeros(4, 2, 3)
 W, D = torch.zeros(5, 3, 1), torch.zeros(5, 3, 1)

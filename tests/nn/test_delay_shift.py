@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from gpt_networks import cuts, in_chunks
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch.func import functional_call
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import DelayLineState, DelayShift, NeuronDelays
+from tests.support.gpt_networks import cuts, in_chunks
 
 STEPS, BATCH, FEATURES, MIXES, LONGEST = 15, 2, 5, 3, 6
 KINDS = ("token", "learned", "fixed", "dense")

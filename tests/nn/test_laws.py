@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import assert_active, plain_chain, poisson, warmed_classifier
 from torch import Tensor
 
 from snn_delays import use_backend
 from snn_delays.discrete import discretize
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Sequential, SpikingModule
 from snn_delays.nn.module import record
+from tests.support.networks import assert_active, plain_chain, poisson, warmed_classifier
 
 SEEDS = st.integers(0, 10**6)
 STEPS, BATCH, FEATURES = 30, 3, 6

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import poisson
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import DelayedConv2d, DelayedLayer, DelayedLinear, DelayLineState
 from snn_delays.ops.delay.taps import TAPS
+from tests.support.networks import poisson
 
 STEPS = 20
 SPREADING = sorted(TAPS)

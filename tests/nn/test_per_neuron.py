@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from networks import poisson
 
 from snn_delays import use_backend
 from snn_delays.discrete import discretize
@@ -13,6 +12,7 @@ from snn_delays.discrete.conversion import canonical
 from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Recurrent, Sequential
+from tests.support.networks import poisson
 
 STEPS, BATCH, N = 40, 3, 6
 TAU, THRESHOLD = torch.linspace(1.0, 9.0, N), torch.linspace(0.4, 1.6, N)

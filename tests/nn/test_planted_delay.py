@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from networks import poisson
 
 from snn_delays.nn import DelayedLinear
 from snn_delays.ops import delayed_linear
+from tests.support.networks import poisson
 
 LONGEST = 12
 

@@ -7,18 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurrent_populations import (
-    BATCH,
-    NEURON,
-    NEURONS,
-    OPTIONS,
-    STEPS,
-    assert_active,
-    currents,
-    discrete,
-    in_chunks,
-    population,
-)
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import (
@@ -29,6 +17,18 @@ from snn_delays.nn import (
     LeakyIntegrator,
     Recurrent,
     RecurrentState,
+)
+from tests.support.recurrent_populations import (
+    BATCH,
+    NEURON,
+    NEURONS,
+    OPTIONS,
+    STEPS,
+    assert_active,
+    currents,
+    discrete,
+    in_chunks,
+    population,
 )
 
 # The definition

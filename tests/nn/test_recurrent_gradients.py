@@ -5,16 +5,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from recurrent_populations import (
-    BATCH,
-    NEURON,
-    NEURONS,
-    OPTIONS,
-    assert_active,
-    currents,
-    in_chunks,
-    population,
-)
 from torch import Tensor
 from torch.nn.utils import parametrize, prune
 
@@ -28,6 +18,16 @@ from snn_delays.nn import (
 )
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.surrogate import ATan
+from tests.support.recurrent_populations import (
+    BATCH,
+    NEURON,
+    NEURONS,
+    OPTIONS,
+    assert_active,
+    currents,
+    in_chunks,
+    population,
+)
 
 POPULATION = next(iter(OPTIONS)), next(iter(NEURON))
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from gpt_networks import tensors_of, watched
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import SpikingChannelMix, SpikingTimeMix
 from snn_delays.nn.rwkv import spikegpt_neuron
+from tests.support.gpt_networks import tensors_of, watched
 
 STEPS, BATCH, FEATURES = 14, 2, 5
 MIXINGS: dict[str, type[nn.Module]] = {"time": SpikingTimeMix, "channel": SpikingChannelMix}

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import poisson
 
 from snn_delays.errors import ConfigError
 from snn_delays.nn import DelayedLinear
+from tests.support.networks import poisson
 
 
 def copy_into(layer: DelayedLinear, weight: torch.Tensor, delay: torch.Tensor) -> DelayedLinear:

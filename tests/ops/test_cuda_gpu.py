@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contracts import (
+
+from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.depthwise import depthwise
+from snn_delays.ops.wkv import wkv
+from tests.support.contracts import (
     DelayCase,
     IntegratorCase,
     LIFCase,
@@ -20,14 +26,8 @@ from contracts import (
     lif_edge_cases,
     lif_option_cases,
 )
-from depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
-from wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
-
-from snn_delays.ops import delayed_linear, leaky_integrator, lif
-from snn_delays.ops.delay.few_taps import tap_count
-from snn_delays.ops.delay.gather_cuda import MAX_TAPS
-from snn_delays.ops.depthwise import depthwise
-from snn_delays.ops.wkv import wkv
+from tests.support.depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from tests.support.wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the kernels are NOT run here")
 BACKENDS = ["cupy", "numba_cuda"]

@@ -3,10 +3,21 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cuda_host
 import pytest
 import torch
-from contracts import (
+
+from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
+from snn_delays.ops.cuda import cupy_launch, support
+from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.delay.signal import last_steps
+from snn_delays.ops.depthwise import cupy as depthwise_cupy
+from snn_delays.ops.leaky_integrator import example_call as integrator_example
+from snn_delays.ops.lif import example_call as lif_example
+from snn_delays.ops.wkv import WKVState, wkv
+from tests.support import cuda_host
+from tests.support.contracts import (
     DelayCase,
     IntegratorCase,
     LIFCase,
@@ -20,19 +31,8 @@ from contracts import (
     lif_edge_cases,
     lif_option_cases,
 )
-from depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
-from wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
-
-from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
-from snn_delays.ops.cuda import cupy_launch, support
-from snn_delays.ops.delay import example_call as delay_example
-from snn_delays.ops.delay.few_taps import tap_count
-from snn_delays.ops.delay.gather_cuda import MAX_TAPS
-from snn_delays.ops.delay.signal import last_steps
-from snn_delays.ops.depthwise import cupy as depthwise_cupy
-from snn_delays.ops.leaky_integrator import example_call as integrator_example
-from snn_delays.ops.lif import example_call as lif_example
-from snn_delays.ops.wkv import WKVState, wkv
+from tests.support.depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from tests.support.wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 pytestmark = pytest.mark.skipif(
     cuda_host.COMPILER is None, reason="no C++ compiler: the logic of the CUDA C kernels is NOT tested here"

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cuda_host
 import pytest
+
+from tests.support import ROOT, cuda_host
 
 pytestmark = pytest.mark.skipif(
     cuda_host.COMPILER is None, reason="no C++ compiler: the memory accesses of the CUDA C kernels are NOT tested here"
@@ -15,13 +16,13 @@ pytestmark = pytest.mark.skipif(
 SANITIZED = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {ops!r}]
-import cuda_host, torch
+import torch
+from tests.support import cuda_host
 torch.set_num_threads(1)
 from snn_delays.ops.cuda import cupy_launch, support
 support.refuses = lambda *_: None
 cupy_launch.launch = cuda_host.HostLauncher(Path({folder!r}), {edits!r}, ["-fsanitize=address"])
-import test_cuda_host as host
+from tests.ops import test_cuda_host as host
 for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES", "WKV_CASES", "DEPTHWISE_CASES"):
     setattr(host, name, [case for case in getattr(host, name) if case.dtype == torch.float64][::6])
 host.SIZES = host.SIZES[:-1]
@@ -37,15 +38,18 @@ def sanitized(tmp_path: Path, operations: list[str], edits: list[tuple[str, str]
     if not Path(library).is_file():
         pytest.skip("the compiler has no sanitizer: reads outside the tensors are NOT looked for here")
     code = SANITIZED.format(
-        tests=str(Path(__file__).parents[1]),
-        ops=str(Path(__file__).parent),
         folder=str(tmp_path),
         edits=edits,
         operations=operations,
     )
     options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": library}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=900, env={**os.environ, **options}
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, **options},
     )
 
 

@@ -8,16 +8,17 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.support import ROOT
 
 SIMULATED = """
 import importlib, json, sys
 from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-import contracts, torch, wkv_contract
+import torch
+from tests.support import contracts, wkv_contract
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
 from snn_delays.ops.cuda import numba_launch
 from snn_delays.ops.delay import gather_cuda, gather_numba_cuda, gather_numba_cuda_kernels
@@ -105,9 +106,9 @@ WRONG = [
 
 @pytest.fixture(scope="module")
 def simulated() -> dict:
-    code = SIMULATED.format(tests=str(Path(__file__).parents[1]), edits=WRONG)
+    code = SIMULATED.format(edits=WRONG)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=900,
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=900,
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "OMP_WAIT_POLICY": "passive"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import nvrtc
 import pytest
 import torch
 from numba import cuda, types
@@ -18,6 +17,7 @@ from snn_delays.ops.depthwise.cupy import SOURCE as DEPTHWISE
 from snn_delays.ops.leaky_integrator.cupy import SOURCE as INTEGRATOR
 from snn_delays.ops.lif.cupy import SOURCE as LIF
 from snn_delays.ops.wkv.cupy import SOURCE as WKV
+from tests.support import nvrtc
 
 SOURCES = [LIF, INTEGRATOR, GATHER, WKV, DEPTHWISE]
 KERNELS = {LIF: {"lif_forward", "lif_backward"}, INTEGRATOR: {"integrate", "integrate_backward"}, GATHER: {

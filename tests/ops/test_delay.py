@@ -3,7 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snn_delays.ops import delayed_linear
+from snn_delays.ops.delay import OPERATION, dense, example_call, gather, spectral_fft, spectral_plan
+from snn_delays.ops.delay.spectral_plan import SpectralPlan
+from snn_delays.ops.delay.taps import TAPS
+from tests.support.contracts import (
     NO_NUMBERS,
     DelayCase,
     assert_same,
@@ -13,14 +20,7 @@ from contracts import (
     fast_backends,
     implementation,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from mutants import DELAY_MUTATIONS, mutant_delay
-
-from snn_delays.ops import delayed_linear
-from snn_delays.ops.delay import OPERATION, dense, example_call, gather, spectral_fft, spectral_plan
-from snn_delays.ops.delay.spectral_plan import SpectralPlan
-from snn_delays.ops.delay.taps import TAPS
+from tests.support.mutants import DELAY_MUTATIONS, mutant_delay
 
 CASES = list(delay_cases())
 BACKENDS = fast_backends(OPERATION)

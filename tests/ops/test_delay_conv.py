@@ -8,7 +8,6 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts import NO_NUMBERS, Inputs, _compare, assert_causal, assert_same, fast_backends
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from snn_delays.errors import BackendUnavailableError, ConfigError, ShapeError
 from snn_delays.ops.delay.taps import TAPS, tap_weights
 from snn_delays.ops.delay_conv import OPERATION, delayed_conv2d, example_call
+from tests.support.contracts import NO_NUMBERS, Inputs, _compare, assert_causal, assert_same, fast_backends
 
 SHARING = {"synapse": (1, 1, 1, 1), "channel": (1, 1, 0, 0), "axon": (0, 1, 0, 0), "dendrite": (1, 0, 0, 0)}
 SHARED = ("axon", "dendrite")

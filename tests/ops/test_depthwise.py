@@ -2,20 +2,20 @@
 
 import pytest
 import torch
-from contracts import assert_same, case_name, fast_backends, implementation
-from depthwise_contract import (
-    DEPTHWISE_MUTATIONS,
-    DepthwiseCase,
-    depthwise_cases,
-    depthwise_contract,
-    mutant_depthwise,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from snn_delays.errors import BackendUnavailableError, ShapeError
 from snn_delays.ops.depthwise import OPERATION, conv, depthwise, example_call, numba_cpu
+from tests.support.contracts import assert_same, case_name, fast_backends, implementation
+from tests.support.depthwise_contract import (
+    DEPTHWISE_MUTATIONS,
+    DepthwiseCase,
+    depthwise_cases,
+    depthwise_contract,
+    mutant_depthwise,
+)
 
 CASES = list(depthwise_cases())
 BACKENDS = fast_backends(OPERATION)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from contracts import fast_backends
 
 from snn_delays.ops import delayed_linear, leaky_integrator, lif, workspace
 from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
 from snn_delays.ops.lif import OPERATION as LIF
+from tests.support.contracts import fast_backends
 
 
 def delay(backend: str, sigma: float, taps: str = "gaussian"):

@@ -2,7 +2,10 @@
 
 import pytest
 import torch
-from contracts import (
+
+from snn_delays.ops import leaky_integrator, lif
+from snn_delays.ops.leaky_integrator import OPERATION, example_call
+from tests.support.contracts import (
     IntegratorCase,
     assert_same,
     case_name,
@@ -11,10 +14,7 @@ from contracts import (
     integrator_cases,
     integrator_contract,
 )
-from mutants import INTEGRATOR_MUTATIONS, mutant_integrator
-
-from snn_delays.ops import leaky_integrator, lif
-from snn_delays.ops.leaky_integrator import OPERATION, example_call
+from tests.support.mutants import INTEGRATOR_MUTATIONS, mutant_integrator
 
 CASES = list(integrator_cases())
 BACKENDS = fast_backends(OPERATION)

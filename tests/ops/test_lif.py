@@ -5,7 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from contracts import (
+
+from snn_delays.ops import ATan, FastSigmoid, Triangle, lif
+from snn_delays.ops.lif import OPERATION, example_call
+from tests.support.contracts import (
     LIFCase,
     assert_same,
     case_name,
@@ -16,10 +19,7 @@ from contracts import (
     lif_margins,
     lif_option_cases,
 )
-from mutants import LIF_MUTATIONS, mutant_lif
-
-from snn_delays.ops import ATan, FastSigmoid, Triangle, lif
-from snn_delays.ops.lif import OPERATION, example_call
+from tests.support.mutants import LIF_MUTATIONS, mutant_lif
 
 OPTIONS, EDGES = list(lif_option_cases()), list(lif_edge_cases())
 BACKENDS = fast_backends(OPERATION)

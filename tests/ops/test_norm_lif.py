@@ -6,12 +6,12 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from contracts import SURROGATES, assert_same, fast_backends
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops import ATan, lif, norm_lif
 from snn_delays.ops.norm_lif import OPERATION
+from tests.support.contracts import SURROGATES, assert_same, fast_backends
 
 BACKENDS = fast_backends(OPERATION)
 OPTIONS = {"eps": 1e-5, "decay": 0.6, "threshold": 0.8, "v_reset": -0.1, "surrogate": ATan(3.0)}

@@ -7,7 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from contracts import (
+
+from snn_delays.ops import delayed_linear, leaky_integrator, lif, workspace
+from snn_delays.ops.delay import OPERATION as DELAY
+from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
+from snn_delays.ops.leaky_integrator import example_call as integrator_example
+from snn_delays.ops.lif import OPERATION as LIF
+from snn_delays.ops.lif import example_call as lif_example
+from tests.support.contracts import (
     DelayCase,
     IntegratorCase,
     LIFCase,
@@ -17,14 +25,6 @@ from contracts import (
     integrator_contract,
     lif_contract,
 )
-
-from snn_delays.ops import delayed_linear, leaky_integrator, lif, workspace
-from snn_delays.ops.delay import OPERATION as DELAY
-from snn_delays.ops.delay import example_call as delay_example
-from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
-from snn_delays.ops.leaky_integrator import example_call as integrator_example
-from snn_delays.ops.lif import OPERATION as LIF
-from snn_delays.ops.lif import example_call as lif_example
 
 LIF_CASES = [
     LIFCase(batch=1, neurons=n, reset=reset, decay_input=reset == "hard", steps=steps, exact=False)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from contracts import SURROGATES
 
 from snn_delays.errors import ConfigError
 from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle
 from snn_delays.ops.surrogate import spike
+from tests.support.contracts import SURROGATES
 
 HEIGHTS = {ATan(5.0): 2.5, FastSigmoid(10.0): 1.0, Triangle(0.7, 0.3): 0.3, Sigmoid(4.0): 1.0}
 

@@ -5,14 +5,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from contracts import assert_same, case_name, fast_backends
 from numba import njit
 from torch import Tensor
-from wkv_contract import MUTATIONS, TENSORS, WKV, WKVCase, mutant_wkv, wkv_cases, wkv_contract, wkv_implementation
 
 from snn_delays.errors import BackendUnavailableError, ShapeError
 from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, example_call, wkv
 from snn_delays.ops.wkv.numba_exp import exp
+from tests.support.contracts import assert_same, case_name, fast_backends
+from tests.support.wkv_contract import (
+    MUTATIONS,
+    TENSORS,
+    WKV,
+    WKVCase,
+    mutant_wkv,
+    wkv_cases,
+    wkv_contract,
+    wkv_implementation,
+)
 
 CASES = list(wkv_cases())
 BACKENDS = fast_backends(OPERATION)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from snn_delays.recipes.events import Recipe, load_recipe, parse_recipe, recipes
 from snn_delays.recipes.sigma import sigma_at
 from snn_delays.training.runlog import open_run
 from snn_delays.training.schedule import build_optimisation
+from tests.support import tiny_runs
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
 

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_texts
 import torch
-from tiny_texts import LANGUAGE, SENTENCES, language_recipe, sentence_recipe, text_file, updated
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
@@ -20,6 +18,8 @@ from snn_delays.training import engine as loop
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import create_run, open_run
 from snn_delays.training.tasks.language import corpus_of
+from tests.support import tiny_texts
+from tests.support.tiny_texts import LANGUAGE, SENTENCES, language_recipe, sentence_recipe, text_file, updated
 
 
 def refused(table: dict[str, Any], **sections: Any) -> str:

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
-import tiny_texts
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +20,7 @@ from snn_delays.training.schedule import build_optimisation
 from snn_delays.training.sources import binning, options, selection
 from snn_delays.training.steps import build_steps, width_at
 from snn_delays.training.tasks.language import language_network
+from tests.support import tiny_runs, tiny_texts
 
 # A value of each key that is not its default, for keys that are no switch, number or fraction.
 OTHER: dict[str, Any] = {

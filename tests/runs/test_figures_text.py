@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_texts
 import torch
-from tiny_texts import fitted, language_recipe, sentence_recipe, text_file
 
 from snn_delays import plot
 from snn_delays.errors import CheckpointError, ConfigError
@@ -16,6 +14,8 @@ from snn_delays.runs.figures_text import PICTURES, draw_language, spikes_of
 from snn_delays.training.activity import Activity
 from snn_delays.training.runlog import Run
 from snn_delays.training.tasks.language import corpus_of
+from tests.support import tiny_texts
+from tests.support.tiny_texts import fitted, language_recipe, sentence_recipe, text_file
 
 SHORT = {"epochs": 2, "steps_per_epoch": 5}
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_texts import fitted, language_recipe, text_file
 from torch import Tensor, nn
 
 from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary_from_json
@@ -21,6 +20,7 @@ from snn_delays.runs.evaluate_text import trained_language_network
 from snn_delays.runs.generate import generate
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, open_run
+from tests.support.tiny_texts import fitted, language_recipe, text_file
 
 
 @pytest.fixture(scope="module", params=["bytes", "characters"])

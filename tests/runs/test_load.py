@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -20,6 +19,7 @@ from snn_delays.runs.evaluate import discrete_network
 from snn_delays.runs.load import load
 from snn_delays.training import checkpoint, sources
 from snn_delays.training.runlog import Run
+from tests.support import tiny_runs
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Writes exports of small random networks, every setting once, for run.py to check; and some that must differ.
 
-    PYTHONPATH=tests python tests/simulators/cases.py FOLDER
+    python -m tests.simulators.cases FOLDER
 
 In the folders `canary_...` one delay is a step longer than in the network that made the trace: a run must find it, in
 the layer that the file `must_differ` names.
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from canonical_networks import random_counts, random_network, random_trace
 
 from snn_delays.errors import ExportError
 from snn_delays.export.targets import format_named, write_export
 from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
 from snn_delays.ir.trace import Trace, first_mismatch, make_trace
+from tests.support.canonical_networks import random_counts, random_network, random_trace
 
 CASES: dict[str, dict[str, Any]] = {
     "feedforward": {},

@@ -1,6 +1,6 @@
 """Trains the demo's networks if need be and exports them to every format, for `run.py` to check.
 
-    python tests/simulators/demo.py RUNS EXPORTS
+    python -m tests.simulators.demo RUNS EXPORTS
 
 Feed-forward, recurrent, hard and soft reset; in real and in whole numbers. What needs no outside simulator is checked
 here: the NIR files by our interpreter, the C99 engine by the compiler at hand, the Verilog by Verilator, or on few

@@ -1,6 +1,6 @@
 """Runs exports in the simulators they are for, each in an environment of its own, and prints one table.
 
-    python tests/simulators/run.py [--samples N] [--write PAGE] FOLDER...
+    python -m tests.simulators.run [--samples N] [--write PAGE] FOLDER...
 
 A folder is an export, or holds exports at any depth; what runs is every script of ENVIRONMENTS found beside a
 `golden.npz`. Environments are made once in `.venv-export/` and kept as long as their table row is unchanged; may be

@@ -1,7 +1,7 @@
 """Runs exported NIR files in sc-neurocore, a reader of nir.Delay that shares nothing with ours. A manual check.
 
     python -m venv VENV; VENV/bin/pip install sc-neurocore==3.16.0 nir==1.0.8
-    VENV/bin/python tests/simulators/run_sc_neurocore.py FOLDER [--samples N]
+    PYTHONPATH=snn_delays/export/scripts VENV/bin/python tests/simulators/run_sc_neurocore.py FOLDER [--samples N]
 
 FOLDER is what ``snn-delays export --to nir`` wrote: network.nir, network.npz, golden.npz. sc-neurocore is AGPL and no
 dependency of this package. It fires at v > threshold: the trace's margin must not be zero where metadata say "ge". It
@@ -9,14 +9,11 @@ breaks each loop by a step of its own, so delays within loops are made one step 
 """
 
 import sys
-from pathlib import Path
 
+import exchange
 import nir
 import numpy as np
 from sc_neurocore.nir_bridge import from_nir
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "snn_delays" / "export" / "scripts"))
-import exchange
 
 
 def main() -> int:

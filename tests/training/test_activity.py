@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_texts import mean_rates
 from torch import Tensor, nn
 
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
 from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
 from snn_delays.nn import LIF, DelayShift
 from snn_delays.training.activity import Activity, ones_rate, operations, population
+from tests.support.tiny_texts import mean_rates
 
 TOKENS, FEATURES, LAYERS = 11, 8, 2
 BLOCKS = LAYERS * 13 * FEATURES**2  # multiplications of the matrices in the blocks

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 import torch
 from safetensors import safe_open
 
@@ -25,8 +24,7 @@ from snn_delays.training.card import NetworkCard
 from snn_delays.training.runlog import Run, create_run
 from snn_delays.training.schedule import Optimisation, build_optimisation
 from snn_delays.training.tasks import events as classification
-
-TESTS = Path(__file__).resolve().parents[1]
+from tests.support import ROOT, tiny_runs
 
 
 def parts() -> tuple[Any, Optimisation]:
@@ -185,9 +183,9 @@ def test_a_file_really_refused_by_the_system(tmp_path: Path) -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 
-    code = "import tiny_runs, sys; tiny_runs.main(sys.argv[1], 'never')"
-    command, environment = [sys.executable, "-c", code, str(run.folder)], {**os.environ, "PYTHONPATH": str(TESTS)}
-    done = subprocess.run(command, env=environment, preexec_fn=limited, capture_output=True, text=True, timeout=900)
+    code = "import sys; from tests.support import tiny_runs; tiny_runs.main(sys.argv[1], 'never')"
+    command = [sys.executable, "-c", code, str(run.folder)]
+    done = subprocess.run(command, cwd=ROOT, preexec_fn=limited, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1
     assert "CheckpointError: cannot write the checkpoint" in done.stderr
     assert "File too large" in done.stderr

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 
 from snn_delays.discrete import discretize
@@ -24,6 +23,7 @@ from snn_delays.training.fine_tuning import network_to_train, quantize_network
 from snn_delays.training.measure import measure
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
+from tests.support import tiny_runs
 
 
 def tuning_recipe(origin: Path | str, bits: int | str = 4, **sections: Any) -> Recipe:

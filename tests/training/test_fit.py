@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
-from tiny_runs import fitted, numbers, same, tensors
 from torch import Tensor, nn
 
 from snn_delays.discrete.discretize import discretize
@@ -32,6 +30,8 @@ from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.sources import selection
 from snn_delays.training.tasks import events as classification
+from tests.support import tiny_runs
+from tests.support.tiny_runs import fitted, numbers, same, tensors
 
 
 def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
-from tiny_runs import fitted, numbers, same, tensors
 
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.errors import CheckpointError
@@ -17,6 +15,8 @@ from snn_delays.training import engine as loop
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.runlog import Run, create_run
 from snn_delays.training.tasks import events as classification
+from tests.support import tiny_runs
+from tests.support.tiny_runs import fitted, numbers, same, tensors
 
 ALL_AUGMENTATIONS = {
     "channel_shift": 2, "time_shift_steps": 2, "neuron_mask_probability": 0.6, "neuron_mask_max": 2,

@@ -4,13 +4,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-import tiny_runs
-from tiny_texts import language_recipe
 
 from snn_delays.training import engine as loop
 from snn_delays.training import health
 from snn_delays.training.progress import describe
 from snn_delays.training.runlog import create_run
+from tests.support import tiny_runs
+from tests.support.tiny_texts import language_recipe
 
 
 def test_names_by_rate() -> None:

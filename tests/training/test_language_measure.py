@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_texts
 import torch
 import torch.nn.functional as F
-from tiny_texts import fitted, language_recipe, text_file
 from torch import Tensor
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
@@ -26,6 +24,8 @@ from snn_delays.training import language_measure
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
 from snn_delays.training.runlog import Run, open_run
 from snn_delays.training.tasks.language import corpus_of, language_network
+from tests.support import tiny_texts
+from tests.support.tiny_texts import fitted, language_recipe, text_file
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_texts
 import torch
-from tiny_runs import Stopper, interrupt
-from tiny_texts import assert_ended_alike, fitted, language_recipe, resumed, tensors
 
 from snn_delays.errors import CheckpointError
 from snn_delays.runs.evaluate_text import evaluate_language
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
+from tests.support import ROOT, tiny_texts
+from tests.support.tiny_runs import Stopper, interrupt
+from tests.support.tiny_texts import assert_ended_alike, fitted, language_recipe, resumed, tensors
 
 # Counted from the start: an epoch's checkpoint takes 4 syncs and one rename, that of the untrained network too.
 MOMENTS = {
@@ -43,7 +43,11 @@ def killed(finished: Run, finished_sentences: Run, tmp_path_factory: pytest.Temp
     for moment in MOMENTS:
         create_run(folder / moment, (finished if moment.startswith("language") else finished_sentences).recipe)
     done = subprocess.run(
-        [sys.executable, tiny_texts.__file__, folder, *MOMENTS], capture_output=True, text=True, timeout=900
+        [sys.executable, "-m", tiny_texts.__name__, folder, *MOMENTS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-500:]
     assert done.stdout.splitlines() == [f"{moment} {signal.SIGKILL:d}" for moment in MOMENTS], done.stderr[-500:]

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
-from tiny_runs import Stopper, fitted, interrupt, numbers, same, tensors
-from tiny_texts import language_recipe
 
 from snn_delays.errors import CheckpointError, ConfigError, TrainingError
 from snn_delays.recipes.events import load_recipe
@@ -18,6 +15,9 @@ from snn_delays.training import engine as loop
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.tasks import events as classification
+from tests.support import tiny_runs
+from tests.support.tiny_runs import Stopper, fitted, interrupt, numbers, same, tensors
+from tests.support.tiny_texts import language_recipe
 
 
 def recipe(**training: Any) -> Any:

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from snn_delays.recipes.build import network_for
 from snn_delays.training import measure as measure_module
 from snn_delays.training.measure import Measurement, measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
+from tests.support import tiny_runs
 
 
 def by_hand() -> tuple[Tensor, Tensor]:

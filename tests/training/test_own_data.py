@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_runs
 from typer.testing import CliRunner
 
 from snn_delays import cli
@@ -14,6 +13,7 @@ from snn_delays.data.formats.shd import write_shd_hdf5
 from snn_delays.recipes.events import load_recipe, to_toml
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
+from tests.support import tiny_runs
 
 LAG_US = (0, 60_000, 120_000)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_runs
 
 from snn_delays.errors import CheckpointError
 from snn_delays.runs.evaluate import read_evaluation
 from snn_delays.runs.results import append_result, read_results
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, create_run
+from tests.support import tiny_runs
 
 ROW = {"epoch": 1, "seconds": 1.0, "train_loss": 2.0, "valid_loss": 2.0, "valid_accuracy": 0.5, "sigma": None}
 PROGRESS = {"history": [ROW], "best_epoch": 1, "source": "made up", "checksum": "none"}

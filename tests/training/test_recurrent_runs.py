@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import tiny_runs
 import torch
 
 from snn_delays.models.classifier import delayed_layers
@@ -12,6 +11,7 @@ from snn_delays.runs.evaluate import discrete_network, trained_network
 from snn_delays.runs.figures import draw
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import create_run, open_run
+from tests.support import tiny_runs
 
 MODEL = {"recurrent": True, "min_delay_steps": 1, "hidden": [8]}
 

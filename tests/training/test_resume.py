@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_runs
 from safetensors.torch import load_file
 
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
+from tests.support import ROOT, tiny_runs
 
-SCRIPT = Path(tiny_runs.__file__)
+SCRIPT = [sys.executable, "-m", tiny_runs.__name__]
 
 
 def assert_ended_alike(run: Run, trained: Run) -> None:
@@ -50,7 +50,7 @@ def assert_ended_alike(run: Run, trained: Run) -> None:
     ],
 )
 def test_killed_and_resumed(moment: str, epochs_then: list[int], folder: Path, trained: Run) -> None:
-    killed = subprocess.run([sys.executable, SCRIPT, folder, moment], capture_output=True, text=True, timeout=900)
+    killed = subprocess.run([*SCRIPT, folder, moment], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
     run = open_run(folder)
     saved = checkpoint.epochs_saved(run.checkpoints)
@@ -75,14 +75,15 @@ def test_interrupted_twice_in_the_same_process(moment: tuple, folder: Path, trai
 def test_torch_keeps_its_threads_through_numbas_kernels(folder: Path, trained: Run) -> None:
     """Numba's kernels set torch's number of threads where both share an OpenMP; the numbers would hang on it."""
     code = (
-        "import torch, sys, tiny_runs; torch.set_num_threads(1); tiny_runs.use_tiny_data();"
+        "import torch, sys; torch.set_num_threads(1);"
+        "from tests.support import tiny_runs; tiny_runs.use_tiny_data();"
         "from snn_delays.training import loop, runlog; from pathlib import Path;"
         "loop.fit(runlog.create_run(Path(sys.argv[1]), tiny_runs.tiny_recipe()), accelerator='cpu');"
         "print(torch.get_num_threads())"
     )
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent), "NUMBA_NUM_THREADS": "2"}
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=True)
     assert done.stdout.split() == ["1"]
     assert_ended_alike(open_run(folder), trained)
 

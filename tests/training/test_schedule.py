@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import pytest
-import tiny_runs
 import torch
 
 from snn_delays.models.classifier import delayed_layers
@@ -16,6 +15,7 @@ from snn_delays.training import engine as loop
 from snn_delays.training.runlog import create_run
 from snn_delays.training.schedule import Optimisation, build_optimisation
 from snn_delays.training.tasks import events as classification
+from tests.support import tiny_runs
 
 PUBLISHED = load_recipe("hammouamri_2024_shd")
 

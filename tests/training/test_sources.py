@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_runs
 import torch
 
 from snn_delays.data.dataset import BinnedDataset
@@ -19,6 +18,7 @@ from snn_delays.training import sources
 from snn_delays.training.measure import measure
 from snn_delays.training.sources import selection, training_data
 from snn_delays.training.tasks import events as classification
+from tests.support import tiny_runs
 
 CONVOLUTIONAL = {
     "kind": "convolutional", "maps": [32], "kernel_size": 3, "padding": 1, "pool": 1, "hidden": [],

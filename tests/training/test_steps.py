@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_texts
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.training.schedule import Optimisation
 from snn_delays.training.steps import build_steps, optimiser_step, rate_at, set_width, share_of, width_at
 from snn_delays.training.tasks.language import next_token_loss
+from tests.support import tiny_texts
 
 Loss = Callable[[], tuple[Tensor, Tensor]]
 PLAIN = {"accumulate": 1, "warmup_steps": 0}

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from event_fixtures import FIXTURES
 
 from snn_delays.data.catalogue import convert
 from snn_delays.data.catalogue.convert import convert_archive
 from snn_delays.data.catalogue.lookup import card, identify
 from snn_delays.data.catalogue.unpack import holds, unpack_archive
 from snn_delays.errors import DataError
+from tests.support.event_fixtures import FIXTURES
 
 NMNIST = FIXTURES / "NMNIST"
 PARTS = [replace(part, sha256=None) for part in card("n-mnist-subset").splits.values()]

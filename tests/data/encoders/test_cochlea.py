@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel
 from scipy import integrate, special
 
 from snn_delays.data.encoders.cochlea import bushy as bushy_module
@@ -21,6 +20,7 @@ from snn_delays.data.encoders.cochlea.hair_cell import HairCell
 from snn_delays.data.encoders.cochlea.membrane import Membrane, TransferFunction, velocities
 from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.errors import ConfigError
+from tests.support.recordings_made_up import vowel
 
 DT = 1 / 24_000
 OF = Membrane()

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel, write
-
 from snn_delays.data.encoders.cochlea import Cochlea, label_files, read_audio
 from snn_delays.data.encoders.cochlea import extra as extra_module
 from snn_delays.errors import BackendUnavailableError, DataError
+from tests.support.recordings_made_up import vowel, write
 
 RATE = 48_000
 

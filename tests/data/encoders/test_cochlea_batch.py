@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel, write
-
 from snn_delays.data.encoders.cochlea import Cochlea, encode_files, find_audio
 from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.encoders.cochlea.listing import read_report
 from snn_delays.data.formats.shd import content_sha256, read_shd_hdf5, shd_recordings
 from snn_delays.errors import ConfigError, DataError
+from tests.support.recordings_made_up import vowel, write
 
 FEW = Cochlea(channels=12)
 

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel, write
-
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.encoders.cochlea import Cochlea, encode, encode_files
 from snn_delays.data.encoders.cochlea import encode as encode_function
@@ -19,6 +17,7 @@ from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5
 from snn_delays.errors import ConfigError, DataError
+from tests.support.recordings_made_up import vowel, write
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 AUDIO = SHARED / "hd_audio_sample" / "hd_audio_240.zip"

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("soundfile")
-from recordings_made_up import vowel, write
-
 from snn_delays.data import Binning, load_binned
 from snn_delays.data.encoders.cochlea import Cochlea, encode_files, encode_splits, label_files
 from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.encoders.cochlea.splitting import split_recordings
 from snn_delays.data.formats.shd import read_shd_hdf5
 from snn_delays.errors import ConfigError, DataError
+from tests.support.recordings_made_up import vowel, write
 
 FEW = Cochlea(channels=12)
 SPOKEN = [Path("in", f"{word}_{who}_{k}.wav") for word in ("go", "stop") for who in ("eva", "adam") for k in range(5)]

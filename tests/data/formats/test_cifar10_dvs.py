@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_fixtures import AEDAT2_HEADER, FIXTURES, aedat2_bytes, moving_bar
 
 from snn_delays.data.catalogue.convert import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats import cifar10_dvs
 from snn_delays.data.formats.cifar10_dvs import CLASS_NAMES, Cifar10DvsRecordings, open_cifar10_dvs
 from snn_delays.errors import BackendUnavailableError, DataError
+from tests.support.event_fixtures import AEDAT2_HEADER, FIXTURES, aedat2_bytes, moving_bar
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 needs_aedat = pytest.mark.skipif(importlib.util.find_spec("aedat") is None, reason="aedat is not installed")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_fixtures import FIXTURES, moving_bar
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.catalogue.convert import find_data
@@ -16,6 +15,7 @@ from snn_delays.data.formats.dvs_gesture import CLASS_NAMES, DvsGestureRecording
 from snn_delays.data.loaders import bin_recordings
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError
+from tests.support.event_fixtures import FIXTURES, moving_bar
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 readers = pytest.mark.parametrize("reader", ["own", pytest.param("tonic", marks=needs_tonic)])

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_fixtures import FIXTURES, nas_bytes
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.formats.nas import NasRecordings, read_nas
 from snn_delays.data.loaders import bin_recordings
 from snn_delays.errors import DataError
+from tests.support.event_fixtures import FIXTURES, nas_bytes
 
 FOLDER = FIXTURES / "nas"
 SHORT, LONG = "tone_mono_4ch_ONOFF_addr2b_ts02.aedat", "word_stereo_4ch_ONOFF_addr4b_ts1.aedat"

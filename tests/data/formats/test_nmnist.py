@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_fixtures import FIXTURES, make_fixtures, moving_bar, nmnist_bytes
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.catalogue.convert import convert_archive, find_data, verify
@@ -17,6 +16,7 @@ from snn_delays.data.formats.nmnist import CLASS_NAMES, nmnist_recordings, open_
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.recordings import READERS, open_recordings
 from snn_delays.errors import BackendUnavailableError, DataError
+from tests.support.event_fixtures import FIXTURES, make_fixtures, moving_bar, nmnist_bytes
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 readers = pytest.mark.parametrize("reader", ["own", pytest.param("tonic", marks=needs_tonic)])

@@ -7,12 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from event_fixtures import FIXTURES, NTIDIGITS, ntidigits_record, write_ntidigits
 
 from snn_delays.data.catalogue.convert import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats.ntidigits import CLASS_NAMES, open_ntidigits
 from snn_delays.errors import DataError
+from tests.support.event_fixtures import FIXTURES, NTIDIGITS, ntidigits_record, write_ntidigits
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 readers = pytest.mark.parametrize("reader", ["own", pytest.param("tonic", marks=needs_tonic)])

@@ -18,6 +18,7 @@ from snn_delays.data.formats import shd
 from snn_delays.data.formats import tonic as through_tonic
 from snn_delays.data.formats.shd import content_sha256, open_shd, read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.errors import BackendUnavailableError, DataError
+from tests.support import ROOT
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 
@@ -86,16 +87,15 @@ def test_tonic_asked_for_and_absent_is_refused_and_auto_reads_on(path, monkeypat
 
 def test_equal_samples_give_equal_bytes_in_another_process(path, samples, tmp_path):
     code = (
-        "import pickle, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import pickle, sys\n"
         "from pathlib import Path\n"
         "from snn_delays.data.formats.shd import write_shd_hdf5\n"
-        "samples = pickle.loads(Path(sys.argv[2]).read_bytes())\n"
-        "write_shd_hdf5(Path(sys.argv[3]), samples, len(samples))\n"
+        "samples = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "write_shd_hdf5(Path(sys.argv[2]), samples, len(samples))\n"
     )
     (tmp_path / "samples").write_bytes(pickle.dumps(samples))
-    root = str(Path(shd.__file__).resolve().parents[3])
-    arguments = [root, str(tmp_path / "samples"), str(tmp_path / "again.h5")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=900)
+    arguments = [str(tmp_path / "samples"), str(tmp_path / "again.h5")]
+    subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=True, timeout=900)
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 

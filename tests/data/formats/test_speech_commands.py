@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import speech_commands_fixture
 
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.catalogue import lookup as catalogue
@@ -22,6 +21,7 @@ from snn_delays.data.formats.speech_commands import WORDS, SpeechCommands, open_
 from snn_delays.data.loaders import bin_recordings, load_binned
 from snn_delays.data.recordings import open_recordings
 from snn_delays.errors import BackendUnavailableError, ConfigError, DataError
+from tests.support import speech_commands_fixture
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "speech_commands"
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "speech_commands_mini"

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nir_networks import INPUTS, network_of
 from numba import njit
 from numba.core.runtime import _nrt_python as nrt
 from numba.core.runtime.nrt import rtsys
-from streaming_networks import batched, options_network, spikes
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.report import DiscretizationReport
 from snn_delays.discrete.streaming import StreamingEngine, kernels
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.nn import LIF, DelayedLinear, Dropout, Recurrent, Sequential
+from tests.support.nir_networks import INPUTS, network_of
+from tests.support.streaming_networks import batched, options_network, spikes
 
 Engine = StreamingEngine
 

@@ -6,8 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from nir_networks import INPUTS
-from streaming_networks import (
+
+from snn_delays.discrete import DiscreteNetwork, discretize
+from snn_delays.discrete.streaming import StreamingEngine, kernels
+from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Sequential, record
+from tests.support.nir_networks import INPUTS
+from tests.support.streaming_networks import (
     CHAINS,
     OPTIONS,
     as_tensor,
@@ -19,10 +23,6 @@ from streaming_networks import (
     stepped,
     trained_like,
 )
-
-from snn_delays.discrete import DiscreteNetwork, discretize
-from snn_delays.discrete.streaming import StreamingEngine, kernels
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Sequential, record
 
 
 @pytest.mark.parametrize("weight_bits", [8, None])

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from nir_networks import INPUTS
-from streaming_networks import batched, options_network, spikes, trained_like
 
 from snn_delays.discrete import discretize
 from snn_delays.discrete.streaming import StreamingEngine, kernels, measure
 from snn_delays.discrete.streaming.measure import StepTimes, stream_report, time_steps
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.nn import DelayedLinear, LeakyIntegrator, Sequential
+from tests.support.nir_networks import INPUTS
+from tests.support.streaming_networks import batched, options_network, spikes, trained_like
 
 
 def test_each_step_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

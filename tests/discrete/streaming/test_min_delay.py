@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from streaming_networks import assert_same, batched, spikes, stepped
 
 from snn_delays.discrete.discretize import DiscreteNetwork, DiscretizationReport
 from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import ExportError
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator
+from tests.support.streaming_networks import assert_same, batched, spikes, stepped
 
 
 def network(least: int) -> DiscreteNetwork:

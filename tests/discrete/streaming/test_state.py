@@ -13,14 +13,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nir_networks import INPUTS
-from streaming_networks import CHAINS, as_tensor, assert_same, batched, chain, options_network, spikes, stepped
 
 from snn_delays.discrete import DiscreteNetwork
 from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import DataError, ShapeError
 from snn_delays.nn import DelayLineState, MembraneState
 from snn_delays.ops.backends import use_backend
+from tests.support.nir_networks import INPUTS
+from tests.support.streaming_networks import (
+    CHAINS,
+    as_tensor,
+    assert_same,
+    batched,
+    chain,
+    options_network,
+    spikes,
+    stepped,
+)
 
 CASES = {
     **{case: options_network(case) for case in ("synapse", "norm, axon, decay_input", "two delays a dendrite")},

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import firing_rates
 
 from experiments.studies.planted_delays import dense, find_delays, synapses_per_pair
 from experiments.studies.planted_delays_figure import planted_delays
@@ -14,6 +13,7 @@ from snn_delays.errors import ShapeError
 from snn_delays.models import DelayClassifier
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.training.objective import class_scores
+from tests.support.networks import firing_rates
 
 
 def off_by(planted, found):

@@ -12,8 +12,17 @@ import nir
 import numpy as np
 import pytest
 import torch
-from canonical_networks import random_network, random_trace
-from nir_networks import (
+
+from snn_delays.discrete import discretize
+from snn_delays.discrete.conversion import canonical
+from snn_delays.errors import DataError
+from snn_delays.export.nir import write as our_nir
+from snn_delays.export.nir.interpret import interpret
+from snn_delays.export.nir.write import ENCODINGS, merged, read_nir, write, write_nir
+from snn_delays.ir.canonical import CanonicalNetwork, Synapses
+from snn_delays.ir.trace import first_mismatch
+from tests.support.canonical_networks import random_network, random_trace
+from tests.support.nir_networks import (
     DT_MS,
     EXPORT_CASES,
     HIDDEN,
@@ -25,15 +34,6 @@ from nir_networks import (
     network_of,
     planted,
 )
-
-from snn_delays.discrete import discretize
-from snn_delays.discrete.conversion import canonical
-from snn_delays.errors import DataError
-from snn_delays.export.nir import write as our_nir
-from snn_delays.export.nir.interpret import interpret
-from snn_delays.export.nir.write import ENCODINGS, merged, read_nir, write, write_nir
-from snn_delays.ir.canonical import CanonicalNetwork, Synapses
-from snn_delays.ir.trace import first_mismatch
 
 
 def to_nir(network: CanonicalNetwork, **options: Any) -> nir.NIRGraph:

@@ -11,14 +11,14 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from canonical_networks import random_network, random_trace
-from nir_networks import canonical_of, network_of, planted
 
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.export.nir.interpret import interpret
 from snn_delays.export.nir.read import from_nir
 from snn_delays.export.nir.write import ENCODINGS, read_nir, refuses, to_nir, write, write_nir
 from snn_delays.ir.canonical import CanonicalNetwork
+from tests.support.canonical_networks import random_network, random_trace
+from tests.support.nir_networks import canonical_of, network_of, planted
 
 
 def altered(which: int = 0, **changes: Any) -> CanonicalNetwork:

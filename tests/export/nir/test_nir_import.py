@@ -12,10 +12,19 @@ import nir
 import numpy as np
 import pytest
 import torch
-from canonical_networks import random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nir_networks import (
+
+from snn_delays.discrete.conversion import canonical, network_of
+from snn_delays.errors import ConfigError, DataError, ExportError
+from snn_delays.export.nir import write as our_nir
+from snn_delays.export.nir.interpret import interpret
+from snn_delays.export.nir.read import from_nir
+from snn_delays.export.nir.write import ENCODINGS, UNIT_MS, read_nir, write_nir
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, read_network, to_bytes
+from snn_delays.ir.simulator import simulate
+from tests.support.canonical_networks import random_network
+from tests.support.nir_networks import (
     DT_MS,
     EXPORT_CASES,
     INPUTS,
@@ -26,15 +35,6 @@ from nir_networks import (
     merged_network,
     planted,
 )
-
-from snn_delays.discrete.conversion import canonical, network_of
-from snn_delays.errors import ConfigError, DataError, ExportError
-from snn_delays.export.nir import write as our_nir
-from snn_delays.export.nir.interpret import interpret
-from snn_delays.export.nir.read import from_nir
-from snn_delays.export.nir.write import ENCODINGS, UNIT_MS, read_nir, write_nir
-from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, read_network, to_bytes
-from snn_delays.ir.simulator import simulate
 
 
 def to_nir(network: CanonicalNetwork, **options: Any) -> nir.NIRGraph:

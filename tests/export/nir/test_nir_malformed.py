@@ -10,12 +10,12 @@ import h5py
 import nir
 import numpy as np
 import pytest
-from nir_networks import canonical_of
 
 from snn_delays.errors import SnnDelaysError
 from snn_delays.export.nir.interpret import interpret
 from snn_delays.export.nir.read import from_nir
 from snn_delays.export.nir.write import read_nir, to_nir
+from tests.support.nir_networks import canonical_of
 
 ABSENT = object()
 WRONG: tuple[Any, ...] = (

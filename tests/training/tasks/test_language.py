@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_texts
 import torch
 import torch.nn.functional as F
-from tiny_runs import TIED, numbers, same
-from tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
 
 from snn_delays.data.text import RandomCrops
 from snn_delays.errors import DataError, TrainingError
@@ -30,6 +27,9 @@ from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.steps import width_at
 from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.tasks import language
+from tests.support import ROOT, tiny_texts
+from tests.support.tiny_runs import TIED, numbers, same
+from tests.support.tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
 
 LEARNING = {"epochs": 2, "steps_per_epoch": 15, "batch_size": 8, "accumulate": 1}
 
@@ -264,7 +264,12 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
     arguments = ["cli", "train", path, "--out", folder, "--accelerator", "cpu", "--devices", "2"]
     environment = {**os.environ, "TINY_KEEP": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, tiny_texts.__file__, *arguments], env=environment, capture_output=True, text=True, timeout=900
+        [sys.executable, "-m", tiny_texts.__name__, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained: ") == 1  # one of them reports

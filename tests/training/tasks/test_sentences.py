@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_texts
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from tiny_runs import Stopper, interrupt, numbers, same
-from tiny_texts import assert_ended_alike, fitted, made_up_sentences, resumed, sentence_recipe, tensors
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
@@ -25,6 +22,9 @@ from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.steps import width_at
 from snn_delays.training.tasks import sentences
 from snn_delays.training.tasks.sentences import Sentences, encode, measure_sentences, vocabulary_of
+from tests.support import tiny_texts
+from tests.support.tiny_runs import Stopper, interrupt, numbers, same
+from tests.support.tiny_texts import assert_ended_alike, fitted, made_up_sentences, resumed, sentence_recipe, tensors
 
 LEARNING = {"epochs": 8, "batch_size": 8, "accumulate": 1}
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from nir_networks import CASES, INPUTS, network_of
 from torch import Tensor
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, LeakyIntegrator, Sequential, layers_of, record
 from snn_delays.ops.backends import use_backend
+from tests.support.nir_networks import CASES, INPUTS, network_of
 
 Outputs = dict[str, np.ndarray]
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-import tiny_runs
-from tiny_texts import fitted, language_recipe, text_file
 
 from snn_delays.runs import evaluate
 from snn_delays.training import engine as loop
 from snn_delays.training import sources
 from snn_delays.training.runlog import Run, create_run
+from tests.support import tiny_runs
+from tests.support.tiny_texts import fitted, language_recipe, text_file
 
 
 @pytest.fixture(autouse=True)

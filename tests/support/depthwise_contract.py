@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from contracts import NO_NUMBERS, Implementation, Inputs, _compare, _spoil
 from torch import Tensor
 
 from snn_delays.ops.depthwise import depthwise
+from tests.support.contracts import NO_NUMBERS, Implementation, Inputs, _compare, _spoil
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Writes the recordings in tests/data/fixtures/speech_commands: ours, in the layout of Speech Commands.
 
-python tests/speech_commands_fixture.py tests/data/fixtures/speech_commands
+python -m tests.support.speech_commands_fixture tests/data/fixtures/speech_commands
 """
 
 import sys

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import Stopper, interrupt, kill, kill_on_call
 from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
@@ -26,6 +25,7 @@ from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.tasks import language, sentences
+from tests.support.tiny_runs import Stopper, interrupt, kill, kill_on_call
 
 MODEL: dict[str, Any] = {"features": 16, "layers": 2, "shift": "learned", "max_delay_steps": 6, "dropout": 0.1}
 LANGUAGE: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """What docs/datasets.md says of each data set, from its card and the recipes that use it.
 
-python tests/datasets_page.py writes it anew between the marks ``<!-- card NAME -->`` and ``<!-- /card -->``.
+python -m tests.support.datasets_page writes it anew between the marks ``<!-- card NAME -->`` and ``<!-- /card -->``.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from snn_delays.data.catalogue.lookup import Card, SplitFile, card, cards
 from snn_delays.recipes.events import Recipe, load_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "datasets.md"
 BLOCK = re.compile(r"(<!-- card (?P<name>[\w-]+) -->\n).*?(<!-- /card -->)", re.DOTALL)
 

@@ -1,6 +1,6 @@
 """Small files in the layouts of the event-camera and cochlea data sets, made up by us.
 
-``python tests/event_fixtures.py`` writes ``tests/data/fixtures`` anew; a test holds that to what lies there.
+``python -m tests.support.event_fixtures`` writes ``tests/data/fixtures`` anew; a test holds that to what lies there.
 """
 
 import sys
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-FIXTURES = Path(__file__).parent / "data" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "data" / "fixtures"
 AEDAT2_HEADER = (
     b"#!AER-DAT2.0\r\n"
     b"# This is a raw AE data file - do not edit\r\n"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from contracts import RELATIVE, Inputs, _evaluate, _gradients, assert_same
 from torch import Tensor
 
 from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, example_call, wkv
+from tests.support.contracts import RELATIVE, Inputs, _evaluate, _gradients, assert_same
 
 WKV = Callable[..., tuple[Tensor, WKVState]]
 TENSORS = ("key", "value", "log_decay", "bonus", "numerator", "denominator")

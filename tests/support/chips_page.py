@@ -1,6 +1,6 @@
 """What docs/chips.md says of each target, from its card.
 
-python tests/chips_page.py writes it anew between the marks ``<!-- chips -->``, ``<!-- chip NAME -->`` and
+python -m tests.support.chips_page writes it anew between the marks ``<!-- chips -->``, ``<!-- chip NAME -->`` and
 ``<!-- /chips -->``, ``<!-- /chip -->``.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snn_delays.chips.profiles import EVIDENCE, Profile, profile, profiles
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "chips.md"
 TABLE = re.compile(r"(<!-- chips -->\n).*?(<!-- /chips -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- chip (?P<name>[\w-]+) -->\n).*?(<!-- /chip -->)", re.DOTALL)

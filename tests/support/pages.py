@@ -13,7 +13,7 @@ from experiments.benchmarks.__main__ import app as benchmarks
 from snn_delays.cli import app
 from snn_delays.recipes.events import find_recipe, load_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<mark>`{3,}|~{3,})\s*(?P<language>\S*)\s*$")
 NEEDS = re.compile(r"^<!-- needs: (?P<packages>[\w, ]+) -->$")
 

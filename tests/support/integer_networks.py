@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from canonical_networks import CLASSES, INPUTS, random_counts, random_network
 
 from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
 from snn_delays.ir.simulator import simulate
 from snn_delays.ir.trace import Mismatch, Trace, first_mismatch, make_trace
+from tests.support.canonical_networks import CLASSES, INPUTS, random_counts, random_network
 
 # (recurrent, reset)
 CASES = [(False, "hard"), (False, "soft"), (True, "hard"), (True, "soft")]
