@@ -11,13 +11,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from snn_delays.discrete.discretize import discretize
-    from snn_delays.models import DelayClassifier
+    from snn_delays.models import DelayClassifier, SpikeGPT
     from snn_delays.nn import (
         LIF,
         BatchNorm,
+        DelayedConv2d,
         DelayedLinear,
+        DelaySpec,
         Dropout,
         LeakyIntegrator,
+        NeuronSpec,
+        Recurrent,
         Sequential,
         SpikingModule,
         detach_state,
@@ -34,12 +38,17 @@ __all__ = [
     "ATan",
     "BatchNorm",
     "DelayClassifier",
+    "DelaySpec",
+    "DelayedConv2d",
     "DelayedLinear",
     "Dropout",
     "FastSigmoid",
     "LeakyIntegrator",
+    "NeuronSpec",
+    "Recurrent",
     "Sequential",
     "Sigmoid",
+    "SpikeGPT",
     "SpikingModule",
     "Triangle",
     "detach_state",
@@ -53,7 +62,7 @@ __all__ = [
 # Where a name is; in nn if it is in none of these.
 _HOMES = {
     "discrete": ("discretize",),
-    "models": ("DelayClassifier",),
+    "models": ("DelayClassifier", "SpikeGPT"),
     "ops": ("ATan", "FastSigmoid", "Sigmoid", "Triangle", "use_backend"),
     "runs.load": ("load",),
 }

@@ -95,10 +95,10 @@ class PublishedNetwork(nn.Module):
 
 
 def _norm(ours: BatchNorm) -> nn.BatchNorm1d:
-    made = nn.BatchNorm1d(ours.features, eps=ours.eps, momentum=ours.momentum).to(ours.gamma)
+    made = nn.BatchNorm1d(ours.num_features, eps=ours.eps, momentum=ours.momentum).to(ours.weight)
     with torch.no_grad():
         for mine, theirs in (
-            (made.weight, ours.gamma), (made.bias, ours.beta),
+            (made.weight, ours.weight), (made.bias, ours.bias),
             (made.running_mean, ours.running_mean), (made.running_var, ours.running_var),
         ):  # fmt: skip
             assert mine is not None

@@ -158,7 +158,7 @@ def _exact_in_float32(network: DiscreteNetwork) -> bool:
 
 def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
     same_kind = isinstance(norm, BatchNorm2d) == isinstance(synapse, DelayedConv2d)
-    return same_kind and norm.features == synapse.weight.shape[0]
+    return same_kind and norm.num_features == synapse.weight.shape[0]
 
 
 def _settle(

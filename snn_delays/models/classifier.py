@@ -1,32 +1,19 @@
 """The classifier with learned delays, in all its published sizes, feed-forward or recurrent."""
 
-from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from snn_delays.arguments import integer, real, shown
+from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError
-from snn_delays.nn import (
-    LIF,
-    BatchNorm,
-    DelayedLayer,
-    DelayedLinear,
-    Dropout,
-    LeakyIntegrator,
-    Neuron,
-    Recurrent,
-    Sequential,
-)
-from snn_delays.nn.delayed import rounded
-from snn_delays.ops.surrogate import ATan, Surrogate
+from snn_delays.models.blocks import Blocks, widths
+from snn_delays.nn import DelayedLayer, Sequential
+from snn_delays.nn.specs import DelaySpec, Device, NetworkOptions, NeuronSpec, network_specs
 
-# Of a recurrent weight, beside that of a feed-forward one. He-uniform weights of n neurons to themselves have spectral
-# radius sqrt(2); 0.2 of that times the surrogate's largest slope, 2.5, is below one: at first neither spikes nor
-# gradients grow on their way round.
-RECURRENT_SCALE = 0.2
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _SHD = {"in_features": 140, "classes": 20, "max_delay_steps": 24, "tau_steps": 1.005, "dropout": 0.4}
 _SSC = {"in_features": 140, "classes": 35, "max_delay_steps": 30, "tau_steps": 1.5, "dropout": 0.25}
@@ -41,13 +28,6 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
-def widths(name: str, given: Sequence[int]) -> tuple[int, ...]:
-    """Neurons or maps of the layers in a row. Raises ConfigError for anything but a row of integers above 0."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ConfigError(f"{name} has an integer for each layer, as in {name}=(256, 256); got {shown(given)}")
-    return tuple(integer(f"{name}[{i}]", each, 1) for i, each in enumerate(given))
-
-
 class DelayClassifier(Sequential):
     """Spikes in, readout membranes out: hidden layers of delayed synapses, norm, LIF, dropout; then leaky integrators.
 
@@ -55,26 +35,22 @@ class DelayClassifier(Sequential):
         in_features: input channels.
         hidden: neurons of each hidden layer.
         classes: readout neurons.
-        max_delay_steps: longest delay of every layer; 0 gives the network without delays.
-        min_delay_steps: shortest delay of every layer.
-        recurrent: every hidden population also hears its own spikes (:class:`snn_delays.nn.Recurrent`), through
+        delays: of every layer; ``max_delay_steps=0`` gives the network without delays, ``learn_delay=False`` one whose
+            delays stay random integers.
+        neurons: of every hidden layer; the readout has their time constant.
+        recurrent: every hidden population also receives its own spikes (:class:`snn_delays.nn.Recurrent`), through
             delays of at least one step, and of exactly one where ``max_delay_steps`` is 0.
-        delay_count: synapses for each pair of neurons.
-        sharing: delays per ``"synapse"``, ``"axon"`` or ``"dendrite"``.
-        taps: how delays are spread; with ``learn_delay=False`` delays are whole steps and are not spread.
-        sigma_steps: initial width of the taps; None takes half the window.
-        learn_delay: train the delays; False keeps random whole ones.
-        delay_init: see :class:`snn_delays.nn.DelayedLinear`; with ``learn_delay=False`` what it draws is rounded.
-        tau_steps: membrane time constant of all neurons, in steps.
-        threshold, reset, detach_reset, surrogate: of the hidden neurons (:class:`snn_delays.nn.LIF`).
         dropout: probability of silencing a hidden neuron for a whole sample.
+        device, dtype: of the parameters.
+        options: fields of :class:`snn_delays.nn.DelaySpec` and :class:`snn_delays.nn.NeuronSpec` by keyword, as in
+            ``DelayClassifier(140, (256, 256), 20, max_delay_steps=24, tau_steps=1.005)``.
 
     Children: ``hidden1``, ``hidden2``, ... each with ``synapse``, ``norm``, ``neuron``, ``dropout``; ``readout`` with
     ``synapse``, ``integrator``. A recurrent ``neuron`` has ``synapse`` and ``neuron`` inside. Shapes:
     ``[time, batch, in_features]`` to ``[time, batch, classes]``.
 
     Source: Hammouamri et al., ICLR 2024, section 3. There each layer adds ``(K - 1) // 2`` steps to the sequence; here
-    none does, and the recipe's ``tail_steps`` runs the network on after a sample's end instead.
+    none does, and the network runs on after a sample's end instead (``tail_steps``).
     """
 
     computes_as = Sequential
@@ -84,68 +60,26 @@ class DelayClassifier(Sequential):
         in_features: int,
         hidden: tuple[int, ...],
         classes: int,
+        delays: DelaySpec | None = None,
+        neurons: NeuronSpec | None = None,
         *,
-        max_delay_steps: int,
-        min_delay_steps: int = 0,
         recurrent: bool = False,
-        delay_count: int = 1,
-        sharing: str = "synapse",
-        taps: str = "gaussian",
-        sigma_steps: float | None = None,
-        learn_delay: bool = True,
-        delay_init: str = "uniform",
-        tau_steps: float = 2.0,
-        threshold: float = 1.0,
-        reset: str = "hard",
-        detach_reset: bool = True,
-        surrogate: Surrogate | None = None,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: "Unpack[NetworkOptions]",
     ) -> None:
         in_features, classes = integer("in_features", in_features, 1), integer("classes", classes, 1)
         hidden = widths("hidden", hidden)
         if not hidden:
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
-        tau_steps, threshold = real("tau_steps", tau_steps), real("threshold", threshold)
-        if not learn_delay:
-            taps, delay_init = "linear", rounded(delay_init)
-
-        delays: dict[str, Any] = {
-            "sharing": sharing, "delay_count": delay_count, "taps": taps, "sigma_steps": sigma_steps,
-            "learn_delay": learn_delay, "delay_init": delay_init,
-        }  # fmt: skip
-
-        def synapse(inputs: int, outputs: int) -> DelayedLinear:
-            return DelayedLinear(
-                inputs, outputs, max_delay_steps=max_delay_steps, min_delay_steps=min_delay_steps, **delays
-            )
-
-        def population(neurons: int) -> Neuron:
-            lif = LIF(
-                tau_steps, threshold=threshold, reset=reset, detach_reset=detach_reset,
-                surrogate=ATan() if surrogate is None else surrogate,
-            )  # fmt: skip
-            if not recurrent:
-                return lif
-            back = DelayedLinear(
-                neurons, neurons, max_delay_steps=max(max_delay_steps, 1), min_delay_steps=max(min_delay_steps, 1),
-                **delays,
-            )  # fmt: skip
-            with torch.no_grad():
-                back.weight.mul_(RECURRENT_SCALE)
-            return Recurrent(back, lif)
-
-        neurons = (in_features, *hidden)
+        delays, neurons = network_specs(delays, neurons, dict(options))
+        build = Blocks(delays, neurons, dropout, recurrent, {"device": device, "dtype": dtype})
         layers = {
-            f"hidden{i}": Sequential(
-                synapse=synapse(inputs, outputs),
-                norm=BatchNorm(outputs),
-                neuron=population(outputs),
-                dropout=Dropout(dropout),
-            )
-            for i, (inputs, outputs) in enumerate(pairwise(neurons), 1)
+            f"hidden{i}": build.hidden(build.linear(inputs, outputs))
+            for i, (inputs, outputs) in enumerate(pairwise((in_features, *hidden)), 1)
         }
-        layers["readout"] = Sequential(synapse=synapse(neurons[-1], classes), integrator=LeakyIntegrator(tau_steps))
-        super().__init__(**layers)
+        super().__init__(**layers, readout=build.readout(hidden[-1], classes))
 
     @classmethod
     def published(cls, name: str, **changes: Any) -> "DelayClassifier":

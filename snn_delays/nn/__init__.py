@@ -14,6 +14,7 @@ from snn_delays.nn.pooling import AvgPool2d, Flatten, MaxPool2d, Pool2d, SumPool
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.rwkv import SpikingChannelMix, SpikingTimeMix
+from snn_delays.nn.specs import DelaySpec, NeuronSpec
 from snn_delays.nn.state import detach_state, map_state, move_state
 from snn_delays.nn.synapse import DelayedLinear
 
@@ -24,6 +25,7 @@ __all__ = [
     "BatchNorm2d",
     "DelayLineState",
     "DelayShift",
+    "DelaySpec",
     "DelayedConv2d",
     "DelayedLayer",
     "DelayedLinear",
@@ -39,6 +41,7 @@ __all__ = [
     "MembraneState",
     "Neuron",
     "NeuronDelays",
+    "NeuronSpec",
     "Pool2d",
     "Recurrent",
     "RecurrentState",

@@ -1,12 +1,19 @@
 """A two-dimensional convolution with delays."""
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import Tensor
 
 from snn_delays.arguments import integer, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.door import MAPS
+from snn_delays.nn.specs import DelayOptions, DelaySpec, Device
 from snn_delays.ops.delay_conv import delayed_conv2d
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Size = int | tuple[int, int]
 
@@ -29,17 +36,14 @@ class DelayedConv2d(DelayedLayer):
 
     Args:
         in_channels: maps before the layer (an event camera's polarities).
-        out_channels: maps behind it.
+        out_channels: maps after it.
         kernel_size: rows and columns of the kernel, or one number for both.
         stride: steps of the kernel in space, along y and x or one number for both.
         padding: silent rows above and below, silent columns left and right, or one number for both.
-        max_delay_steps: longest delay; 0 makes a plain convolution.
-        min_delay_steps: shortest delay; no tap reaches a shorter one.
-        sharing: ``"synapse"``, a delay of its own for each weight; ``"channel"``, one for each pair of an input and an
-            output map; ``"axon"``, one per input map; ``"dendrite"``, one per output map. The last two cost little
-            more than a convolution without delays.
-        taps, sigma_steps, learn_delay, delay_init: see :class:`snn_delays.nn.DelayedLinear`.
+        delays: see :class:`snn_delays.nn.DelayedLinear`; ``delay_count`` is 1. With ``sharing`` ``"axon"`` or
+            ``"dendrite"`` the layer costs little more than a convolution without delays.
         bias: add a constant to each output map.
+        device, dtype: of the parameters, as for :class:`torch.nn.Conv2d`.
 
     Attributes:
         weight: ``[out, in, ky, kx]``, He-uniform with bound ``sqrt(6 / (in * ky * kx))``.
@@ -64,19 +68,18 @@ class DelayedConv2d(DelayedLayer):
         in_channels: int,
         out_channels: int,
         kernel_size: Size,
+        delays: DelaySpec | None = None,
         *,
         stride: Size = 1,
         padding: Size = 0,
-        max_delay_steps: int,
-        min_delay_steps: int = 0,
-        sharing: str = "synapse",
-        taps: str = "gaussian",
-        sigma_steps: float | None = None,
-        learn_delay: bool = True,
         bias: bool = False,
-        delay_init: str = "uniform",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: "Unpack[DelayOptions]",
     ) -> None:
-        self._check_names(sharing, taps, delay_init)
+        spec = self._spec(delays, options)
+        if spec.delay_count != 1:
+            raise ConfigError(f"a convolution has one synapse for each weight: delay_count = 1, got {spec.delay_count}")
         in_channels, out_channels = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
         kernel, steps = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
         margin = pair("padding", padding, 0)
@@ -87,18 +90,9 @@ class DelayedConv2d(DelayedLayer):
             "dendrite": (out_channels, 1, 1, 1),
         }
         super().__init__(
-            (out_channels, in_channels, *kernel),
-            delay_shape[sharing],
-            in_channels * kernel[0] * kernel[1],
-            max_delay_steps=max_delay_steps,
-            min_delay_steps=min_delay_steps,
-            sharing=sharing,
-            taps=taps,
-            sigma_steps=sigma_steps,
-            learn_delay=learn_delay,
-            bias=bias,
-            delay_init=delay_init,
-        )
+            (out_channels, in_channels, *kernel), delay_shape[spec.sharing], in_channels * kernel[0] * kernel[1], spec,
+            bias=bias, device=device, dtype=dtype,
+        )  # fmt: skip
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, steps, margin
 

@@ -7,16 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_delays.arguments import integer, real
+from snn_delays.arguments import real
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.door import FLAT, Form, admit, held
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.specs import DelaySpec, Device, spec_from
 from snn_delays.ops.delay import check_delays
-from snn_delays.ops.delay.taps import TAPS
 from snn_delays.ops.state import loadable
-from snn_delays.units import MAX_DELAY_STEPS, round_delays
-
-DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded")
+from snn_delays.units import round_delays
 
 
 @loadable
@@ -60,11 +58,6 @@ def in_window(
     return current, torch.cat([early, behind])
 
 
-def rounded(delay_init: str) -> str:
-    """The rule that draws as ``delay_init`` does and rounds: for delays that stay where they are drawn."""
-    return delay_init if delay_init.endswith("_rounded") else f"{delay_init}_rounded"
-
-
 class DelayedLayer(SpikingModule):
     """Weights with delays: :class:`snn_delays.nn.DelayedLinear` and :class:`snn_delays.nn.DelayedConv2d`.
 
@@ -72,7 +65,8 @@ class DelayedLayer(SpikingModule):
         weight_shape: outputs first.
         delay_shape: as ``weight_shape``, with 1 along every axis that shares a delay.
         fan_in: weights that add up in an output.
-        max_delay_steps, min_delay_steps, sharing, taps, sigma_steps, learn_delay, bias, delay_init: see the layers.
+        spec: the delays.
+        bias, device, dtype: see the layers.
 
     Attributes:
         weight, delay, bias: parameters (bias may be None); weight is He-uniform with bound ``sqrt(6 / fan_in)``.
@@ -87,48 +81,35 @@ class DelayedLayer(SpikingModule):
         weight_shape: tuple[int, ...],
         delay_shape: tuple[int, ...],
         fan_in: int,
+        spec: DelaySpec,
         *,
-        max_delay_steps: int,
-        min_delay_steps: int,
-        sharing: str,
-        taps: str,
-        sigma_steps: float | None,
-        learn_delay: bool,
         bias: bool,
-        delay_init: str,
+        device: Device,
+        dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        max_delay_steps = integer("max_delay_steps", max_delay_steps, 0, MAX_DELAY_STEPS)
-        min_delay_steps = integer("min_delay_steps", min_delay_steps, 0)
-        if min_delay_steps > max_delay_steps:
-            raise ConfigError(
-                f"min_delay_steps ({min_delay_steps}) must not exceed max_delay_steps ({max_delay_steps})"
-            )
-        self.max_delay_steps, self.min_delay_steps, self.fan_in = max_delay_steps, min_delay_steps, fan_in
-        spread = max_delay_steps - min_delay_steps
-        # A window of one step has nothing to spread; "linear" makes the layer exactly one without delays.
-        self.sharing, self.taps, self.delay_init = sharing, taps if spread else "linear", delay_init
-        self.weight = nn.Parameter(torch.empty(weight_shape))
-        # A window of one step leaves nothing to learn.
-        self.delay = nn.Parameter(torch.empty(delay_shape), requires_grad=learn_delay and spread > 0)
-        self.bias = nn.Parameter(torch.zeros(weight_shape[0])) if bias else None
+        factory: Any = {"device": device, "dtype": dtype}
+        self.max_delay_steps, self.min_delay_steps, self.fan_in = spec.max_delay_steps, spec.min_delay_steps, fan_in
+        # A window of one step has nothing to spread, and nothing to learn; "linear" makes the layer exactly one without
+        # delays.
+        self.sharing, self.taps, self.delay_init = spec.sharing, spec.taps if spec.spread else "linear", spec.delay_init
+        self.weight = nn.Parameter(torch.empty(weight_shape, **factory))
+        self.delay = nn.Parameter(
+            torch.empty(delay_shape, **factory), requires_grad=spec.learn_delay and spec.spread > 0
+        )
+        self.bias = nn.Parameter(torch.zeros(weight_shape[0], **factory)) if bias else None
         self.sigma: Tensor
-        if sigma_steps is None:
-            sigma_steps = max((spread + 1) // 2, 1)
-        self.register_buffer("sigma", torch.tensor(0.0))
-        self.set_sigma(sigma_steps)
+        self.register_buffer("sigma", torch.tensor(0.0, **factory))
+        self.set_sigma(spec.initial_sigma)
         self.reset_parameters()
 
     @classmethod
-    def _check_names(cls, sharing: str, taps: str, delay_init: str) -> None:
-        """Raise ConfigError for a name that means nothing."""
-        for name, value, choices in (
-            ("sharing", sharing, cls.SHARING),
-            ("taps", taps, tuple(TAPS)),
-            ("delay_init", delay_init, DELAY_INIT),
-        ):
-            if value not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    def _spec(cls, delays: DelaySpec | None, options: Any) -> DelaySpec:
+        """The spec that the arguments make. Raises ConfigError for a sharing that this layer does not have."""
+        spec = spec_from(DelaySpec, delays, options)
+        if spec.sharing not in cls.SHARING:
+            raise ConfigError(f"sharing must be one of {', '.join(cls.SHARING)}; got {spec.sharing!r}")
+        return spec
 
     def reset_parameters(self) -> None:
         """Draw weights and delays anew from torch's global generator."""

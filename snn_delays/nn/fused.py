@@ -30,7 +30,7 @@ def run_together(
     assert isinstance(norm, BatchNorm)
     assert isinstance(neuron, LIF)
     check_stateless(norm, states[0])
-    x = admit(norm, x, FLAT, valid, norm.gamma)
+    x = admit(norm, x, FLAT, valid, norm.weight)
     kept = None if dropout is None else dropout.mask_for(x, states[2])
     spikes, state = norm.spikes(x, neuron, states[1], valid, None if kept is None else kept.mask)
     return spikes, [None, state] if dropout is None else [None, state, kept]

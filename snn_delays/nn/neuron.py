@@ -11,6 +11,7 @@ from snn_delays.arguments import real, shown
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.door import SERIES, admit, held, summed_in
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.specs import Device
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.state import loadable
@@ -113,6 +114,7 @@ class LIF(Neuron):
         decay_input: scale the input by ``1 / tau_steps``.
         strict: fire only above the threshold, not at it.
         surrogate: derivative in place of the step's.
+        device, dtype: as torch's layers take them; constants per neuron move to the device and stay in float64.
 
     State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape; with constants per
     neuron, everything behind time and batch is that many neurons. Constants per neuron are trained around and
@@ -136,10 +138,14 @@ class LIF(Neuron):
         decay_input: bool = False,
         strict: bool = False,
         surrogate: Surrogate | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self._set_tau(tau_steps)
         self._set_constant("threshold", threshold)
+        if device is not None:
+            self.to(device)
         self.v_reset = real("v_reset", v_reset)
         if not _least(self.threshold) > self.v_reset:
             raise ConfigError(f"the threshold ({shown(threshold)}) must lie above v_reset ({v_reset})")
@@ -183,16 +189,26 @@ class LeakyIntegrator(Neuron):
     Args:
         tau_steps: membrane time constant in steps, >= 1; a number, or a tensor ``[neuron]``, kept as a buffer.
         decay_input: scale the input by ``1 / tau_steps``.
+        device, dtype: see :class:`LIF`.
 
     State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to membranes of the same shape.
     """
 
     fires = False
 
-    def __init__(self, tau_steps: float | Tensor, *, decay_input: bool = False) -> None:
+    def __init__(
+        self,
+        tau_steps: float | Tensor,
+        *,
+        decay_input: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self._set_tau(tau_steps)
         self.decay_input = decay_input
+        if device is not None:
+            self.to(device)
 
     def forward(
         self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None

@@ -1,7 +1,9 @@
 """Batch norm over time and batch, made to be folded into the synapse before it."""
 
 import math
-from typing import ClassVar
+import re
+import warnings
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +14,17 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.door import FLAT, MAPS, Form, admit, check_stateless, held, summed_in
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
+from snn_delays.nn.specs import Device
 from snn_delays.ops.norm_lif import norm_lif
+
+RENAMED = {"gamma": "weight", "beta": "bias", "features": "num_features"}
+OLD_KEY = re.compile(r"(parametrizations\.)?(gamma|beta)(_orig|_mask|\..*)?")
 
 
 class BatchNorm(SpikingModule):
     r"""Normalise each neuron's current over all steps of all samples.
 
-    .. math:: y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta
+    .. math:: y = \text{weight}\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + \text{bias}
 
     In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
     only valid steps count and the others come out as zero, so that padding does not matter. In evaluation the running
@@ -26,11 +32,11 @@ class BatchNorm(SpikingModule):
     :meth:`scale_and_shift` is what folding needs; :meth:`spikes` runs the neurons behind it in the same operation.
 
     Args:
-        features: neurons.
+        num_features: neurons.
         eps: added to the variance.
         momentum: weight of a new batch in the running statistics.
 
-    Shapes: ``[time, batch, features]``; no state. Raises ShapeError for another last axis.
+    Shapes: ``[time, batch, num_features]``; no state. Raises ShapeError for another last axis.
 
     Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
     """
@@ -38,30 +44,69 @@ class BatchNorm(SpikingModule):
     FORM: ClassVar[Form] = FLAT
     AXES_BEHIND: ClassVar[int] = 0  # that of the features
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.features = features = integer("features", features, 1)
+        factory: Any = {"device": device, "dtype": dtype}
+        self.num_features = num_features = integer("num_features", num_features, 1)
         self.eps, self.momentum = real("eps", eps), real("momentum", momentum)
         if not (0 < self.eps < math.inf and 0 <= self.momentum <= 1):
             raise ConfigError(f"eps must be > 0 and momentum lie in [0, 1], got {eps} and {momentum}")
-        self.gamma, self.beta = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.weight = nn.Parameter(torch.ones(num_features, **factory))
+        self.bias = nn.Parameter(torch.zeros(num_features, **factory))
         self.running_mean: Tensor
         self.running_var: Tensor
-        self.register_buffer("running_mean", torch.zeros(features))
-        self.register_buffer("running_var", torch.ones(features))
+        self.register_buffer("running_mean", torch.zeros(num_features, **factory))
+        self.register_buffer("running_var", torch.ones(num_features, **factory))
+
+    @property
+    def gamma(self) -> Tensor:
+        """Old name of ``weight``."""
+        return self._renamed("gamma")
+
+    @property
+    def beta(self) -> Tensor:
+        """Old name of ``bias``."""
+        return self._renamed("beta")
+
+    @property
+    def features(self) -> int:
+        """Old name of ``num_features``."""
+        return self._renamed("features")
+
+    def _renamed(self, old: str) -> Any:
+        new = RENAMED[old]
+        message = f"{type(self).__name__}.{old} is now .{new}; the old name goes with the next version"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
+        return getattr(self, new)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """As torch, from states saved under the names ``gamma`` and ``beta`` as well, pruned or parametrised too."""
+        for key in list(state_dict):
+            name = OLD_KEY.fullmatch(key.removeprefix(prefix)) if key.startswith(prefix) else None
+            if name:
+                state_dict[f"{prefix}{name[1] or ''}{RENAMED[name[2]]}{name[3] or ''}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Normalised current; there is no state."""
         check_stateless(self, state)
-        x = admit(self, x, self.FORM, valid, self.gamma)
+        x = admit(self, x, self.FORM, valid, self.weight)
         self._check_shape(x)
         if not self.training:
             scale, shift = self.scale_and_shift()
             return x * self._spread(scale) + self._spread(shift), None
         rows = x.flatten(0, -2 - self.AXES_BEHIND) if valid is None else x[valid]
-        self._check_count(rows.numel() // self.features)
+        self._check_count(rows.numel() // self.num_features)
         y = F.batch_norm(
-            rows, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps
+            rows, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
         )
         return (y.view(x.shape) if valid is None else x.new_zeros(x.shape).index_put((valid,), y)), None
 
@@ -77,13 +122,13 @@ class BatchNorm(SpikingModule):
 
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
-        x = admit(self, x, FLAT, valid, self.gamma)
+        x = admit(self, x, FLAT, valid, self.weight)
         self._check_shape(x)
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
         v0 = held(neuron, state, MembraneState, x, summed_in(x))
         spikes, v, mean, variance = norm_lif(
-            x, self.gamma, self.beta, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
+            x, self.weight, self.bias, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
         )
         with torch.no_grad():
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
@@ -94,35 +139,35 @@ class BatchNorm(SpikingModule):
         return values.view(-1, *[1] * self.AXES_BEHIND)
 
     def _check_shape(self, x: Tensor) -> None:
-        if x.shape[-1] != self.features:
-            raise ShapeError(f"batch norm of {self.features} neurons got a current of shape {tuple(x.shape)}")
+        if x.shape[-1] != self.num_features:
+            raise ShapeError(f"batch norm of {self.num_features} neurons got a current of shape {tuple(x.shape)}")
 
     def _check_count(self, count: int) -> None:
         if count < 2:
             raise ShapeError(f"batch norm needs at least two valid steps to normalise in training, got {count}")
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """The affine map of evaluation, ``y = scale x + shift``, each ``[features]``."""
-        scale = self.gamma * torch.rsqrt(self.running_var + self.eps)
-        return scale, self.beta - self.running_mean * scale
+        """The affine map of evaluation, ``y = scale x + shift``, each ``[num_features]``."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
-        return f"{self.features}, eps={self.eps:g}, momentum={self.momentum:g}"
+        return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum:g}"
 
 
 class BatchNorm2d(BatchNorm):
     """Normalise each map's current over all places and all steps of all samples: :class:`BatchNorm` for convolutions.
 
-    Shapes: ``[time, batch, features, y, x]``; no state. Raises ShapeError for other shapes.
+    Shapes: ``[time, batch, num_features, y, x]``; no state. Raises ShapeError for other shapes.
     """
 
     FORM = MAPS
     AXES_BEHIND = 2
 
     def _check_shape(self, x: Tensor) -> None:
-        if x.ndim != 5 or x.shape[2] != self.features:
+        if x.ndim != 5 or x.shape[2] != self.num_features:
             raise ShapeError(
-                f"batch norm of {self.features} maps got a current of shape {tuple(x.shape)}, expected "
-                f"[time, batch, {self.features}, y, x]"
+                f"batch norm of {self.num_features} maps got a current of shape {tuple(x.shape)}, expected "
+                f"[time, batch, {self.num_features}, y, x]"
             )

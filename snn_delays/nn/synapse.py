@@ -1,10 +1,17 @@
 """A linear layer with a delay on every synapse."""
 
+from typing import TYPE_CHECKING
+
+import torch
 from torch import Tensor
 
 from snn_delays.arguments import integer
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
+from snn_delays.nn.specs import DelayOptions, DelaySpec, Device
 from snn_delays.ops.delay import delayed_linear
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class DelayedLinear(DelayedLayer):
@@ -19,19 +26,11 @@ class DelayedLinear(DelayedLayer):
 
     Args:
         in_features: neurons before the synapse.
-        out_features: neurons behind it.
-        max_delay_steps: longest delay; 0 makes a plain linear layer.
-        min_delay_steps: shortest delay; no tap reaches a shorter one. As long as the longest: one tap, none to learn.
-        sharing: ``"synapse"``, a delay of its own for each; ``"axon"``, one per input neuron; ``"dendrite"``, one per
-            output neuron.
-        delay_count: synapses for each pair of neurons, each with a weight and a delay.
-        taps: ``"gaussian"``, ``"triangle"``, ``"linear"``, ``"linear_normalized"``.
-        sigma_steps: initial width of the taps; None: half the window, ``(max - min + 1) // 2``.
-        learn_delay: whether ``delay`` is trained.
+        out_features: neurons after it.
+        delays: their window, sharing, number, taps, width and initial values; any field of :class:`DelaySpec` can
+            be given by keyword, as in ``DelayedLinear(140, 64, max_delay_steps=24, sharing="axon")``.
         bias: add a constant to each output neuron.
-        delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, so in whole steps; ``"hammouamri_2024"``,
-            uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the longest delay;
-            ``"hammouamri_2024_rounded"``, the same in whole steps.
+        device, dtype: of the parameters, as for :class:`torch.nn.Linear`.
 
     Attributes:
         weight: ``[out, in, delay_count]``, He-uniform with bound ``sqrt(6 / (in * delay_count))``.
@@ -53,38 +52,23 @@ class DelayedLinear(DelayedLayer):
         self,
         in_features: int,
         out_features: int,
+        delays: DelaySpec | None = None,
         *,
-        max_delay_steps: int,
-        min_delay_steps: int = 0,
-        sharing: str = "synapse",
-        delay_count: int = 1,
-        taps: str = "gaussian",
-        sigma_steps: float | None = None,
-        learn_delay: bool = True,
         bias: bool = False,
-        delay_init: str = "uniform",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: "Unpack[DelayOptions]",
     ) -> None:
-        self._check_names(sharing, taps, delay_init)
+        spec = self._spec(delays, options)
         in_features, out_features = integer("in_features", in_features, 1), integer("out_features", out_features, 1)
-        delay_count = integer("delay_count", delay_count, 1)
+        count = spec.delay_count
+        rows = 1 if spec.sharing == "axon" else out_features
+        columns = 1 if spec.sharing == "dendrite" else in_features
         super().__init__(
-            (out_features, in_features, delay_count),
-            (
-                out_features if sharing != "axon" else 1,
-                in_features if sharing != "dendrite" else 1,
-                delay_count,
-            ),
-            in_features * delay_count,
-            max_delay_steps=max_delay_steps,
-            min_delay_steps=min_delay_steps,
-            sharing=sharing,
-            taps=taps,
-            sigma_steps=sigma_steps,
-            learn_delay=learn_delay,
-            bias=bias,
-            delay_init=delay_init,
-        )
-        self.in_features, self.out_features, self.delay_count = in_features, out_features, delay_count
+            (out_features, in_features, count), (rows, columns, count), in_features * count, spec, bias=bias,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+        self.in_features, self.out_features, self.delay_count = in_features, out_features, count
 
     def forward(
         self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None

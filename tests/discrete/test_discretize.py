@@ -71,7 +71,7 @@ def test_folding_keeps_a_bias() -> None:
     network = Sequential(DelayedLinear(6, 5, max_delay_steps=3, taps="linear", bias=True), BatchNorm(5)).double()
     with torch.no_grad():
         synapse, norm = network
-        for tensor in (synapse.bias, norm.gamma, norm.beta, norm.running_mean, norm.running_var):
+        for tensor in (synapse.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var):
             tensor.add_(0.25 * torch.rand_like(tensor))
         synapse.delay.copy_(synapse.delay.round())
     x = poisson(20, 2, 6)
@@ -177,7 +177,7 @@ NAN = float("nan")
         (lambda: _poisoned("hidden2.synapse.delay", NAN), r"hidden2.synapse.delay: 1 of 63"),
         (lambda: _poisoned("readout.synapse.weight", float("inf")), r"readout.synapse.weight: 1 of 28"),
         (lambda: _poisoned("hidden1.norm.running_var", NAN), "the norm after hidden1.synapse has values that are not"),
-        (lambda: _poisoned("hidden1.norm.beta", NAN), "the norm after hidden1.synapse"),
+        (lambda: _poisoned("hidden1.norm.bias", NAN), "the norm after hidden1.synapse"),
         (lambda: Sequential(own=_Own()), r"layer 'own' \(_Own\) has no discrete form"),
         (lambda: Sequential(LIF(2.0), BatchNorm(3)), r"layer '1' \(BatchNorm\) follows no synapse"),
         (

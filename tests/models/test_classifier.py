@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from snn_delays import DelayClassifier
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.models.classifier import PUBLISHED, RECURRENT_SCALE, delayed_layers
+from snn_delays.models.blocks import RECURRENT_SCALE
+from snn_delays.models.classifier import PUBLISHED, delayed_layers
 from snn_delays.nn import LIF, Recurrent, layers_of, record
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from tests.support.networks import assert_active, firing_rates, poisson, warmed_classifier

@@ -53,8 +53,8 @@ def warmed(seed: int = 0, **changes) -> ConvolutionalClassifier:
         network.train()(events(seed))
         for norm in norms:
             norm.momentum = 0.1
-            norm.gamma.uniform_(0.8, 1.2)
-            norm.beta.uniform_(-0.2, 0.2)
+            norm.weight.uniform_(0.8, 1.2)
+            norm.bias.uniform_(-0.2, 0.2)
     return network.eval()
 
 

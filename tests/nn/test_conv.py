@@ -274,14 +274,14 @@ def test_norm_of_maps_is_torchs_with_gradients() -> None:
     x = torch.randn(9, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     norm, theirs = BatchNorm2d(4).double(), torch.nn.BatchNorm2d(4).double()
     with torch.no_grad():
-        for parameter, their in ((norm.gamma, theirs.weight), (norm.beta, theirs.bias)):
+        for parameter, their in ((norm.weight, theirs.weight), (norm.bias, theirs.bias)):
             their.copy_(parameter.uniform_(0.5, 1.5))
     for training in (True, False):
         got = norm.train(training)(x)[0]
         want = theirs.train(training)(x.flatten(0, 1)).view_as(x)
         torch.testing.assert_close(got, want)
         cotangent = torch.randn_like(x)
-        ours = torch.autograd.grad(got, (x, norm.gamma, norm.beta), cotangent)
+        ours = torch.autograd.grad(got, (x, norm.weight, norm.bias), cotangent)
         others = torch.autograd.grad(want, (x, theirs.weight, theirs.bias), cotangent)
         for a, b in zip(ours, others):
             torch.testing.assert_close(a, b)

@@ -140,14 +140,14 @@ def test_a_replaced_forward_pruning_and_parametrisations_are_heeded_in_training(
         neuron.forward = lambda given, *rest: plain(2 * given, *rest)
 
     def doubled(layers: Sequential) -> None:
-        list(layers)[1].gamma.data.mul_(2)
+        list(layers)[1].weight.data.mul_(2)
 
     def parametrised(layers: Sequential) -> None:
-        parametrize.register_parametrization(list(layers)[1], "gamma", Doubled())
+        parametrize.register_parametrization(list(layers)[1], "weight", Doubled())
 
     def masked(layers: Sequential) -> None:
-        prune.custom_from_mask(list(layers)[1], "gamma", (torch.arange(9) < 5).double())
-        list(layers)[1].gamma_orig.data.mul_(2)  # as an optimiser would, after pruning
+        prune.custom_from_mask(list(layers)[1], "weight", (torch.arange(9) < 5).double())
+        list(layers)[1].weight_orig.data.mul_(2)  # as an optimiser would, after pruning
 
     want = spikes(doubled)
     assert 0 < spikes(lambda _: None).sum() < want.sum()

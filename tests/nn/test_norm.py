@@ -1,10 +1,16 @@
 """Batch norm over time and batch: padding does not count, folding needs only scale and shift."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch.nn.utils import parametrize, prune
 
+from snn_delays import DelayClassifier
 from snn_delays.errors import ShapeError
 from snn_delays.nn import BatchNorm
 
@@ -24,14 +30,14 @@ def test_equals_torchs_norm_with_gradients() -> None:
     x = torch.randn(20, 3, 4, dtype=torch.float64, requires_grad=True)
     norm, theirs = BatchNorm(4).double(), torch.nn.BatchNorm1d(4).double()
     with torch.no_grad():
-        for parameter, their in ((norm.gamma, theirs.weight), (norm.beta, theirs.bias)):
+        for parameter, their in ((norm.weight, theirs.weight), (norm.bias, theirs.bias)):
             their.copy_(parameter.uniform_(0.5, 1.5))
     for training in (True, False):
         got = norm.train(training)(x)[0]
         want = theirs.train(training)(x.flatten(0, 1)).view_as(x)
         torch.testing.assert_close(got, want)
         cotangent = torch.randn_like(x)
-        ours = torch.autograd.grad(got, (x, norm.gamma, norm.beta), cotangent)
+        ours = torch.autograd.grad(got, (x, norm.weight, norm.bias), cotangent)
         others = torch.autograd.grad(want, (x, theirs.weight, theirs.bias), cotangent)
         for a, b in zip(ours, others):
             torch.testing.assert_close(a, b)
@@ -68,13 +74,13 @@ def test_without_the_mask_padding_does_matter() -> None:
 
 def test_evaluation_is_scale_and_shift() -> None:
     norm = BatchNorm(4).double()
-    for tensor, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.1, 3), (norm.gamma, -2, 2)):
+    for tensor, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.1, 3), (norm.weight, -2, 2)):
         torch.nn.init.uniform_(tensor, low, high)
     x = torch.randn(7, 2, 4, dtype=torch.float64)
     scale, shift = norm.scale_and_shift()
     before = norm.running_mean.clone()
     assert torch.equal(norm.eval()(x)[0], x * scale + shift)
-    want = (x - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.gamma + norm.beta
+    want = (x - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
     torch.testing.assert_close(norm(x)[0], want)
     assert torch.equal(norm.running_mean, before)
 
@@ -84,3 +90,59 @@ def test_refusals() -> None:
         BatchNorm(4)(torch.zeros(2, 1, 5))
     with pytest.raises(ShapeError, match="at least two valid steps"):
         BatchNorm(4).train()(torch.zeros(1, 1, 4))
+
+
+def under_old_names(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a network as versions up to 0.1 saved it."""
+    found = {}
+    for name, value in network.state_dict().items():
+        layer = name.rpartition(".")[0]
+        owner = layer.partition(".parametrizations")[0]
+        if isinstance(network.get_submodule(owner), BatchNorm):
+            name = name.replace("weight", "gamma").replace("bias", "beta")
+        found[name] = value
+    return found
+
+
+def plain(network: DelayClassifier) -> None:
+    pass
+
+
+def pruned(network: DelayClassifier) -> None:
+    prune.custom_from_mask(network.hidden1.norm, "weight", (torch.arange(9) < 5).float())
+
+
+def parametrised(network: DelayClassifier) -> None:
+    parametrize.register_parametrization(network.hidden1.norm, "weight", torch.nn.Softplus())
+
+
+@pytest.mark.parametrize("change", [plain, pruned, parametrised])
+def test_states_saved_under_gamma_and_beta_are_loaded(change: Callable, tmp_path: Path) -> None:
+    saved, loaded = (DelayClassifier(6, (9, 7), 4, max_delay_steps=5) for _ in range(2))
+    for network in (saved, loaded):
+        change(network)
+    for value in saved.parameters():
+        torch.nn.init.uniform_(value, 0.2, 1.0)
+    old = under_old_names(saved)
+    assert any("gamma" in name for name in old)
+    assert "hidden2.norm.beta" in old
+    assert not any(name.endswith("norm.weight") for name in old)
+    save_file(old, tmp_path / "old.safetensors")
+    loaded.load_state_dict(load_file(tmp_path / "old.safetensors"))
+    for name, value in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_state_without_a_norms_numbers_is_refused() -> None:
+    network = DelayClassifier(6, (9,), 4, max_delay_steps=5)
+    old = under_old_names(network)
+    del old["hidden1.norm.gamma"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*hidden1\.norm\.weight"):
+        network.load_state_dict(old)
+
+
+def test_old_attributes_serve_with_a_warning() -> None:
+    norm = BatchNorm(3)
+    for old, new in (("gamma", "weight"), ("beta", "bias"), ("features", "num_features")):
+        with pytest.warns(DeprecationWarning, match=rf"BatchNorm\.{old} is now \.{new}"):
+            assert getattr(norm, old) is getattr(norm, new)

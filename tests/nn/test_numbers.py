@@ -46,7 +46,7 @@ INTEGERS = {
     "DelayShift.max_delay_steps": (lambda n: DelayShift(torch.ones(1, 4), max_delay_steps=n), 5),
     "DelayShift.points": (lambda n: DelayShift(torch.ones(1, 4), points=n), 2),
     "NeuronDelays.features": (lambda n: NeuronDelays(n), 4),
-    "BatchNorm.features": (lambda n: BatchNorm(n), 4),
+    "BatchNorm.num_features": (lambda n: BatchNorm(n), 4),
     "Linear.in_features": (lambda n: Linear(n, 3), 4),
     "SpikingEmbedding.tokens": (lambda n: SpikingEmbedding(n, 4), 9),
     "SpikingEmbedding.features": (lambda n: SpikingEmbedding(9, n), 4),

@@ -41,8 +41,8 @@ def warmed_classifier(seed: int = 0, x: Tensor | None = None, **changes) -> Dela
         network.train()(x)
         for norm in norms:  # neither the identity nor alike for all neurons
             norm.momentum = 0.1
-            norm.gamma.uniform_(0.7, 1.3)
-            norm.beta.uniform_(-0.3, 0.3)
+            norm.weight.uniform_(0.7, 1.3)
+            norm.bias.uniform_(-0.3, 0.3)
     return network.eval()
 
 

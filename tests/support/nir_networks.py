@@ -73,8 +73,8 @@ def network_of(
     def batch_norm(features: int) -> BatchNorm:
         made = BatchNorm(features)
         with torch.no_grad():
-            made.gamma.copy_(1 + 0.2 * normal(features))
-            made.beta.copy_(0.1 * normal(features))
+            made.weight.copy_(1 + 0.2 * normal(features))
+            made.bias.copy_(0.1 * normal(features))
             made.running_mean.copy_(0.2 * normal(features))
             made.running_var.copy_(1 + 0.2 * normal(features).abs())
         return made

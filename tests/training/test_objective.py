@@ -79,7 +79,7 @@ def measured(batch_size: int, real: bool, order: np.ndarray | None = None, paddi
     torch.manual_seed(0)
     network = network_for(recipe, dataset).double()
     with torch.no_grad():
-        network.hidden1.norm.beta.fill_(0.6)  # type: ignore[union-attr, operator]
+        network.hidden1.norm.bias.fill_(0.6)  # type: ignore[union-attr, operator]
     indices = np.arange(len(dataset)) if order is None else order
     return measure(network if real else discretize(network), dataset, indices, recipe)
 
@@ -105,7 +105,7 @@ def test_a_network_is_measured_with_the_readout_it_was_trained_with(readout: str
     torch.manual_seed(0)
     network = network_for(recipe, dataset).eval()
     with torch.no_grad():
-        network.hidden1.norm.beta.fill_(0.6)  # type: ignore[union-attr, operator]
+        network.hidden1.norm.bias.fill_(0.6)  # type: ignore[union-attr, operator]
     batch = dataset.batch(np.arange(64), recipe.data.tail_steps, recipe.data.padding)  # as an epoch of one batch
     v = network(batch.counts.float())[0].detach()
     found = measure(network, dataset, np.arange(64), recipe)
@@ -151,7 +151,7 @@ def test_firing_rates_are_spikes_per_neuron_and_own_step() -> None:
     torch.manual_seed(0)
     network = network_for(recipe, dataset).eval()
     with torch.no_grad():
-        network.hidden1.norm.beta.fill_(0.6)  # type: ignore[union-attr, operator]
+        network.hidden1.norm.bias.fill_(0.6)  # type: ignore[union-attr, operator]
     spikes, places = 0.0, 0
     for i in range(len(dataset)):
         batch = dataset.batch([i], recipe.data.tail_steps)

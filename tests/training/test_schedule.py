@@ -144,7 +144,7 @@ def test_parameters_of_the_published_network(delays: str, expected: int) -> None
     # 140 x 256 + 256 x 256 + 256 x 20 synapses with a weight and a delay each, two norms of 2 x 256
     synapses = 140 * 256 + 256 * 256 + 256 * 20
     assert trainable_parameters(network) == expected == synapses * (2 if delays == "learned" else 1) + 2 * 2 * 256
-    assert [m.features for m in network.modules() if isinstance(m, BatchNorm)] == [256, 256]
+    assert [m.num_features for m in network.modules() if isinstance(m, BatchNorm)] == [256, 256]
 
 
 def test_delays_are_clamped_after_every_step(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:

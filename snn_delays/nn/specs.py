@@ -1,0 +1,154 @@
+"""What delays and neurons are, as frozen values: arguments of layers and networks, and fields of a recipe."""
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+import torch
+
+from snn_delays.arguments import integer, real
+from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
+from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.surrogate import Surrogate
+from snn_delays.units import MAX_DELAY_STEPS
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded")
+Device = torch.device | str | int | None
+SHARING = ("synapse", "channel", "axon", "dendrite")
+
+
+@dataclass(frozen=True)
+class DelaySpec:
+    """The delays of a layer.
+
+    Args:
+        max_delay_steps: longest delay; 0 makes a layer without delays.
+        min_delay_steps: shortest delay; no tap reaches a shorter one. Equal to the longest: one tap, nothing to learn.
+        sharing: ``"synapse"``, a delay for each weight; ``"axon"``, one per input neuron or map; ``"dendrite"``, one
+            per output neuron or map; of convolutions also ``"channel"``, one per pair of an input and an output map.
+        delay_count: synapses for each pair of neurons, each with a weight and a delay; 1 for convolutions.
+        taps: how a real-valued delay is spread over neighbouring steps: ``"gaussian"``, ``"triangle"``, ``"linear"``,
+            ``"linear_normalized"`` (:mod:`snn_delays.ops.delay.taps`).
+        sigma_steps: initial width of the taps; None: half the window, ``(max - min + 1) // 2``, at least 1.
+        learn_delay: whether delays are trained.
+        delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, the same rounded to steps;
+            ``"hammouamri_2024"``, uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the
+            longest delay; ``"hammouamri_2024_rounded"``, the same rounded.
+
+    Raises ConfigError for a name that is unknown, or a number that is none or cannot be.
+    """
+
+    max_delay_steps: int
+    min_delay_steps: int = 0
+    sharing: str = "synapse"
+    delay_count: int = 1
+    taps: str = "gaussian"
+    sigma_steps: float | None = None
+    learn_delay: bool = True
+    delay_init: str = "uniform"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("sharing", SHARING), ("taps", tuple(TAPS)), ("delay_init", DELAY_INIT)):
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        for name, least, most in (
+            ("max_delay_steps", 0, MAX_DELAY_STEPS), ("min_delay_steps", 0, None), ("delay_count", 1, None),
+        ):  # fmt: skip
+            object.__setattr__(self, name, integer(name, getattr(self, name), least, most))
+        if self.min_delay_steps > self.max_delay_steps:
+            raise ConfigError(
+                f"min_delay_steps ({self.min_delay_steps}) must not exceed max_delay_steps ({self.max_delay_steps})"
+            )
+
+    @property
+    def spread(self) -> int:
+        """Longest less shortest delay, in steps."""
+        return self.max_delay_steps - self.min_delay_steps
+
+    @property
+    def initial_sigma(self) -> float:
+        """Width of the taps of a new layer, in steps."""
+        return max((self.spread + 1) // 2, 1) if self.sigma_steps is None else self.sigma_steps
+
+    def with_fixed_integers(self) -> "DelaySpec":
+        """The same with delays that stay as drawn: integers, not spread, not trained."""
+        init = self.delay_init if self.delay_init.endswith("_rounded") else f"{self.delay_init}_rounded"
+        return replace(self, taps="linear", delay_init=init, learn_delay=False)
+
+    def for_recurrence(self) -> "DelaySpec":
+        """The same with a window that begins at one step or later: spikes return in a later step."""
+        return replace(self, max_delay_steps=max(self.max_delay_steps, 1), min_delay_steps=max(self.min_delay_steps, 1))
+
+
+@dataclass(frozen=True)
+class NeuronSpec:
+    """The neurons of a population: ``LIF(**vars(spec))``. Arguments as of :class:`snn_delays.nn.LIF`."""
+
+    tau_steps: float = 2.0
+    threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: str = "hard"
+    detach_reset: bool = True
+    decay_input: bool = False
+    strict: bool = False
+    surrogate: Surrogate | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tau_steps", "threshold", "v_reset"):
+            object.__setattr__(self, name, real(name, getattr(self, name)))
+
+
+class DelayOptions(TypedDict, total=False):
+    """Fields of a :class:`DelaySpec` as keyword arguments."""
+
+    max_delay_steps: int
+    min_delay_steps: int
+    sharing: str
+    delay_count: int
+    taps: str
+    sigma_steps: float | None
+    learn_delay: bool
+    delay_init: str
+
+
+class NetworkOptions(DelayOptions, total=False):
+    """Fields of a :class:`DelaySpec` and a :class:`NeuronSpec` as keyword arguments."""
+
+    tau_steps: float
+    threshold: float
+    v_reset: float
+    reset: str
+    detach_reset: bool
+    decay_input: bool
+    strict: bool
+    surrogate: Surrogate | None
+
+
+Spec = TypeVar("Spec", bound="DataclassInstance")
+
+
+def spec_from(kind: type[Spec], given: Spec | None, options: dict[str, Any]) -> Spec:
+    """A spec with some fields changed, or made of them alone.
+
+    Raises TypeError for a field that there is not, or one that is missing; ConfigError as the spec does.
+    """
+    if given is not None and not isinstance(given, kind):
+        raise TypeError(f"expected a {kind.__name__}, got {given!r}; its fields can be given by keyword")
+    names = [field.name for field in fields(kind)]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"unexpected argument {name!r}; {did_you_mean(name, names)}there are {', '.join(names)}")
+    return kind(**options) if given is None else replace(given, **options)
+
+
+def network_specs(
+    delays: DelaySpec | None, neurons: NeuronSpec | None, options: dict[str, Any]
+) -> tuple[DelaySpec, NeuronSpec]:
+    """Both specs of a network whose options may be fields of either. Raises as :func:`spec_from`."""
+    names = {field.name for field in fields(NeuronSpec)}
+    of_neurons = {name: value for name, value in options.items() if name in names}
+    rest = {name: value for name, value in options.items() if name not in names}
+    return spec_from(DelaySpec, delays, rest), spec_from(NeuronSpec, neurons or NeuronSpec(), of_neurons)
