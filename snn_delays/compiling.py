@@ -15,7 +15,7 @@ from numba.core.caching import FunctionCache, NullCache
 from snn_delays.files import cache_folder
 
 _log = logging.getLogger(__name__)
-_said: set[str] = set()
+reported: set[str] = set()
 
 
 def _to_terminal(line: str) -> None:
@@ -93,13 +93,13 @@ class _NoCache(NullCache):
 
 def _say_compiling() -> None:
     line = "snn_delays: compiling kernels, once (up to a minute)"
-    if line not in _said:
-        _said.add(line)
+    if line not in reported:
+        reported.add(line)
         _log.info(line)
         announce(line)
 
 
 def _warn_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
+    if message not in reported:
+        reported.add(message)
         warnings.warn(message, stacklevel=3)

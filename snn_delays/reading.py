@@ -18,7 +18,7 @@ else:
 NOTE_BYTES = 1 << 26
 """Most that a recipe, a record in JSON or a table may have."""
 _BLOCK = 1 << 20
-_LEAST_ROOM, RATIO = 1 << 26, 100  # no real data or text packs by more; a bomb does by thousands
+LEAST_ROOM, RATIO = 1 << 26, 100  # no real data or text packs by more; a bomb does by thousands
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -94,7 +94,7 @@ class Readable(Protocol):
 
 def room_for(packed: int, ratio: int = RATIO) -> int:
     """The most bytes that a file of ``packed`` bytes is let unpack to: ``ratio`` times as many, at least 64 MiB."""
-    return _LEAST_ROOM + ratio * packed
+    return LEAST_ROOM + ratio * packed
 
 
 def read_at_most(stream: Readable, at_most: int) -> bytes:

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numba
 import pytest
@@ -13,27 +15,32 @@ from numba.core import caching
 from snn_delays import compiling
 from snn_delays.compiling import cached_njit
 
-
-def double(x):
-    return 2 * x
+Double = Callable[[int], int]
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(compiling, "announce", lines.append)
-    monkeypatch.setattr(compiling, "_said", set())
+    monkeypatch.setattr(compiling, "reported", set())
     return lines
 
 
 @pytest.fixture
-def no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the package is read-only and so is the home: Numba's own places can all not be written."""
-    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.CacheImpl._locator_classes[0]])
+def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
+    """A function whose kernel Numba has no place for, as where the package is read-only and so is the home."""
+    file, in_the_way = tmp_path / "doubling.py", tmp_path / "__pycache__"
+    file.write_text("def double(x):\n    return 2 * x\n")
+    in_the_way.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(in_the_way))
+    namespace: dict[str, Any] = {"__name__": "doubling"}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)
+    function: Double = namespace["double"]
+    return function
 
 
 def test_where_numba_finds_no_place_kernels_are_kept_in_our_own(
-    no_place: None, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
     with pytest.raises(RuntimeError, match="no locator"):
@@ -41,7 +48,7 @@ def test_where_numba_finds_no_place_kernels_are_kept_in_our_own(
     assert cached_njit()(double)(3) == 6
     assert len(said) == 1
     assert "compiling kernels, once" in said[0]
-    compiling._said.clear()
+    compiling.reported.clear()
     again = cached_njit()(double)
     assert again(3) == 6
     assert len(said) == 1
@@ -50,7 +57,7 @@ def test_where_numba_finds_no_place_kernels_are_kept_in_our_own(
 
 
 def test_where_nothing_can_be_written_kernels_run_and_one_warning_says_so(
-    no_place: None, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "file"))
@@ -60,7 +67,7 @@ def test_where_nothing_can_be_written_kernels_run_and_one_warning_says_so(
 
 
 def test_a_damaged_cache_is_compiled_anew_and_mended(
-    no_place: None, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
     cached_njit()(double)(3)
@@ -74,7 +81,7 @@ def test_a_damaged_cache_is_compiled_anew_and_mended(
 
 
 def test_a_full_disk_costs_the_cache_not_the_call(
-    no_place: None, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -21,7 +21,7 @@ from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings, op
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import cache_folder
 
-_FORMAT = 2  # raised whenever the same file and binning would give another dataset
+FORMAT = 2  # raised whenever the same file and binning would give another dataset
 OnBad = Literal["raise", "skip"]
 
 
@@ -70,7 +70,7 @@ def load_binned(
         recordings = RateFreeRecordings(recordings, training, rate_free)
     if not cache:
         return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
-    key = {"format": _FORMAT, "name": card.name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
+    key = {"format": FORMAT, "name": card.name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
     key |= asdict(binning)
     text = json.dumps(key, sort_keys=True)
     cached = cache_folder() / "binned" / f"{card.name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"

@@ -8,9 +8,9 @@ from snn_delays.data.catalogue.lookup import known_by_checksum
 from snn_delays.data.files import remembered
 from snn_delays.errors import DataError
 
-_SMALL = 1 << 20  # bytes; too few for a damaged copy of any data set
-_SECONDS, _BYTES_PER_SECOND = 60.0, 4 << 20  # for the slowest of disks
-_READ = """
+SMALL = 1 << 20  # bytes; too few for a damaged copy of any data set
+SECONDS, _BYTES_PER_SECOND = 60.0, 4 << 20  # for the slowest of disks
+READ = """
 import os, sys, h5py
 most = os.path.getsize(sys.argv[1])  # a dataset may declare more rows than the file has bytes
 with h5py.File(sys.argv[1], "r") as file:
@@ -27,7 +27,7 @@ def check_ends(path: Path) -> None:
 
     A file that a card knows by its checksum is whole; any other is first read in a process of its own, once.
     """
-    if not path.is_file() or path.stat().st_size < _SMALL or known_by_checksum(path):
+    if not path.is_file() or path.stat().st_size < SMALL or known_by_checksum(path):
         return
     if (said := remembered(path, "HDF5 comes to an end", lambda: _read_elsewhere(path))) != "yes":
         raise DataError(f"{path} is damaged: HDF5 {said} on it, and no card has its checksum; fetch it again")
@@ -36,8 +36,8 @@ def check_ends(path: Path) -> None:
 def _read_elsewhere(path: Path) -> str:
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", _READ, str(path.resolve())], capture_output=True, check=False,
-            timeout=_SECONDS + path.stat().st_size / _BYTES_PER_SECOND,
+            [sys.executable, "-c", READ, str(path.resolve())], capture_output=True, check=False,
+            timeout=SECONDS + path.stat().st_size / _BYTES_PER_SECOND,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "loops"

@@ -19,7 +19,7 @@ def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-_ONEDNN = _has_onednn()
+ONEDNN = _has_onednn()
 
 
 @untraced
@@ -34,13 +34,13 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         result: Tensor = _Linear.apply(x, weight)
         return result
-    return _product(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], len(weight))
+    return product(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], len(weight))
 
 
 def _served(x: Tensor, weight: Tensor) -> bool:
     return (
         x.numel() * len(weight) >= WORTH
-        and _ONEDNN
+        and ONEDNN
         and bool(torch.backends.mkldnn.enabled)
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
@@ -51,9 +51,10 @@ def _served(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return product
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T`` by oneDNN."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return result
 
 
 class _Linear(torch.autograd.Function):
@@ -61,7 +62,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         ctx.save_for_backward(rows, weight)
-        return _product(rows, weight).view(*x.shape[:-1], len(weight))
+        return product(rows, weight).view(*x.shape[:-1], len(weight))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -70,9 +71,9 @@ class _Linear(torch.autograd.Function):
         to_rows = grad.reshape(-1, len(weight))
         x_grad = weight_grad = None
         if ctx.needs_input_grad[0]:
-            x_grad = _product(to_rows, weight.T).view(*grad.shape[:-1], rows.shape[1])
+            x_grad = product(to_rows, weight.T).view(*grad.shape[:-1], rows.shape[1])
         if ctx.needs_input_grad[1]:
             # The first operand is copied before the product, so the narrower one comes first.
             narrow = len(weight) <= rows.shape[1]
-            weight_grad = _product(to_rows.T, rows.T) if narrow else _product(rows.T, to_rows.T).T
+            weight_grad = product(to_rows.T, rows.T) if narrow else product(rows.T, to_rows.T).T
         return x_grad, weight_grad

@@ -22,7 +22,7 @@ def made_up_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load_any)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(cli.console, "_width", 200)
+    monkeypatch.setattr(cli.console, "width", 200)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_the_cache_gives_the_same_and_is_used(path, own_folders, monkeypatch):
     first = load_binned("shd", "train", Binning(), progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (6, 6)
     assert len(cached_files(own_folders)) == 1
-    monkeypatch.setattr(loaders, "_Making", None)  # a second binning would fail
+    monkeypatch.setattr(loaders, "bin_events", None)  # a second binning would fail
     second = load_binned("shd", "train", Binning())
     assert same(first, second)
     for key in ("source", "checksum", "binning", "n_classes", "class_names"):
@@ -83,7 +83,7 @@ def test_everything_that_shapes_the_result_is_in_the_key(path, own_folders, samp
 
 def test_a_stale_format_is_not_read(path, own_folders, monkeypatch):
     load_binned("shd", "train", Binning())
-    monkeypatch.setattr(loaders, "_FORMAT", loaders._FORMAT + 1)
+    monkeypatch.setattr(loaders, "FORMAT", loaders.FORMAT + 1)
     load_binned("shd", "train", Binning())
     assert len(cached_files(own_folders)) == 2
 

@@ -136,7 +136,7 @@ def set_of(tmp_path, monkeypatch):
             (tmp_path / "nlu" / split).write_text(content)
             files[split] = TextFile(split, md5=hashlib.md5(content.encode(), usedforsecurity=False).hexdigest())
         card = dataclasses.replace(text_cards()["mr"], files=files, split_rule="official")
-        monkeypatch.setattr("snn_delays.data.text.cards._cards", lambda at: {"mr": card})
+        monkeypatch.setattr("snn_delays.data.text.cards.read_cards", lambda at: {"mr": card})
         return card
 
     text_cards()  # the real card is read before it is replaced

@@ -169,14 +169,14 @@ def test_archives_that_are_damaged_or_lack_a_file(folder):
 
 
 def test_a_corpus_of_three_files_keeps_them_and_says_which_is_unverified(folder, monkeypatch):
-    parts = {"train": "naïve\n" * 20, "valid": "abc\n", "test": "déjà\n"}
+    parts = {"train": "naïve abc déjà\n" * 20, "valid": "abc\n", "test": "déjà\n"}
     files = {}
     for split, text in parts.items():
         (folder / f"{split}.txt").write_bytes(text.encode())
         md5 = "" if split == "train" else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
         files[split] = TextFile(f"{split}.txt", md5=md5)
     card = made_up(files=files, split=[])
-    monkeypatch.setattr("snn_delays.data.text.cards._cards", lambda at: {"made-up": card})
+    monkeypatch.setattr("snn_delays.data.text.cards.read_cards", lambda at: {"made-up": card})
     corpus = load_corpus("made-up", "characters")
     assert corpus.name == "Made up (train unverified)"
     assert corpus.source == str(folder)

@@ -33,7 +33,7 @@ def on_cuda() -> Iterator[dict[str, torch.Tensor]]:
 
 @pytest.fixture(autouse=True)
 def nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support, "_outcomes", {})
+    monkeypatch.setattr(support, "outcomes", {})
     monkeypatch.setattr(support, "capturing", lambda device: False)
 
 

@@ -39,7 +39,7 @@ _NOBODY = (1 << 16) - 1  # a speaker who is not known
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
 _TOO_LATE_S = 1e9
 _BYTES_PER_SPIKE, _BYTES_PER_SAMPLE = 12, 512  # at most; tables of HDF5 included
-_BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
+BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
 
 _Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
 
@@ -204,7 +204,7 @@ class ShdRecordings(Recordings):
 
     def _raw(self, i: int) -> _Spikes:
         """Times and units of a sample as they are stored, checked for what no cast survives."""
-        start = i - i % _BLOCK
+        start = i - i % BLOCK
         block = self._block  # taken once, as another thread may put its own in place meanwhile
         if block[0] != start:
             with _open(self.path) as file:
@@ -316,7 +316,7 @@ def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:
 
 def _read_block(path: Path, file: "h5py.File", start: int) -> list[_Spikes]:
     try:
-        times, units = (file[key][start : start + _BLOCK] for key in _KEYS[:2])
+        times, units = (file[key][start : start + BLOCK] for key in _KEYS[:2])
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or convert it again"
@@ -338,7 +338,7 @@ def content_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     check_ends(path)
     with _open(path) as file:
-        blocks = (_read_block(path, file, start) for start in range(0, file["labels"].shape[0], _BLOCK))
+        blocks = (_read_block(path, file, start) for start in range(0, file["labels"].shape[0], BLOCK))
         for times, units in chain.from_iterable(blocks):
             digest.update(np.array([times.size], dtype="<u4").tobytes())
             digest.update(times.astype("<f2").tobytes())

@@ -81,14 +81,15 @@ def read_text_card(path: Path) -> TextCard:
 
 
 @lru_cache(maxsize=4)
-def _cards(folder: Path) -> dict[str, TextCard]:
+def read_cards(folder: Path) -> dict[str, TextCard]:
+    """The cards of a folder by name."""
     found = sorted(map(read_text_card, folder.glob("*.toml")), key=lambda card: card.name)
     return {card.name: card for card in found}
 
 
 def text_cards(kind: Kind | None = None) -> dict[str, TextCard]:
     """All corpora and sentence sets by name, or those of one kind."""
-    found = _cards(datasets_folder() / "text")
+    found = read_cards(datasets_folder() / "text")
     return {name: card for name, card in found.items() if kind in (None, card.kind)}
 
 

@@ -10,7 +10,8 @@ from snn_delays.ops.backends import installed
 
 MAX_LANES = 2**31 - 1024  # kernels count lanes in 32 bits
 _log = logging.getLogger(__name__)
-_outcomes: dict[tuple[str, torch.dtype, torch.device], str | None] = {}
+outcomes: dict[tuple[str, torch.dtype, torch.device], str | None] = {}
+"""Of the trial runs so far: None, or why the kernels of a trial cannot serve a dtype on a device."""
 
 
 def refuses(
@@ -41,17 +42,17 @@ def failure(
 ) -> str | None:
     """Why the trial failed, naming compiler and reason; None where it passed. It runs once per dtype and device."""
     key = (f"{trial.__module__}.{trial.__qualname__}", dtype, device)
-    if key not in _outcomes:
+    if key not in outcomes:
         if capturing(device):
             return "its kernels are not compiled yet; call it once before a CUDA graph is captured"
         try:
             trial(dtype, device)
         except Exception as error:  # whatever the compiler or the driver throws, the next backend can serve
-            _outcomes[key] = f"{compiler} failed on {device}: {_first_line(error)}"
-            _log.warning("%s: %s; the next backend is used", trial.__module__, _outcomes[key])
+            outcomes[key] = f"{compiler} failed on {device}: {_first_line(error)}"
+            _log.warning("%s: %s; the next backend is used", trial.__module__, outcomes[key])
         else:
-            _outcomes[key] = None
-    return _outcomes[key]
+            outcomes[key] = None
+    return outcomes[key]
 
 
 def capturing(device: torch.device) -> bool:

@@ -266,7 +266,7 @@ def large(tmp_path, monkeypatch):
     """A file in SHD's layout that no card knows, and that counts as large; opening it in this process is an error."""
     path = tmp_path / "shd_train.h5"
     write_shd_hdf5(path, [Sample(Events([1000], [3], 700), 0, 0)], 1)
-    monkeypatch.setattr(probe, "_SMALL", 0)
+    monkeypatch.setattr(probe, "SMALL", 0)
     return path
 
 
@@ -275,8 +275,8 @@ def large(tmp_path, monkeypatch):
     [("import time; time.sleep(600)", "loops"), ("import os; os.kill(os.getpid(), 9)", "crashes")],
 )
 def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, does, said):
-    monkeypatch.setattr(probe, "_READ", does)
-    monkeypatch.setattr(probe, "_SECONDS", 3.0 if said == "loops" else 600.0)  # a crash may come late
+    monkeypatch.setattr(probe, "READ", does)
+    monkeypatch.setattr(probe, "SECONDS", 3.0 if said == "loops" else 600.0)  # a crash may come late
     monkeypatch.setattr(shd, "opened_hdf5", lambda path: pytest.fail("it was opened"))
     assert recognise(large) == []
     with pytest.raises(DataError, match=f"is damaged: HDF5 {said} on it"):
@@ -285,12 +285,12 @@ def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, doe
 
 def test_a_whole_file_is_probed_once(large, monkeypatch):
     assert len(shd.shd_recordings(large, "own")) == 1
-    monkeypatch.setattr(probe, "_READ", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(probe, "READ", "import os; os.kill(os.getpid(), 9)")
     assert len(shd.shd_recordings(large, "own")) == 1
 
 
 def test_a_file_that_a_card_knows_is_not_probed(monkeypatch, tmp_path):
-    monkeypatch.setattr(probe, "_READ", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(probe, "READ", "import os; os.kill(os.getpid(), 9)")
     path = find_data("shd-regenerated-subset", "test")
-    assert path.stat().st_size > probe._SMALL
+    assert path.stat().st_size > probe.SMALL
     assert len(shd.shd_recordings(path, "own")) == 300

@@ -108,7 +108,7 @@ def test_the_velocity_is_the_published_one_but_for_the_grid_of_frequencies() -> 
 
 def test_the_folded_table_is_the_complex_transform(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = vowel(0.1)
-    n = membrane_module._padded(sound.size // 2 + 1 + membrane_module._RINGING)
+    n = membrane_module._padded(sound.size // 2 + 1 + membrane_module.RINGING)
     spectrum = np.fft.fft(sound, 2 * n)[:n]
     found = velocity(sound, 3)
     for row, c in zip(found, OF.places(3)):
@@ -116,7 +116,7 @@ def test_the_folded_table_is_the_complex_transform(monkeypatch: pytest.MonkeyPat
         expected = np.real(np.fft.ifft(response * spectrum))[: row.size]
         assert np.abs(row - expected).max() < 1e-3 * np.abs(expected).max()
     membrane_module._table.cache_clear()
-    monkeypatch.setattr(membrane_module, "_NEGLIGIBLE", 0.1)  # rows cut too short are noticed
+    monkeypatch.setattr(membrane_module, "NEGLIGIBLE", 0.1)  # rows cut too short are noticed
     short = velocity(sound, 3)
     membrane_module._table.cache_clear()
     assert np.abs(short - found).max() > 1e-3 * np.abs(found).max()
@@ -134,12 +134,12 @@ def test_the_published_membrane_answers_before_the_sound_and_the_causal_one_afte
 def test_long_recordings_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = vowel(0.6)
     whole = velocity(sound, 6)
-    monkeypatch.setattr(membrane_module, "_SEGMENT", 4000)
+    monkeypatch.setattr(membrane_module, "SEGMENT", 4000)
     cut = velocity(sound, 6)
     assert cut.shape == whole.shape
     error = np.linalg.norm(cut - whole, axis=1) / np.linalg.norm(whole, axis=1)
     assert error.max() < 0.03
-    monkeypatch.setattr(membrane_module, "_RINGING", 50)  # cut too closely, the low channels notice
+    monkeypatch.setattr(membrane_module, "RINGING", 50)  # cut too closely, the low channels notice
     close = velocity(sound, 6)
     assert np.linalg.norm((close - whole)[5]) > 0.1 * np.linalg.norm(whole[5])
 

@@ -108,7 +108,7 @@ def test_long_recordings_go_in_segments(monkeypatch: pytest.MonkeyPatch) -> None
 
     sound = vowel(0.6)
     whole = FEW.encode_samples(sound, RATE)
-    monkeypatch.setattr(membrane, "_SEGMENT", 4000)
+    monkeypatch.setattr(membrane, "SEGMENT", 4000)
     cut = FEW.encode_samples(sound, RATE)
     assert len(cut) == pytest.approx(len(whole), rel=0.1)
     bins = np.arange(0, 610_000, 20_000)

@@ -129,9 +129,11 @@ def test_a_folder_that_is_not_in_the_layout_is_refused(copy, tmp_path):
 
 
 def aedat4(copy):
-    """The fixture renamed as Tonic distributes it; what is in it is decoded by a stand-in."""
+    """The fixture under the names that Tonic distributes, headers alone: a stand-in decodes what is in it."""
     for file in copy.rglob("*.aedat"):
-        file.rename(file.with_suffix(".aedat4"))
+        header = b'<dv version="2.0"></dv>'
+        file.with_suffix(".aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + len(header).to_bytes(4, "little") + header)
+        file.unlink()
     return copy
 
 
@@ -156,7 +158,6 @@ def test_aedat4_goes_through_tonic(copy, monkeypatch):
     rows = [(1605537493718345, 3, 4, True), (1605537493718349, 127, 0, False)]
     monkeypatch.setattr(tonic.io, "read_aedat4", lambda path: np.array(rows, dtype=dtype))
     monkeypatch.setattr(cifar10_dvs, "find_spec", lambda name: True)
-    monkeypatch.setattr(cifar10_dvs, "_check_aedat4_header", lambda file: None)
     sample = opened(path=aedat4(copy), reader="tonic")[17]
     assert sample.label == 6
     assert sample.events.t_us.tolist() == [0, 4]

@@ -53,15 +53,15 @@ def test_recordings_are_what_was_written_with_the_user_as_speaker(reader):
 
 @needs_tonic
 @pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.float64])
-def test_our_reader_equals_tonic_but_for_the_start_of_time(train, dtype, monkeypatch):
+def test_our_reader_equals_tonic_but_for_the_start_of_time(train, dtype):
     from tonic.datasets import DVSGesture
 
+    found = type("DVSGesture", (DVSGesture,), {"_check_exists": lambda self: True})
     for file in train.rglob("*.npy"):
         np.save(file, np.load(file).astype(dtype))
-    monkeypatch.setattr(DVSGesture, "_check_exists", lambda self: True)
     (train.parent / "DVSGesture").mkdir()
     train.rename(train.parent / "DVSGesture" / "ibmGestureTrain")
-    theirs = DVSGesture(str(train.parent), train=True)
+    theirs = found(str(train.parent), train=True)
     path = train.parent / "DVSGesture" / "ibmGestureTrain"
     ours = gestures("train", path)
     assert sorted(theirs.data) == [str(file) for file in ours.files]

@@ -3,7 +3,6 @@ import os
 import pickle
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -238,21 +237,19 @@ def test_a_write_that_fails_leaves_nothing_and_keeps_the_old_file(path, samples,
 
 def test_a_block_that_another_thread_reads_meanwhile_does_no_harm(path, samples, monkeypatch):
     """As the file of one sample is closed, another thread puts the block of another in place."""
-    monkeypatch.setattr(shd, "_BLOCK", 1)
+    monkeypatch.setattr(shd, "BLOCK", 1)
     expected = read_shd_hdf5(path, "own")
-    recordings, opened = shd_recordings(path, "own"), shd._open
-    busy = []
+    recordings, busy = shd_recordings(path, "own"), []
 
-    @contextmanager
-    def interrupted(path):
-        with opened(path) as file:
-            yield file
-        if not busy:
-            busy.append(True)
-            recordings[5]
-            busy.clear()
+    class Interrupted(h5py.File):
+        def close(self) -> None:
+            super().close()
+            if not busy:
+                busy.append(True)
+                recordings[5]
+                busy.clear()
 
-    monkeypatch.setattr(shd, "_open", interrupted)
+    monkeypatch.setattr(shd, "opened_hdf5", lambda path: Interrupted(path, "r"))
     assert list(recordings) == expected
 
 

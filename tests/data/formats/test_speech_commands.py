@@ -17,6 +17,7 @@ from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.encoders.encode_speech_commands import encode_speech_commands
 from snn_delays.data.encoders.log_mel import WITHIN_NYQUIST, log_mel
 from snn_delays.data.events import Events
+from snn_delays.data.formats.shd import shd_recordings
 from snn_delays.data.formats.speech_commands import WORDS, SpeechCommands, open_speech_commands, read_wav, split_files
 from snn_delays.data.loaders import bin_recordings, load_binned
 from snn_delays.data.recordings import open_recordings
@@ -292,7 +293,9 @@ def test_the_cochlea_keeps_words_and_splits(folder, own_folders):
     assert all(again[path].reused == made[path].written for path in made)
     speakers = {}
     for split, names in split_files(folder).items():
-        opened = open_recordings("gsc-35-cochlea", split, reader="own")
+        with pytest.raises(DataError, match="has 20 channels; the data set has 700"):
+            open_recordings("gsc-35-cochlea", split, reader="own")
+        opened = shd_recordings(out / f"gsc_{split}.h5", "own")
         assert opened.class_names == WORDS
         samples = list(opened)
         assert [WORDS[sample.label] for sample in samples] == [name.split("/")[0] for name in names]

@@ -214,11 +214,11 @@ def test_a_product_without_one_of_its_rows_is_rejected(monkeypatch: pytest.Monke
     monkeypatch.setattr(matmul, "WORTH", 0)  # the small product of the tests goes the way of large ones too
     case = make("gpt-matrix-product")
     case.check()
-    right = matmul._product
+    right = matmul.product
 
     def wrong(x: Tensor, weight: Tensor) -> Tensor:
         return right(torch.cat([x[:-1], x[-1:] * 0.99]), weight)
 
-    monkeypatch.setattr(matmul, "_product", wrong)
+    monkeypatch.setattr(matmul, "product", wrong)
     with pytest.raises(AssertionError, match="snn_delays linear, product"):
         case.check()

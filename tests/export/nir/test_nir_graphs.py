@@ -388,7 +388,7 @@ def test_a_file_that_declares_more_than_it_holds_is_not_allocated(tmp_path: Path
 
 
 def test_matrices_that_copy_spikes_pack_well_and_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snn_delays.reading._LEAST_ROOM", 0)
+    monkeypatch.setattr("snn_delays.reading.LEAST_ROOM", 0)
     copies = np.repeat(np.eye(1000, dtype=np.float32), 4, 0)
     nir.write(tmp_path / "n.nir", chain(nir.Linear(copies)))
     assert (tmp_path / "n.nir").stat().st_size * 100 < copies.nbytes

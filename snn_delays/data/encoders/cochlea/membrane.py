@@ -15,12 +15,12 @@ from snn_delays.data.encoders.cochlea.extra import need
 Complex = NDArray[np.complex128]
 
 # Beyond this frequency of a channel its response stays below 1e-5 of its peak, less than the noise of 16-bit sound.
-_NEGLIGIBLE = 1e-5
+NEGLIGIBLE = 1e-5
 _COARSE = 512  # frequencies at which that limit is looked for
 _PLACES = 50  # channels handed on at a time
 # Samples of the membrane (24 kHz). Its low channels ring for 0.1 s; longer recordings are cut into segments.
-_RINGING = 2400
-_SEGMENT = 49_152 - 2 * _RINGING
+RINGING = 2400
+SEGMENT = 49_152 - 2 * RINGING
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _table(of: Membrane, channels: int, n: int, rate: int, causal: bool) -> _Tab
     rows = []
     for c in of.places(channels):
         size = np.abs(sketch.at(c))
-        last = int(np.flatnonzero(size > _NEGLIGIBLE * size.max())[-1])
+        last = int(np.flatnonzero(size > NEGLIGIBLE * size.max())[-1])
         row = full.at(c, coarse[min(last + 1, coarse.size - 1)] + 1)
         rows.append((row.conj() if causal else row).astype(np.complex64))
     return _Table(n, rows)
@@ -145,14 +145,14 @@ def velocities(
     before the next segment.
     """
     steps = sound.size // 2 + 1
-    starts = range(0, steps, _SEGMENT)
-    n = _padded(min(steps, _SEGMENT) + (2 if steps > _SEGMENT else 1) * _RINGING)
+    starts = range(0, steps, SEGMENT)
+    n = _padded(min(steps, SEGMENT) + (2 if steps > SEGMENT else 1) * RINGING)
     table = _table(of, channels, n, rate, causal)
     fft = need("scipy.fft")
     for segment, start in enumerate(starts):
-        before = min(start, _RINGING)
-        stop = min(start + _SEGMENT, steps)
-        piece = sound[2 * (start - before) : 2 * (stop + _RINGING)]
+        before = min(start, RINGING)
+        stop = min(start + SEGMENT, steps)
+        piece = sound[2 * (start - before) : 2 * (stop + RINGING)]
         spectrum = fft.rfft(piece, 2 * n)
         for first in range(0, channels, _PLACES):
             block = slice(first, min(first + _PLACES, channels))
