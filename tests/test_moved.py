@@ -19,6 +19,10 @@ OLD = [
     ("snn_delays.data.encoders.cochlea", "Cochlea"), ("snn_delays.data.encoders.cochlea", "encode_files"),
     ("snn_delays.data.saccades", "EventCamera"), ("snn_delays.data.rate_free", "rate_free"),
     ("snn_delays.data.rate_free_recordings", "RateFreeRule"), ("snn_delays.data.catalogue", "card"),
+    ("snn_delays.data.binned", "BinnedDataset"), ("snn_delays.data.shd", "shd_recordings"),
+    ("snn_delays.training.config", "load_recipe"), ("snn_delays.training.build", "build_network"),
+    ("snn_delays.training.evaluate", "evaluate"), ("snn_delays.training.loop", "fit"),
+    ("snn_delays.training.results", "append_result"),
 ]  # fmt: skip
 STAYED = {"snn_delays.export.nir", "snn_delays.data.catalogue"}
 

@@ -1,6 +1,8 @@
 """What training reads: augmented, from the host or the device, by one process at a time."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +48,22 @@ def test_each_augmentation_of_a_recipe_acts(name: str) -> None:
 
 def test_two_processes_never_train_one_run_at_once(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", tiny_runs.tiny_recipe())
-    with alone_in(run.folder), pytest.raises(CheckpointError, match="another process is training in"):
-        loop.fit(run, accelerator="cpu")
+    code = """
+import sys, pathlib
+from snn_delays.files import alone_in
+
+with alone_in(pathlib.Path(sys.argv[1])):
+    print(flush=True)
+    input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, run.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()  # it holds the folder
+        with pytest.raises(CheckpointError, match="another process is training in"):
+            loop.fit(run, accelerator="cpu")
+        other.communicate(b"\n")
     assert checkpoint.latest_epoch(run.checkpoints) is None
     loop.fit(run, accelerator="cpu")  # afterwards it goes on
     with pytest.raises(ZeroDivisionError), alone_in(run.folder):

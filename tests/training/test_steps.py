@@ -248,7 +248,7 @@ def test_a_loss_that_is_no_number_stops_before_anything_moves(number: float) -> 
     made = network()
     before = copy.deepcopy(made.state_dict())
     lost = made.head.weight.sum() * number
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf|-inf) in epoch 1: all parameters are finite; lower"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf|-inf) in epoch 1: all parameters are finite$"):
         step(made, recipe().training, [lambda: (lost, lost)])
     for name, tensor in made.state_dict().items():
         assert torch.equal(tensor, before[name]), name

@@ -1,0 +1,5 @@
+"""Moved to :mod:`snn_delays.data.dataset`."""
+
+from snn_delays.moved import forward
+
+__getattr__ = forward(__name__, "snn_delays.data.dataset")
