@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.chips.profiles import Profile
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 
 REAL_BITS = 32  # of weights, biases and membranes where the target computes in real numbers (single precision)
 Array = NDArray[Any]

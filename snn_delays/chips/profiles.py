@@ -43,7 +43,7 @@ class Profile(BaseModel):
             steps), ``"none"``.
         min_delay_steps, max_delay_steps: of feed-forward synapses; recurrent ones have at least 1.
         recommended_min_delay_steps: with it the target agrees with the network without a shift of rasters.
-        arithmetic: ``"real"``, ``"whole"`` (:class:`snn_delays.nn.fixed_point.FixedPoint`) or ``"other"``: analog,
+        arithmetic: ``"real"``, ``"whole"`` (:class:`snn_delays.fixed_point.FixedPoint`) or ``"other"``: analog,
             without decay, or nobody says; such a card serves checks alone.
         exact_twin: the integer twin computes what the target does, bit for bit.
         weight_bits: the numbers of bits that weights may have, sign included; the first is the default. Codes are

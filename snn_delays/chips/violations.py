@@ -9,8 +9,8 @@ import numpy as np
 
 from snn_delays.chips.footprint import cores, fitting_bits, neurons_per_core, parts_of, weight_bits
 from snn_delays.chips.profiles import Profile
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 
 # The fields of a card on which each kind of violation rests.
 FIELDS = {

@@ -2,59 +2,90 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.discrete.network import DiscreteNetwork, check_constants, copied_layers, discrete_numbers, nested
+from snn_delays.discrete.network import DiscreteNetwork, nested
 from snn_delays.discrete.report import DiscretizationReport
+from snn_delays.discrete.stages import (
+    MOST_SYNAPSES,
+    NeuronStage,
+    PoolStage,
+    Shape,
+    Stage,
+    SynapseStage,
+    stages_of,
+)
 from snn_delays.errors import ExportError
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule
-from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.neuron import Neuron
 
 
-def canonical(network: DiscreteNetwork, *, dt_ms: float, notes: dict[str, str] | None = None) -> CanonicalNetwork:
-    """A discrete network as plain arrays: each synapse with the neurons behind it is a population.
+def canonical(
+    network: DiscreteNetwork, *, dt_ms: float, notes: dict[str, str] | None = None, sensor: Shape | None = None
+) -> CanonicalNetwork:
+    """A discrete network as plain arrays: each synapse with the neurons after it is a population.
 
     A population bears the name of the group its layers are in (``hidden1``), else its synapse's. Synapses of weight
-    zero are left out, which changes nothing.
+    zero are left out, which changes nothing. A convolution becomes its synapses one by one, on maps laid out flat. Sums
+    and means of pooling become part of the synapses after them; max pooling of spikes becomes a population that fires
+    in the step in which any neuron of its window does.
 
     Args:
         network: what :func:`snn_delays.discrete.discretize` returned.
         dt_ms: length of a step.
         notes: where the network comes from.
+        sensor: channels, rows and columns of the input of a convolutional network; None: ``network.sensor``.
 
     Raises:
-        ExportError: not a discrete network, delays that are not whole steps in their window, numbers that are not
-            finite, or layers that are no chain of (synapse, neuron): a convolution, pooling, a synapse without neuron.
+        ExportError: not a discrete network, delays that are not integer steps in their window, numbers that are not
+            finite, layers that are no chain of (synapse, neuron) and pooling, or maxima of anything but spikes.
     """
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
-    layers = copied_layers(network)
-    for name, layer in layers:
-        if not isinstance(layer, DelayedLinear | Neuron):
-            raise ExportError(
-                f"layer {name!r} ({type(layer).__name__}) has no canonical form: known are DelayedLinear, LIF, "
-                "LeakyIntegrator and Recurrent. Convolutions are evaluated and drawn, not exported"
-            )
     populations: list[Population] = []
-    width: int | None = None
-    while layers:
-        (name, synapse), *layers = layers
-        if not isinstance(synapse, DelayedLinear) or not layers or not isinstance(layers[0][1], Neuron):
-            raise ExportError(f"layer {name!r} ({type(synapse).__name__}): expected a synapse followed by its neurons")
-        (neuron_name, neuron), *layers = layers
-        assert isinstance(neuron, Neuron)
-        if width not in (None, synapse.in_features):
-            raise ExportError(f"{name} takes {synapse.in_features} inputs, the layer before it has {width} outputs")
-        width = synapse.out_features
-        populations.append(_population(_name(name, neuron_name), name, synapse, neuron))
+    pooled: PoolStage | None = None  # its sums are part of the synapses that come next
+    synapse: SynapseStage | None = None
+    for stage in stages_of(network, sensor):
+        if synapse is not None and isinstance(stage, SynapseStage | PoolStage):
+            break
+        if isinstance(stage, SynapseStage):
+            synapse = stage if pooled is None else replace(stage, synapses=_after(pooled, stage.name, stage.synapses))
+            pooled = None
+        elif isinstance(stage, NeuronStage):
+            if synapse is None:
+                raise _no_chain(stage)
+            bias = synapse.bias if stage.bias is None else stage.bias
+            name = _name(synapse.name, stage.name)
+            populations.append(Population(name, synapse.synapses, bias, stage.arithmetic, stage.fires, stage.recurrent))
+            synapse = None
+        elif isinstance(stage, PoolStage):
+            if pooled is not None:
+                raise ExportError(f"{stage.name} pools what {pooled.name} pooled; such networks are not exported")
+            if stage.kind != "max":
+                pooled = stage
+            elif populations and populations[-1].fires:
+                populations.append(_any_of(stage))
+            else:
+                raise ExportError(f"{stage.name} takes the maximum of what are not spikes, which has no canonical form")
+    left = synapse or pooled
+    if left is not None:
+        raise _no_chain(left)
     inputs = populations[0].synapses.sources if populations else 0
     made = CanonicalNetwork(inputs, tuple(populations), float(dt_ms), dict(notes or {}))
     check(made)
     return made
+
+
+def _no_chain(stage: Stage) -> ExportError:
+    return ExportError(f"layer {stage.name!r}: expected a synapse followed by its neurons")
 
 
 def _name(synapse: str, neuron: str) -> str:
@@ -62,38 +93,27 @@ def _name(synapse: str, neuron: str) -> str:
     return group if group and group == neuron.rpartition(".")[0] else synapse
 
 
-def _population(name: str, synapse_name: str, synapse: DelayedLinear, neuron: Neuron) -> Population:
-    recurrent = None
-    if isinstance(neuron, Recurrent):
-        recurrent, _ = _synapses(f"{name}.recurrent", neuron.synapse)
-        neuron = neuron.neuron
-    synapses, bias = _synapses(synapse_name, synapse)
-    if isinstance(neuron, FixedPointLIF | FixedPointIntegrator):
-        bias = neuron.bias.cpu().numpy()
-        return Population(name, synapses, bias, neuron.numbers, neuron.fires, recurrent)
-    check_constants(name, neuron)
-    if isinstance(neuron, LIF):
-        arithmetic = Membrane(
-            float(neuron.tau_steps),
-            neuron.decay_input,
-            float(neuron.threshold),
-            neuron.v_reset,
-            neuron.reset,
-            neuron.strict,
+def _after(pool: PoolStage, name: str, synapses: Synapses) -> Synapses:
+    """The synapses of pooled inputs as those of the inputs themselves, each as often as its window has places."""
+    size = pool.windows.shape[1]
+    if len(synapses) * size > MOST_SYNAPSES:
+        raise ExportError(
+            f"{name} has {len(synapses) * size:,} synapses behind {pool.name}; {MOST_SYNAPSES:,} are the most"
         )
-    elif isinstance(neuron, LeakyIntegrator):
-        arithmetic = Membrane(float(neuron.tau_steps), neuron.decay_input)
-    else:
-        raise ExportError(f"{name}: neurons of kind {type(neuron).__name__} have no canonical form")
-    return Population(name, synapses, bias, arithmetic, neuron.fires, recurrent)
+    target, delay, weight = (np.repeat(part, size) for part in (synapses.target, synapses.delay_steps, synapses.weight))
+    scaled = weight / size if pool.kind == "mean" else weight
+    source = pool.windows[synapses.source].ravel()
+    return Synapses.sorted(math.prod(pool.before), synapses.targets, source, target, delay, scaled, synapses.sharing)
 
 
-def _synapses(name: str, layer: DelayedLinear) -> tuple[Synapses, np.ndarray]:
-    weight, whole, bias = discrete_numbers(name, layer)
-    target, source, synapse = np.nonzero(weight)
-    steps = np.broadcast_to(whole, weight.shape)[target, source, synapse]
-    values = weight[target, source, synapse]
-    return Synapses.sorted(layer.in_features, layer.out_features, source, target, steps, values, layer.sharing), bias
+def _any_of(pool: PoolStage) -> Population:
+    """Neurons without memory that fire where a spike arrives from their window."""
+    outputs, size = pool.windows.shape
+    target, source = np.repeat(np.arange(outputs), size), pool.windows.ravel()
+    synapses = Synapses.sorted(
+        math.prod(pool.before), outputs, source, target, np.zeros(len(source)), np.ones(len(source)), "axon"
+    )
+    return Population(pool.name, synapses, np.zeros(outputs), Membrane(1.0, threshold=0.5))
 
 
 def network_of(network: CanonicalNetwork, *, dtype: torch.dtype = torch.float64) -> DiscreteNetwork:

@@ -51,7 +51,7 @@ def discretize(
     stays. With ``weight_bits`` a synapse's weights become whole codes times one step
     (:func:`snn_delays.nn.quantize.quantize`); recurrent weights share the step of those onto the same neurons. For a
     target that computes in whole numbers the weights are the codes themselves, and membranes, thresholds, decays and
-    biases whole numbers of its sizes (:class:`snn_delays.nn.fixed_point.FixedPoint`), held in floating point that is
+    biases whole numbers of its sizes (:class:`snn_delays.fixed_point.FixedPoint`), held in floating point that is
     exact for them. Idempotent; ``network`` stays as it was.
 
     Args:
@@ -84,6 +84,8 @@ def discretize(
     waiting: tuple[str, Part] | None = None  # a synapse whose neurons come next
     skip_norm = False
     for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)]):
+        if plan.whole and isinstance(layer, DelayedConv2d):
+            raise ExportError(f"{name!r} is a convolution, which has no form in integer arithmetic; keep real numbers")
         if isinstance(layer, DelayedLinear | DelayedConv2d):
             _settle(waiting, None, plan, kept, reports)
             norm = following if isinstance(following, BatchNorm) and _fits(following, layer) else None
@@ -107,6 +109,7 @@ def discretize(
     _settle(waiting, None, plan, kept, reports)
     made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
     made.card = getattr(network, "card", None)  # a single layer has none
+    made.sensor = getattr(network, "sensor", None)
     if plan.whole and not _exact_in_float32(made):
         made.double()
     if plan.target is not None:

@@ -8,8 +8,9 @@ from torch import Tensor
 from snn_delays.chips.profiles import Profile
 from snn_delays.discrete.network import check_constants
 from snn_delays.errors import ExportError
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.nn import LIF, LeakyIntegrator
-from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
 
 
 def whole_neuron(

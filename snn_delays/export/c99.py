@@ -43,7 +43,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Write the engine, the network and the golden vectors, which ``make`` in the folder compares.
 
-    Arithmetic as :class:`snn_delays.nn.fixed_point.FixedPoint`, spikes through rings of the longest delay + 1 steps.
+    Arithmetic as :class:`snn_delays.fixed_point.FixedPoint`, spikes through rings of the longest delay + 1 steps.
     Types are as narrow as the numbers allow.
 
     Args:

@@ -50,7 +50,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Write the images, the engine and a testbench with golden vectors, which ``make`` in the folder runs.
 
-    Arithmetic as :class:`snn_delays.nn.fixed_point.FixedPoint`. Populations are ``p0``, ``p1``, ... in file names.
+    Arithmetic as :class:`snn_delays.fixed_point.FixedPoint`. Populations are ``p0``, ``p1``, ... in file names.
 
     Args:
         network: every population in whole numbers.

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ExportError
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Population, check
 from snn_delays.ir.trace import Trace
-from snn_delays.nn.fixed_point import FixedPoint
 
 SOURCES = Path(__file__).parent / "sources"
 MAX_COUNT = 255  # of events of an input channel in a step

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 
 Integers = NDArray[np.int64]
 

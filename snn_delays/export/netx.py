@@ -9,9 +9,9 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import loihi
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.hdf5 import written_hdf5
 from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 
 BIAS_EXPONENT = 6  # netx takes biases times 2^6
 FORMAT = "snn_delays netx 1"

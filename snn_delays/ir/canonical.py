@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snn_delays.errors import DataError, ExportError
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.archive import Arrays, Outline, opened
-from snn_delays.nn.fixed_point import FixedPoint
 
 FORMAT = "snn_delays network 1"
 MOST_INPUTS = 2**24
@@ -119,7 +119,7 @@ class Population:
         name: as ``hidden1``.
         synapses: from the population before it (the inputs for the first).
         bias: constant current, float64 ``[neuron]``; in units of the membrane where the arithmetic is whole.
-        arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.nn.fixed_point.FixedPoint` (whole numbers).
+        arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint` (whole numbers).
         fires: spiking neurons; else leaky integrators, read by their membranes.
         recurrent: synapses of the population onto itself, delays >= 1, or None.
     """

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ExportError, ShapeError
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 
 Array = NDArray[Any]
 
@@ -39,7 +39,7 @@ def simulate(network: CanonicalNetwork, counts: ArrayLike) -> Response:
 
     .. math:: x_t[i] = \sum_n w_n \; s_{t - d_n}[j_n], \qquad j_n \to i
 
-    then each neuron as :func:`snn_delays.ops.lif.lif` (real numbers) or :class:`snn_delays.nn.fixed_point.FixedPoint`
+    then each neuron as :func:`snn_delays.ops.lif.lif` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint`
     (whole numbers: the integer twin of what chips compute). A spike with delay 0 is seen in the same step, one of a
     population by itself no earlier than the next.
 

@@ -1,11 +1,12 @@
 """Floor 2: parameters + operations = layers. Every layer is ``y, state = layer(x, state=None)``."""
 
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.nn.conv import DelayedConv2d
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
 from snn_delays.nn.dropout import Dropout, DropoutState
 from snn_delays.nn.embedding import SpikingEmbedding
-from snn_delays.nn.fixed_point import FixedPoint, FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import Sequential, SpikingModule, layers_of, record
 from snn_delays.nn.neuron import LIF, LeakyIntegrator, MembraneState, Neuron

@@ -11,8 +11,8 @@ from snn_delays.chips.fit import fit, violations
 from snn_delays.chips.footprint import cores, fitting_bits, footprint, synapse_bits
 from snn_delays.chips.profiles import Profile, profile
 from snn_delays.chips.violations import FIELDS
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
-from snn_delays.nn.fixed_point import FixedPoint
 from tests.support.canonical_networks import random_network
 
 GENEROUS = profile("generic8")

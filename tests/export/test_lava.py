@@ -14,9 +14,9 @@ import pytest
 
 from snn_delays.errors import ExportError
 from snn_delays.export import lava, loihi, netx
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
 from snn_delays.ir.trace import trace_bytes
-from snn_delays.nn.fixed_point import FixedPoint
 from tests.support import fake_lava
 from tests.support.canonical_networks import random_network, random_trace
 

@@ -5,8 +5,6 @@ import torch
 from torch import Tensor
 
 from snn_delays.discrete import discretize
-from snn_delays.discrete.conversion import canonical
-from snn_delays.discrete.streaming import StreamingEngine
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.models.classifier import delayed_layers
@@ -232,12 +230,9 @@ def test_a_few_steps_of_training_lower_the_loss(sharing: str) -> None:
     assert all(0.02 < rate < 0.6 for rate in firing_rates(network.eval(), x).values())
 
 
-def test_streaming_and_export_refuse_convolutions() -> None:
-    network = discretize(warmed())
-    with pytest.raises(ExportError, match=r"layer 'conv1.synapse' \(DelayedConv2d\) has no canonical form"):
-        canonical(network, dt_ms=1.0)
-    with pytest.raises(ExportError, match=r"layer 'conv1.synapse' \(DelayedConv2d\) cannot be streamed; .* in chunks"):
-        StreamingEngine(network)
+def test_integer_arithmetic_refuses_convolutions() -> None:
+    with pytest.raises(ExportError, match=r"'conv1.synapse' is a convolution, which has no form in integer"):
+        discretize(warmed(), target="loihi2")
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace, make_trace
-from snn_delays.nn.fixed_point import FixedPoint
 
 INPUTS, HIDDEN, CLASSES, STEPS, SAMPLES = 20, (24, 16), 5, 80, 3
 

@@ -8,7 +8,18 @@ from torch import Tensor
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.streaming import StreamingEngine
-from snn_delays.nn import LIF, BatchNorm, DelayedLinear, LeakyIntegrator, Sequential, layers_of, record
+from snn_delays.models import ConvolutionalClassifier
+from snn_delays.nn import (
+    LIF,
+    BatchNorm,
+    DelayedLinear,
+    LeakyIntegrator,
+    MaxPool2d,
+    Recurrent,
+    Sequential,
+    layers_of,
+    record,
+)
 from snn_delays.ops.backends import use_backend
 from tests.support.nir_networks import CASES, INPUTS, network_of
 
@@ -58,6 +69,76 @@ CHAINS = (
 )  # fmt: skip
 
 
+RECURRENT: dict[str, dict[str, Any]] = {
+    "recurrent": {},
+    "recurrent, several delays": {"delay_count": 2, "max_delay_steps": 6},
+    "recurrent, one delay a dendrite": {"sharing": "dendrite"},
+    "recurrent, the next step alone": {"max_delay_steps": 1},
+}
+
+
+def recurrent(kind: str) -> DiscreteNetwork:
+    """Two recurrent populations between a synapse and a readout, soft and hard resets."""
+    generator = torch.Generator().manual_seed(3)
+    options = {"max_delay_steps": 4, "taps": "linear", **RECURRENT[kind]}
+
+    def synapse(inputs: int, outputs: int, scale: float, least: int = 0, **more: Any) -> DelayedLinear:
+        made = DelayedLinear(inputs, outputs, min_delay_steps=least, **{**options, **more}).double()
+        with torch.no_grad():
+            made.weight.copy_(scale * torch.randn(made.weight.shape, generator=generator) / inputs**0.5)
+            made.weight.add_(0.4 / inputs if not least else 0)
+            drawn = torch.rand(made.delay.shape, generator=generator)
+            made.delay.copy_(least + drawn * (made.max_delay_steps - least))
+        return made
+
+    return discretize(
+        Sequential(
+            hidden1=Sequential(
+                synapse=synapse(INPUTS, 18, 2.0, bias=True), neuron=Recurrent(synapse(18, 18, 2.5, 1), LIF(2.3))
+            ),
+            hidden2=Sequential(
+                synapse=synapse(18, 11, 2.5),
+                neuron=Recurrent(synapse(11, 11, 1.0, 1), LIF(1.7, reset="soft", v_reset=0.1, decay_input=True)),
+            ),
+            readout=Sequential(synapse=synapse(11, 4, 1.0), integrator=LeakyIntegrator(5.0)),
+        ).double()
+    )
+
+
+SENSOR = (2, 9, 8)
+MAPS: dict[str, dict[str, Any]] = {
+    "max": {"pooling": "max"},
+    "mean, a delay a pair of maps": {"pooling": "avg", "sharing": "channel", "hidden": ()},
+    "sum, a delay an input map": {"pooling": "sum", "sharing": "axon", "padding": 1, "kernel_size": 3},
+    "no pooling, a delay an output map": {"pool": 1, "sharing": "dendrite", "padding": (0, 1), "kernel_size": (3, 2)},
+    "windows that leave a row": {"padding": 1, "kernel_size": 3, "reset": "soft"},
+}
+
+
+def maps(kind: str) -> DiscreteNetwork:
+    """A convolutional network whose norms have seen its own activity."""
+    torch.manual_seed(4)
+    options = {
+        "kernel_size": 2,
+        "hidden": (10,),
+        "max_delay_steps": 4,
+        "tau_steps": 2.3,
+        "taps": "linear",
+        **MAPS[kind],
+    }
+    network = ConvolutionalClassifier(SENSOR, (4, 5), classes=3, **options).double()
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    x = torch.from_numpy(spikes(100, 144, 0.25, seed=9)).view(50, 2, *SENSOR)
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = 1.0
+        network.train()(x)
+        for norm in norms:
+            norm.gamma.uniform_(0.8, 1.2)
+            norm.beta.uniform_(-0.2, 0.2)
+    return discretize(network.eval())
+
+
 def trained_like(seed: int, weight_bits: int | None = None) -> DiscreteNetwork:
     """Weights of a few sizes and signs, most of them small; biases from norms; delays crowded at both ends."""
     generator = torch.Generator().manual_seed(seed)
@@ -84,11 +165,13 @@ def spikes(steps: int, inputs: int, rate: float = 0.15, seed: int = 5) -> np.nda
 def batched(network: DiscreteNetwork, x: np.ndarray) -> Outputs:
     """What every layer puts out for the whole recording at once, by the reference; it must be active."""
     with torch.no_grad(), use_backend("reference"):
-        outputs = record(network, torch.from_numpy(x).to(next(network.parameters()))[:, None])
+        outputs = record(network, as_tensor(x, network).to(next(network.parameters())))
     for name, layer in layers_of(network):
         rate = float(outputs[name].mean())
-        assert not isinstance(layer, LIF) or 0.02 < rate < 0.6, f"{name} fires at {rate:.3f}: nothing is compared"
-    return {name: out[:, 0].numpy() for name, out in outputs.items()}
+        assert not isinstance(layer, LIF | Recurrent) or 0.02 < rate < 0.6, (
+            f"{name} fires at {rate:.3f}: nothing is compared"
+        )
+    return {name: out[:, 0].flatten(1).numpy() for name, out in outputs.items()}
 
 
 def stepped(engine: StreamingEngine, x: np.ndarray) -> Outputs:
@@ -107,7 +190,7 @@ def assert_same(network: DiscreteNetwork, got: Outputs, want: Outputs, exact: bo
     assert list(got) == list(want)
     wrong = []
     for name, layer in layers_of(network):
-        if isinstance(layer, LIF) or exact:
+        if isinstance(layer, LIF | Recurrent | MaxPool2d) or exact:
             wrong += [f"{int((got[name] != want[name]).sum())} values of {name}"] * (
                 not np.array_equal(got[name], want[name])
             )
@@ -118,6 +201,7 @@ def assert_same(network: DiscreteNetwork, got: Outputs, want: Outputs, exact: bo
     assert not wrong, f"differ: {', '.join(wrong)}"
 
 
-def as_tensor(x: np.ndarray) -> Tensor:
-    """A recording ``[time, input]`` as a batch of one."""
-    return torch.from_numpy(x)[:, None]
+def as_tensor(x: np.ndarray, network: DiscreteNetwork | None = None) -> Tensor:
+    """A recording ``[time, input]`` as a batch of one, in maps where the network takes them."""
+    batch = torch.from_numpy(x)[:, None]
+    return batch if network is None or network.sensor is None else batch.unflatten(2, network.sensor)

@@ -1,6 +1,7 @@
 """A discrete network that takes one step of one recording at a time."""
 
 import copy
+import math
 from types import MappingProxyType
 from typing import Any
 
@@ -10,9 +11,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.discrete.streaming import kernels
-from snn_delays.discrete.streaming.program import Outline, Program, program_of
+from snn_delays.discrete.streaming.program import Outline, Place, Program, program_of
 from snn_delays.errors import ConfigError, DataError, ShapeError
+from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.nn import DelayLineState, MembraneState
+from snn_delays.nn.recurrent import RecurrentState
 
 Array = NDArray[Any]
 
@@ -26,26 +29,35 @@ class StreamingEngine:
     the parameters.
 
     Args:
-        network: what :func:`snn_delays.discrete.discretize` returned, on any device.
+        network: what :func:`snn_delays.discrete.discretize` returned, on any device, or a canonical network
+            (:mod:`snn_delays.ir.canonical`), whose layers are then ``hidden1.synapse``, ``hidden1.neuron``, ...
         dtype: float32 or float64.
+        sensor: channels, rows and columns of the input of a convolutional network; None: ``network.sensor``.
 
     Attributes:
-        in_features, out_features: length of a step's input and output.
+        in_features, out_features: length of a step's input and output; maps are flat, channel by channel, row by row.
         outputs: by dotted name every layer's output of the last step: spikes of a LIF, membranes of an integrator,
             currents of a synapse. Views that cannot be written and that the next step overwrites.
 
     Raises:
-        ExportError: not a discrete network: a layer of another kind, delays that are not whole, values not finite.
+        ExportError: not a discrete network: a layer of another kind, delays that are not whole, values not finite,
+            neurons in integer arithmetic, or a convolution whose input has no known size.
         ConfigError: another dtype.
 
     Not for several threads at once; engines of their own run beside each other, Python's lock is released.
     """
 
-    def __init__(self, network: DiscreteNetwork, dtype: DTypeLike = np.float32) -> None:
+    def __init__(
+        self,
+        network: DiscreteNetwork | CanonicalNetwork,
+        dtype: DTypeLike = np.float32,
+        *,
+        sensor: tuple[int, ...] | None = None,
+    ) -> None:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigError(f"the engine computes in float32 or float64, got dtype {self.dtype}")
-        program = program_of(network, self.dtype)
+        program = program_of(network, self.dtype, sensor)
         self._take(program, program.state.copy())
         # Compiled here, so that the first step takes no longer than the others.
         self.run(np.zeros((1, self.in_features)))
@@ -60,7 +72,8 @@ class StreamingEngine:
         self.in_features = int(program.table[0, kernels.INPUTS])
         self._input = program.values[: self.in_features]
         self._events = np.zeros(self.in_features, np.int64)
-        self.outputs = MappingProxyType({name: _read_only(program.values[s]) for name, s in program.outputs.items()})
+        places = program.places.items()
+        self.outputs = MappingProxyType({name: _read_only(program.values[place.output]) for name, place in places})
         self._output = list(self.outputs.values())[-1]
         self.out_features = self._output.size
 
@@ -155,35 +168,56 @@ class StreamingEngine:
     def load_state(self, state: tuple | None) -> None:
         """Take the state that :meth:`state` or the network returned for a batch of one; None is the resting state.
 
-        Outputs are zero until the next step. Raises ShapeError for the state of another network or batch, DataError for
-        values that are not finite; the engine is then as before.
+        Outputs are zero until the next step, those of recurrent neurons their last spikes.
+
+        Raises ShapeError for the state of another network or batch, DataError for values that are not finite; the
+        engine is then as before.
         """
         parts = self._parts(self._program.outline, state)
-        checked = [None if part is None else self._checked(number, part) for number, part in parts]
+        checked = [(self._program.places[name], self._checked(name, part)) for name, part in parts]
         self.reset()
-        for (number, _), part in zip(parts, checked):
-            row = self._program.table[number]
-            if part is None:
-                continue
-            if row[kernels.KIND] == kernels.SYNAPSE:
-                kernels.replay(row, part, *self._arrays[1:])
-            else:
-                self._program.state[row[kernels.STATE] :][: part.size] = part
+        for place, (history, membrane) in checked:
+            if membrane is not None:
+                self._own(place.row)[: membrane.size] = membrane
+            if history is not None:
+                recurrent = place.feedback is not None
+                row = place.feedback if recurrent else place.row
+                past = np.ascontiguousarray(history[: len(history) - recurrent])
+                kernels.replay(self._program.table[row], past, *self._arrays[1:])
+        for place, (history, _) in checked:
+            if history is not None and place.feedback is not None:
+                self._program.values[place.output] = history[-1]  # where the next step reads the last spikes
+
+    def _own(self, row: int | None) -> Array:
+        return self._program.state[self._program.table[row, kernels.STATE] :]
+
+    def _history(self, row: int) -> Array:
+        """The inputs of a ring's last steps, the oldest first, but for that which no delay reaches any more."""
+        layer = self._program.table[row]
+        width, outputs, rows = (int(layer[column]) for column in (kernels.INPUTS, kernels.OUTPUTS, kernels.ROWS))
+        history = self._own(row)[rows * outputs :][: rows * width].reshape(rows, width)
+        return np.roll(history, -layer[kernels.SLOT], 0)[1:]
 
     def _assemble(self, outline: Outline) -> Any:
         if isinstance(outline, tuple):
             return tuple(self._assemble(part) for part in outline)
-        row = self._program.table[outline]
-        own, width = self._program.state[row[kernels.STATE] :], int(row[kernels.INPUTS])
-        if row[kernels.KIND] != kernels.SYNAPSE:
-            return MembraneState(torch.from_numpy(own[:width].copy())[None])
-        rows, slot = int(row[kernels.ROWS]), row[kernels.SLOT]
-        history = own[rows * row[kernels.OUTPUTS] :][: rows * width].reshape(rows, width)
-        # The oldest input is in the row that is written next, and no delay reaches it any more.
-        return DelayLineState(torch.from_numpy(np.roll(history, -slot, 0)[1:].copy())[:, None])
+        place = self._program.places[outline]
+        if place.row is None or self._program.table[place.row, kernels.KIND] >= kernels.SUM:
+            return None
+        if self._program.table[place.row, kernels.KIND] == kernels.SYNAPSE:
+            return DelayLineState(self._as_state(self._history(place.row), place))
+        membrane = self._own(place.row)[: math.prod(place.shape)].reshape(place.shape)
+        neuron = MembraneState(torch.from_numpy(membrane.copy())[None])
+        if place.feedback is None:
+            return neuron
+        spikes = [self._history(place.feedback), self._program.values[place.output][None]]
+        return RecurrentState(neuron, self._as_state(np.concatenate(spikes), place))
 
-    def _parts(self, outline: Outline, state: Any) -> list[tuple[int, Any]]:
-        """States of all layers, each with the layer's number."""
+    def _as_state(self, history: Array, place: Place) -> torch.Tensor:
+        return torch.from_numpy(history.reshape(-1, 1, *place.shape).copy())
+
+    def _parts(self, outline: Outline, state: Any) -> list[tuple[str, Any]]:
+        """States of all layers by name."""
         if not isinstance(outline, tuple):
             return [(outline, state)]
         if state is None:
@@ -195,21 +229,37 @@ class StreamingEngine:
             )
         return [found for inner, part in zip(outline, state) for found in self._parts(inner, part)]
 
-    def _checked(self, number: int, part: Any) -> Array:
-        """A layer's state as an array without the batch."""
-        row, name = self._program.table[number], list(self.outputs)[number]
-        synapse = row[kernels.KIND] == kernels.SYNAPSE
-        wanted, width = DelayLineState if synapse else MembraneState, int(row[kernels.INPUTS])
-        shape = (int(row[kernels.ROWS]) - 1, 1, width) if synapse else (1, width)
-        if not isinstance(part, wanted) or tuple(part[0].shape) != shape:
+    def _checked(self, name: str, state: Any) -> tuple[Array | None, Array | None]:
+        """A layer's history ``[time, input]`` and membranes, without the batch; None for what it has not."""
+        if state is None:
+            return None, None
+        place = self._program.places[name]
+        kind = kernels.SUM if place.row is None else int(self._program.table[place.row, kernels.KIND])
+        if kind >= kernels.SUM:
+            raise ShapeError(f"the state of {name} is {_described(state)}, expected None: it has no state")
+        if kind == kernels.SYNAPSE:
+            return self._numbers(name, state, DelayLineState, (place.window, 1, *place.shape)), None
+        if place.feedback is None:
+            return None, self._numbers(name, state, MembraneState, (1, *place.shape))
+        if not isinstance(state, RecurrentState):
+            raise ShapeError(f"the state of {name} is {_described(state)}, expected a RecurrentState")
+        history = self._numbers(name, state[1:], tuple, (place.window, 1, *place.shape))
+        if state.neuron is None:
+            return history, None
+        return history, self._numbers(name, state.neuron, MembraneState, (1, *place.shape))
+
+    def _numbers(self, name: str, part: Any, kind: Any, shape: tuple[int, ...]) -> Array:
+        fits = isinstance(part, kind) and tuple(part[0].shape) == shape
+        if not fits:
             raise ShapeError(
-                f"the state of {name} is {_described(part)}, expected a {wanted.__name__} of shape {shape} (batch 1)"
+                f"the state of {name} is {_described(part)}, expected a {kind.__name__} of shape {shape} (batch 1)"
             )
         values = part[0].detach().cpu().numpy().astype(self.dtype)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             raise DataError(f"the state of {name}: {bad} of {values.size} values are not finite; start from rest")
-        return np.ascontiguousarray(values.reshape(-1, width) if synapse else values[0])
+        flat: Array = values.reshape(shape[0], math.prod(shape[1:]))
+        return flat if kind is not MembraneState else flat[0]
 
     def _refuse(self, x: Array, what: str, expected: tuple[Any, ...]) -> None:
         if x.dtype.kind not in "biuf":

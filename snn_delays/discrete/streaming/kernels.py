@@ -2,8 +2,8 @@
 
 Every number is in one of five flat arrays, since each array that is handed over costs as much as some synapses do:
 
-- ``table`` int64 ``[layer, column]``, what and where a layer is, by the columns below;
-- ``index`` uint32, where the synapses lead;
+- ``table`` int64 ``[row, column]``, what and where a layer is, by the columns below;
+- ``index`` uint32, where synapses lead, and the places of pooled windows;
 - ``numbers``, weights, biases and the neurons' constants;
 - ``state``, currents to come, inputs that were, membranes;
 - ``values``, the input, then every layer's output of this step.
@@ -20,12 +20,16 @@ from snn_delays.compiling import cached_njit
 (
     KIND, INPUTS, OUTPUTS, SOURCE, TARGET, INDEX, NUMBERS, STATE,
     ROWS,  # of the ring, longest delay + 1
-    COUNT,  # of delays that an input has, where all its targets share them; 0: every synapse has its own
+    SHARED,  # whether weights are rows of all targets, which share their delays; else every synapse has its own
     SLOT,  # row of the ring that is read next
     STRICT, SOFT,
-) = range(13)  # fmt: skip
-COLUMNS = 13
-SYNAPSE, LIF, INTEGRATOR = range(3)
+    CURRENT,  # of a feedback, the current that it is added to
+    COUNT,  # of places in a window
+) = range(15)  # fmt: skip
+COLUMNS = 15
+# Feedback: synapses from the neurons after it, whose spikes of the last step it reads; a delay is a step shorter there.
+SYNAPSE, FEEDBACK, LIF, INTEGRATOR, SUM, MEAN, MAX = range(7)
+POOLS = {"sum": SUM, "mean": MEAN, "max": MAX}
 
 
 @cached_njit(nogil=True)
@@ -87,10 +91,17 @@ def _layer(layer, index, numbers, state, values):  # type: ignore[no-untyped-def
     x = values[layer[SOURCE] : layer[SOURCE] + layer[INPUTS]]
     y = values[layer[TARGET] : layer[TARGET] + layer[OUTPUTS]]
     constants, own = numbers[layer[NUMBERS] :], state[layer[STATE] :]
-    if layer[KIND] == SYNAPSE:
-        _synapse(layer, index[layer[INDEX] :], constants, own, x, y)
-    elif layer[KIND] == LIF:
+    kind = layer[KIND]
+    if kind == SYNAPSE:
+        outputs = layer[OUTPUTS]
+        _synapse(layer, index[layer[INDEX] :], constants[:outputs], constants[outputs:], own, x, y)
+    elif kind == FEEDBACK:
+        current = values[layer[CURRENT] : layer[CURRENT] + layer[OUTPUTS]]
+        _synapse(layer, index[layer[INDEX] :], current, constants, own, x, y)
+    elif kind == LIF:
         _lif(constants, layer[STRICT] != 0, layer[SOFT] != 0, own, x, y)
+    elif kind >= SUM:
+        _pool(kind, layer[COUNT], index[layer[INDEX] :], x, y)
     else:
         decay, gain = constants[0], constants[1]
         for j in range(x.size):
@@ -111,13 +122,22 @@ def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
 
 
 @cached_njit(nogil=True)
-def _synapse(layer, index, numbers, state, x, y):  # type: ignore[no-untyped-def]
+def _pool(kind, count, index, x, y):  # type: ignore[no-untyped-def]
+    for j in range(y.size):
+        found = x[index[j * count]]
+        for c in range(j * count + 1, (j + 1) * count):
+            value = x[index[c]]
+            found = max(found, value) if kind == MAX else found + value
+        y[j] = found / count if kind == MEAN else found
+
+
+@cached_njit(nogil=True)
+def _synapse(layer, index, bias, weight, state, x, y):  # type: ignore[no-untyped-def]
     inputs, outputs, slot = layer[INPUTS], layer[OUTPUTS], layer[SLOT]
     size = layer[ROWS] * outputs
-    bias, weight = numbers[:outputs], numbers[outputs:]
     ring, now = state[:size], slot * outputs
-    if layer[COUNT]:
-        _shared_delays(layer[COUNT], outputs, index, weight, ring, now, x)
+    if layer[SHARED]:
+        _shared_delays(inputs, outputs, index, weight, ring, now, x)
     else:
         _own_delays(inputs, index, weight, ring, now, x)
     for j in range(outputs):
@@ -130,13 +150,14 @@ def _synapse(layer, index, numbers, state, x, y):  # type: ignore[no-untyped-def
 
 
 @cached_njit(nogil=True)
-def _shared_delays(count, outputs, index, weight, ring, now, x):  # type: ignore[no-untyped-def]
-    """All targets of an input wait as long: whole rows are added. ``index`` holds ``delay * outputs``."""
-    for i in range(x.size):
+def _shared_delays(inputs, outputs, index, weight, ring, now, x):  # type: ignore[no-untyped-def]
+    """Targets share delays: whole rows are added. ``index``: where each input's begin, then ``delay * outputs``."""
+    place = index[inputs + 1 :]
+    for i in range(inputs):
         strength = x[i]
         if strength != 0:
-            for c in range(i * count, (i + 1) * count):
-                at = now + np.int64(index[c])
+            for c in range(np.int64(index[i]), np.int64(index[i + 1])):
+                at = now + np.int64(place[c])
                 if at >= ring.size:
                     at -= ring.size
                 row, w = ring[at : at + outputs], weight[c * outputs : (c + 1) * outputs]

@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.discrete.streaming.engine import StreamingEngine
 from snn_delays.errors import ConfigError
-from snn_delays.nn import LIF, DelayedLinear, layers_of, record
+from snn_delays.nn import LIF, DelayedLayer, Recurrent, layers_of, record
 from snn_delays.ops.backends import use_backend
 
 Array = NDArray[Any]
 ONE_STEP_BACKENDS = ("gather", "dense")  # of the delay layer; a spectrum of one step is wasted work
+SPIKING = (LIF, Recurrent)
 PATIENCE_US = 10e6  # for the layers in torch, which may be a thousand times as slow
 
 
@@ -109,7 +110,7 @@ def stream_report(
 
     Args:
         network: what :func:`snn_delays.discrete.discretize` returned.
-        recordings: inputs ``[time, in_features]``, each from rest.
+        recordings: inputs ``[time, in_features]``, or in maps ``[time, channel, y, x]``, each from rest.
         dt_ms: the time that a step has.
         dtype: what both sides compute in.
 
@@ -120,11 +121,12 @@ def stream_report(
         raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
     engine = StreamingEngine(network, dtype)
     inputs = [np.array(x, engine.dtype) for x in recordings]
+    inputs = [x.reshape(len(x), -1) if x.ndim == 4 else x for x in inputs]
     if not inputs or not all(x.size for x in inputs):
         raise ConfigError("there is nothing to stream: give at least one recording, each of at least one step")
     for x in inputs:
         engine.run(x)  # refuses what does not fit
-    fires = [name for name, layer in layers_of(network) if isinstance(layer, LIF)]
+    fires = [name for name, layer in layers_of(network) if isinstance(layer, SPIKING)]
     exact, cpu = StreamingEngine(network, np.float64), copy.deepcopy(network).cpu()
     want = _at_once(cpu.double(), inputs, fires)
     got64, got = (np.concatenate([_step_by_step(e, x, fires) for x in inputs]) for e in (exact, engine))
@@ -187,7 +189,7 @@ def _time_network(network: DiscreteNetwork) -> Callable[[Array], NDArray[np.floa
             nonlocal state
             _, state = network(x_t, state)
 
-        return time_steps(step, torch.from_numpy(x)[:, None].split(1))
+        return time_steps(step, _shaped(network, torch.from_numpy(x)).split(1))
 
     return timed
 
@@ -215,8 +217,8 @@ def _at_once(network: DiscreteNetwork, inputs: Sequence[Array], fires: Sequence[
     found = []
     with torch.inference_mode(), use_backend(delay="gather"):
         for x in inputs:
-            outputs = record(network, torch.from_numpy(x).double()[:, None])
-            found.append(_side_by_side([outputs[name][:, 0].numpy() for name in fires], len(x)))
+            outputs = record(network, _shaped(network, torch.from_numpy(x).double()))
+            found.append(_side_by_side([outputs[name][:, 0].flatten(1).numpy() for name in fires], len(x)))
     return np.concatenate(found)
 
 
@@ -236,13 +238,19 @@ def _side_by_side(layers: Sequence[Array], steps: int) -> Array:
 def _rates(network: DiscreteNetwork, spikes: Array, engine: StreamingEngine) -> dict[str, float]:
     rates, start = {}, 0
     for name, layer in layers_of(network):
-        if isinstance(layer, LIF):
+        if isinstance(layer, SPIKING):
             end = start + engine.outputs[name].size
             rates[name], start = float(spikes[:, start:end].mean()), end
     return rates
 
 
+def _shaped(network: DiscreteNetwork, x: torch.Tensor) -> torch.Tensor:
+    """A recording ``[time, input]`` as a batch of one, in maps where the network takes them."""
+    return x[:, None] if network.sensor is None else x.unflatten(1, network.sensor)[:, None]
+
+
 def _described(network: DiscreteNetwork, engine: StreamingEngine) -> str:
-    synapses = [layer for _, layer in layers_of(network) if isinstance(layer, DelayedLinear)]
-    sizes = "-".join(map(str, [engine.in_features, *(layer.out_features for layer in synapses)]))
-    return f"{sizes}, delays to {max(layer.max_delay_steps for layer in synapses)} steps, batch 1, {engine.dtype}"
+    layers = {name: layer for name, layer in layers_of(network) if isinstance(layer, DelayedLayer)}
+    sizes = "-".join(map(str, [engine.in_features, *(engine.outputs[name].size for name in layers)]))
+    longest = max(layer.max_delay_steps for layer in layers.values())
+    return f"{sizes}, delays to {longest} steps, batch 1, {engine.dtype}"

@@ -1,31 +1,49 @@
-"""A discrete network laid out flat, as :mod:`snn_delays.discrete.streaming.kernels` runs it."""
+"""A network laid out flat, as :mod:`snn_delays.discrete.streaming.kernels` runs it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.discrete.network import DiscreteNetwork, check_constants, copied_layers, discrete_numbers
+from snn_delays.discrete.network import DiscreteNetwork
+from snn_delays.discrete.stages import NeuronStage, PoolStage, Shape, Stage, SynapseStage, stages_of
 from snn_delays.discrete.streaming import kernels
 from snn_delays.errors import ExportError
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, SpikingModule
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses
+from snn_delays.nn import Sequential, SpikingModule
 
 Array = NDArray[Any]
-# For a chain the tuple of its layers' outlines, for a layer its number in the order they run.
-Outline = int | tuple["Outline", ...]
+# For a chain the tuple of its layers' outlines, for a layer its name.
+Outline = str | tuple["Outline", ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer is: the shape of its state, its output in ``values``, its rows of the table.
+
+    ``window`` is the longest delay that its state remembers; ``row`` is None without arithmetic, ``feedback`` without
+    recurrence.
+    """
+
+    shape: Shape
+    output: slice
+    window: int = 0
+    row: int | None = None
+    feedback: int | None = None
 
 
 @dataclass(frozen=True)
 class Program:
-    """The arrays of a network at rest; ``outputs`` has for every layer, by name, the slice of ``values``."""
+    """The arrays of a network at rest, and where its layers are, by name."""
 
     table: NDArray[np.int64]
     index: NDArray[np.uint32]
     numbers: Array
     state: Array
     values: Array
-    outputs: dict[str, slice]
+    places: dict[str, Place]
     outline: Outline
 
     @property
@@ -34,88 +52,137 @@ class Program:
         return self.table, self.index, self.numbers, self.state, self.values
 
 
-def program_of(network: DiscreteNetwork, dtype: np.dtype[Any]) -> Program:
+def program_of(network: DiscreteNetwork | CanonicalNetwork, dtype: np.dtype[Any], sensor: Shape | None) -> Program:
     """Lay a network out. Raises ExportError for one that is not discrete, or that has layers that do not fit."""
-    if not isinstance(network, DiscreteNetwork):
-        raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
-    layers = copied_layers(network)
-    for name, layer in layers:
-        if isinstance(layer, Recurrent):
-            raise ExportError(
-                f"layer {name!r} is recurrent and the engine streams feed-forward networks only; run it in chunks of "
-                "any length: y, state = network(x, state)"
-            )
-        if not isinstance(layer, DelayedLinear | LIF | LeakyIntegrator):
-            raise ExportError(
-                f"layer {name!r} ({type(layer).__name__}) cannot be streamed; known are DelayedLinear, LIF and "
-                "LeakyIntegrator. Other layers run in chunks: y, state = network(x, state)"
-            )
-    width = next((layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear)), None)
-    if width is None:
-        raise ExportError("the network has no synapse, so nothing says how many inputs it has")
-    table = np.zeros((len(layers), kernels.COLUMNS), np.int64)
-    index, numbers, state = [np.zeros(0, np.uint32)], [np.zeros(0, dtype)], [np.zeros(0, dtype)]
-    outputs: dict[str, slice] = {}
-    source, target = 0, width
-    for row, (name, layer) in zip(table, layers):
-        row[[kernels.INPUTS, kernels.OUTPUTS, kernels.SOURCE, kernels.TARGET]] = width, width, source, target
-        for column, parts in ((kernels.INDEX, index), (kernels.NUMBERS, numbers), (kernels.STATE, state)):
-            row[column] = sum(part.size for part in parts)
-        if isinstance(layer, DelayedLinear):
-            if layer.in_features != width:
-                raise ExportError(f"{name} takes {layer.in_features} inputs, the layer before it has {width} outputs")
-            where, what, rest = _synapse(name, layer, row, dtype)
-            index.append(where)
-            width = layer.out_features
-        else:
-            assert isinstance(layer, LIF | LeakyIntegrator)
-            what, rest = _neuron(name, layer, row, width, dtype)
-        numbers.append(what)
-        state.append(rest)
-        outputs[name] = slice(target, target + width)
-        source, target = target, target + width
-    return Program(
-        table, np.concatenate(index), np.concatenate(numbers), np.concatenate(state), np.zeros(target, dtype),
-        outputs, _outline(network, iter(range(len(layers)))),
-    )  # fmt: skip
-
-
-def _synapse(
-    name: str, layer: DelayedLinear, row: NDArray[np.int64], dtype: np.dtype[Any]
-) -> tuple[NDArray[np.uint32], Array, Array]:
-    weight, whole, bias = discrete_numbers(name, layer)
-    outputs, inputs, count = weight.shape
-    rows = layer.max_delay_steps + 1
-    if max(rows * outputs, weight.size) >= 2**32:
-        raise ExportError(f"{name} has {weight.size} synapses and {rows} x {outputs} currents; 2**32 are too many")
-    row[[kernels.KIND, kernels.OUTPUTS, kernels.ROWS]] = kernels.SYNAPSE, outputs, rows
-    by_source = np.broadcast_to(whole, weight.shape).transpose(1, 2, 0)  # [in, count, out]
-    weight = weight.transpose(1, 2, 0)
-    shared = bool((by_source == by_source[:, :, :1]).all())
-    if shared:
-        row[kernels.COUNT] = count
-        where, strengths = by_source[:, :, 0].ravel() * outputs, weight.ravel()
+    stages = stages_of(network, sensor)
+    if isinstance(network, CanonicalNetwork):
+        names = iter(stage.name for stage in stages)
+        outline: Outline = tuple(zip(names, names))
     else:
-        present = weight != 0
-        begins = np.concatenate([[0], np.cumsum(present.sum((1, 2)))])
-        where = np.concatenate([begins, (by_source * outputs + np.arange(outputs))[present]])
-        strengths = weight[present]
-    rest = np.zeros(rows * (outputs + inputs), dtype)
-    return where.astype(np.uint32), np.concatenate([bias, strengths]).astype(dtype), rest
+        outline = _outline(network, iter(stage.name for stage in stages))
+    layout = _Layout(dtype, math.prod(stages[0].before))
+    places: dict[str, Place] = {}
+    for stage in stages:
+        places[stage.name] = layout.place(stage)
+    return layout.program(places, outline)
 
 
-def _neuron(
-    name: str, layer: LIF | LeakyIntegrator, row: NDArray[np.int64], width: int, dtype: np.dtype[Any]
-) -> tuple[Array, Array]:
-    check_constants(name, layer)
-    decay = dtype.type(float(layer.decay))
-    gain = dtype.type(1) - decay if layer.decay_input else dtype.type(1)
-    if isinstance(layer, LeakyIntegrator):
-        row[kernels.KIND] = kernels.INTEGRATOR
-        return np.array([decay, gain], dtype), np.zeros(width, dtype)
-    row[[kernels.KIND, kernels.STRICT, kernels.SOFT]] = kernels.LIF, layer.strict, layer.reset == "soft"
-    return np.array([decay, gain, float(layer.threshold), layer.v_reset], dtype), np.full(width, layer.v_reset, dtype)
+@dataclass
+class _Layout:
+    """The parts of a program so far; what a stage reads is at ``source``."""
+
+    dtype: np.dtype[Any]
+    width: int
+    source: int = 0
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    parts: dict[int, list[Array]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.end = self.width
+        self.parts = {
+            kernels.INDEX: [np.zeros(0, np.uint32)],
+            kernels.NUMBERS: [np.zeros(0, self.dtype)],
+            kernels.STATE: [np.zeros(0, self.dtype)],
+        }
+
+    def program(self, places: dict[str, Place], outline: Outline) -> Program:
+        """The program of all stages so far."""
+        index, numbers, state = (np.concatenate(part) for part in self.parts.values())
+        values = np.zeros(self.end, self.dtype)
+        return Program(np.array(self.rows), index, numbers, state, values, places, outline)
+
+    def place(self, stage: Stage) -> Place:
+        """Add a stage's rows."""
+        feedback, window = None, 0
+        if isinstance(stage, SynapseStage):
+            window = stage.window
+            row = self._row(stage.name, kernels.SYNAPSE, stage.synapses.targets)
+            self._synapses(stage.name, row, stage.synapses, window + 1, stage.bias)
+        elif isinstance(stage, PoolStage):
+            row = self._row(stage.name, kernels.POOLS[stage.kind], len(stage.windows))
+            row[kernels.COUNT] = stage.windows.shape[1]
+            self._add(row, index=stage.windows.ravel())
+        elif isinstance(stage, NeuronStage):
+            size, window = self.width, stage.window
+            if stage.recurrent is not None:
+                feedback, current = len(self.rows), self.source
+                row = self._row(stage.name, kernels.FEEDBACK, size)
+                # It reads the neurons' spikes of the last step, which still lie there.
+                row[[kernels.SOURCE, kernels.CURRENT]] = self.end, current
+                own = stage.recurrent
+                earlier = Synapses(size, size, own.source, own.target, own.delay_steps - 1, own.weight, own.sharing)
+                self._synapses(stage.name, row, earlier, window, np.zeros(0))
+            self._neurons(stage, self._row(stage.name, kernels.LIF, size))
+        else:
+            return Place(stage.after, slice(self.source, self.source + self.width))
+        return Place(stage.before, slice(self.source, self.source + self.width), window, len(self.rows) - 1, feedback)
+
+    def _row(self, name: str, kind: int, outputs: int) -> NDArray[np.int64]:
+        """A new row of the table, whose output is what the next one reads."""
+        row = np.zeros(kernels.COLUMNS, np.int64)
+        row[[kernels.KIND, kernels.INPUTS, kernels.OUTPUTS]] = kind, self.width, outputs
+        row[[kernels.SOURCE, kernels.TARGET]] = self.source, self.end
+        self.rows.append(row)
+        self.source, self.width, self.end = self.end, outputs, self.end + outputs
+        if self.end >= 2**32:
+            raise ExportError(f"{name}: the network has more than 2**32 numbers a step")
+        return row
+
+    def _add(self, row: NDArray[np.int64], index: Any = (), numbers: Any = (), state: Any = ()) -> None:
+        for (column, parts), added in zip(self.parts.items(), (index, numbers, state)):
+            row[column] = sum(part.size for part in parts)
+            parts.append(np.asarray(added, parts[0].dtype))
+
+    def _synapses(self, name: str, row: NDArray[np.int64], synapses: Synapses, rows: int, bias: Array) -> None:
+        """Synapses in the order of their sources; as whole rows of weights where targets share delays."""
+        sources, targets = synapses.sources, synapses.targets
+        row[kernels.ROWS] = rows
+        where = synapses.delay_steps.astype(np.int64) * targets
+        line, first = _lines(synapses)
+        if len(first) * targets <= 2 * len(synapses):
+            row[kernels.SHARED] = 1
+            strengths = np.zeros((len(first), targets))
+            strengths[line, synapses.target] = synapses.weight
+            begins, where = np.searchsorted(synapses.source[first], np.arange(sources + 1)), where[first]
+        else:
+            begins, where, strengths = synapses.row_pointers, where + synapses.target, synapses.weight
+        if max(rows * targets, strengths.size) >= 2**32:
+            raise ExportError(
+                f"{name} has {strengths.size} synapses and {rows} x {targets} currents; 2**32 are too many"
+            )
+        state = np.zeros(rows * (targets + sources))
+        self._add(row, np.concatenate([begins, where]), np.concatenate([bias, strengths.ravel()]), state)
+
+    def _neurons(self, stage: NeuronStage, row: NDArray[np.int64]) -> None:
+        made = stage.arithmetic
+        if not isinstance(made, Membrane):
+            raise ExportError(
+                f"{stage.name} are neurons in integer arithmetic, which cannot be streamed; they run in chunks: "
+                "y, state = network(x, state)"
+            )
+        decay = self.dtype.type(made.decay)
+        gain = self.dtype.type(1) - decay if made.decay_input else self.dtype.type(1)
+        numbers = [decay, gain, made.threshold, made.v_reset]
+        if not stage.fires:
+            row[kernels.KIND] = kernels.INTEGRATOR
+        row[[kernels.STRICT, kernels.SOFT]] = made.strict, made.reset == "soft"
+        self._add(row, numbers=numbers, state=np.full(self.width, made.v_reset))
 
 
-def _outline(network: SpikingModule, numbers: Any) -> Outline:
-    return tuple(_outline(layer, numbers) for layer in network) if isinstance(network, Sequential) else next(numbers)
+def _lines(synapses: Synapses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Synapses of one source and delay lie on one line of weights, twins on lines of their own.
+
+    Returns the line of each synapse, in the order of sources, and the first synapse of each line.
+    """
+    alike = np.stack([synapses.source, synapses.target, synapses.delay_steps]).astype(np.int64)
+    twin = np.zeros(len(synapses), np.int64)
+    same = np.append(False, ~np.diff(alike, axis=1).any(0))
+    place = np.arange(len(synapses))
+    twin = place - np.maximum.accumulate(np.where(same, 0, place))
+    key = (alike[0] * (synapses.max_delay_steps + 1) + alike[2]) * (int(twin.max(initial=0)) + 1) + twin
+    _, first, line = np.unique(key, return_index=True, return_inverse=True)
+    return line.ravel(), first
+
+
+def _outline(network: SpikingModule, names: Any) -> Outline:
+    return tuple(_outline(layer, names) for layer in network) if isinstance(network, Sequential) else next(names)

@@ -15,7 +15,7 @@ from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.report import DiscretizationReport
 from snn_delays.discrete.streaming import StreamingEngine, kernels
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
-from snn_delays.nn import LIF, DelayedLinear, Dropout, Recurrent, Sequential
+from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, Dropout, Recurrent, Sequential
 from tests.support.nir_networks import INPUTS, network_of
 from tests.support.streaming_networks import batched, options_network, spikes
 
@@ -86,14 +86,29 @@ def raw(**layers: Any) -> DiscreteNetwork:
         (lambda: raw(), "has no synapse"),
         (
             lambda: raw(a=DelayedLinear(3, 4, max_delay_steps=0), drop=Dropout(0.1)),
-            r"layer 'drop' \(Dropout\) cannot be streamed; known are DelayedLinear, LIF and LeakyIntegrator",
+            r"layer 'drop' \(Dropout\) cannot be streamed or exported",
         ),
         (
             lambda: raw(
                 a=DelayedLinear(3, 4, max_delay_steps=0),
-                b=Sequential(c=Recurrent(DelayedLinear(4, 4, max_delay_steps=2, min_delay_steps=1), LIF(2.0))),
+                b=Recurrent(DelayedLinear(5, 5, max_delay_steps=2, min_delay_steps=1, taps="linear"), LIF(2.0)),
             ),
-            r"layer 'b.c' is recurrent and the engine streams feed-forward networks only; run it in chunks",
+            "b is a population of 5 neurons, the layer before it has 4 outputs",
+        ),
+        (
+            lambda: raw(
+                a=DelayedLinear(3, 4, max_delay_steps=0),
+                b=Recurrent(DelayedLinear(4, 4, max_delay_steps=2, min_delay_steps=1), LIF(2.0)),
+            ),
+            r"b.synapse.delay: \d+ of 16 delays are not whole steps in 1..2",
+        ),
+        (
+            lambda: raw(a=DelayedConv2d(2, 3, 2, max_delay_steps=0)),
+            r"the size of a convolution's input is not part of it; pass sensor=\(channels, rows, columns\)",
+        ),
+        (
+            lambda: discretize(Sequential(DelayedLinear(3, 4, max_delay_steps=1), LIF(2.0)), target="loihi2"),
+            "1 are neurons in integer arithmetic, which cannot be streamed; they run in chunks",
         ),
         (
             lambda: raw(

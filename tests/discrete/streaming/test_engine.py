@@ -168,7 +168,7 @@ def test_engines_run_beside_each_other() -> None:
 
 
 def row(engine: StreamingEngine, layer: str) -> np.ndarray:
-    return engine._program.table[list(engine.outputs).index(layer)]
+    return engine._program.table[engine._program.places[layer].row]
 
 
 def shift(engine: StreamingEngine, layer: str, synapse: int) -> None:

@@ -14,7 +14,7 @@ from snn_delays.discrete.streaming.measure import StepTimes, stream_report, time
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.nn import DelayedLinear, LeakyIntegrator, Sequential
 from tests.support.nir_networks import INPUTS
-from tests.support.streaming_networks import batched, options_network, spikes, trained_like
+from tests.support.streaming_networks import SENSOR, batched, maps, options_network, recurrent, spikes, trained_like
 
 
 def test_each_step_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +121,13 @@ def test_what_cannot_be_measured(arguments: dict, error: type, message: str) -> 
     call = {"network": options_network("synapse"), "recordings": [np.ones((3, INPUTS))], **arguments}
     with pytest.raises(error, match=message):
         stream_report(**call)
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "max"])
+def test_recurrent_networks_and_maps_are_reported_on(kind: str) -> None:
+    network = recurrent(kind) if kind == "recurrent" else maps(kind)
+    x = spikes(40, INPUTS if kind == "recurrent" else 144, 0.25)
+    report = stream_report(network, [x if kind == "recurrent" else x.reshape(-1, *SENSOR)])
+    assert report.spikes > 100
+    assert report.differing_float64 == 0
+    assert len(report.firing_rates) == (2 if kind == "recurrent" else 3)

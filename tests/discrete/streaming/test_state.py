@@ -22,11 +22,15 @@ from snn_delays.ops.backends import use_backend
 from tests.support.nir_networks import INPUTS
 from tests.support.streaming_networks import (
     CHAINS,
+    MAPS,
+    RECURRENT,
     as_tensor,
     assert_same,
     batched,
     chain,
+    maps,
     options_network,
+    recurrent,
     spikes,
     stepped,
 )
@@ -34,31 +38,36 @@ from tests.support.streaming_networks import (
 CASES = {
     **{case: options_network(case) for case in ("synapse", "norm, axon, decay_input", "two delays a dendrite")},
     **{kind: chain(kind) for kind in CHAINS},
+    **{kind: recurrent(kind) for kind in RECURRENT},
+    **{kind: maps(kind) for kind in MAPS},
 }
 X = spikes(90, INPUTS, 0.2)
+XS = {kind: spikes(90, 144, 0.25) if kind in MAPS else X for kind in CASES}
 
 
 def flat(state: Any) -> list[torch.Tensor]:
+    if state is None:
+        return []
     return [state] if isinstance(state, torch.Tensor) else [tensor for part in state for tensor in flat(part)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES)
 def test_restored_anywhere_it_goes_on_to_the_bit(case: str, dtype: type) -> None:
-    network = CASES[case]
-    batched(network, X)  # active
+    network, x = CASES[case], XS[case]
+    batched(network, x)  # active
     engine, other = StreamingEngine(network, dtype), StreamingEngine(network, dtype)
-    whole = engine.run(X)
+    whole = engine.run(x)
 
-    @given(st.integers(0, len(X)))
+    @given(st.integers(0, len(x)))
     def anywhere(cut: int) -> None:
         engine.reset()
-        first = engine.run(X[:cut])
+        first = engine.run(x[:cut])
         state = engine.state()
-        engine.run(X[::-1])  # what is saved is a copy
-        other.run(X[::-1])  # and what was there before is gone
+        engine.run(x[::-1])  # what is saved is a copy
+        other.run(x[::-1])  # and what was there before is gone
         other.load_state(state)
-        np.testing.assert_array_equal(np.concatenate([first, other.run(X[cut:])]), whole)
+        np.testing.assert_array_equal(np.concatenate([first, other.run(x[cut:])]), whole)
 
     anywhere()
 
@@ -66,20 +75,20 @@ def test_restored_anywhere_it_goes_on_to_the_bit(case: str, dtype: type) -> None
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("cut", [1, 4, 37])
 def test_the_network_goes_on_where_the_engine_is_and_back(case: str, cut: int) -> None:
-    network, engine = CASES[case], StreamingEngine(CASES[case], np.float64)
-    want = batched(network, X)
-    got = stepped(engine, X[:cut])
+    network, engine, x = CASES[case], StreamingEngine(CASES[case], np.float64), XS[case]
+    want = batched(network, x)
+    got = stepped(engine, x[:cut])
     with torch.no_grad(), use_backend("reference"):
-        _, state = network(as_tensor(X[:cut]))
+        _, state = network(as_tensor(x[:cut], network))
         assert [tensor.shape for tensor in flat(engine.state())] == [tensor.shape for tensor in flat(state)]
         for ours, theirs in zip(flat(engine.state()), flat(state)):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-        y, _ = network(as_tensor(X[cut:]), engine.state())
+        y, _ = network(as_tensor(x[cut:], network), engine.state())
     last = list(want)[-1]
     np.testing.assert_allclose(y[:, 0], want[last][cut:], rtol=1e-10, atol=1e-12)
-    engine.run(X[::-1])
+    engine.run(x[::-1])
     engine.load_state(state)
-    rest = stepped(engine, X[cut:])
+    rest = stepped(engine, x[cut:])
     assert_same(network, {name: np.concatenate([got[name], rest[name]]) for name in got}, want)
 
 
@@ -156,33 +165,33 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("case", CASES)
 def test_a_copied_engine_goes_on_by_itself(case: str, how: str) -> None:
-    engine = StreamingEngine(CASES[case], np.float64)
-    engine.run(X[:40])
-    last = engine.step(X[40]).copy()
+    engine, x = StreamingEngine(CASES[case], np.float64), XS[case]
+    engine.run(x[:40])
+    last = engine.step(x[40]).copy()
     other = COPIES[how](engine)
     assert {name: y.tolist() for name, y in other.outputs.items()} == {
         name: y.tolist() for name, y in engine.outputs.items()
     }
     assert other.outputs[list(other.outputs)[-1]].tolist() == last.tolist()
-    ahead = other.run(X[41:])
+    ahead = other.run(x[41:])
     assert ahead.any()
     assert engine.outputs[list(engine.outputs)[-1]].tolist() == last.tolist(), "the engine moved with its copy"
-    np.testing.assert_array_equal(engine.run(X[41:]), ahead)
+    np.testing.assert_array_equal(engine.run(x[41:]), ahead)
     other.reset()
     engine.reset()
-    np.testing.assert_array_equal(list(stepped(other, X).values())[-1], engine.run(X))
+    np.testing.assert_array_equal(list(stepped(other, x).values())[-1], engine.run(x))
     with pytest.raises(ValueError, match="read-only"):
-        other.step(X[0])[0] = 1
+        other.step(x[0])[0] = 1
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_discrete_network_can_be_copied_and_pickled(case: str) -> None:
-    network = CASES[case]
+    network, x = CASES[case], XS[case]
     for how in ("deepcopy", "pickle"):
         other = COPIES[how](network)
         assert isinstance(other, DiscreteNetwork)
         assert other.report == network.report
-        for got, want in zip(batched(other, X).values(), batched(network, X).values(), strict=True):
+        for got, want in zip(batched(other, x).values(), batched(network, x).values(), strict=True):
             np.testing.assert_array_equal(got, want)
 
 
