@@ -134,8 +134,8 @@ def maps(kind: str) -> DiscreteNetwork:
             norm.momentum = 1.0
         network.train()(x)
         for norm in norms:
-            norm.gamma.uniform_(0.8, 1.2)
-            norm.beta.uniform_(-0.2, 0.2)
+            norm.weight.uniform_(0.8, 1.2)
+            norm.bias.uniform_(-0.2, 0.2)
     return discretize(network.eval())
 
 
