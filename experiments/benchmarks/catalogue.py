@@ -21,7 +21,7 @@ from snn_delays.messages import did_you_mean
 
 @dataclass(frozen=True)
 class Entry:
-    """A case that can be asked for by name; ``long`` ones take minutes and run only when asked for.
+    """A case by name; ``long`` ones take minutes and run only on request.
 
     ``host``: it is about the host alone, and runs once, whatever devices there are.
     """

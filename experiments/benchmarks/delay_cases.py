@@ -115,7 +115,7 @@ def _ours(layer: DelayedLinear, call: Mapping[str, Any]) -> tuple[list[Contender
             notes.append(f"left out: {backend.name}: {reason}")
         else:
             run = partial(forced, backend.name)
-            sides.append(Contender(f"snn_delays {backend.name}", "asked for by name", run, parameters))
+            sides.append(Contender(f"snn_delays {backend.name}", "requested by name", run, parameters))
     return sides, notes
 
 
