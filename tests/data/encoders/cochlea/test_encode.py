@@ -17,9 +17,10 @@ from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5
 from snn_delays.errors import ConfigError, DataError
+from tests.support import ROOT
 from tests.support.recordings_made_up import vowel, write
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 AUDIO = SHARED / "hd_audio_sample" / "hd_audio_240.zip"
 ARCHIVE = SHARED / "shd_regenerated" / "shd_regen_test.npz.xz"
 FEW = Cochlea(channels=100)

@@ -18,8 +18,9 @@ from snn_delays.data.text.parsing import parse
 from snn_delays.data.text.sentences import draw
 from snn_delays.data.text.words import set_apart
 from snn_delays.errors import ConfigError, DataError
+from tests.support import ROOT
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 PATH = Path("folder") / "file.txt"
 
 

@@ -15,8 +15,9 @@ from snn_delays.data.text import load_corpus, load_sentences, text_cards
 from snn_delays.data.text.cards import TextCard, TextFile, read_text_card
 from snn_delays.data.text.unpacking import read_files
 from snn_delays.errors import ConfigError, DataError
+from tests.support import ROOT
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 CORPORA = ["enwik8", "enwiki-sample", "tinyshakespeare", "wikitext2"]
 SENTENCES = ["cr", "imdb", "mpqa", "mr", "sst1", "sst2", "sst2-phrases", "subj", "trec"]
 
