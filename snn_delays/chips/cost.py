@@ -23,6 +23,9 @@ DEFINITIONS = (
 )
 
 
+WORK = ("synops", "graded_synops", "ann_macs", "neuron_updates")
+
+
 @dataclass(frozen=True)
 class PopulationCost:
     """A population's cost of one inference, the mean over samples; synaptic operations are those onto it.
@@ -52,7 +55,7 @@ class Cost:
     """What :func:`cost_of` found; ``str`` of it is a page to print.
 
     Attributes:
-        samples, steps: of the trace.
+        samples, steps: of the trace; without samples what depends on them is NaN.
         input_events: per inference.
         populations: in order.
         memory: bits by population on a target, or empty.
@@ -83,7 +86,7 @@ class Cost:
     def as_json(self) -> dict[str, Any]:
         """All numbers, totals and definitions in plain types."""
         fields = ("spikes", "synops", "graded_synops", "ann_macs", "neuron_updates")
-        return {
+        numbers = {
             **asdict(self),
             "memory": [part.as_json() for part in self.memory],
             "total": {name: self.total(name) for name in fields},
@@ -91,29 +94,28 @@ class Cost:
             "delay_share": self.delay_share,
             "definitions": list(DEFINITIONS),
         }
+        return _null_for_nan(numbers)
 
     def lines(self) -> list[str]:
         """The page, line by line."""
-        page = [
-            f"one inference: {self.steps} steps, mean of {self.samples} samples, {self.input_events:,.0f} input events",
-            _row("population", "spikes", "rate", "SynOps", "graded", "ANN MACs", "updates"),
-        ]
-        for part in self.populations:
-            page.append(_row(part.name, *_cells(part.spikes, f"{part.rate:.1%}", *_work(part))))
-        whole = (
-            self.total("synops"),
-            self.total("graded_synops"),
-            self.total("ann_macs"),
-            self.total("neuron_updates"),
-        )
-        page.append(_row("total", *_cells(self.total("spikes"), "", *whole)))
+        page = ["no samples, so spikes and synaptic operations are not counted"]
+        if self.samples:
+            page = [
+                f"one inference: {self.steps} steps, mean of {self.samples} samples, "
+                f"{self.input_events:,.0f} input events",
+                _row("population", "spikes", "rate", "SynOps", "graded", "ANN MACs", "updates"),
+            ]
+            for part in self.populations:
+                work = (getattr(part, field) for field in WORK)
+                page.append(_row(part.name, *_cells(part.spikes, f"{part.rate:.1%}", *work)))
+            page.append(_row("total", *_cells(self.total("spikes"), "", *map(self.total, WORK))))
         if self.memory:
             page += ["", f"bits on {self.target}: {self.memory_bits:,}, {self.delay_share:.1%} because of delays"]
             page.append(_row("population", "weights", "delays", "addresses", "ring", "states", "or history"))
             for bits in self.memory:
                 each = (bits.weights, bits.delays, bits.addresses, bits.ring, bits.states, bits.history)
                 page.append(_row(bits.name, *_cells(*each)))
-        return [*page, "", *DEFINITIONS, *(MEMORY_DEFINITIONS if self.memory else ())]
+        return [*page, "", *(DEFINITIONS if self.samples else ()), *(MEMORY_DEFINITIONS if self.memory else ())]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -133,11 +135,11 @@ def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = N
 
     An event counts at its source, even if it would arrive after the last step.
 
-    Raises ShapeError if the trace is not of this network, ExportError if it has no samples or steps.
+    Raises ShapeError if the trace is not of this network, ExportError if its samples have no steps.
     """
     steps, samples = trace.counts.shape[:2]
-    if not steps or not samples:
-        raise ExportError(f"the trace has {samples} samples of {steps} steps; there is nothing to count")
+    if samples and not steps:
+        raise ExportError(f"the trace has {samples} samples of no steps; there is nothing to count")
     if trace.counts.shape[2] != network.inputs:
         raise ShapeError(f"the trace has {trace.counts.shape[2]} input channels, the network {network.inputs}")
     rows, arriving = [], trace.counts
@@ -151,7 +153,7 @@ def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = N
     return Cost(
         samples=samples,
         steps=steps,
-        input_events=float(trace.counts.sum(dtype=np.int64)) / samples,
+        input_events=_mean(trace.counts.sum(dtype=np.int64), samples),
         populations=tuple(rows),
         memory=tuple(footprint(population, profile) for population in network.populations) if profile else (),
         target=profile.title if profile else "",
@@ -163,19 +165,23 @@ def _population(population: Population, arriving: Array, out: Array) -> Populati
     reached = [(population.synapses, arriving)]
     if population.recurrent is not None:
         reached.append((population.recurrent, out))
-    spikes = float(out.sum(dtype=np.int64)) / samples if population.fires else 0.0
+    spikes = _mean(out.sum(dtype=np.int64) if population.fires else 0.0, samples)
     synapses = sum(len(part) for part in parts_of(population))
     return PopulationCost(
         name=population.name,
         neurons=population.size,
         synapses=synapses,
         spikes=spikes,
-        rate=spikes / (population.size * steps),
-        synops=sum(_operations(part, events) for part, events in reached) / samples,
-        graded_synops=sum(_operations(part, events != 0) for part, events in reached) / samples,
-        ann_macs=float(steps * synapses),
-        neuron_updates=float(steps * population.size),
+        rate=_mean(spikes, population.size * steps),
+        synops=_mean(sum(_operations(part, events) for part, events in reached), samples),
+        graded_synops=_mean(sum(_operations(part, events != 0) for part, events in reached), samples),
+        ann_macs=float(steps * synapses) if samples else math.nan,
+        neuron_updates=float(steps * population.size) if samples else math.nan,
     )
+
+
+def _mean(total: float, count: int) -> float:
+    return float(total) / count if count else math.nan
 
 
 def _operations(synapses: Synapses, events: Array) -> float:
@@ -210,11 +216,17 @@ def energy(cost: Cost, *, picojoule_per_synop: float, assumption: str) -> Energy
     if not assumption.strip():
         raise ExportError("an energy needs its assumption: say which chip, voltage and publication the number is from")
     synops = cost.total("synops")
+    if math.isnan(synops):
+        raise ExportError("the cost has no samples, so no synaptic operations were counted; take a trace of samples")
     return Energy(synops * picojoule_per_synop / 1000, synops, picojoule_per_synop, assumption.strip())
 
 
-def _work(part: PopulationCost) -> tuple[float, ...]:
-    return part.synops, part.graded_synops, part.ann_macs, part.neuron_updates
+def _null_for_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _null_for_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null_for_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _cells(*values: float | str) -> list[str]:

@@ -12,27 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snn_delays.export.integer_image import SOURCES, Image, events, images, refusal
+from snn_delays.export.scripts import write_readme
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace
 
 ENGINE = ("snn_engine.h", "snn_engine.c", "main_golden.c", "Makefile")
-
-README = """A spiking network with a delay per synapse, as C99 in whole numbers
-network.h, network.c   sizes, types and the constant data, {flash} bytes; no start-up code
-snn_engine.h, .c       the engine: snn_reset(&state), snn_step(&state, counts, outputs). Needs <stdint.h> alone;
-                       sizeof(snn_state) is about {ram} bytes of RAM, for the caller to place
-golden.h, .c           {samples} samples of {steps} steps: inputs, and all spikes and membranes expected
-main_golden.c          a program for the desk that compares the engine with them (not for the chip)
-network.npz, golden.npz  the same without loss, for numpy
-
-Run it:   make                  builds ./golden and compares; exit status 0 only when every value is equal
-          make time             microseconds a step on this machine, synaptic operations a step
-or        cc -std=c99 -O2 -o golden snn_engine.c network.c golden.c main_golden.c && ./golden
-
-counts[i] is the number of events of input channel i in this step, 0..255; a step is {dt_ms:g} ms.
-outputs are the {outputs} {kind} of {last}{scale}.
-Seen working: gcc 12.2 on x86-64 (small networks also with -fsanitize=address,undefined). Not run: any microcontroller.
-"""
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -67,12 +51,11 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     }
     for name, lines in files.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
-    readme = README.format(
-        flash=flash, ram=ram, samples=trace.samples, steps=len(trace.counts), dt_ms=network.dt_ms,
+    write_readme(
+        folder, "c99", flash=flash, ram=ram, samples=trace.samples, steps=len(trace.counts), dt_ms=network.dt_ms,
         outputs=last.neurons, kind="spikes" if last.fires else "membranes", last=last.name,
         scale="" if last.fires else f", each unit worth {last.numbers.scale:g} in the units of the trained network",
     )  # fmt: skip
-    (folder / "README.txt").write_text(readme, encoding="ascii")
 
 
 def _types(populations: Sequence[Image]) -> dict[str, np.dtype[Any]]:
@@ -169,7 +152,7 @@ def _golden_header(trace: Trace, inputs: int, populations: Sequence[Image]) -> I
     widest = max(inputs, *(p.neurons for p in populations))
     yield "/* Golden vectors: events as lists of indices (one entry per event), membranes as they are. */"
     yield '#ifndef SNN_GOLDEN_H\n#define SNN_GOLDEN_H\n\n#include <stdint.h>\n\n#include "network.h"\n'
-    yield f"#define GOLDEN_SAMPLES {trace.samples}\n#define GOLDEN_STEPS {len(trace.counts)}\n"
+    yield f"#define GOLDEN_SAMPLES {trace.samples}\n#define GOLDEN_STEPS {max(1, len(trace.counts))}\n"
     yield f"typedef uint{8 if widest <= 256 else 16 if widest <= 65536 else 32}_t golden_index;\n"
     yield "/* Step t of sample s is place s * GOLDEN_STEPS + t. */"
     yield "typedef struct {"

@@ -11,35 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.export.integer_image import MAX_COUNT, SOURCES, Image, events, images, refusal
+from snn_delays.export.scripts import write_readme
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace
 
 ENGINE = ("snn_population.v", "testbench.v", "Makefile")
 COUNT_BITS = MAX_COUNT.bit_length()
 Widths = dict[str, int]
-
-README = """A spiking network with a delay per synapse, as memory images and a reference engine in Verilog-2005
-network.vh          sizes, widths and numbers of every population
-pK_rows.hex         first synapse of each source, and the end of the last; own neurons follow the sources if recurrent
-pK_synapses.hex     one word per synapse {{delay, weight, target}}, target in the low bits, weight in two's complement
-pK_bias.hex         two's complement, in units of the membrane
-snn_population.v    the engine, one instance per population (synthesisable style); network.v chains them
-golden_input.hex    tokens of {samples} samples of {steps} steps: {{end, count, channel}}
-golden_pK.hex       what each population must put out: {{end, neuron}} for spikes, membranes of integrators
-testbench.v, network_checks.vh  compare every token, print the first mismatch and PASS or FAIL
-network.npz, golden.npz  the same without loss, for numpy
-
-Run it:   make                Icarus Verilog; exit status 0 only for PASS. make SAMPLES=1 for the first sample
-          make fast           the same through Verilator, slow to build and a hundred times faster to run
-or        iverilog -g2005 -s testbench -o simulation snn_population.v network.v testbench.v && vvp -n simulation
-
-Memory map (words x bits):
-{map}
-
-Weights are stored divided by the power of two common to a population's; WEIGHT_SHIFT makes up for it.
-Seen working: Icarus Verilog 11.0, Verilator 5.006. Seen by hand: a small network synthesised (not placed) by Yosys
-0.23, its memories as block RAM. Not run: any FPGA.
-"""
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -74,14 +52,11 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
         "network.v": _top(populations, widths, input_bits),
         "network_checks.vh": _checks(populations, widths, tokens[1:]),
         **{memory.file: memory.lines() for memory in memories + tokens},
-        "README.txt": [
-            README.format(
-                samples=trace.samples, steps=len(trace.counts), map="\n".join(_map(populations, widths, memories))
-            ).rstrip()
-        ],
     }
     for name, lines in texts.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
+    memory_map = "\n".join(_map(populations, widths, memories))
+    write_readme(folder, "hdl", samples=trace.samples, steps=len(trace.counts), map=memory_map)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +67,10 @@ class _Memory:
     words: NDArray[np.int64]
     bits: int
     meaning: str
+
+    def __post_init__(self) -> None:
+        if not len(self.words):  # a memory of no words is not Verilog
+            object.__setattr__(self, "words", np.zeros(1, np.int64))
 
     def lines(self) -> Iterator[str]:
         digits = (self.bits + 3) // 4
@@ -139,8 +118,6 @@ def _widths(p: Image) -> Widths:
 def _images(k: int, p: Image, w: Widths) -> list[_Memory]:
     low, high = w["TARGET_BITS"], w["TARGET_BITS"] + w["WEIGHT_BITS"]
     words = p.target | (_twos_complement(p.weight, w["WEIGHT_BITS"]) << low) | (p.delay_steps << high)
-    # A memory of no words is not Verilog.
-    words = words if len(words) else np.zeros(1, np.int64)
     bits = high + w["DELAY_BITS"]
     layout = f"delay [{bits - 1}:{high}], weight [{high - 1}:{low}], target [{low - 1}:0]"
     return [

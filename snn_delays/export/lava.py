@@ -8,26 +8,10 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import loihi, netx
-from snn_delays.export.scripts import place
+from snn_delays.export.scripts import place, write_readme
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace
 
-README = """A spiking network with a delay per synapse, for Lava and Loihi 2
-network.npz, golden.npz  the network, and {samples} samples of {steps} steps with all spikes and membranes expected
-run_lava.py              builds it of DelayDense and LIF in Lava's bit-accurate model of Loihi 2, and compares
-exchange.py              reads the two files for the scripts; lava_python311.py lets Python 3.11 import Lava
-{netx}
-
-Run it: python run_lava.py [--samples N]; exit status 0 only when every value is equal.
-Python 3.10: pip install lava-nc==0.10.0 numpy==1.26.4 scipy==1.15.3 networkx==2.8.7 h5py==3.16.0
-             pip install --no-deps lava-dl==0.6.0         (for run_netx.py; it needs no PyTorch)
-Python 3.11: pip install numpy==1.26.4 scipy==1.15.3 networkx==2.8.7 h5py==3.16.0 asteval joblib cloudpickle
-             pip install --ignore-requires-python --no-deps lava-nc==0.10.0 lava-dl==0.6.0
-
-Weights are even numbers, weight * 2^(weight_shift - 6); thresholds multiples of 64; {biases}.
-Seen equal, spike for spike, simulated on a processor: lava-nc 0.10.0, lava-dl 0.6.0, Python 3.10; by hand 3.11 too.
-Not run: a Loihi 2 board. Compiling for one needs Intel's own extension, which is not public.
-"""
 WITH_NETX = """network.net              the same as netx of lava-dl reads it (HDF5)
 run_netx.py              loads network.net, runs it in the same model, and compares"""
 
@@ -66,13 +50,14 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     if reason is None:
         netx.write_netx(network, folder / "network.net")
         place(folder, "run_netx.py")
-    text = README.format(
+    write_readme(
+        folder,
+        "lava",
         samples=trace.samples,
         steps=len(trace.counts),
         netx=WITH_NETX if reason is None else f"No network.net: {reason}.",
         biases=_biases(network),
     )
-    (folder / "README.txt").write_text(text, encoding="utf-8")
 
 
 def _biases(network: CanonicalNetwork) -> str:

@@ -2,22 +2,9 @@
 
 from pathlib import Path
 
-from snn_delays.export.scripts import close_calls, place
+from snn_delays.export.scripts import close_calls, place, write_readme
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane
 from snn_delays.ir.trace import Trace
-
-README = """\
-The network as a NEST script.
-
-run_nest.py     builds network.npz in NEST, runs the samples of golden.npz and compares: python run_nest.py
-exchange.py     reads and compares; used by it
-network.npz     the network, synapse by synapse
-golden.npz      samples, and what the reference simulator made of them
-
-pip install nest-simulator==3.10.0     seen equal spike for spike with its wheel and Python 3.11
-One step is 1 ms of NEST's time. The neurons are iaf_psc_delta; run_nest.py says how they are set.
-{arithmetic}
-"""
 
 
 def refuses(network: CanonicalNetwork, target: str = "NEST") -> str | None:
@@ -46,4 +33,4 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Add ``run_nest.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
     del network
     place(folder, "run_nest.py")
-    (folder / "README.txt").write_text(README.format(arithmetic=close_calls(trace)))
+    write_readme(folder, "nest", arithmetic=close_calls(trace))

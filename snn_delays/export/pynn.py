@@ -9,37 +9,12 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import nest
-from snn_delays.export.scripts import close_calls, place
+from snn_delays.export.scripts import close_calls, place, write_readme
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace
 
 # A threshold that no integrator reaches; SpiNNaker's membranes, of 16 whole bits, hold it.
 NEVER = 32767.0
-
-README = """\
-The network as PyNN connection lists.
-
-pynn.json       the neurons of each population (IF_curr_delta) and which lists lead to it
-*.txt           lists: pre, post, weight, delay in ms; the sign of the weight says which receptor. FromFileConnector
-                reads them, and so does numpy.loadtxt for FromListConnector
-run_pynn.py     builds them on PyNN's NEST, runs the samples of golden.npz and compares: python run_pynn.py
-exchange.py     reads and compares; used by it
-network.npz     the network, synapse by synapse
-golden.npz      samples, and what the reference simulator made of them
-
-pip install pynn==0.13.0 neo==0.14.6 nest-simulator==3.10.0     seen equal spike for spike with these and Python 3.11
-{arithmetic}
-PyNN's Brian2 (2.9) was seen by hand to give other spikes for such networks; it is no check.
-
-One step is 1 ms. Delays in the lists are {delays}.
-A count of n events in a step takes sources for its binary digits, digit b through 2^b times the weights.
-
-SpiNNaker (sPyNNaker takes these lists): not run, it needs a board. There a synapse adds a current, which moves the
-membrane by weight * (1 - exp(-1/tau_m)) * tau_m / cm; on NEST a weight moves the membrane by itself. cm here is
-tau_m * (1 - exp(-1/tau_m)), with which both are the same, and so is i_offset; keep it. With cm = tau_m or 1, as is
-common, weights would need another scale. Weights are rounded to 16 bits there, excitatory and inhibitory apart, and
-membranes to steps of 2^-15: its spikes need not be equal. Delays beyond the slots of a core take delay extensions.
-"""
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -82,7 +57,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     place(folder, "run_pynn.py")
     lagging = "one longer than the network's, as some are 0: population l runs l steps late"
     delays = lagging + " (recurrent ones are the network's)" if late else "the network's own"
-    (folder / "README.txt").write_text(README.format(delays=delays, arithmetic=close_calls(trace)))
+    write_readme(folder, "pynn", delays=delays, arithmetic=close_calls(trace))
 
 
 def _entry(population: Population, projections: list[dict[str, Any]], lag: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.scripts import place
+from snn_delays.export.scripts import place, write_readme
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace
 
@@ -23,21 +23,6 @@ OFF_GRID = 1e-5  # of a code; weights come from float32
 NEVER = 1e9  # threshold of neurons that must not fire
 REMEDY = "discretise with --target spinnaker2"
 RELAY = {"threshold": 0.5, "alpha_decay": 0.0, "i_offset": 0.0, "v_reset": 0.0, "reset": "reset_to_v_reset"}
-
-README = """A spiking network with a delay per synapse, for SpiNNaker 2 through py-spinnaker2
-connections.json   populations with their constants, and projections as lists of [pre, post, weight, delay]
-run_spinnaker2.py  builds them with py-spinnaker2, runs the samples on a board, and compares
-network.npz, golden.npz  the network in full precision, and {samples} samples with all spikes and membranes expected
-exchange.py        reads the two files for the script
-
-Weights are whole, -15..15; a membrane's unit is "unit" of the network's. Delays are 0..7, the chip adds 1 step to each.
-{lag}
-{copies}{relays}
-NOT RUN: py-spinnaker2 is on no package index and needs a board. Its call names are those of its public examples. Of
-the lists it is tested that they are the network, by simulating them as the chip is described. Whether the chip fires at
-its threshold or only above it, and how its 32-bit floats round, is not known here: expect differences where a membrane
-comes near the threshold (nearest in the samples: {margin:.3g} of the network's units).
-"""
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -87,9 +72,11 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, relays: bool
     (folder / "connections.json").write_text(json.dumps(lists), encoding="utf-8")
     place(folder, "run_spinnaker2.py")
     hops = [entry for entry in lists["populations"] if entry["relay"]]
-    text = README.format(
+    write_readme(
+        folder,
+        "spinnaker2",
         samples=trace.samples,
-        margin=trace.margin,
+        margin=f"{trace.margin:.3g} of the network's units" if trace.samples else "there are none",
         lag="Population l (from 1) runs l steps late, as a feed-forward delay is 0."
         if lists["lag"]
         else "No population runs late.",
@@ -100,7 +87,6 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, relays: bool
         if hops
         else "",
     )
-    (folder / "README.txt").write_text(text, encoding="utf-8")
 
 
 def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = False) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Mismatch:
 
 
 def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, str] | None = None) -> Trace:
-    """Run samples ``[time, sample, input]`` through the reference simulator.
+    """Run samples ``[time, sample, input]`` through the reference simulator; without samples nothing can be compared.
 
     Raises ShapeError for a wrong shape, ExportError if a spiking population stays silent: an empty raster would let
     any simulator pass.
@@ -77,11 +77,11 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
     x = np.asarray(counts)
     if x.ndim != 3 or x.shape[2] != network.inputs:
         raise ShapeError(f"samples must be [time, sample, {network.inputs}], got shape {x.shape}")
-    if not x.shape[1]:
-        raise ShapeError("a trace needs at least one sample, got none")
     if not np.isfinite(x).all() or (x < 0).any() or (x != np.rint(x)).any() or x.max(initial=0) >= 2**31:
         raise ExportError("samples must hold counts of events: whole numbers from 0 to 2^31 - 1")
     x = x.astype(np.uint8 if x.max(initial=0) < 256 else np.int32)
+    if not x.shape[1]:
+        return _without_samples(network, x, dict(notes or {}))
     responses = [simulate(network, x[:, i]) for i in range(x.shape[1])]
     outputs = {p.name: np.stack([r.outputs[p.name] for r in responses], axis=1) for p in network.populations}
     silent = [p.name for p in network.populations if not outputs[p.name].any()]
@@ -91,13 +91,24 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
     return Trace(x, outputs, margins, dict(notes or {}))
 
 
+def _without_samples(network: CanonicalNetwork, counts: Array, notes: dict[str, str]) -> Trace:
+    outputs = {}
+    for p in network.populations:
+        kind = np.uint8 if p.fires else np.int64 if p.whole else np.float64
+        outputs[p.name] = np.zeros((len(counts), 0, p.size), kind)
+    return Trace(counts, outputs, {}, notes)
+
+
 def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, Array]) -> Mismatch | None:
     """Where other outputs, keyed and shaped as the trace's, first differ; spikes and whole numbers exactly.
 
     Real membranes of integrators may differ by ``1e-9 * (1 + |v|)``, the order of summation.
 
-    Raises ShapeError if a population is missing or has another shape.
+    Raises ShapeError if a population is missing or has another shape, ExportError for a trace without samples, which
+    compares nothing.
     """
+    if not trace.samples:
+        raise ExportError("the trace has no samples, so there is nothing to compare; export with samples")
     if strange := set(trace.outputs) ^ {population.name for population in network.populations}:
         raise ShapeError(f"the trace and the network differ in populations: {', '.join(sorted(strange))}")
     for population in network.populations:

@@ -130,5 +130,5 @@ def test_a_trace_of_another_network_is_refused() -> None:
         cost_of(network, replace(trace, counts=np.zeros((5, 2, 3), np.uint8)))
     with pytest.raises(ShapeError, match="readout: expected outputs"):
         cost_of(network, replace(trace, outputs={"hidden1": trace.outputs["hidden1"]}))
-    with pytest.raises(ExportError, match="0 samples"):
-        cost_of(network, replace(trace, counts=np.zeros((5, 0, 2), np.uint8)))
+    with pytest.raises(ExportError, match="samples of no steps"):
+        cost_of(network, replace(trace, counts=np.zeros((0, 3, 2), np.uint8)))

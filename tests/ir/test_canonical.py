@@ -241,8 +241,10 @@ def test_a_trace_of_another_network_is_told_apart() -> None:
     fewer = dataclasses.replace(network, populations=network.populations[:-1])
     with pytest.raises(ShapeError, match="differ in populations: readout"):
         first_mismatch(fewer, trace, trace.outputs)
-    with pytest.raises(ShapeError, match="at least one sample"):
-        make_trace(network, np.zeros((5, 0, network.inputs)))
+    nothing = make_trace(network, np.zeros((5, 0, network.inputs)))
+    assert (nothing.samples, nothing.margins) == (0, {})
+    with pytest.raises(ExportError, match="the trace has no samples, so there is nothing to compare"):
+        first_mismatch(network, nothing, nothing.outputs)
     assert set(trace.margins) == {"hidden1", "hidden2"}
     assert trace.margin == min(trace.margins.values())
 

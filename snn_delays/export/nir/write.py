@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export.nir.file import read_nir as read_nir
-from snn_delays.export.scripts import close_calls
+from snn_delays.export.scripts import close_calls, write_readme
 from snn_delays.files import atomic_path
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.ir.trace import Trace
@@ -25,34 +25,6 @@ from snn_delays.ir.trace import Trace
 ENCODINGS = ("gather", "branch")
 UNIT_MS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 Chain = list[tuple[str, nir.NIRNode]]
-
-README = """\
-A spiking network with synaptic delays as a NIR graph ({encoding} encoding).
-
-Times (tau, delay) are in {unit}, a step is {dt} {unit}; the graph's metadata say both, but NIR has no field for them,
-so whoever reads the file has to be told. Norse (from_nir(..., dt=)) and snnTorch (a step of 1e-4) expect seconds;
-SpikingJelly, sc-neurocore and the interpreter here take dt in the unit of the file. NIR has no field for the reset
-either: neurons here are set to v_reset; snnTorch subtracts the threshold unless told otherwise.
-
-network.nir   the graph, HDF5, standard nodes only (nir >= 1.0.6)
-network.npz   the same network, lossless; golden.npz: {samples} samples and what each population made of them
-
-Check the graph against the golden samples, with snn_delays installed:
-
-    from snn_delays.ir.canonical import read_network
-    from snn_delays.export.nir.write import read_nir
-    from snn_delays.export.nir.interpret import interpret
-    from snn_delays.ir.trace import first_mismatch, read_trace
-
-    trace = read_trace("golden.npz")
-    print(first_mismatch(read_network("network.npz"), trace, interpret(read_nir("network.nir"), trace.counts)))
-
-None: all is equal. {arithmetic}
-
-Seen working: nir 1.0.8 with this interpreter. Seen by hand: sc-neurocore 3.16.0 reads nir.Delay and gives the same, but
-adds a step to every loop; spikingjelly 2.0.0, snntorch 1.0.0, norse 1.1.0 and nirtorch 2.6 do not read nir.Delay. NIR
-fires at v > threshold; metadata of a population say "ge" where it fires at v >= threshold. No chip was run.
-"""
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -166,11 +138,10 @@ def write(
 ) -> None:
     """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
     write_nir(network, folder / "network.nir", encoding=encoding, time_unit=time_unit)
-    text = README.format(
-        encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}", samples=trace.samples,
-        arithmetic=close_calls(trace),
+    write_readme(
+        folder, "nir", encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}",
+        samples=trace.samples, arithmetic=close_calls(trace),
     )  # fmt: skip
-    (folder / "README.txt").write_text(text, encoding="utf-8")
 
 
 def write_nir(

@@ -79,6 +79,8 @@ def read_trace(folder: Any, samples: int | None = None) -> SimpleNamespace:
     path = Path(folder) / "golden.npz"
     outline, arrays = _read(path, "trace", TRACE)
     there = arrays["input"].shape[1]
+    if not there:
+        sys.exit(f"{path} has no samples, so there is nothing to compare; export anew with samples")
     if samples is not None and samples > there:
         sys.exit(f"{path} has {there} samples, {samples} were asked for; take --samples {there} or fewer")
     arrays = {name: array[:, :samples] for name, array in arrays.items()}

@@ -154,5 +154,9 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    if (!samples) {
+        printf("there are no samples to compare; export the network with samples\n");
+        return 1;
+    }
     return timed ? measure(samples) : check(samples);
 }

@@ -121,6 +121,11 @@ module testbench;
     endtask
 
     initial begin
+        if (`GOLDEN_SAMPLES == 0) begin
+            $display("there are no samples to compare; export the network with samples");
+            $display("FAIL");
+            $finish;
+        end
         $readmemh("golden_input.hex", tokens);
         samples = `GOLDEN_SAMPLES;
         if ($value$plusargs("samples=%d", samples) && (samples < 1 || samples > `GOLDEN_SAMPLES))
