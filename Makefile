@@ -14,7 +14,7 @@ help:
 	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
 	@echo "make demo-gpt  train a small SpikeGPT with learned delays on tiny Shakespeare and have it write (minutes)"
 	@echo "make test      lint, types, layers, tests, docs"
-	@echo "make test-all  the same with the long tests"
+	@echo "make test-all  the same with the long tests; prints the coverage"
 	@echo "make test-export  the demo's networks in Brian2, NEST, PyNN, Lava, C and Verilog, spike for spike (half an hour)"
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
 	@echo "make bench     our layers against the packages they replace, timed side by side"
@@ -58,7 +58,7 @@ test: check docs
 	@$(BIN)/pytest -m "not slow" $(SPREAD)
 
 test-all: check docs
-	@$(BIN)/pytest $(SPREAD)
+	@$(BIN)/pytest $(SPREAD) --cov --cov-report=term
 
 # Each simulator in an environment of its own; what was made is kept, so a second time is quicker.
 test-export: .venv/.tested
@@ -75,4 +75,4 @@ studies: .venv/.tested
 	@$(BIN)/python -m experiments.studies
 
 clean:
-	rm -rf .venv .venv-export site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-export site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

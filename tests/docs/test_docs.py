@@ -25,7 +25,7 @@ from tests.support.pages import (
 
 SITE_PAGES = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *SITE_PAGES]
-DOCUMENTS = [*PAGES, ROOT / "experiments" / "README.md", ROOT / "datasets" / "README.md"]
+DOCUMENTS = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "experiments/README.md", "datasets/README.md"))]
 
 every_document = pytest.mark.parametrize("page", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 
