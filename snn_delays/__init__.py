@@ -23,10 +23,13 @@ if TYPE_CHECKING:
         NeuronSpec,
         Recurrent,
         Sequential,
+        SigmaSchedule,
         SpikingModule,
         detach_state,
+        keep_delays_in_window,
         map_state,
         move_state,
+        parameter_groups,
     )
     from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
     from snn_delays.runs.load import load
@@ -47,15 +50,18 @@ __all__ = [
     "NeuronSpec",
     "Recurrent",
     "Sequential",
+    "SigmaSchedule",
     "Sigmoid",
     "SpikeGPT",
     "SpikingModule",
     "Triangle",
     "detach_state",
     "discretize",
+    "keep_delays_in_window",
     "load",
     "map_state",
     "move_state",
+    "parameter_groups",
     "use_backend",
 ]
 

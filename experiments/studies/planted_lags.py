@@ -50,11 +50,8 @@ class ShiftAlone(SpikingModule):
         self.shift = DelayShift(torch.full((1, features), 0.5), **shift)  # type: ignore[arg-type]
         self.head = nn.Linear(features, tokens)
 
-    def forward(
-        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DelayLineState]:
+    def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """Logits, and the shift's state."""
-        del valid
         y, state = self.shift(self.embedding(x)[0], state)
         return self.head(y[0]), state
 

@@ -1,5 +1,7 @@
 """The discrete network: what is evaluated is what is exported."""
 
+from torch import nn
+
 from snn_delays.discrete.report import DiscretizationReport
 from snn_delays.errors import ExportError
 from snn_delays.nn import (
@@ -51,7 +53,7 @@ class DiscreteNetwork(Sequential):
         self.eval()
 
 
-def copied_layers(network: SpikingModule) -> list[tuple[str, SpikingModule]]:
+def copied_layers(network: SpikingModule) -> list[tuple[str, nn.Module]]:
     """The layers of a chain, each of which computes what its class says; pruning masks are put on first.
 
     Raises ExportError for one that may not, by name: a subclass, a hook, a forward or numbers of its own.

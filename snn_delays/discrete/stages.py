@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from snn_delays.discrete.network import DiscreteNetwork, check_constants, copied_layers
 from snn_delays.errors import ExportError, ShapeError
@@ -26,7 +27,6 @@ from snn_delays.nn import (
     LeakyIntegrator,
     MaxPool2d,
     Recurrent,
-    SpikingModule,
     SumPool2d,
 )
 from snn_delays.nn.kinds import kind_of
@@ -133,7 +133,7 @@ def _of_canonical(network: CanonicalNetwork) -> Iterator[Stage]:
         before = after
 
 
-def _stage(name: str, layer: SpikingModule, shape: Shape) -> Stage:
+def _stage(name: str, layer: nn.Module, shape: Shape) -> Stage:
     if isinstance(layer, DelayedLinear):
         if shape != (layer.in_features,):
             raise ExportError(

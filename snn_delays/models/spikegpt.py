@@ -77,15 +77,13 @@ class SpikingBranch(SpikingModule):
         self.delays = NeuronDelays(features, **shift) if delays != "none" else None
         self.axonal = delays == "axonal"
 
-    def forward(
-        self, x: Tensor, state: SpikingBranchState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, SpikingBranchState]:
+    def forward(self, x: Tensor, state: SpikingBranchState | None = None) -> tuple[Tensor, SpikingBranchState]:
         """What the branch adds to the residual stream, and its state."""
-        x = admit(self, x, FLAT, valid, self.norm.weight)
+        x = admit(self, x, FLAT, self.norm.weight)
         if x.shape[2] != len(self.norm.weight):
             raise ShapeError(f"a branch of {len(self.norm.weight)} features got an input of shape {tuple(x.shape)}")
         mixing, neuron, line = parts_of(self, state, SpikingBranchState)
-        y, mixing = self.mixing(self.norm(x), mixing, valid)
+        y, mixing = self.mixing(self.norm(x), mixing)
         if self.delays is not None and not self.axonal:
             y, line = self.delays(y, line)
         if self.neuron is not None:
@@ -211,12 +209,10 @@ class SpikeGPT(SpikingModule):
         return self.norm_out(x), tuple(after)
 
     def forward(
-        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
+        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
         """Logits of the next token after each, and the state."""
         check_tensor(self, x, TOKENS)
-        if valid is not None:
-            check_valid(self, valid, x)
         y, after = self.stream(x, state)
         return self.head(y), after
 

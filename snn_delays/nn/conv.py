@@ -96,11 +96,9 @@ class DelayedConv2d(DelayedLayer):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, steps, margin
 
-    def forward(
-        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DelayLineState]:
+    def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out, v, u]`` and the delay line's state."""
-        current, after = self._run(delayed_conv2d, x, state, valid, stride=self.stride, padding=self.padding)
+        current, after = self._run(delayed_conv2d, x, state, stride=self.stride, padding=self.padding)
         if self.bias is not None:
             current = current + self.bias.view(-1, 1, 1)
         return current, after

@@ -100,11 +100,9 @@ class DelayShift(nn.Module):
         self.register_buffer("sigma", torch.tensor(0.0))
         self.set_sigma(max(max_delay_steps / 8, 1.0) if sigma_steps is None else sigma_steps)
 
-    def forward(
-        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DelayLineState]:
+    def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """The mixtures ``[mixes, time, batch, features]`` and the delay line's state."""
-        x = admit(self, x, FLAT, valid, self.mix)
+        x = admit(self, x, FLAT, self.mix)
         if x.shape[-1] != self.mix.shape[1]:
             raise ShapeError(f"a shift of {self.mix.shape[1]} neurons got an input of shape {tuple(x.shape)}")
         y, history = depthwise(x, self.kernel(), held(self, state, DelayLineState, x, summed_in(x)))
@@ -185,9 +183,7 @@ class NeuronDelays(SpikingModule):
         mix = torch.ones(1, integer("features", features, 1))
         self.shift = DelayShift(mix, **shift)  # type: ignore[arg-type]
 
-    def forward(
-        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DelayLineState]:
+    def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """The signal with its delayed copies, and the delay line's state."""
-        y, after = self.shift(x, state, valid)
+        y, after = self.shift(x, state)
         return y[0], after

@@ -152,12 +152,11 @@ class DelayedLayer(SpikingModule):
         operation: Callable[..., tuple[Tensor, Tensor]],
         x: Tensor,
         state: DelayLineState | None,
-        valid: Tensor | None,
         **options: Any,
     ) -> tuple[Tensor, DelayLineState]:
         """Current and state by an operation on delays."""
         weight = self.weight  # once: where weights are kept on a grid this rounds them
-        x = admit(self, x, self.FORM, valid, weight)
+        x = admit(self, x, self.FORM, weight)
         if self.min_delay_steps and self.delay.device.type == "cpu":
             self.check_delays()  # the operation would name shifted numbers
         history = held(self, state, DelayLineState, x)

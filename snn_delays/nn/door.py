@@ -40,11 +40,10 @@ ANY = Form(2, True, "[time, batch, ...]")
 TOKENS = Form(2, False, "[time, batch]")
 
 
-def admit(layer: nn.Module, x: Tensor, form: Form, valid: Tensor | None = None, like: Tensor | None = None) -> Tensor:
+def admit(layer: nn.Module, x: Tensor, form: Form, like: Tensor | None = None) -> Tensor:
     """The input of a layer as its numbers are computed; ``like`` is one of the layer's own tensors.
 
-    Raises ShapeError for what is no tensor, has other axes, lies on another device or would have to be rounded, and for
-    a ``valid`` that is not bool ``[time, batch]``.
+    Raises ShapeError for what is no tensor, has other axes, lies on another device or would have to be rounded.
     """
     check_tensor(layer, x, form)
     if like is None:
@@ -54,8 +53,6 @@ def admit(layer: nn.Module, x: Tensor, form: Form, valid: Tensor | None = None, 
         if x.dtype is not like.dtype:
             x = converted(layer, "the input", x, like.dtype)
         check_device(layer, x, like)
-    if valid is not None:
-        check_valid(layer, valid, x)
     return x
 
 

@@ -41,11 +41,9 @@ class Dropout(SpikingModule):
         super().__init__()
         self.p = probability(p)
 
-    def forward(
-        self, x: Tensor, state: DropoutState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DropoutState | None]:
+    def forward(self, x: Tensor, state: DropoutState | None = None) -> tuple[Tensor, DropoutState | None]:
         """Masked spikes and the mask."""
-        x = admit(self, x, SERIES, valid)
+        x = admit(self, x, SERIES)
         state = self.mask_for(x, state)
         return (x, None) if state is None else (x * state.mask, state)
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import integer
 from snn_delays.errors import ShapeError
-from snn_delays.nn.door import TOKENS, check_device, check_stateless, check_tensor, check_valid
+from snn_delays.nn.door import TOKENS, check_device, check_stateless, check_tensor
 from snn_delays.nn.module import SpikingModule
 from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate, spike
 
@@ -40,7 +40,7 @@ class SpikingEmbedding(SpikingModule):
         self.surrogate = checked_surrogate(surrogate, ATan(2.0))
         self.weight = nn.Parameter(torch.randn(self.tokens, self.features))
 
-    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """Spikes; there is no state."""
         check_stateless(self, state)
         check_tensor(self, x, TOKENS)
@@ -49,8 +49,6 @@ class SpikingEmbedding(SpikingModule):
                 f"tokens must be whole numbers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
             )
         check_device(self, x, self.weight)
-        if valid is not None:
-            check_valid(self, valid, x)
         looked_at = x.device.type == "cpu" and x.numel() and not torch.compiler.is_compiling()
         if looked_at and not 0 <= int(x.min()) <= int(x.max()) < self.tokens:
             raise ShapeError(

@@ -28,9 +28,9 @@ class _FixedPointNeuron(Neuron):
         self.numbers = numbers
         self.register_buffer("bias", bias.detach().double())
 
-    def _enter(self, x: Tensor, state: Any, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _enter(self, x: Tensor, state: Any) -> tuple[Tensor, Tensor]:
         """The current, and the membrane before its first step."""
-        x = admit(self, x, FLAT, valid)
+        x = admit(self, x, FLAT)
         check_device(self, x, self.bias)
         if x.shape[-1] != len(self.bias):
             raise ShapeError(f"the current has {x.shape[-1]} neurons, this population {len(self.bias)}")
@@ -84,11 +84,9 @@ class FixedPointLIF(_FixedPointNeuron):
     """
 
     @untraced
-    def forward(
-        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, MembraneState]:
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Spikes and the membrane state."""
-        x, v = self._enter(x, state, valid)
+        x, v = self._enter(x, state)
         n, current = self.numbers, self._currents(x, v)
         spikes = torch.empty_like(x)
         for t, now in enumerate(current):
@@ -108,11 +106,9 @@ class FixedPointIntegrator(_FixedPointNeuron):
     fires = False
 
     @untraced
-    def forward(
-        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, MembraneState]:
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Membranes in the units of the network it came from, and the state."""
-        x, v = self._enter(x, state, valid)
+        x, v = self._enter(x, state)
         current = self._currents(x, v)
         trace = torch.empty_like(current)
         for t, now in enumerate(current):

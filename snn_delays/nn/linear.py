@@ -22,7 +22,7 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """The product."""
         weight = self.weight
-        x = admit(self, input, ROWS, None, weight)
+        x = admit(self, input, ROWS, weight)
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"a linear layer of {weight.shape[1]} features got an input of shape {tuple(x.shape)}")
         return linear(x, weight)

@@ -1,53 +1,73 @@
 """The chunk law as a base class, and layers in a row."""
 
-from collections.abc import Iterator
-from typing import Any
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from snn_delays.nn.door import ANY, check_states, check_tensor, check_valid
+from snn_delays.errors import ConfigError
+from snn_delays.nn.door import ANY, check_stateless, check_states, check_tensor, check_valid
 from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.kinds import alteration, kind_of
+from snn_delays.nn.per_step import check_module, run_per_step
 
 
 class SpikingModule(nn.Module):
-    r"""A layer that obeys the chunk law: ``y, state = layer(x, state=None, valid=None)``.
+    r"""A layer that obeys the chunk law: ``y, state = layer(x, state=None)``.
 
     ``x`` is ``[time, batch, ...]``; ``y`` has as many steps. Cutting ``x`` anywhere in time and passing ``state`` on
     gives the same ``y``: training is one big chunk, streaming is chunks of any size, a step is a chunk of one. There is
     nothing to reset: ``state=None`` is the resting state. A state is a NamedTuple of tensors, None for a layer that
     has none, and for a network the tuple of its layers' states.
 
-    ``valid``, a bool ``[time, batch]``, marks the steps that belong to a sample where others are padding. Only layers
-    that mix samples look at it (batch norm in training); the rest ignore it, being causal.
+    A layer that mixes samples, as batch norm does in training, has a third argument ``valid``, a bool
+    ``[time, batch]`` that marks the steps that belong to a sample where others are padding. A chain passes it to the
+    layers whose ``forward`` takes an argument of that name.
 
     A subclass of one of the package's layers counts as a layer of its own: exporting and streaming refuse it by name.
     One that computes what its base class does, as where only ``__init__`` differs, says so: ``computes_as = LIF``.
     """
 
-    def forward(self, x: Tensor, state: Any = None, valid: Tensor | None = None) -> tuple[Tensor, Any]:
+    takes_valid: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.takes_valid = "valid" in inspect.signature(cls.forward).parameters
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Output ``[time, batch, ...]`` and the state after the last step."""
-        raise TypeError(f"{type(self).__name__} has to define forward(x, state=None, valid=None)")
+        raise TypeError(f"{type(self).__name__} has to define forward(x, state=None)")
+
+    def run_with(
+        self, following: Sequence[nn.Module], x: Tensor, states: Sequence[Any], valid: Tensor | None
+    ) -> tuple[Tensor, list[Any]] | None:
+        """Output and states of this layer and some of those that follow it, computed as one operation.
+
+        None, the default, where this layer runs alone. A layer that offers this respects hooks: with any on one of the
+        layers it returns None, so that each is called.
+        """
+        return None
 
 
 class Sequential(SpikingModule):
     """Layers in a row, each fed with the output of the one before; the state is the tuple of their states.
 
-    ``Sequential(synapse, neuron)`` numbers its layers, ``Sequential(synapse=..., neuron=...)`` names them.
+    ``Sequential(synapse, neuron)`` numbers its layers, ``Sequential(synapse=..., neuron=...)`` names them. A torch
+    module, as ``nn.Linear``, ``nn.Dropout``, ``nn.Flatten``, acts on every step alike, on ``[time * batch, ...]``, and
+    its state is None. Raises TypeError for a module that would relate steps to each other, as ``nn.LSTM``.
     """
 
     card: Any = None  # of a trained network: what it is for, see snn_delays.load
 
-    def __init__(self, *layers: SpikingModule, **named: SpikingModule) -> None:
+    def __init__(self, *layers: nn.Module, **named: nn.Module) -> None:
         super().__init__()
         for name, layer in [*((str(i), layer) for i, layer in enumerate(layers)), *named.items()]:
             if not isinstance(layer, SpikingModule):
-                raise TypeError(
-                    f"layer {name!r} is a {type(layer).__name__}, not a SpikingModule with y, state = layer(x, state)"
-                )
+                check_module(name, layer, SpikingModule)
             self.add_module(name, layer)
 
-    def __iter__(self) -> Iterator[SpikingModule]:
+    def __iter__(self) -> Iterator[nn.Module]:
         return iter(self._modules.values())  # type: ignore[arg-type]
 
     def __len__(self) -> int:
@@ -58,39 +78,65 @@ class Sequential(SpikingModule):
         check_tensor(self, x, ANY)
         if valid is not None:
             check_valid(self, valid, x)
-        return self._run([x], state, valid)
+        signal = [x]
+        states = self._run(signal, state, valid)
+        return signal[0], states
 
-    def _run(self, taken: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple[Tensor, tuple]:
-        """Run the layers on the tensor that is taken out of the list: no caller keeps it longer than it is needed."""
-        from snn_delays.nn.fused import run_together
+    def _run(self, signal: list[Tensor], state: tuple | None, valid: Tensor | None) -> tuple:
+        """Replace the one tensor in ``signal`` by the output of the layers; returns their states.
 
-        if state is None:
-            state = (None,) * len(self)
-        else:
-            check_states(self, state, len(self), "layers")
-        x, layers = taken.pop(), list(self)
-        states: list[Any] = []
-        while len(states) < len(layers):
-            at = len(states)
-            layer = layers[at]
-            if type(layer) is Sequential and not has_hooks(layer):
-                taken.append(x)
-                del x
-                x, one = layer._run(taken, state[at], valid)
-                states.append(one)
-                continue
-            together = run_together(layers[at:], state[at:], x, valid)
-            if together is None:
-                x, one = layer(x, state[at], valid)
-                states.append(one)
+        In a list, so that a chain within a chain does not keep its input while it runs.
+        """
+        before = (None,) * len(self) if state is None else state
+        check_states(self, before, len(self), "layers")
+        layers, after = list(self), list[Any]()
+        while (i := len(after)) < len(layers):
+            layer, state = layers[i], before[i]
+            if not isinstance(layer, SpikingModule):
+                check_stateless(layer, state)
+                signal[0] = run_per_step(layer, signal[0], valid)
+                after.append(None)
+            elif isinstance(layer, Sequential) and type(layer).forward is Sequential.forward and not has_hooks(layer):
+                after.append(layer._run(signal, state, valid))
+            elif (together := layer.run_with(layers[i + 1 :], signal[0], before[i:], valid)) is not None:
+                signal[0], states = together
+                after += states
+                del together
             else:
-                x, found = together
-                states += found
-            del together
-        return x, tuple(states)
+                signal[0], state = layer(signal[0], *_arguments(layer, state, valid))
+                after.append(state)
+        return tuple(after)
 
 
-def layers_of(network: SpikingModule, prefix: str = "") -> list[tuple[str, SpikingModule]]:
+def call_layer(layer: nn.Module, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """Output and state of a layer of a chain, one of ours or of torch."""
+    if isinstance(layer, SpikingModule):
+        output: tuple[Tensor, Any] = layer(x, state)
+        return output
+    check_stateless(layer, state)
+    return run_per_step(layer, x, None), None
+
+
+def _arguments(layer: SpikingModule, state: Any, valid: Tensor | None) -> tuple[Any, ...]:
+    """What a layer is called with beside its input: ``valid`` only where it takes it.
+
+    Raises ConfigError for a layer in training that does not take it and has one inside that does.
+    """
+    if valid is None:
+        return (state,)
+    if layer.takes_valid:
+        return state, valid
+    if layer.training and layer._modules:
+        for name, inner in layer.named_modules():
+            if isinstance(inner, SpikingModule) and inner.takes_valid:
+                raise ConfigError(
+                    f"{name!r} in a {type(layer).__name__} leaves out padded steps and is not told which: define "
+                    f"{type(layer).__name__}.forward(x, state=None, valid=None) and pass valid on"
+                )
+    return (state,)
+
+
+def layers_of(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """The layers of a chain in the order they run, nested chains flattened, each with its dotted name.
 
     A chain with hooks or a forward of its own is one layer: its layers in a row are not what it computes.
@@ -98,16 +144,15 @@ def layers_of(network: SpikingModule, prefix: str = "") -> list[tuple[str, Spiki
     if not isinstance(network, Sequential) or kind_of(network) is not Sequential or alteration(network):
         return [(prefix or "0", network)]
     found = []
-    for name, layer in network._modules.items():
-        assert isinstance(layer, SpikingModule)
+    for name, layer in network.named_children():
         found += layers_of(layer, f"{prefix}.{name}" if prefix else name)
     return found
 
 
 def record(network: SpikingModule, x: Tensor) -> dict[str, Tensor]:
-    """What every layer of a chain puts out for ``x``, from rest, by dotted name in the order they run."""
+    """Output of every layer of a chain for ``x``, from rest, by dotted name in the order they run."""
     outputs = {}
     for name, layer in layers_of(network):
-        x, _ = layer(x)
+        x, _ = call_layer(layer, x)
         outputs[name] = x
     return outputs

@@ -53,9 +53,9 @@ class Neuron(SpikingModule):
         self._set_constant("tau_steps", tau_steps)
         decay_from_tau(_least(self.tau_steps))
 
-    def _enter(self, x: Tensor, state: Any, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _enter(self, x: Tensor, state: Any) -> tuple[Tensor, Tensor | None]:
         """The current and the membrane before it, ``[batch, neuron]``, as the operations take them."""
-        x = admit(self, x, SERIES, valid)
+        x = admit(self, x, SERIES)
         if self._buffers:
             for name, count in self.per_neuron().items():
                 if count != math.prod(x.shape[2:]):
@@ -158,11 +158,9 @@ class LIF(Neuron):
         self.reset, self.detach_reset, self.decay_input, self.strict = reset, detach_reset, decay_input, strict
         self.surrogate: Surrogate = checked_surrogate(surrogate, ATan())
 
-    def forward(
-        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, MembraneState]:
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Spikes, shaped as ``x``, and the membrane state."""
-        x, v0 = self._enter(x, state, valid)
+        x, v0 = self._enter(x, state)
         spikes, v = lif(x.flatten(2), v0, decay=self.decay, **self.options())
         return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
 
@@ -210,11 +208,9 @@ class LeakyIntegrator(Neuron):
         if device is not None:
             self.to(device)
 
-    def forward(
-        self, x: Tensor, state: MembraneState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, MembraneState]:
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Membranes, shaped as ``x``, and the state."""
-        x, v0 = self._enter(x, state, valid)
+        x, v0 = self._enter(x, state)
         trace, v = leaky_integrator(x.flatten(2), v0, decay=self.decay, decay_input=self.decay_input)
         return trace.view(x.shape), MembraneState(v.view(x.shape[1:]))
 

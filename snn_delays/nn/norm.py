@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.door import FLAT, MAPS, Form, admit, check_stateless, held, summed_in
+from snn_delays.nn.door import FLAT, MAPS, Form, admit, check_stateless, check_valid, held, summed_in
+from snn_delays.nn.dropout import Dropout
+from snn_delays.nn.hooks import has_hooks
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.nn.specs import Device
@@ -29,7 +32,7 @@ class BatchNorm(SpikingModule):
     In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
     only valid steps count and the others come out as zero, so that padding does not matter. In evaluation the running
     statistics are used, the layer is a scale and a shift, and only then does it obey the chunk law.
-    :meth:`scale_and_shift` is what folding needs; :meth:`spikes` runs the neurons behind it in the same operation.
+    :meth:`scale_and_shift` is what folding needs; :meth:`spikes` runs the neurons after it in the same operation.
 
     Args:
         num_features: neurons.
@@ -42,7 +45,7 @@ class BatchNorm(SpikingModule):
     """
 
     FORM: ClassVar[Form] = FLAT
-    AXES_BEHIND: ClassVar[int] = 0  # that of the features
+    AXES_AFTER: ClassVar[int] = 0  # that of the features
 
     def __init__(
         self,
@@ -98,17 +101,32 @@ class BatchNorm(SpikingModule):
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Normalised current; there is no state."""
         check_stateless(self, state)
-        x = admit(self, x, self.FORM, valid, self.weight)
-        self._check_shape(x)
+        x = self._admit(x, valid)
         if not self.training:
             scale, shift = self.scale_and_shift()
             return x * self._spread(scale) + self._spread(shift), None
-        rows = x.flatten(0, -2 - self.AXES_BEHIND) if valid is None else x[valid]
+        rows = x.flatten(0, -2 - self.AXES_AFTER) if valid is None else x[valid]
         self._check_count(rows.numel() // self.num_features)
         y = F.batch_norm(
             rows, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
         )
         return (y.view(x.shape) if valid is None else x.new_zeros(x.shape).index_put((valid,), y)), None
+
+    def run_with(
+        self, following: Sequence[nn.Module], x: Tensor, states: Sequence[Any], valid: Tensor | None
+    ) -> tuple[Tensor, list[Any]] | None:
+        """In training, this norm, the LIF neurons that follow and their dropout as one operation (:meth:`spikes`)."""
+        if not self.training or type(self) is not BatchNorm or not following or type(following[0]) is not LIF:
+            return None
+        neuron = following[0]
+        dropout = following[1] if len(following) > 1 and type(following[1]) is Dropout else None
+        if x.ndim != 3 or has_hooks(self) or has_hooks(neuron) or (dropout is not None and has_hooks(dropout)):
+            return None
+        check_stateless(self, states[0])
+        x = self._admit(x, valid)
+        kept = None if dropout is None else dropout.mask_for(x, states[2])
+        y, state = self.spikes(x, neuron, states[1], valid, None if kept is None else kept.mask)
+        return y, [None, state] if dropout is None else [None, state, kept]
 
     def spikes(
         self,
@@ -122,8 +140,7 @@ class BatchNorm(SpikingModule):
 
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
-        x = admit(self, x, FLAT, valid, self.weight)
-        self._check_shape(x)
+        x = self._admit(x, valid)
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
         v0 = held(neuron, state, MembraneState, x, summed_in(x))
@@ -136,7 +153,15 @@ class BatchNorm(SpikingModule):
         return spikes, MembraneState(v)
 
     def _spread(self, values: Tensor) -> Tensor:
-        return values.view(-1, *[1] * self.AXES_BEHIND)
+        return values.view(-1, *[1] * self.AXES_AFTER)
+
+    def _admit(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """The current as it is computed. Raises ShapeError for another number of neurons, or another ``valid``."""
+        x = admit(self, x, self.FORM, self.weight)
+        if valid is not None:
+            check_valid(self, valid, x)
+        self._check_shape(x)
+        return x
 
     def _check_shape(self, x: Tensor) -> None:
         if x.shape[-1] != self.num_features:
@@ -163,7 +188,7 @@ class BatchNorm2d(BatchNorm):
     """
 
     FORM = MAPS
-    AXES_BEHIND = 2
+    AXES_AFTER = 2
 
     def _check_shape(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.num_features:

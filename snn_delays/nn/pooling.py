@@ -25,10 +25,10 @@ class Pool2d(SpikingModule):
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
 
-    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """Pooled maps; there is no state."""
         check_stateless(self, state)
-        x = admit(self, x, MAPS, valid)
+        x = admit(self, x, MAPS)
         rows, columns = map_size(x.shape[3:], self.kernel_size, self.stride)
         if 0 in x.shape[:3]:
             return x.new_zeros(*x.shape[:3], rows, columns), None
@@ -67,7 +67,7 @@ class MaxPool2d(Pool2d):
 class Flatten(SpikingModule):
     """Everything behind time and batch in one row, ``[time, batch, channel, y, x]`` to ``[time, batch, neuron]``."""
 
-    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """The same numbers, flat; there is no state."""
         check_stateless(self, state)
-        return admit(self, x, SERIES, valid).flatten(2), None
+        return admit(self, x, SERIES).flatten(2), None

@@ -72,13 +72,11 @@ class Recurrent(Neuron):
         self.synapse, self.neuron = synapse, neuron
 
     @untraced
-    def forward(
-        self, x: Tensor, state: RecurrentState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, RecurrentState]:
+    def forward(self, x: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
         """Spikes, shaped as ``x``, and the state."""
         longest, width = self.synapse.max_delay_steps, self.synapse.in_features
         weight = self.synapse.weight  # once: where weights are kept on a grid this rounds them
-        x = admit(self, x, FLAT, valid, weight)
+        x = admit(self, x, FLAT, weight)
         if x.shape[2] != width:
             raise ShapeError(f"recurrence of {width} neurons got a current of shape {tuple(x.shape)}")
         if has_own_hooks(self.synapse):

@@ -143,11 +143,9 @@ class SpikingTimeMix(_Mixing):
         self.shift = DelayShift(mix, **{"kind": "token", **(shift or {})})
         self.key, self.value, self.receptance, self.output = (Linear(features, features) for _ in self.MATRICES)
 
-    def forward(
-        self, x: Tensor, state: SpikingTimeMixState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, SpikingTimeMixState]:
+    def forward(self, x: Tensor, state: SpikingTimeMixState | None = None) -> tuple[Tensor, SpikingTimeMixState]:
         """The mixed input and the state."""
-        x = admit(self, x, FLAT, valid, self.time_decay)
+        x = admit(self, x, FLAT, self.time_decay)
         line, sums, membranes = parts_of(self, state, SpikingTimeMixState)
         if sums is not None:
             check_state(self, sums, WKVState)
@@ -193,11 +191,9 @@ class SpikingChannelMix(_Mixing):
         self.receptance = Linear(features, features)
         self.value = Linear(4 * features, features)
 
-    def forward(
-        self, x: Tensor, state: SpikingChannelMixState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, SpikingChannelMixState]:
+    def forward(self, x: Tensor, state: SpikingChannelMixState | None = None) -> tuple[Tensor, SpikingChannelMixState]:
         """The mixed input and the state."""
-        x = admit(self, x, FLAT, valid, self.shift.mix)
+        x = admit(self, x, FLAT, self.shift.mix)
         line, membranes = parts_of(self, state, SpikingChannelMixState)
         (xk, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []

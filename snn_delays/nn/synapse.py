@@ -70,11 +70,9 @@ class DelayedLinear(DelayedLayer):
         )  # fmt: skip
         self.in_features, self.out_features, self.delay_count = in_features, out_features, count
 
-    def forward(
-        self, x: Tensor, state: DelayLineState | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, DelayLineState]:
+    def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out]`` and the delay line's state."""
-        current, after = self._run(delayed_linear, x, state, valid)
+        current, after = self._run(delayed_linear, x, state)
         if self.bias is not None:
             current = current + self.bias
         return current, after

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.network import DiscreteNetwork
-from snn_delays.nn import Sequential, layers_of
+from snn_delays.nn import Sequential, call_layer, layers_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.measure import measured_batches
@@ -72,7 +72,7 @@ def fidelity(
         for side, network in enumerate((before, after)):
             spikes, x = {}, batch.counts.to(next(network.parameters()).dtype)
             for name, layer in layers_of(network):
-                x, _ = layer(x)
+                x, _ = call_layer(layer, x)
                 if name in counts:
                     spikes[name] = x > 0
             rasters.append(spikes)

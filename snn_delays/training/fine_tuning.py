@@ -7,11 +7,13 @@ forward (:mod:`snn_delays.nn.quantized`). Dropout is all that the discrete netwo
 import hashlib
 from typing import Any
 
+from torch import nn
+
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import DataError
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, SpikingModule, layers_of
+from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of
 from snn_delays.nn.quantized import quantize_weights
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.events import FineTuningConfig, Recipe
@@ -76,9 +78,9 @@ def _discrete(network: Sequential, asked: FineTuningConfig) -> tuple[Sequential,
     return made, {layer.name: layer.delays_over_limit for layer in discrete.report.layers}
 
 
-def _like(chain: Sequential, layers: dict[str, SpikingModule], prefix: str = "") -> Sequential:
+def _like(chain: Sequential, layers: dict[str, nn.Module], prefix: str = "") -> Sequential:
     """A chain nested as another, of the layers given by dotted name and of the other's dropout."""
-    kept: dict[str, SpikingModule] = {}
+    kept: dict[str, nn.Module] = {}
     for name, layer in chain.named_children():
         if isinstance(layer, Sequential):
             kept[name] = _like(layer, layers, f"{prefix}{name}.")

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.resident import ResidentDataset
-from snn_delays.nn import SpikingModule, layers_of
+from snn_delays.nn import SpikingModule, call_layer, layers_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.objective import class_scores, valid_steps
@@ -117,7 +117,7 @@ def measure(
     for positions, counts, own, counted in measured_batches(dataset, indices, recipe):
         x, valid = counts.to(device, dtype), own.to(device)
         for name, layer in layers_of(network):
-            x, _ = layer(x)
+            x, _ = call_layer(layer, x)
             if name in rates:
                 rates[name] += float((x * valid.view(*valid.shape, *[1] * (x.ndim - 2))).sum())
                 neurons[name] = x[0, 0].numel()

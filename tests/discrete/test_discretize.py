@@ -156,7 +156,7 @@ def test_a_discrete_network_computes_the_same_moved_to_float32_and_back() -> Non
 
 
 class _Own(SpikingModule):
-    def forward(self, x, state=None, valid=None):
+    def forward(self, x, state=None):
         return x, None
 
 

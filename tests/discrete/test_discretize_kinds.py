@@ -25,8 +25,8 @@ from tests.support.networks import assert_active, poisson
 
 
 class _Silent(LIF):
-    def forward(self, x, state=None, valid=None):
-        return super().forward(x * 0, state, valid)
+    def forward(self, x, state=None):
+        return super().forward(x * 0, state)
 
 
 class _Named(LIF):
@@ -37,8 +37,8 @@ class _Named(LIF):
 
 
 class _Weaker(DelayedLinear):
-    def forward(self, x, state=None, valid=None):
-        return super().forward(x / 2, state, valid)
+    def forward(self, x, state=None):
+        return super().forward(x / 2, state)
 
 
 class _Shifted(BatchNorm):
@@ -48,18 +48,18 @@ class _Shifted(BatchNorm):
 
 
 class _Noisy(Dropout):
-    def forward(self, x, state=None, valid=None):
+    def forward(self, x, state=None):
         return x + 1, None
 
 
 class _Halved(SumPool2d):
-    def forward(self, x, state=None, valid=None):
-        return super().forward(x / 2, state, valid)
+    def forward(self, x, state=None):
+        return super().forward(x / 2, state)
 
 
 class _Residual(Sequential):
-    def forward(self, x, state=None, valid=None):
-        y, state = super().forward(x, state, valid)
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
         return x + y, state
 
 

@@ -106,7 +106,7 @@ OTHER_STATES = [
 ]  # fmt: skip
 
 
-def misuses(x: Tensor, state: Any) -> dict[str, tuple]:
+def misuses(x: Tensor, state: Any, takes_valid: bool = False) -> dict[str, tuple]:
     """Arguments of a call that are not what the layer takes, or that it may take after all."""
     n, bad_valid = STEPS, torch.ones(STEPS, BATCH)
     inputs = {
@@ -132,7 +132,7 @@ def misuses(x: Tensor, state: Any) -> dict[str, tuple]:
         "turned": bad_valid.T > 0, "text": "valid", "meta": (bad_valid > 0).to("meta"), "one axis": bad_valid[:, 0] > 0,
         "array": bad_valid.numpy(),
     }  # fmt: skip
-    for name, value in valid.items():
+    for name, value in valid.items() if takes_valid else ():
         calls[f"valid: {name}"] = (x, None, value)
     return calls
 
@@ -175,7 +175,7 @@ def test_misuse_ends_in_a_sentence_or_a_right_result(name: str, training: bool) 
     layer = make().train(training)
     first = layer(x)
     assert finite(first)
-    for what, arguments in misuses(x, first[1]).items():
+    for what, arguments in misuses(x, first[1], getattr(layer, "takes_valid", False)).items():
         result, error = attempt(layer, arguments)
         if error is not None:
             assert isinstance(error, SnnDelaysError), f"{what}: {type(error).__name__}: {str(error)[:200]}"
@@ -287,7 +287,7 @@ def test_operations_refuse_integers(call: Callable[[Tensor], Any]) -> None:
 class Doubling(SpikingModule):
     """A layer of a user's own, without a door."""
 
-    def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         return 2 * x, None
 
 

@@ -83,8 +83,8 @@ def test_masks_are_put_on_the_parameter_as_it_is_now() -> None:
 
 
 class Residual(Sequential):
-    def forward(self, x, state=None, valid=None):
-        y, state = super().forward(x, state, valid)
+    def forward(self, x, state=None):
+        y, state = super().forward(x, state)
         return x + y, state
 
 
@@ -98,8 +98,8 @@ def test_a_chain_with_a_forward_of_its_own_is_one_layer() -> None:
 
 def test_recurrence_takes_no_synapse_whose_forward_it_would_ignore() -> None:
     class Doubled(DelayedLinear):
-        def forward(self, x, state=None, valid=None):
-            return super().forward(2 * x, state, valid)
+        def forward(self, x, state=None):
+            return super().forward(2 * x, state)
 
     with pytest.raises(ConfigError, match="got Doubled and LIF"):
         Recurrent(Doubled(4, 4, max_delay_steps=2, min_delay_steps=1), LIF(2.0))

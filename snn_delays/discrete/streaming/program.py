@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.discrete.stages import NeuronStage, PoolStage, Shape, Stage, SynapseStage, stages_of
 from snn_delays.discrete.streaming import kernels
 from snn_delays.errors import ExportError
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses
-from snn_delays.nn import Sequential, SpikingModule
+from snn_delays.nn import Sequential
 
 Array = NDArray[Any]
 # For a chain the tuple of its layers' outlines, for a layer its name.
@@ -184,5 +185,5 @@ def _lines(synapses: Synapses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return line.ravel(), first
 
 
-def _outline(network: SpikingModule, names: Any) -> Outline:
+def _outline(network: nn.Module, names: Any) -> Outline:
     return tuple(_outline(layer, names) for layer in network) if isinstance(network, Sequential) else next(names)

@@ -190,7 +190,7 @@ def test_a_state_that_is_not_handed_on_is_rejected(monkeypatch: pytest.MonkeyPat
         )
         assert_rejects(GENERATION, "plain SpikeGPT, by tokens")
     forward = SpikeGPT.forward
-    monkeypatch.setattr(SpikeGPT, "forward", lambda self, x, state=None, valid=None: forward(self, x))
+    monkeypatch.setattr(SpikeGPT, "forward", lambda self, x, state=None: forward(self, x))
     assert_rejects(GENERATION, "snn_delays, by tokens")
 
 
