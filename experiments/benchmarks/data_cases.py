@@ -21,7 +21,8 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Sample
 from snn_delays.data.formats.shd import N_CHANNELS
 from snn_delays.data.loaders import store_binned
-from snn_delays.data.recordings import Recordings, open_recordings
+from snn_delays.data.opening import open_recordings
+from snn_delays.data.recordings import Recordings
 from snn_delays.errors import DataError
 
 BUNDLED, FULL = "shd-regenerated-subset", "shd-regenerated"
@@ -184,7 +185,7 @@ def _first_load(name: str, sizes: Sizes, reader: Any, folder: _Folder) -> Binned
 
 
 def _stored(path: Path, memory: Memory) -> BinnedDataset:
-    dataset = read_store(path, "key", "", BINNING, memory)
+    dataset = read_store(path, "key", BINNING, memory)
     assert dataset is not None
     return dataset
 

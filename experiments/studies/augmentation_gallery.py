@@ -178,7 +178,7 @@ def _grid(panels: Mapping[str, Callable[[Axes], None]], columns: int) -> Figure:
 
 def main() -> None:
     """Write the pictures, print the table."""
-    from snn_delays.data.recordings import open_recordings
+    from snn_delays.data.opening import open_recordings
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the pictures go")

@@ -1,5 +1,6 @@
 """Commands about data sets."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,19 +8,20 @@ import typer
 from rich.table import Table
 
 from snn_delays.cli.app import app, console
+from snn_delays.errors import ConfigError
 
 if TYPE_CHECKING:
-    from snn_delays.data.catalogue.lookup import Card
+    from snn_delays.data.card import Card
 
-data_app = typer.Typer(help="Data sets: what there is, where it lies, whether it is whole.", no_args_is_help=True)
+data_app = typer.Typer(help="Data sets: list, fetch, verify, show, encode.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
 @data_app.command("list")
 def data_list() -> None:
-    """List the data sets of the catalogue and whether their files are at hand; texts and sentence sets after them.
+    """List the data sets, whether their files are at hand, and the corpora and sentence sets.
 
-    Cards of your own are listed too where SNN_DELAYS_CARDS names their folder.
+    Your own cards are listed too if SNN_DELAYS_CARDS names their folder.
     """
     from snn_delays.data.catalogue.lookup import cards
     from snn_delays.data.text import text_cards
@@ -49,24 +51,25 @@ def data_list() -> None:
 
 @data_app.command("verify")
 def data_verify(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
-    """Take the checksums of a data set's files afresh and compare them with the catalogue's."""
-    from snn_delays.data.catalogue.convert import find_data, verify
+    """Compute the checksums of a data set's files anew and compare them with the catalogue's."""
+    from snn_delays.data.catalogue.locate import find_data, verify
     from snn_delays.data.catalogue.lookup import card
 
-    for split, part in card(name).splits.items():
+    of = card(name)
+    for split, part in of.splits.items():
         if not part.made_here:
-            console.print(f"{verify(name, split)}: {split} is {card(name).display_name}")
+            console.print(f"{verify(of, split)}: {split} is {of.display_name}")
         elif part.file:
-            path = find_data(name, split)
-            whose = "a data set of your own" if card(name).own else "made on this machine"
-            console.print(f"{path}: {split} is {whose}, so that no checksum is on its card to compare with")
+            path = find_data(of, split)
+            whose = "a data set of your own" if of.own else "made on this machine"
+            console.print(f"{path}: {split} is {whose}, so that its card has no checksum to compare with")
         else:
             console.print(f"{split} is generated from its card; there is no file to compare")
 
 
 def _at_hand(card: "Card") -> str:
     """Whether the files of every split are there; a bundled set is not expanded for the answer."""
-    from snn_delays.data.catalogue.convert import find_data
+    from snn_delays.data.catalogue.locate import find_data
     from snn_delays.data.files import files_in
     from snn_delays.errors import DataError
 
@@ -75,7 +78,7 @@ def _at_hand(card: "Card") -> str:
     there = []
     for split in card.splits:
         try:
-            path = find_data(card.name, split)
+            path = find_data(card, split)
         except DataError:
             continue
         part = card.splits[split]
@@ -84,24 +87,39 @@ def _at_hand(card: "Card") -> str:
     return "yes" if there == list(card.splits) else ", ".join(there) or "no"
 
 
-@data_app.command("convert")
-def data_convert(
-    archive: Annotated[Path, typer.Argument(help="such as shd_regen_train.npz.xz or nmnist_small.tar.xz")],
-    out: Annotated[Path | None, typer.Option(help="file or folder; default: where recipes look for it")] = None,
+@data_app.command("unpack")
+def data_unpack(
+    archive: Annotated[Path, typer.Argument(help="such as speech_commands_v0.02.tar.gz or CIFAR10DVS.zip")],
+    out: Annotated[Path | None, typer.Option(help="folder; default: where recipes look for the data set")] = None,
 ) -> None:
-    """Put the archive of a data set where recipes look for it, ready to be read."""
-    from snn_delays.data.catalogue.convert import convert_archive
+    """Unpack the archive of a data set to where recipes look for it; its checksum decides which one it is."""
+    from snn_delays.data.catalogue.locate import unpack
     from snn_delays.training.progress import ProgressBar
 
     with ProgressBar(console) as bar:
-        path = convert_archive(archive, out, bar.loading)
+        path = unpack(archive, out, bar.loading)
     console.print(f"written: {path}")
+
+
+@data_app.command("convert", hidden=True)
+def data_convert(
+    archive: Annotated[Path, typer.Argument(help="an archive, as for `data unpack`")],
+    out: Annotated[Path | None, typer.Option(help="folder; default: where recipes look for the data set")] = None,
+) -> None:
+    """The former name of `data unpack`."""
+    if archive.name.endswith(".npz.xz"):
+        raise ConfigError(
+            "unpublished archives of spikes are converted by a script of the repository now; from a checkout: "
+            f"python -m experiments.studies.shd_regenerated convert {shlex.quote(str(archive))}"
+        )
+    data_unpack(archive, out)
 
 
 @data_app.command("download")
 def data_download(name: Annotated[str, typer.Argument(help="data set, as in `data list`")]) -> None:
-    """Fetch a data set through Tonic to where recipes look for it, and take its checksums."""
+    """Fetch a data set through Tonic to where recipes look for it, and compare its checksums."""
     from snn_delays.data.catalogue.fetch import download
+    from snn_delays.data.catalogue.lookup import card
 
-    for path in download(name, lambda line: console.print(line)):
+    for path in download(card(name), lambda line: console.print(line)):
         console.print(f"there: {path}")

@@ -1,14 +1,15 @@
 """The command that turns recordings into spikes."""
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from snn_delays.cli.app import RUNS, console
 from snn_delays.cli.data import data_app
+from snn_delays.errors import ConfigError
 from snn_delays.messages import command
 
 if TYPE_CHECKING:
@@ -133,55 +134,10 @@ def _tell(out: Path, report: "BatchReport", kept: bool = False) -> None:
         console.print(f"{len(report.failed)} of {report.written + len(report.failed)} recordings were left out")
 
 
-@data_app.command("encode-check")
-def data_encode_check(
-    audio: Annotated[Path, typer.Argument(help="zip of Heidelberg Digits, such as hd_audio_240.zip")],
-    archives: Annotated[list[Path], typer.Argument(help="archives with the spikes, such as shd_regen_test.npz.xz")],
-    recordings: Annotated[int, typer.Option(min=1, help="how many, spread over those the two have in common")] = 8,
-    window: Annotated[
-        bool, typer.Option("--window/--no-window", help="Hann window; the archives were made without")
-    ] = False,
-    picture: Annotated[
-        Path | None, typer.Option(help="PNG, PDF or SVG file to write: one recording there and here")
-    ] = None,
-) -> None:
-    """Encode recordings whose spikes are known from SHD-regenerated, and compare the two.
-
-    Beside it stands the same comparison between two seeds of ours, which shows how much is chance.
-    """
-    from snn_delays.data.encoders.cochlea import Cochlea
-    from snn_delays.data.encoders.cochlea.compare import compare, summarise
-    from snn_delays.training.progress import ProgressBar
-
-    cochlea = Cochlea(window="hann" if window else "none")
-    with ProgressBar(console) as bar:
-        matches = compare(audio, archives, cochlea, recordings=recordings, progress=bar.loading)
-    table = Table("recording", "spikes there", "here", "over channels", "over time")
-    for match in matches:
-        channel, time = match.correlations(match.archived)
-        table.add_row(match.name, f"{len(match.archived)}", f"{len(match.ours)}", f"{channel:.3f}", f"{time:.3f}")
-    console.print(table)
-    found = summarise(matches)
-    console.print(f"{found.ours} spikes here, {found.archived} there: {found.ratio:.4f} of them", highlight=False)
-    for i, other in enumerate(("the archive", "another seed")):
-        console.print(
-            f"against {other}: counts of single recordings differ by {found.difference[i]:.2%} (standard deviation), "
-            f"histograms correlate {found.channel[i]:.3f} over channels, {found.time[i]:.3f} over time",
-            highlight=False,
-        )
-    if picture is not None:
-        import numpy as np
-
-        from snn_delays.plot import save_figure
-        from snn_delays.plot.rasters import raster
-        from snn_delays.plot.style import new_figure
-
-        figure = new_figure(9.0, 3.6)
-        pair = {"SHD-regenerated": matches[0].archived, "encoded here": matches[0].ours}
-        for ax, (title, events) in zip(figure.subplots(1, 2, sharey=True), pair.items()):
-            spikes = np.zeros((int(max(e.t_us[-1] for e in pair.values())) // 1000 + 1, events.n_channels))
-            np.add.at(spikes, (events.t_us // 1000, events.channel), 1)
-            raster(spikes, dt_ms=1.0, ax=ax, title=f"{title}, {len(events)} spikes")
-            ax.set_ylabel("channel (0: highest frequency)" if title == "SHD-regenerated" else "")
-        figure.suptitle(matches[0].name, fontsize=10)
-        console.print(f"written: {save_figure(figure, picture)}", highlight=False)
+@data_app.command("encode-check", hidden=True, context_settings={"ignore_unknown_options": True})
+def data_encode_check(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Moved to a script of the repository."""
+    raise ConfigError(
+        "data encode-check compares with unpublished archives and is a script of the repository now; from a checkout: "
+        f"python -m experiments.studies.cochlea_compare {shlex.join(arguments or ['AUDIO', 'ARCHIVE'])}"
+    )

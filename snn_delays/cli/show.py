@@ -27,7 +27,7 @@ def data_show(
     """Draw one recording and print what is in a split: classes, events, rates, durations, frames."""
     from snn_delays.data.binning import Binning
     from snn_delays.data.catalogue.lookup import card
-    from snn_delays.data.recordings import open_recordings
+    from snn_delays.data.opening import open_recordings
     from snn_delays.data.statistics import statistics
     from snn_delays.plot import save_figure
     from snn_delays.training.progress import ProgressBar

@@ -46,7 +46,7 @@ def write_store(path: Path, key: str, parts: Iterable[Any], finish: Any) -> None
         archive.writestr(zipfile.ZipInfo("about.json"), json.dumps({"key": key, **about}))
 
 
-def read_store(path: Path, key: str, source: str, binning: Binning, memory: Memory) -> BinnedDataset | None:
+def read_store(path: Path, key: str, binning: Binning, memory: Memory) -> BinnedDataset | None:
     """The data set that was stored under ``key``, or None where it is absent, another, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -58,7 +58,7 @@ def read_store(path: Path, key: str, source: str, binning: Binning, memory: Memo
         return BinnedDataset(
             counts=counts,
             **numbers,
-            source=source,
+            source=about["source"],
             checksum=about["checksum"],
             binning=binning,
             n_classes=len(about["class_names"]),

@@ -21,11 +21,14 @@ _NAMES = {
 }
 
 
-def fields_of(events: NDArray[Any]) -> dict[str, NDArray[Any] | None]:
-    """Times, columns, rows and polarities of a structured array, whichever usual names it has; None for no polarity."""
+def fields_of(events: NDArray[Any], needed: Sequence[str] = ("t", "x", "y")) -> dict[str, NDArray[Any] | None]:
+    """Times, columns, rows and polarities of a structured array, under whichever usual names; None for what it lacks.
+
+    Raises DataError for a field that is needed and missing.
+    """
     names = events.dtype.names or ()
     found = {field: next((name for name in known if name in names), None) for field, known in _NAMES.items()}
-    if missing := [field for field in ("t", "x", "y") if found[field] is None]:
+    if missing := [field for field in needed if found[field] is None]:
         raise DataError(f"a structured array of events needs the fields t, x, y, p; {missing[0]} is not in {names}")
     return {field: None if name is None else events[name] for field, name in found.items()}
 

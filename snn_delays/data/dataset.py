@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from snn_delays.arguments import integer
 from snn_delays.data.binning import Binning
+from snn_delays.data.from_arrays import from_arrays
 from snn_delays.data.indices import Indices, sample_index, sample_indices
 from snn_delays.data.mapped import MappedArray
 from snn_delays.errors import ConfigError, DataError
@@ -111,9 +112,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         Raises DataError naming the recording for what a count cannot hold, for a recording without events or steps, or
         for arrays that contradict each other.
         """
-        from snn_delays.data.from_arrays import from_arrays
-
-        return from_arrays(recordings, labels, binning, speakers, class_names, source)
+        return cls(**from_arrays(recordings, labels, binning, speakers, class_names, source))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Events
 from snn_delays.errors import DataError
 
@@ -20,8 +19,8 @@ def from_arrays(
     speakers: Sequence[int] | NDArray[Any] | None,
     class_names: Sequence[str] | None,
     source: str,
-) -> BinnedDataset:
-    """See :meth:`BinnedDataset.from_arrays`."""
+) -> dict[str, Any]:
+    """The arguments of the :class:`BinnedDataset` that :meth:`BinnedDataset.from_arrays` returns."""
     binning = binning or Binning(channel_group=1)
     if len(recordings) == 0:
         raise DataError("a data set needs at least one recording")
@@ -35,7 +34,7 @@ def from_arrays(
     digest = hashlib.sha256(f"{counts.dtype} {counts.shape[1:]} {names}".encode())
     for array in (counts, offsets, numbers):
         digest.update(np.ascontiguousarray(array).data)
-    return BinnedDataset(
+    return dict(  # noqa: C408
         counts=counts,
         offsets=offsets,
         labels=numbers,

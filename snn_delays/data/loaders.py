@@ -1,4 +1,10 @@
-"""Data sets by name, binned, with a cache on disk keyed by everything that shapes them."""
+"""Data sets by name, binned, with a cache on disk keyed by everything that shapes them.
+
+The walk of :func:`load_binned`, each file once: the name becomes a card (``catalogue.lookup``); the card a path and the
+checksum of the recordings there (``opening``, by a note that ``files`` keeps); these and the binning become a key, and
+the key a data set (``cache``). Only where the cache has none are files of the data set opened, read
+(``formats``), binned (``binning``) and stored.
+"""
 
 import hashlib
 import json
@@ -13,15 +19,19 @@ from numpy.typing import NDArray
 
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.cache import Memory, read_store, write_store
-from snn_delays.data.catalogue import lookup as catalogue
+from snn_delays.data.card import UNIDENTIFIED
+from snn_delays.data.catalogue.identity import identify
+from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, RateFreeRule
 from snn_delays.data.files import Progress
-from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings, open_recordings
+from snn_delays.data.formats.tonic import check_reader
+from snn_delays.data.opening import locate
+from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import cache_folder
 
-FORMAT = 2  # raised whenever the same file and binning would give another dataset
+FORMAT = 3  # raised whenever the same file and binning would give another dataset
 OnBad = Literal["raise", "skip"]
 
 
@@ -39,52 +49,61 @@ def load_binned(
 ) -> BinnedDataset:
     """A split of a data set, binned, in memory or mapped from the cache.
 
-    ``name``, ``split``: as in the catalogue, or the path of a data set of one's own
-    (:mod:`snn_delays.data.catalogue.own`);
-    ``reader``: see :func:`open_recordings`, it does not change the result;
+    ``name``, ``split``: as in the catalogue, or the path of the user's own data set
+    (:mod:`snn_delays.data.catalogue.own`). ``reader``: see :func:`open_recordings`; it does not change the result.
     ``cache``: keep the result in the cache folder, under a key made of the checksum of the recordings, the binning and
-    the version of the format. A stale or damaged cache is built anew. ``memory``: ``"ram"``, ``"mapped"`` (needs the
-    cache; batches are read from disk as they are wanted, and building it holds one recording at a time) or ``"auto"``,
-    which maps what is larger than 1 GiB. ``on_bad``: what to do with a recording that cannot be read or has no events,
-    ``"raise"``, or ``"skip"`` it with a warning that names it. ``rate_free``: take the rates away
-    (:class:`RateFreeRecordings`), by the rule fitted on the ``train`` split; ``source`` says how many are left.
+    the version of the format. A stale or damaged cache is built anew; with a valid one no file of the data set is
+    opened. ``memory``: ``"ram"``, ``"mapped"`` (needs the cache; batches are read from disk, and building it holds one
+    recording at a time) or ``"auto"``, which maps what is larger than 1 GiB. ``on_bad``: what to do with a recording
+    that cannot be read or has no events, ``"raise"``, or ``"skip"`` it with a warning that names it. ``rate_free``:
+    remove the rates (:class:`RateFreeRecordings`), by the rule fitted on the ``train`` split; ``source`` says how many
+    recordings are left.
 
     Warns (UserWarning) if ``dt_ms`` is finer than the stored times. Raises ConfigError for an unknown name or split,
     DataError if a file is missing or damaged or a sample has no events.
     """
-    card = catalogue.card(name)
+    of = card(name)
     if memory not in ("auto", "ram", "mapped") or on_bad not in ("raise", "skip"):
         raise ConfigError(f"memory is auto, ram or mapped and on_bad raise or skip; got {memory!r} and {on_bad!r}")
     if memory == "mapped" and not cache:
         raise ConfigError("memory='mapped' reads from the cache, which cache=False leaves out; choose one of them")
-    if binning.dt_ms < card.finest_dt_ms:
+    if binning.dt_ms < of.finest_dt_ms:
         warnings.warn(
-            f"dt_ms = {binning.dt_ms:g} is finer than {card.finest_dt_ms:g} ms: {card.display_name} stores times as "
-            f"{card.time_unit}, so finer bins show the rounding, not the data",
+            f"dt_ms = {binning.dt_ms:g} is finer than {of.finest_dt_ms:g} ms: {of.display_name} stores times as "
+            f"{of.time_unit}, so finer bins show the rounding, not the data",
             UserWarning,
             stacklevel=2,
         )
-    recordings = open_recordings(name, split, reader=reader, progress=progress)
-    if rate_free is not None:
-        training = recordings if split == "train" else open_recordings(name, "train", reader=reader, progress=progress)
-        recordings = RateFreeRecordings(recordings, training, rate_free)
+    found = locate(of, split, progress)
+    training = locate(of, "train", progress) if rate_free is not None and split != "train" else found
+
+    def recordings() -> Recordings:
+        opened = found.open(reader)
+        if rate_free is None:
+            return opened
+        return RateFreeRecordings(opened, opened if training is found else training.open(reader), rate_free)
+
     if not cache:
-        return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
-    key = {"format": FORMAT, "name": card.name, "split": split, "checksum": recordings.checksum(), "on_bad": on_bad}
-    key |= asdict(binning)
+        return _warned(bin_recordings(recordings(), binning, on_bad=on_bad, progress=progress))
+    key = {
+        "format": FORMAT, "name": of.name, "split": split, "source": found.source, "checksum": found.checksum,
+        "sensor": of.sensor, "n_classes": of.n_classes, "on_bad": on_bad, **asdict(binning),
+        "rate_free": rate_free and [training.checksum, asdict(rate_free)],
+    }  # fmt: skip
     text = json.dumps(key, sort_keys=True)
-    cached = cache_folder() / "binned" / f"{card.name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
-    source = recordings.source()
-    dataset = read_store(cached, text, source, binning, memory)
+    cached = cache_folder() / "binned" / f"{of.name}-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.zip"
+    check_reader(reader)
+    dataset = read_store(cached, text, binning, memory)
     if dataset is None:
+        opened = recordings()
         try:
-            store_binned(cached, text, recordings, binning, on_bad=on_bad, progress=progress)
+            store_binned(cached, text, opened, binning, on_bad=on_bad, progress=progress)
         except OSError as error:
             if memory == "mapped":
                 raise DataError(f"the cache {cached} could not be written ({error}); free some space") from error
             warnings.warn(f"the cache {cached} could not be written ({error}); binning is repeated", stacklevel=2)
-            return _warned(bin_recordings(recordings, binning, on_bad=on_bad, progress=progress))
-        dataset = read_store(cached, text, source, binning, memory)
+            return _warned(bin_recordings(opened, binning, on_bad=on_bad, progress=progress))
+        dataset = read_store(cached, text, binning, memory)
         if dataset is None:
             raise DataError(f"{cached} was written, but reads as something else; check the disk, or use cache=False")
     return _warned(dataset)
@@ -93,7 +112,7 @@ def load_binned(
 def bin_recordings(
     recordings: Recordings, binning: Binning, *, on_bad: OnBad = "raise", progress: Progress | None = None
 ) -> BinnedDataset:
-    """Recordings of any kind, binned, in memory. Their checksum decides what ``source`` says.
+    """Recordings of any kind, binned, in memory. Their checksum decides what ``source`` is.
 
     Raises DataError if a recording cannot be read or has no events, unless ``on_bad="skip"``.
     """
@@ -102,8 +121,7 @@ def bin_recordings(
     about = making.about()
     return BinnedDataset(
         counts=np.concatenate(parts),
-        **{name: about[name] for name in ("offsets", "labels", "speakers", "checksum")},
-        source=recordings.source(),
+        **{name: about[name] for name in ("offsets", "labels", "speakers", "checksum", "source")},
         binning=binning,
         n_classes=len(recordings.class_names),
         class_names=recordings.class_names,
@@ -120,7 +138,7 @@ def store_binned(
     on_bad: OnBad = "raise",
     progress: Progress | None = None,
 ) -> None:
-    """Recordings of any kind, binned, into a file from which :func:`read_store` gives them back under ``key``.
+    """Recordings of any kind, binned, into a file which :func:`read_store` reads under ``key``.
 
     No more than one recording is held in memory. Raises as :func:`bin_recordings` does, and OSError.
     """
@@ -130,7 +148,7 @@ def store_binned(
 
 @dataclass
 class _Making:
-    """Bins one recording after another and keeps what has to be known of each."""
+    """Bins one recording after another and keeps what is stored beside the counts."""
 
     recordings: Recordings
     binning: Binning
@@ -147,7 +165,7 @@ class _Making:
         found, binning = self.recordings, self.binning
         if isinstance(found, FeatureRecordings) and (binning.rule != "log_mel" or binning.dt_ms != found.frame_ms):
             raise ConfigError(
-                f"{found.path} gives log-mel features, a frame every {found.frame_ms:g} ms: ask for binning 'log_mel' "
+                f"{found.path} gives log-mel features, a frame every {found.frame_ms:g} ms: use binning 'log_mel' "
                 f"with dt_ms {found.frame_ms:g} and channel_group 1, not {binning.rule!r} with {binning.dt_ms:g}"
             )
         if binning.rule == "log_mel" and not isinstance(found, FeatureRecordings):
@@ -188,7 +206,8 @@ class _Making:
             raise DataError(f"{self.recordings.path}: sample {i}: {error}") from error
 
     def about(self) -> dict[str, Any]:
-        """What the file says besides the counts."""
+        """What is stored besides the counts."""
+        path, source = self.recordings.path, self.recordings.source()
         return {
             "offsets": np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
             "labels": np.array(self.labels, dtype=np.int64),
@@ -196,6 +215,7 @@ class _Making:
             "counts_shape": [sum(self.lengths), *self.shape],
             "dtype": self.dtype,
             "checksum": self.recordings.checksum(),
+            "source": identify(path) if source == UNIDENTIFIED and path.exists() else source,
             "class_names": list(self.recordings.class_names),
             "skipped": self.skipped,
         }

@@ -1,15 +1,15 @@
-"""Whether HDF5 comes to an end with a file: damage, as a block of zeros, can have the library itself loop for ever."""
+"""Whether HDF5 comes to an end with a file: damage, as a block of zeros, can make the library itself loop for ever."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from snn_delays.data.catalogue.lookup import known_by_checksum
 from snn_delays.data.files import remembered
 from snn_delays.errors import DataError
 
 SMALL = 1 << 20  # bytes; too few for a damaged copy of any data set
 SECONDS, _BYTES_PER_SECOND = 60.0, 4 << 20  # for the slowest of disks
+_NOTE = "HDF5 comes to an end"
 READ = """
 import os, sys, h5py
 most = os.path.getsize(sys.argv[1])  # a dataset may declare more rows than the file has bytes
@@ -23,14 +23,19 @@ with h5py.File(sys.argv[1], "r") as file:
 
 
 def check_ends(path: Path) -> None:
-    """Raise DataError for a file that HDF5 loops or crashes on. Nothing is said of any other damage.
+    """Raise DataError for a file on which HDF5 loops or crashes; other damage is not looked for.
 
-    A file that a card knows by its checksum is whole; any other is first read in a process of its own, once.
+    A large file is read once in a process of its own, unless it is known to be whole (:func:`trust`).
     """
-    if not path.is_file() or path.stat().st_size < SMALL or known_by_checksum(path):
+    if not path.is_file() or path.stat().st_size < SMALL:
         return
-    if (said := remembered(path, "HDF5 comes to an end", lambda: _read_elsewhere(path))) != "yes":
-        raise DataError(f"{path} is damaged: HDF5 {said} on it, and no card has its checksum; fetch it again")
+    if (outcome := remembered(path, _NOTE, lambda: _read_elsewhere(path))) != "yes":
+        raise DataError(f"{path} is damaged: HDF5 {outcome} on it, and no card has its checksum; fetch it again")
+
+
+def trust(path: Path) -> None:
+    """Remember that a file is whole, as its checksum is that of a published one."""
+    remembered(path, _NOTE, lambda: "yes")
 
 
 def _read_elsewhere(path: Path) -> str:
@@ -41,6 +46,6 @@ def _read_elsewhere(path: Path) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "loops"
-    except OSError:  # there is no other process to be had
+    except OSError:  # no further process can be started
         return "yes"
     return "crashes" if ended.returncode < 0 else "yes"

@@ -14,12 +14,12 @@ pytest.importorskip("soundfile")
 from typer.testing import CliRunner
 
 import snn_delays.cli.encode  # noqa: F401
+from experiments.studies.cochlea_compare import Match
 from snn_delays import cli
 from snn_delays.data import load_binned
 from snn_delays.data.encoders.cochlea import Cochlea
 from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.encoders.cochlea import compare as compare_module
-from snn_delays.data.encoders.cochlea.compare import Match
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings
 from snn_delays.runs import evaluate
 from snn_delays.training import sources

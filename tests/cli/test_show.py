@@ -13,7 +13,7 @@ from click.testing import Result
 
 from snn_delays.cli import show  # noqa: F401  (adds the command)
 from snn_delays.data.catalogue import lookup as catalogue
-from snn_delays.data.catalogue.convert import data_path
+from snn_delays.data.catalogue.locate import data_path
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.shd import write_shd_hdf5

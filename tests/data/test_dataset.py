@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_delays.data.archive import pack
+from experiments.studies.spike_archive import pack
 from snn_delays.data.binning import Binning
 from snn_delays.data.bucketing import bucketed
 from snn_delays.data.dataset import BinnedDataset

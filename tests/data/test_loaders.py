@@ -13,7 +13,7 @@ import pytest
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.cache import read_store
-from snn_delays.data.catalogue.convert import data_path, find_data
+from snn_delays.data.catalogue.locate import data_path, find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
@@ -45,7 +45,7 @@ def same(a, b):
 def test_the_bundled_subset_binned(rule):
     binning = Binning(rule)
     test = load_binned(SUBSET, "test", binning)
-    samples = read_shd_hdf5(find_data(SUBSET, "test"), "own")
+    samples = read_shd_hdf5(find_data(card(SUBSET), "test"), "own")
     assert test.counts.shape[1] == 140
     assert test.counts.sum() == sum(len(s.events) for s in samples)
     for i in (0, 123, 299):
@@ -264,6 +264,61 @@ def test_a_store_is_made_holding_one_recording_at_a_time(tmp_path):
     tracemalloc.stop()
     one = 2000 * 2048
     assert peak < 6 * one  # all are 60 times as much
-    mapped = read_store(tmp_path / "long.zip", "key", "long", binning, "mapped")
+    mapped = read_store(tmp_path / "long.zip", "key", binning, "mapped")
     assert mapped.counts.nbytes > 50 * one
     assert mapped.batch([59]).counts.sum() == 2000
+
+
+WALK = """
+import sys
+from pathlib import Path
+from snn_delays.data import loaders
+from snn_delays.data.binning import Binning
+
+name, split, kept = sys.argv[1:]
+data = Path(loaders.__file__).parent
+opened, entered = [], []
+
+def audit(event, arguments):
+    if event == "open" and isinstance(arguments[0], str | bytes | Path):
+        opened.append(str(arguments[0]))
+
+def profile(frame, event, _):
+    here, back = Path(frame.f_code.co_filename), frame.f_back
+    if event == "call" and here.is_relative_to(data) and back and here != Path(back.f_code.co_filename):
+        entered.append(here.relative_to(data).as_posix())
+
+loaders.load_binned(name, split, Binning())
+sys.addaudithook(audit)
+sys.setprofile(profile)
+loaders.load_binned(name, split, Binning())
+sys.setprofile(None)
+print(*(path for path in opened if kept in path), sep="\\n")
+print("entered", *entered)
+"""
+
+
+@pytest.mark.parametrize("kind", ["bundled", "placed", "own path"])
+def test_with_a_warm_cache_no_file_of_the_data_set_is_opened_and_the_walk_is_straight(
+    path, own_folders, tmp_path, kind
+):
+    """Twice in one process and once more in another: the bundled digits, a file in its place, a file by its path."""
+    name, split, kept = {
+        "bundled": (SUBSET, "test", ".h5"), "placed": ("shd", "train", ".h5"), "own path": (str(path), "train", ".h5"),
+    }[kind]  # fmt: skip
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", WALK, name, split, kept], timeout=900, capture_output=True, cwd=ROOT, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        opened, entered = done.stdout.split("entered ")
+        assert not opened.strip(), opened
+        files = [file for file in entered.split() if file not in CHECKED_VALUES]
+        assert "catalogue/lookup.py" in files
+        assert "cache.py" in files
+        if kind == "bundled":  # the others are looked up again, as a card may have come that knows them
+            assert len(files) == len(set(files)), files
+
+
+# What dataclasses and arrays check when they are made.
+CHECKED_VALUES = ("numbers.py", "card.py", "binning.py")

@@ -6,7 +6,8 @@ python -m tests.support.datasets_page writes it anew between the marks ``<!-- ca
 import re
 from pathlib import Path
 
-from snn_delays.data.catalogue.lookup import Card, SplitFile, card, cards
+from snn_delays.data.card import Card, SplitFile
+from snn_delays.data.catalogue.lookup import card, cards
 from snn_delays.recipes.events import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

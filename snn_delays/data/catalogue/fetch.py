@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snn_delays.data.catalogue.convert import data_path, find_data, verify
-from snn_delays.data.catalogue.lookup import Card, SplitFile, card
+from snn_delays.data.card import Card, SplitFile
+from snn_delays.data.catalogue.locate import data_path, find_data, verify
 from snn_delays.data.files import checksums, data_folder
 from snn_delays.data.formats.tonic import tonic_refuses
 from snn_delays.errors import BackendUnavailableError, ConfigError, DataError
@@ -14,54 +14,53 @@ _BY_NAME = ("SSC",)  # classes of Tonic whose split is named; others are told wh
 _WHOLE = ("CIFAR10DVS",)  # classes that have one part only
 
 
-def download(name: str, said: Callable[[str], None] = lambda line: None) -> list[Path]:
-    """Fetch every split of a data set that is not there, compare its checksum, and return where they lie.
+def download(of: Card, callback: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Fetch the splits of a data set that are missing, compare all checksums, and return the paths.
 
-    What is there is left alone, and its checksum compared. An archive that an earlier download left unfinished, which
-    Tonic would take for the whole, is renamed and fetched again. ``said`` is told what is being done.
+    Files that are there are only checked. An archive that an earlier download left unfinished, which Tonic would take
+    for the whole, is renamed and fetched again. ``callback`` receives a line for each step.
 
     Raises ConfigError for a set that Tonic does not have in the form we read, BackendUnavailableError without Tonic,
     DataError naming what to place where by hand if fetching fails, or if what came is not what the card promises.
     """
-    found = card(name)
-    if not found.tonic_class or found.bundled or found.folder not in (found.tonic_class, ""):
-        raise ConfigError(f"{found.display_name} is not fetched: {_by_hand(found) or 'its files are all there'}")
+    if not of.tonic_class or of.bundled or of.folder not in (of.tonic_class, ""):
+        raise ConfigError(f"{of.display_name} is not fetched: {_by_hand(of) or 'its files are all there'}")
     if refusal := tonic_refuses():
         raise BackendUnavailableError(refusal)
     paths = []
-    for split, part in found.splits.items():
+    for split, part in of.splits.items():
         try:
-            find_data(name, split)
+            find_data(of, split)
         except DataError as error:
             missing = str(error)
         else:
-            paths.append(verify(name, split))
+            paths.append(verify(of, split))
             continue
-        _set_aside(found, part, said)
-        said(f"fetching {found.display_name}, {split}, through Tonic's {found.tonic_class}")
+        _set_aside(of, part, callback)
+        callback(f"fetching {of.display_name}, {split}, through Tonic's {of.tonic_class}")
         try:
-            _fetch(found.tonic_class, split)
+            _fetch(of.tonic_class, split)
         except Exception as error:  # Tonic lets through whatever the network, the disk or the server throws
-            raise DataError(f"Tonic could not fetch {found.display_name} ({error}). By hand: {missing}") from error
-        paths.append(verify(name, split))
+            raise DataError(f"Tonic could not fetch {of.display_name} ({error}). By hand: {missing}") from error
+        paths.append(verify(of, split))
     return paths
 
 
 def _by_hand(of: Card) -> str:
     for split in of.splits:
         try:
-            find_data(of.name, split)
+            find_data(of, split)
         except DataError as error:
             return str(error)
     return ""
 
 
-def _set_aside(of: Card, part: SplitFile, said: Callable[[str], None]) -> None:
+def _set_aside(of: Card, part: SplitFile, callback: Callable[[str], None]) -> None:
     archive = data_path(of, part).parent / str(part.archive)
     if part.archive and part.archive_md5 and archive.is_file() and checksums(archive).md5 != part.archive_md5:
         aside = archive.with_name(f"{archive.name}.unfinished")
         archive.replace(aside)
-        said(f"{archive} is not whole: now {aside.name}")
+        callback(f"{archive} is not whole: now {aside.name}")
 
 
 def _fetch(tonic_class: str, split: str) -> None:

@@ -5,12 +5,18 @@ it; a folder is searched for such files of one set. A file of any other name is 
 samples.
 """
 
+import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from snn_delays.data.catalogue.lookup import Card, SplitFile, read_own_card
+import numpy as np
+
+from snn_delays.data.card import Card, SplitFile
+from snn_delays.data.catalogue.toml_cards import own_card, read_own_card
+from snn_delays.data.files import remembered
+from snn_delays.data.formats.shd import ShdRecordings
 from snn_delays.errors import DataError
 
 SPLITS = ("train", "valid", "test")
@@ -79,40 +85,56 @@ def _beside(folder: Path, name: str | None) -> dict[str, Path]:
 
 
 def _card(files: dict[str, Path], where: Path) -> Card:
-    from snn_delays.data.formats.shd import ShdRecordings
-
-    opened = {split: ShdRecordings(file) for split, file in files.items()}
-    for file in opened.values():
-        if file.stored.kind != "f":
-            raise DataError(
-                f"{file.path}: spikes/times holds {file.stored}; SHD's layout has seconds, as float16 or longer"
-            )
-    first, *others = opened.values()
+    headers = {split: _header(file) for split, file in files.items()}
+    first_split, *others = files
+    first, header = files[first_split], headers[first_split]
     for other in others:
-        if (other.class_names, other.sensor) != (first.class_names, first.sensor):
+        if any(headers[other][key] != header[key] for key in ("class_names", "sensor")):
             raise DataError(
-                f"{first.path} and {other.path} name other classes or have other channels, so they are not splits of "
-                "one data set"
+                f"{first} and {files[other]} name other classes or have other channels, so they are not splits of one "
+                "data set"
             )
-    split = _NAME.fullmatch(first.path.stem)
-    name = first.path.stem if split is None else split[1] or first.path.resolve().parent.name
+    split = _NAME.fullmatch(first.stem)
+    stored = np.dtype(header["stored"])
     values: dict[str, Any] = {
-        "name": slug(name),
+        "name": slug(first.stem if split is None else split[1] or first.resolve().parent.name),
         "title": f"data set of the user's own at {where}",
-        "folder": str(first.path.parent.resolve()),
-        "sensor": list(first.sensor),
-        "n_classes": len(first.class_names),
-        "time_unit": f"{first.stored} seconds",
-        "finest_dt_ms": 1.0 if first.stored.itemsize == 2 else 0.001,
-        "splits": {split: SplitFile(file.path.name, len(file)) for split, file in opened.items()},
+        "folder": str(first.parent.resolve()),
+        "sensor": header["sensor"],
+        "n_classes": len(header["class_names"]),
+        "time_unit": f"{stored} seconds",
+        "finest_dt_ms": 1.0 if stored.itemsize == 2 else 0.001,
+        "splits": {split: SplitFile(file.name, headers[split]["samples"]) for split, file in files.items()},
         "missing_split": (
-            f"all samples of {first.path} are for training: name its parts NAME_train.h5 and NAME_test.h5 "
+            f"all samples of {first} are for training: name its parts NAME_train.h5 and NAME_test.h5 "
             "(snn-delays data encode --test writes them so)"
             if split is None
             else f"put the missing one beside them, named as they are ({', '.join(f.name for f in files.values())})"
         ),
     }
-    return Card.of_own(values, str(where))
+    return own_card(values, str(where))
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Classes, channels and size of a file, remembered until it changes. Raises DataError for another layout."""
+
+    def read() -> str:
+        opened = ShdRecordings(file)
+        if opened.stored.kind != "f":
+            raise DataError(
+                f"{file}: spikes/times holds {opened.stored}; SHD's layout has seconds, as float16 or longer"
+            )
+        return json.dumps(
+            {
+                "class_names": opened.class_names,
+                "sensor": opened.sensor,
+                "stored": str(opened.stored),
+                "samples": len(opened),
+            }
+        )
+
+    header: dict[str, Any] = json.loads(remembered(file, "header", read))
+    return header
 
 
 def slug(name: str) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import zlib
 from pathlib import Path
 
-from snn_delays.data.catalogue.lookup import Card, SplitFile
+from snn_delays.data.card import Card, SplitFile
 from snn_delays.data.files import data_folder, remembered
 from snn_delays.errors import DataError
 

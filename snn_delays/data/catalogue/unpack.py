@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from snn_delays.data.catalogue.lookup import Card, SplitFile
+from snn_delays.data.card import Card, SplitFile
 from snn_delays.data.files import Progress, checksums, files_in
 from snn_delays.errors import DataError
 from snn_delays.reading import open_regular, room_for

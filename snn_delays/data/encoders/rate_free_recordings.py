@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from snn_delays.data.encoders.rate_free import Keep, RateFree, fit_rate_free, spike_counts
 from snn_delays.data.events import Sample
-from snn_delays.data.files import remembered
 from snn_delays.data.numbers import plain_numbers
 from snn_delays.data.recordings import FeatureRecordings, Recordings
 from snn_delays.errors import ConfigError, DataError
@@ -87,12 +86,7 @@ class RateFreeRecordings(Recordings):
 
     def source(self) -> str:
         """The data set's name, that its rates are gone, and how many recordings are left."""
-        whole = len(self._recordings)
-        if self.path.exists():  # what is drawn has no file
-            kept = int(remembered(self.path, f"rate-free {self.checksum()}", lambda: str(len(self))))
-        else:
-            kept = len(self)
-        return f"{self._recordings.source()}, rate-free ({kept:,} of {whole:,} recordings)"
+        return f"{self._recordings.source()}, rate-free ({len(self):,} of {len(self._recordings):,} recordings)"
 
 
 def _readable(recordings: Recordings) -> Iterator[Sample]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events
 from snn_delays.data.formats.event_files import EventFiles, camera_events, check_complete, files_by_class
 from snn_delays.data.formats.tonic import through_tonic

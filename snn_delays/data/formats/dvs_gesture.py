@@ -4,19 +4,17 @@
 """
 
 import re
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events
 from snn_delays.data.files import files_in
-from snn_delays.data.formats.event_files import EventFiles, camera_events, check_complete
-from snn_delays.data.formats.tonic import through_tonic
-from snn_delays.data.recordings import Reader
+from snn_delays.data.formats.event_files import EventFiles, check_complete
+from snn_delays.data.formats.tonic import TonicRecordings, through_tonic, tonic_files
+from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
 from snn_delays.npy import read_npy
 from snn_delays.reading import read_bytes
@@ -76,49 +74,23 @@ class DvsGestureRecordings(EventFiles):
             i = int(((exact[:, :3] != np.floor(exact[:, :3])).any(axis=1) | (exact[:, 3] < 0)).argmax())
             raise DataError(f"event {i} is {stored[i].tolist()}; expected whole x, y, p and a time of 0 ms or more")
         x, y, p = exact[:, :3].astype(np.int64).T
-        return _from_first_event((exact[:, 3] * 1000).astype(np.int64), x, y, p)
+        return Events.from_camera((exact[:, 3] * 1000).astype(np.int64), x, y, p, sensor=SENSOR, sort=True)
 
 
-class _TonicDvsGestureRecordings(DvsGestureRecordings):
-    """The same through Tonic, which turns ms into us in the type they are stored in, whether or not they fit."""
-
-    def _events(self, file: Path) -> Events:
-        ours = super()._events(file)
-        dataset = _tonic_class()(".")
-        dataset.data, dataset.targets = [str(file)], [int(file.stem)]
-        decoded, _ = dataset[0]
-        try:
-            events = _from_first_event(*(decoded[name].astype(np.int64) for name in "txyp"))
-            if events == ours:
-                return events
-        except DataError:  # what ours finds whole and Tonic impossible
-            pass
-        raise DataError("Tonic reads other numbers than are stored, as they do not fit its types; read with 'own'")
-
-
-def _from_first_event(t_us: NDArray[Any], x: NDArray[Any], y: NDArray[Any], p: NDArray[Any]) -> Events:
-    events = camera_events(t_us, x, y, p, SENSOR, in_order=False)
-    return Events(events.t_us - events.t_us[:1].sum(), events.channel, events.n_channels, SENSOR)
-
-
-@cache
-def _tonic_class() -> Any:
-    """Tonic's data set without its search for an archive; the files of a sample are set by who uses it."""
-    from tonic.datasets import DVSGesture
-
-    return type("DVSGesture", (DVSGesture,), {"_check_exists": lambda self: True})
-
-
-def open_dvs_gesture(card: Card, split: str, path: Path, reader: Reader) -> DvsGestureRecordings:
+def open_dvs_gesture(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     """The recordings of a split; ``"auto"`` is Tonic where it is installed. Both give equal events.
 
     Raises DataError if files are missing or a user belongs to the other split by the official lists (users 1 to 23
-    train, 24 to 29 test), BackendUnavailableError if Tonic is asked for and cannot serve.
+    train, 24 to 29 test), BackendUnavailableError if Tonic is requested and cannot serve.
     """
-    recordings = (_TonicDvsGestureRecordings if through_tonic(reader) else DvsGestureRecordings)(path)
+    recordings = DvsGestureRecordings(path)
+    tonic = through_tonic(reader)
     first, last = card.settings["users"][split]
     for file, user in zip(recordings.files, recordings.speakers):
         if not first <= user <= last:
             raise DataError(f"{file}: user {user} is not in the split {split}, which has users {first} to {last}")
     check_complete(recordings, card, split)
-    return recordings
+    if not tonic:
+        return recordings
+    opened = partial(tonic_files, "DVSGesture", recordings.files, recordings.labels)
+    return TonicRecordings(recordings, opened, from_first_event=True)

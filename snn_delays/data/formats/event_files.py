@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import files_in
 from snn_delays.data.recordings import Recordings

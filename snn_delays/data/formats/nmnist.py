@@ -5,17 +5,16 @@ bits 15 to 8; bits 7 to 0, t in us from the start of the first saccade. Orchard 
 2015.
 """
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events
 from snn_delays.data.formats.event_files import EventFiles, camera_events, check_complete, files_by_class
-from snn_delays.data.formats.tonic import through_tonic
-from snn_delays.data.recordings import Reader
+from snn_delays.data.formats.tonic import TonicRecordings, through_tonic, tonic_files
+from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
 
 SENSOR = (2, 34, 34)
@@ -23,8 +22,6 @@ CLASS_NAMES = tuple("0123456789")
 _EVENT_BYTES = 5
 # A row that no sensor has marks that the clock went round; all later times are this much later.
 _OVERFLOW_ROW, _OVERFLOW_US = 240, 1 << 13
-
-_Fields = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 class NmnistRecordings(EventFiles):
@@ -42,38 +39,26 @@ class NmnistRecordings(EventFiles):
         size = file.stat().st_size
         if size % _EVENT_BYTES:
             raise DataError(f"has {size} bytes, no multiple of {_EVENT_BYTES}: cut short, or another format")
-        t_us, x, y, p = self._fields(file)
-        return camera_events(t_us, x, y, p, SENSOR, in_order=True)
-
-    def _fields(self, file: Path) -> _Fields:
         b = np.fromfile(file, np.uint8).reshape(-1, _EVENT_BYTES).astype(np.int64)
         overflow = b[:, 1] == _OVERFLOW_ROW
         t_us = ((b[:, 2] & 127) << 16 | b[:, 3] << 8 | b[:, 4]) + _OVERFLOW_US * np.cumsum(overflow)
         b, t_us = b[~overflow], t_us[~overflow]
-        return t_us, b[:, 0], b[:, 1], b[:, 2] >> 7
+        return camera_events(t_us, b[:, 0], b[:, 1], b[:, 2] >> 7, SENSOR, in_order=True)
 
 
-class _TonicNmnistRecordings(NmnistRecordings):
-    """The same decoded by Tonic, whose data set class would count 10,000 files and look for an archive."""
-
-    def _fields(self, file: Path) -> _Fields:
-        from tonic.datasets import NMNIST
-        from tonic.io import read_mnist_file
-
-        events = read_mnist_file(str(file), dtype=NMNIST.dtype)
-        return events["t"], events["x"], events["y"], events["p"]
-
-
-def open_nmnist(card: Card, split: str, path: Path, reader: Reader) -> NmnistRecordings:
+def open_nmnist(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     """The recordings of a folder in N-MNIST's layout; ``"auto"`` is Tonic where it is installed, with equal events.
 
-    Raises DataError if files are missing, BackendUnavailableError if Tonic is asked for and cannot serve.
+    Raises DataError if files are missing, BackendUnavailableError if Tonic is requested and cannot serve.
     """
     recordings = nmnist_recordings(path, reader)
     check_complete(recordings, card, split)
     return recordings
 
 
-def nmnist_recordings(path: Path, reader: Reader = "auto") -> NmnistRecordings:
+def nmnist_recordings(path: Path, reader: Reader = "auto") -> Recordings:
     """The recordings of any folder in N-MNIST's layout, read as ``reader`` says."""
-    return (_TonicNmnistRecordings if through_tonic(reader) else NmnistRecordings)(path)
+    own = NmnistRecordings(path)
+    if not through_tonic(reader):
+        return own
+    return TonicRecordings(own, partial(tonic_files, "NMNIST", own.files, own.labels))

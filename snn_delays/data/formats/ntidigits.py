@@ -7,16 +7,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.event_files import check_complete
-from snn_delays.data.formats.tonic import through_tonic
+from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
 from snn_delays.data.probe import check_ends
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
@@ -77,10 +78,10 @@ class NtidigitsRecordings(Recordings):
             if not good.all():
                 j = int((~good).argmax())
                 raise DataError(f"{where}: {key}[{j}] is {values[j]}; expected {expected}: fetch the file again")
-        t_us, channel = self._decoded(i, seconds, address)
+        t_us = (seconds.astype(np.float64) * 1e6).astype(np.int64)
         order = np.argsort(t_us, kind="stable")  # the layout promises no order
         try:
-            events = Events(t_us[order], channel[order], N_CHANNELS)
+            events = Events(t_us[order], address[order], N_CHANNELS)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         return Sample(events, CLASS_NAMES.index(name.digits), name.speaker)
@@ -97,27 +98,13 @@ class NtidigitsRecordings(Recordings):
             raise DataError(f"{where} holds {values.dtype} of shape {values.shape}; expected numbers [event]")
         return values
 
-    def _decoded(self, i: int, seconds: NDArray[Any], address: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return (seconds.astype(np.float64) * 1e6).astype(np.int64), address
 
+def _tonic_dataset(path: Path, split: str) -> Any:
+    from tonic.datasets import NTIDIGITS18
 
-class _TonicNtidigitsRecordings(NtidigitsRecordings):
-    """The same through Tonic, whose data set keeps the file open: it is opened late, and never pickled."""
-
-    _dataset: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_dataset"}
-
-    def _decoded(self, i: int, seconds: NDArray[Any], address: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        if self._dataset is None:
-            from tonic.datasets import NTIDIGITS18
-
-            # Joined with any folder, an absolute name stays what it is: the file is found wherever it lies.
-            own = type("NTIDIGITS18", (NTIDIGITS18,), {"filename": str(self.path.resolve())})
-            self._dataset = own(".", train=self.split == "train", single_digits=True)
-        events, _ = self._dataset[i]
-        return events["t"], events["x"]
+    # Joined with any folder, an absolute name stays what it is: the file is found wherever it is.
+    own = type("NTIDIGITS18", (NTIDIGITS18,), {"filename": str(path.resolve())})
+    return own(".", train=split == "train", single_digits=True)
 
 
 @contextmanager
@@ -151,11 +138,11 @@ def _parse(path: Path, where: str, value: Any) -> _Name:
     return _Name(text, 2 * int(rest[0], 36) + _GENDERS.index(gender), rest[2])
 
 
-def open_ntidigits(card: Card, split: str, path: Path, reader: Reader) -> NtidigitsRecordings:
+def open_ntidigits(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     """The single digits of a split; ``"auto"`` is Tonic where it is installed. Both give equal events.
 
-    Raises DataError if the file is not N-TIDIGITS18, BackendUnavailableError if Tonic is asked for and cannot serve.
+    Raises DataError if the file is not N-TIDIGITS18, BackendUnavailableError if Tonic is requested and cannot serve.
     """
-    recordings = (_TonicNtidigitsRecordings if through_tonic(reader) else NtidigitsRecordings)(path, split)
+    recordings, tonic = NtidigitsRecordings(path, split), through_tonic(reader)
     check_complete(recordings, card, split)
-    return recordings
+    return TonicRecordings(recordings, partial(_tonic_dataset, path, split)) if tonic else recordings

@@ -9,6 +9,7 @@ known (-1 in a :class:`Sample`).
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.catalogue.lookup import Card, identify
+from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
-from snn_delays.data.formats.tonic import through_tonic
+from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
 from snn_delays.data.probe import check_ends
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
@@ -200,7 +201,10 @@ class ShdRecordings(Recordings):
 
     def __getitem__(self, i: int) -> Sample:
         i = self.number(i)
-        return Sample(self._events(*self._raw(i), i), int(self.labels[i]), int(self.speakers[i]))
+        times, units = self._raw(i)
+        seconds = times.astype(np.float64) * 1e6
+        t_us = (np.rint(seconds) if _exact(times.dtype) else seconds).astype(np.int64)
+        return Sample(self._checked(t_us, units, i), int(self.labels[i]), int(self.speakers[i]))
 
     def _raw(self, i: int) -> _Spikes:
         """Times and units of a sample as they are stored, checked for what no cast survives."""
@@ -221,10 +225,6 @@ class ShdRecordings(Recordings):
             raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
         return times, units
 
-    def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
-        microseconds = times.astype(np.float64) * 1e6
-        return self._checked((np.rint(microseconds) if _exact(times) else microseconds).astype(np.int64), units, i)
-
     def _checked(self, t_us: NDArray[Any], units: NDArray[Any], i: int) -> Events:
         n_channels = self.sensor[0]
         if t_us.size and units.max() >= n_channels:
@@ -242,64 +242,40 @@ class ShdRecordings(Recordings):
             raise DataError(f"{self.path}: spikes of sample {i}: {error}") from error
 
 
-class _TonicShdRecordings(ShdRecordings):
-    """The same through Tonic, which says little about a file that is not as it expects: ours looks first.
-
-    Tonic's data set is opened late, and never pickled.
-    """
-
-    _dataset: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != "_dataset"}
-
-    def _events(self, times: NDArray[np.floating[Any]], units: NDArray[np.integer[Any]], i: int) -> Events:
-        if _exact(times):  # which Tonic would cut off
-            return super()._events(times, units, i)
-        try:
-            if self._dataset is None:
-                from tonic.datasets import SHD
-
-                # Joined with any folder, an absolute name stays what it is: no archive is looked for, no link needed.
-                where = {"train_zip": f"{self.path.resolve()}.zip", "_check_exists": lambda self: True}
-                self._dataset = type("SHD", (SHD,), where)(".", train=True)
-            events, _ = self._dataset[i]
-        except OSError as error:
-            raise DataError(f"{self.path} does not exist or cannot be read any more ({error})") from error
-        return self._checked(events["t"], events["x"], i)
-
-
-def open_shd(card: Card, split: str, path: Path, reader: Reader) -> ShdRecordings:
+def open_shd(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     """The recordings of a card in SHD's layout; ``"auto"`` is Tonic where it is installed. Both give equal events.
 
-    Raises DataError for another number of classes than the card has, or, of a file that by its checksum is that data
-    set, of recordings: it is another split.
+    Raises DataError for another number of classes than the card has.
     """
     recordings = shd_recordings(path, reader, card.sensor[0])
     if len(recordings.class_names) != card.n_classes:
         raise DataError(
             f"{path} names {len(recordings.class_names)} classes; {card.display_name} has {card.n_classes}: "
-            "another data set lies there, fetch or convert it again"
-        )
-    part = card.split(split)
-    if not part.made_here and len(recordings) != part.samples and identify(path) == card.display_name:
-        raise DataError(
-            f"{path} has {len(recordings):,} recordings; {card.display_name} has {part.samples:,} in {split}: it is "
-            "another split's file, put each in its place"
+            "another data set is there, fetch or convert it again"
         )
     return recordings
 
 
-def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None = None) -> ShdRecordings:
+def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None = None) -> Recordings:
     """The recordings of any file in SHD's layout, read as ``reader`` says.
 
-    Raises BackendUnavailableError if Tonic is asked for and cannot serve.
+    Times of float64, whose fractions Tonic would cut off, are read by our reader in any case. Raises
+    BackendUnavailableError if Tonic is requested and cannot serve.
     """
-    return (_TonicShdRecordings if through_tonic(reader) else ShdRecordings)(path, n_channels)
+    tonic, own = through_tonic(reader), ShdRecordings(path, n_channels)
+    return TonicRecordings(own, partial(_tonic_dataset, path)) if tonic and not _exact(own.stored) else own
 
 
-def _exact(times: NDArray[np.floating[Any]]) -> bool:
-    return times.dtype.itemsize >= 8
+def _tonic_dataset(path: Path) -> Any:
+    from tonic.datasets import SHD
+
+    # Joined with any folder, an absolute name stays what it is: no archive is looked for, no link needed.
+    where = {"train_zip": f"{path.resolve()}.zip", "_check_exists": lambda self: True}
+    return type("SHD", (SHD,), where)(".", train=True)
+
+
+def _exact(stored: np.dtype[Any]) -> bool:
+    return stored.itemsize >= 8
 
 
 def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:

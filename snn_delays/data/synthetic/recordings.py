@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_delays.data.catalogue.lookup import Card
+from snn_delays.data.card import Card
 from snn_delays.data.events import Sample
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.data.synthetic import TASKS

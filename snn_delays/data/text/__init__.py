@@ -9,9 +9,8 @@ from snn_delays.data.text.vocabulary import (
     CharacterVocabulary,
     Decoder,
     Vocabulary,
-    vocabulary_from_json,
 )
-from snn_delays.data.text.words import WordVocabulary, pad
+from snn_delays.data.text.words import WordVocabulary, pad, vocabulary_from_json
 
 __all__ = [
     "ByteVocabulary",

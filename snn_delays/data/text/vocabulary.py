@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import DataError
+from snn_delays.moved import forward
 
 Tokens = NDArray[np.int32]
 UNKNOWN_TOKEN = -1  # of a character outside the vocabulary; no network takes it
@@ -207,20 +208,4 @@ def checked_tokens(tokens: Sequence[int] | NDArray[Any], size: int) -> NDArray[n
     return array.astype(np.int64)
 
 
-def vocabulary_from_json(saved: dict[str, Any]) -> Vocabulary:
-    """The vocabulary that ``to_json`` was taken of. Raises DataError if that says no vocabulary."""
-    from snn_delays.data.text.words import WordVocabulary
-
-    kinds: dict[str, tuple[str, type, Any]] = {
-        "bytes": ("", type(None), lambda nothing: ByteVocabulary()),
-        "characters": ("characters", str, CharacterVocabulary),
-        "words": ("words", list, lambda words: WordVocabulary(tuple(words))),
-    }
-    kind = saved.get("kind") if isinstance(saved, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        raise DataError(f"a saved vocabulary is of kind bytes, characters or words, got {kind!r}")
-    key, expected, make = kinds[kind]
-    if not isinstance(saved.get(key), expected):
-        raise DataError(f"a saved vocabulary of {kind} needs the key {key!r}, a {expected.__name__}")
-    made: Vocabulary = make(saved.get(key))
-    return made
+__getattr__ = forward(__name__, {"vocabulary_from_json": "snn_delays.data.text.words"})

@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snn_delays.data.text.vocabulary import Decoder, Saved, TokenDecoder, Tokens, checked_tokens
+from snn_delays.data.text.vocabulary import (
+    ByteVocabulary,
+    CharacterVocabulary,
+    Decoder,
+    Saved,
+    TokenDecoder,
+    Tokens,
+    Vocabulary,
+    checked_tokens,
+)
 from snn_delays.errors import ConfigError, DataError
 
 UNKNOWN = "<unk>"
@@ -74,6 +83,23 @@ class WordVocabulary(Saved):
     def to_json(self) -> dict[str, Any]:
         """``{"kind": "words", "words": [...]}``."""
         return {"kind": self.kind, "words": list(self.words)}
+
+
+def vocabulary_from_json(saved: dict[str, Any]) -> Vocabulary:
+    """The vocabulary that ``to_json`` was taken of. Raises DataError if that says no vocabulary."""
+    kinds: dict[str, tuple[str, type, Any]] = {
+        "bytes": ("", type(None), lambda nothing: ByteVocabulary()),
+        "characters": ("characters", str, CharacterVocabulary),
+        "words": ("words", list, lambda words: WordVocabulary(tuple(words))),
+    }
+    kind = saved.get("kind") if isinstance(saved, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise DataError(f"a saved vocabulary is of kind bytes, characters or words, got {kind!r}")
+    key, expected, make = kinds[kind]
+    if not isinstance(saved.get(key), expected):
+        raise DataError(f"a saved vocabulary of {kind} needs the key {key!r}, a {expected.__name__}")
+    made: Vocabulary = make(saved.get(key))
+    return made
 
 
 def set_apart(text: str) -> str:

@@ -1,25 +1,25 @@
 import hashlib
-from pathlib import Path
+import lzma
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
 from snn_delays.data import probe
-from snn_delays.data.archive import pack, read_archive, write_archive
-from snn_delays.data.catalogue import convert
+from snn_delays.data.catalogue import identity, locate
 from snn_delays.data.catalogue import lookup as catalogue
-from snn_delays.data.catalogue.convert import convert_archive, data_path, find_data, verify
-from snn_delays.data.catalogue.lookup import card, cards, datasets_folder, identify, read_card, recognise
+from snn_delays.data.catalogue.identity import identify, recognise
+from snn_delays.data.catalogue.locate import data_path, find_data, unpack, verify
+from snn_delays.data.catalogue.lookup import card, cards
+from snn_delays.data.catalogue.toml_cards import datasets_folder, read_card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats import shd
 from snn_delays.data.formats.shd import write_shd_hdf5
-from snn_delays.data.recordings import READERS, open_recordings
-from snn_delays.data.subset import TEST_SPEAKERS, TRAIN_SPEAKERS, draw_subset, make_bundled_subset
+from snn_delays.data.opening import READERS, open_recordings
 from snn_delays.errors import ConfigError, DataError
 
 SUBSET = "shd-regenerated-subset"
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "shd_regenerated"
 
 
 def test_every_card_is_complete():
@@ -64,39 +64,39 @@ def test_a_wrong_card_is_refused(tmp_path, old, new, message):
 
 def test_the_bundled_subset_is_small_balanced_and_its_speakers_are_apart():
     folder = datasets_folder() / card(SUBSET).folder
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 10_300_000
     assert "Derived from the Heidelberg Digits" in (folder / "LICENSE").read_text()
-    train, test = (read_archive(folder / str(card(SUBSET).split(s).archive)) for s in ("train", "test"))
+    train, test = (shd.ShdRecordings(find_data(card(SUBSET), s)) for s in ("train", "test"))
     assert (len(train), len(test)) == (1000, 300)
-    assert np.bincount(train.label).tolist() == [50] * 20
-    assert np.bincount(test.label).tolist() == [15] * 20
-    assert sorted(set(train.speaker)) == list(TRAIN_SPEAKERS)
-    assert sorted(set(test.speaker)) == list(TEST_SPEAKERS)
+    assert np.bincount(train.labels).tolist() == [50] * 20
+    assert np.bincount(test.labels).tolist() == [15] * 20
+    assert sorted(set(train.speakers)) == [0, 1, 2, 3, 6, 7, 8, 9, 10, 11]
+    assert sorted(set(test.speakers)) == [4, 5]
     cells = np.zeros((20, 12), dtype=int)
-    np.add.at(cells, (train.label, train.speaker), 1)
-    assert set(cells[:, list(TRAIN_SPEAKERS)].flat) == {5}
-    assert np.bincount(test.speaker).tolist() == [0] * 4 + [150] * 2
-    assert min(train.n_spikes.min(), test.n_spikes.min()) > 2000
+    np.add.at(cells, (train.labels, train.speakers), 1)
+    assert set(np.delete(cells, [4, 5], axis=1).flat) == {5}
+    assert np.bincount(test.speakers).tolist() == [0] * 4 + [150] * 2
+    assert min(len(sample.events) for recordings in (train, test) for sample in recordings) > 2000
 
 
 def test_the_bundled_subset_is_expanded_once_and_known_by_checksum(own_folders):
-    path = find_data(SUBSET, "test")
+    path = find_data(card(SUBSET), "test")
     assert path.is_relative_to(own_folders / "cache")
     assert identify(path) == "SHD-regenerated (bundled subset)"
     before = path.stat().st_mtime_ns
-    assert find_data(SUBSET, "test").stat().st_mtime_ns == before
-    assert verify(SUBSET, "test") == path
+    assert find_data(card(SUBSET), "test").stat().st_mtime_ns == before
+    assert verify(card(SUBSET), "test") == path
 
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])  # a damaged expansion is made again
-    assert find_data(SUBSET, "test").read_bytes() == content
+    assert find_data(card(SUBSET), "test").read_bytes() == content
 
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert hashlib.sha256(find_data(SUBSET, "test").read_bytes()).hexdigest() == card(SUBSET).split("test").sha256
+    assert hashlib.sha256(find_data(card(SUBSET), "test").read_bytes()).hexdigest() == card(SUBSET).split("test").sha256
 
 
 def test_content_identifies_a_file_that_another_hdf5_laid_out(tmp_path):
-    path = find_data(SUBSET, "test")
+    path = find_data(card(SUBSET), "test")
     with h5py.File(path) as old, h5py.File(tmp_path / "new.h5", "w", libver="latest") as new:
         for key in ("labels", "extra/speaker", "extra/keys", "spikes/times", "spikes/units"):
             new.create_dataset(key, data=old[key][()], dtype=old[key].dtype)
@@ -111,7 +111,7 @@ def test_an_unknown_file_is_called_unidentified_wherever_it_lies(samples):
     write_shd_hdf5(path, samples, len(samples))
     assert identify(path) == "unidentified"
     with pytest.raises(DataError, match=r"should be the split train of SHD, but by its checksum it is unidentified"):
-        verify("shd", "train")
+        verify(card("shd"), "train")
     path.write_text("not HDF5")
     assert identify(path) == "unidentified"
 
@@ -120,7 +120,7 @@ def test_a_file_of_the_published_checksum_is_shd(tmp_path, monkeypatch):
     path = tmp_path / "some.h5"
     path.write_text("stands for the published file")
     md5 = card("shd").split("test").md5
-    monkeypatch.setattr(catalogue, "checksums", lambda path, remember: catalogue_checksums(md5))
+    monkeypatch.setattr(identity, "checksums", lambda path, remember: catalogue_checksums(md5))
     assert identify(path) == "SHD"
 
 
@@ -132,13 +132,13 @@ def catalogue_checksums(md5):
 
 def test_missing_files_are_named_with_place_checksum_and_remedy(own_folders):
     with pytest.raises(DataError, match=r"SHD/shd_train.h5 is missing; get it .* unpacked \(md5 8e9877c85f29"):
-        find_data("shd", "train")
+        find_data(card("shd"), "train")
     with pytest.raises(
-        DataError, match=r"shd_test.h5 is missing; .*snn-delays data convert shd_regen_test.npz.xz \(sha"
+        DataError, match=r"shd_test.h5 is missing; these files are not published: encode the like .*docs/data.md"
     ):
-        find_data("shd-regenerated", "test")
+        find_data(card("shd-regenerated"), "test")
     with pytest.raises(ConfigError):
-        find_data(SUBSET, "valid")
+        find_data(card(SUBSET), "valid")
 
 
 def copy_of_datasets(monkeypatch, tmp_path, change):
@@ -149,7 +149,7 @@ def copy_of_datasets(monkeypatch, tmp_path, change):
         (folder / path.name).write_bytes(path.read_bytes())
     name = str(card(SUBSET).split("test").archive)
     change(folder / card(SUBSET).folder / name, (datasets_folder() / card(SUBSET).folder / name).read_bytes())
-    for module in (catalogue, convert):
+    for module in (catalogue, locate):
         monkeypatch.setattr(module, "datasets_folder", lambda: folder)
 
 
@@ -158,104 +158,51 @@ def test_a_corrupt_bundled_archive_is_refused(tmp_path, monkeypatch):
         path.write_bytes(content[:1000] + bytes([content[1000] ^ 4]) + content[1001:])
 
     copy_of_datasets(monkeypatch, tmp_path, damage)
-    with pytest.raises(DataError, match=r"sha256 [0-9a-f]{64}, expected 0696308e.*install the package again"):
-        find_data(SUBSET, "test")
+    with pytest.raises(DataError, match=r"sha256 [0-9a-f]{64}, expected 0d2f0642.*install the package again"):
+        find_data(card(SUBSET), "test")
     assert not data_path(card(SUBSET), card(SUBSET).split("test")).exists()
 
 
 def test_an_absent_bundled_archive_is_refused(tmp_path, monkeypatch):
     copy_of_datasets(monkeypatch, tmp_path, lambda path, content: None)
-    with pytest.raises(DataError, match="is missing, though it travels with the package"):
-        find_data(SUBSET, "test")
+    with pytest.raises(DataError, match="is missing, though it comes with the package"):
+        find_data(card(SUBSET), "test")
 
 
 def test_an_archive_that_does_not_give_what_the_card_promises_is_refused(tmp_path, monkeypatch):
     """The last check: the archive passes, what it expands to does not."""
-    monkeypatch.setattr(convert, "read_archive", lambda path: read_archive(path).subset(np.arange(20)))
-    with pytest.raises(DataError, match=r"unknown to every card, not that of SHD-regenerated \(bundled subset\)"):
-        find_data(SUBSET, "test")
+
+    def other(path, content):
+        path.write_bytes(lzma.compress(b"another file"))
+        known = card(SUBSET)
+        part = replace(known.split("test"), archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        monkeypatch.setattr(catalogue, "cards", lambda: {SUBSET: replace(known, splits={"test": part})})
+
+    copy_of_datasets(monkeypatch, tmp_path, other)
+    with pytest.raises(DataError, match=r"is unidentified, not that of SHD-regenerated \(bundled subset\)"):
+        find_data(card(SUBSET), "test")
 
 
-def test_conversion_goes_by_the_checksum_of_the_archive(samples, tmp_path):
-    archive = datasets_folder() / card(SUBSET).folder / str(card(SUBSET).split("test").archive)
-    calls = []
-    out = convert_archive(archive, tmp_path / "out.h5", progress=lambda done, total: calls.append((done, total)))
-    assert identify(out) == "SHD-regenerated (bundled subset)"
-    assert calls[-1] == (300, 300)
-    assert convert_archive(archive) == find_data(SUBSET, "test")
-    damaged = tmp_path / "damaged.npz.xz"
-    damaged.write_bytes(archive.read_bytes()[:-5])
-    with pytest.raises(DataError, match=r"damaged.npz.xz has sha256 .* no card"):
-        convert_archive(damaged)
-    with pytest.raises(DataError, match="absent"):
-        convert_archive(tmp_path / "absent.npz.xz")
-
-
-def test_a_disk_that_cannot_be_written_is_one_clear_error(tmp_path):
-    archive = datasets_folder() / card(SUBSET).folder / str(card(SUBSET).split("test").archive)
+def test_a_disk_that_cannot_be_written_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "blocked"))
     (tmp_path / "blocked").write_text("a file where a folder should be")
     with pytest.raises(DataError, match="cannot write"):
-        convert_archive(archive, tmp_path / "blocked" / "out.h5")
+        find_data(card(SUBSET), "test")
 
 
-def test_the_draw_depends_on_the_seed_and_not_on_the_order(tmp_path):
-    archive = read_archive(datasets_folder() / card(SUBSET).folder / str(card(SUBSET).split("test").archive))
-    drawn = draw_subset(archive, TEST_SPEAKERS, 3, seed=1)
-    assert np.bincount(drawn.label).tolist() == [3] * 20
-    assert np.bincount(drawn.speaker)[4:].tolist() == [30, 30]  # 1 and 2 of each class, turn about
-    names = list(zip(drawn.label, drawn.speaker, drawn.trial))
-    assert len(set(names)) == 60
-    turned = archive.subset(np.arange(300)[::-1])
-    assert names == [
-        *zip(*(getattr(draw_subset(turned, TEST_SPEAKERS, 3, 1), k) for k in ("label", "speaker", "trial")))
-    ]
-    other = draw_subset(archive, TEST_SPEAKERS, 3, seed=2)
-    assert names != [*zip(other.label, other.speaker, other.trial)]
-    with pytest.raises(DataError, match="are wanted"):
-        draw_subset(archive, TEST_SPEAKERS, 40, seed=1)
-
-
-@pytest.mark.shared
-@pytest.mark.slow
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the full archives are not at hand")
-def test_the_full_set_converts_to_the_files_on_the_card_and_the_subset_can_be_drawn_again(tmp_path):
-    parts = card("shd-regenerated").splits
-    for split in ("train", "test"):
-        path = convert_archive(SHARED / str(parts[split].archive))
-        assert verify("shd-regenerated", split) == path
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == parts[split].sha256
-    made = make_bundled_subset(*(SHARED / str(parts[s].archive) for s in ("train", "test")), tmp_path)
-    for split, path in zip(("train", "test"), made):
-        drawn = read_archive(path)
-        bundled = read_archive(datasets_folder() / card(SUBSET).folder / str(card(SUBSET).split(split).archive))
-        assert np.array_equal(drawn.step, bundled.step)
-        assert np.array_equal(drawn.trial, bundled.trial)
-
-
-@pytest.mark.shared
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the full archives are not at hand")
-def test_the_first_samples_are_those_of_the_readme():
-    archive = read_archive(SHARED / "shd_regen_test.npz.xz")
-    first = next(iter(archive))
-    assert (len(first.events), first.label, first.speaker, archive.trial[0]) == (5895, 15, 5, 7)
-    assert first.events.t_us[:4].tolist() == [5000, 7500, 8500, 10500]
-    assert first.events.channel[:4].tolist() == [131, 327, 632, 619]
-    assert archive.n_spikes.sum() == 17_824_407
-
-
-def test_an_archive_of_ones_own_is_no_known_data_set(samples, tmp_path):
-    path = tmp_path / "mine.npz.xz"
-    unique = [s for s in samples if len(set(zip(s.events.t_us, s.events.channel))) == len(s.events)]
-    write_archive(path, pack(unique, list(range(len(unique))), tick_us=500))
-    with pytest.raises(DataError, match="no card"):
-        convert_archive(path)
+def test_an_archive_that_no_card_knows_is_not_unpacked(tmp_path):
+    (tmp_path / "damaged.tar.gz").write_bytes(b"half")
+    with pytest.raises(DataError, match=r"damaged.tar.gz has sha256 .* no card"):
+        unpack(tmp_path / "damaged.tar.gz")
+    with pytest.raises(DataError, match="absent"):
+        unpack(tmp_path / "absent.zip")
 
 
 def test_splits_in_each_others_place_are_refused():
-    train, test = (find_data(SUBSET, split) for split in ("train", "test"))
+    train, test = (find_data(card(SUBSET), split) for split in ("train", "test"))
     train.write_bytes(test.read_bytes())
     with pytest.raises(DataError, match=r"should be the split train of SHD-.* by its checksum it is the split test"):
-        verify(SUBSET, "train")
+        verify(card(SUBSET), "train")
     with pytest.raises(DataError, match=r"shd_train.h5 should be the split train .* the split test of SHD-regenerated"):
         open_recordings(SUBSET, "train", reader="own")
     assert len(open_recordings(SUBSET, "test", reader="own")) == 300
@@ -291,6 +238,6 @@ def test_a_whole_file_is_probed_once(large, monkeypatch):
 
 def test_a_file_that_a_card_knows_is_not_probed(monkeypatch, tmp_path):
     monkeypatch.setattr(probe, "READ", "import os; os.kill(os.getpid(), 9)")
-    path = find_data("shd-regenerated-subset", "test")
+    path = find_data(card("shd-regenerated-subset"), "test")
     assert path.stat().st_size > probe.SMALL
     assert len(shd.shd_recordings(path, "own")) == 300

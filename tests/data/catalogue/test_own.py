@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from snn_delays.data import Binning, Events, Sample, load_binned
-from snn_delays.data.catalogue.convert import find_data
+from snn_delays.data.catalogue.locate import find_data
 from snn_delays.data.catalogue.lookup import card, cards, file_name_of, lasting_name
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.data.loaders import bin_recordings
-from snn_delays.data.recordings import open_recordings
+from snn_delays.data.opening import open_recordings
 from snn_delays.errors import ConfigError, DataError
 
 CLASSES = ("up", "down", "stop")
@@ -78,7 +78,7 @@ def test_one_file_is_for_training_alone(tmp_path):
 def test_splits_are_found_by_their_names(words, how):
     name = str(words / how)
     assert [len(load_binned(name, split, BINNING)) for split in ("train", "valid", "test")] == [9, 8, 7]
-    assert find_data(name, "test") == words / "words_test.h5"
+    assert find_data(card(name), "test") == words / "words_test.h5"
     assert (card(name).name, list(card(name).splits)) == ("words", ["train", "valid", "test"])
 
 
@@ -157,7 +157,7 @@ def test_times_stay_exact_where_asked(tmp_path):
 
 
 def test_a_published_set_is_known_by_its_checksum_wherever_it_lies(tmp_path):
-    shutil.copy(find_data("shd-regenerated-subset", "test"), tmp_path / "digits_test.h5")
+    shutil.copy(find_data(card("shd-regenerated-subset"), "test"), tmp_path / "digits_test.h5")
     recordings = open_recordings(str(tmp_path / "digits_test.h5"), "test")
     assert recordings.source() == "SHD-regenerated (bundled subset)"
     (tmp_path / "digits_test.h5").rename(tmp_path / "digits_train.h5")

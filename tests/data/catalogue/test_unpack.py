@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from snn_delays.data.catalogue import convert
-from snn_delays.data.catalogue.convert import convert_archive
-from snn_delays.data.catalogue.lookup import card, identify
+from snn_delays.data.catalogue.identity import identify
+from snn_delays.data.catalogue.locate import unpack
+from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.catalogue.unpack import holds, unpack_archive
 from snn_delays.errors import DataError
 from tests.support.event_fixtures import FIXTURES
@@ -49,7 +49,6 @@ def known(monkeypatch, tmp_path):
             md5 = hashlib.md5(path.read_bytes()).hexdigest()
             splits[split] = replace(splits[split], archive=path.name, archive_md5=md5)
         changed = replace(card(name), splits=splits)
-        monkeypatch.setattr(convert, "cards", lambda: {name: changed})
         monkeypatch.setattr("snn_delays.data.catalogue.lookup.cards", lambda: {name: changed})
         return changed
 
@@ -117,14 +116,14 @@ def test_a_damaged_archive_and_a_folder_that_cannot_be_written_are_clear_errors(
 def test_an_archive_known_by_its_md5_stays_beside_what_it_is_known_by(tmp_path, known):
     train, test = (zip_of(tmp_path / f"{s.lower()}.zip", NMNIST / s, f"{s}/") for s in ("Train", "Test"))
     known("n-mnist", train=train, test=test)
-    assert convert_archive(train) == tmp_path / "data" / "NMNIST" / "Train"
-    placed = convert_archive(test)
+    assert unpack(train) == tmp_path / "data" / "NMNIST" / "Train"
+    placed = unpack(test)
     assert (placed / "9" / "00004.bin").read_bytes() == (NMNIST / "Test" / "9" / "00004.bin").read_bytes()
     assert (placed.parent / "test.zip").read_bytes() == test.read_bytes()
     assert identify(placed) == identify(placed.parent / "Train") == "N-MNIST"
     (placed.parent / "test.zip").unlink()
     assert identify(placed) == "unidentified"
-    assert convert_archive(train, tmp_path / "elsewhere") == tmp_path / "elsewhere" / "Train"
+    assert unpack(train, tmp_path / "elsewhere") == tmp_path / "elsewhere" / "Train"
 
 
 def test_zips_inside_a_zip_are_unpacked_into_the_folder_of_the_set(tmp_path, known):
@@ -134,7 +133,7 @@ def test_zips_inside_a_zip_are_unpacked_into_the_folder_of_the_set(tmp_path, kno
         zip_of(inner / f"{name}.zip", FIXTURES / "CIFAR10DVS" / name, f"{name}/")
     archive = zip_of(tmp_path / "CIFAR10DVS.zip", inner)
     known("cifar10-dvs", train=archive, test=archive)
-    placed = convert_archive(archive)
+    placed = unpack(archive)
     assert placed == tmp_path / "data" / "CIFAR10DVS"
     assert sorted(path.name for path in placed.iterdir()) == ["airplane", "frog"]
     assert len(list(placed.rglob("*.aedat"))) == 20

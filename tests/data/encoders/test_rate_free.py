@@ -5,7 +5,7 @@ import pytest
 
 from snn_delays.data.encoders.rate_free import balance_classes, fit_rate_free, rate_free, spike_counts
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.recordings import open_recordings
+from snn_delays.data.opening import open_recordings
 from snn_delays.errors import ConfigError, DataError
 
 

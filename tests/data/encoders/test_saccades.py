@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_delays.data.encoders.saccades import DURATION_MS, N_CHANNELS, PATH_PX, EventCamera, along, simulate_saccades
-from snn_delays.data.encoders.saccades_compare import (
+from experiments.studies.saccades_compare import (
     Pairs,
     agreement,
     cross_validated,
@@ -17,6 +16,7 @@ from snn_delays.data.encoders.saccades_compare import (
     table,
     transfer,
 )  # fmt: skip
+from snn_delays.data.encoders.saccades import DURATION_MS, N_CHANNELS, PATH_PX, EventCamera, along, simulate_saccades
 from snn_delays.data.encoders.simulated_nmnist import simulate_folder, write_nmnist_bin
 from snn_delays.data.events import Events
 from snn_delays.data.formats.nmnist import nmnist_recordings
@@ -279,7 +279,7 @@ def test_a_full_disk_is_named_with_its_remedy(tmp_path):
 def test_the_program_prints_and_writes_its_table(tmp_path, capsys, monkeypatch):
     pairs = pairs_of(EventCamera(), PATH_PX, 15)
     assert len(pairs.only(pairs.labels == 7)) == 5
-    monkeypatch.setattr("snn_delays.data.encoders.saccades_compare.load_pairs", lambda *_: pairs)
+    monkeypatch.setattr("experiments.studies.saccades_compare.load_pairs", lambda *_: pairs)
     document = tmp_path / "page.md"
     document.write_text("<!-- saccades -->\nold\n<!-- /saccades -->\n")
     main(["real", "mnist", "--write", str(document)])

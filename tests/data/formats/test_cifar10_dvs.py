@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_delays.data.catalogue.convert import find_data
+from snn_delays.data.catalogue.locate import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats import cifar10_dvs
 from snn_delays.data.formats.cifar10_dvs import CLASS_NAMES, Cifar10DvsRecordings, open_cifar10_dvs
@@ -193,7 +193,7 @@ def test_the_card_says_what_tonic_and_others_say_and_missing_files_are_named():
         with pytest.raises(
             DataError, match=r"/CIFAR10DVS is missing; place .*CIFAR10DVS.zip \(md5 ce3a4a06.*airplane.zip"
         ):
-            find_data("cifar10-dvs", split)
+            find_data(card("cifar10-dvs"), split)
     assert CIFAR10DVS.url in known.source
     assert {name: i for i, name in enumerate(CLASS_NAMES)} == CIFAR10DVS.classes
     assert sorted(known.settings["archives"]) == sorted(CIFAR10DVS.data_filename)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning
-from snn_delays.data.catalogue.convert import find_data
+from snn_delays.data.catalogue.locate import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats.dvs_gesture import CLASS_NAMES, DvsGestureRecordings, open_dvs_gesture
 from snn_delays.data.loaders import bin_recordings
@@ -223,7 +223,7 @@ def test_the_card_says_what_tonic_says_and_missing_files_are_named():
             rf"DVSGesture/{part.file} is missing; get {part.archive} \(md5 {part.archive_md5}\) from https://figshare"
         )
         with pytest.raises(DataError, match=message):
-            find_data("dvs128-gesture", split)
+            find_data(card("dvs128-gesture"), split)
     assert len(DVSGesture.classes) == len(CLASS_NAMES)
 
 

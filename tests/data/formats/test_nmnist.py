@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning
-from snn_delays.data.catalogue.convert import convert_archive, find_data, verify
-from snn_delays.data.catalogue.lookup import card, identify
+from snn_delays.data.catalogue.identity import identify
+from snn_delays.data.catalogue.locate import find_data, unpack, verify
+from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats import tonic as through_tonic
 from snn_delays.data.formats.nmnist import CLASS_NAMES, nmnist_recordings, open_nmnist
 from snn_delays.data.loaders import load_binned
-from snn_delays.data.recordings import READERS, open_recordings
+from snn_delays.data.opening import READERS, open_recordings
 from snn_delays.errors import BackendUnavailableError, DataError
 from tests.support.event_fixtures import FIXTURES, make_fixtures, moving_bar, nmnist_bytes
 
@@ -161,8 +162,7 @@ def test_a_folder_of_simulated_recordings_is_binned_by_name_and_bad_ones_left_ou
 
 @pytest.mark.parametrize("name", ["n-mnist", "n-mnist-subset", "dvs128-gesture", "n-tidigits", "cifar10-dvs"])
 def test_the_readers_of_the_cards_are_there(name):
-    module, function = READERS[card(name).reader].split(":")
-    assert callable(getattr(importlib.import_module(module), function))
+    assert callable(READERS[card(name).reader])
 
 
 @needs_tonic
@@ -179,11 +179,11 @@ def test_the_cards_say_what_tonic_says():
 
 def test_missing_files_are_named_with_place_source_and_checksum():
     with pytest.raises(DataError, match=r"NMNIST/Train is missing; get train.zip \(md5 20959b8e6262.*mendeley.com"):
-        find_data("n-mnist", "train")
+        find_data(card("n-mnist"), "train")
     with pytest.raises(DataError, match=r"NMNIST/Test is missing; get test.zip \(md5 69ca8762b2fe"):
-        find_data("n-mnist", "test")
-    with pytest.raises(DataError, match=r"convert nmnist_small.tar.xz \(sha256 adb83e979808"):
-        find_data("n-mnist-subset", "test")
+        find_data(card("n-mnist"), "test")
+    with pytest.raises(DataError, match=r"NMNISTsmall from https://github.com/bamsumit/slayerPytorch"):
+        find_data(card("n-mnist-subset"), "test")
 
 
 @pytest.mark.shared
@@ -193,7 +193,7 @@ def test_the_real_subset_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path))
     calls = []
     archive = SHARED / "nmnist_small" / "nmnist_small.tar.xz"
-    placed = convert_archive(archive, progress=lambda done, total: calls.append((done, total)))
+    placed = unpack(archive, progress=lambda done, total: calls.append((done, total)))
     assert placed == tmp_path / "n-mnist-subset" / "NMNIST"
     assert calls[-1] == (archive.stat().st_size,) * 2
     assert calls == sorted(calls)
@@ -203,7 +203,7 @@ def test_the_real_subset_whole(tmp_path, monkeypatch):
         "test": ([8, 14, 8, 11, 14, 7, 10, 15, 2, 11], 1069, 3856, 6326),
     }
     for split, (classes, least, mean, most) in expected.items():
-        path = verify("n-mnist-subset", split)
+        path = verify(card("n-mnist-subset"), split)
         assert identify(path) == "N-MNIST (subset)"
         recordings = open_recordings("n-mnist-subset", split, reader="own")
         assert np.bincount(recordings.labels).tolist() == classes
@@ -222,9 +222,9 @@ def test_the_real_subset_whole(tmp_path, monkeypatch):
             assert all(tonic[i] == samples[i] for i in range(0, len(samples), 10))
     (placed / "Test" / "0" / "00004.bin").write_bytes(b"12345")
     with pytest.raises(DataError, match=r"should be the split test of N-MNIST .* by its checksum it is unidentified"):
-        verify("n-mnist-subset", "test")
+        verify(card("n-mnist-subset"), "test")
     with pytest.raises(DataError, match="is there already and differs"):
-        convert_archive(archive)
+        unpack(archive)
 
 
 @pytest.mark.shared

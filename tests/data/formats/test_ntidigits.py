@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data.catalogue.convert import find_data
+from snn_delays.data.catalogue.locate import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats.ntidigits import CLASS_NAMES, open_ntidigits
 from snn_delays.errors import DataError
@@ -180,6 +180,6 @@ def test_the_card_says_what_tonic_says_and_the_missing_file_is_named():
         with pytest.raises(
             DataError, match=r"NTIDIGITS18/n-tidigits.hdf5 is missing; get it from https://.*360a2d11e5429"
         ):
-            find_data("n-tidigits", split)
+            find_data(card("n-tidigits"), split)
     assert card("n-tidigits").source == NTIDIGITS18.base_url
     assert {name: i for i, name in enumerate(CLASS_NAMES)} == NTIDIGITS18.class_map

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.catalogue import identity
 from snn_delays.data.catalogue import lookup as catalogue
-from snn_delays.data.catalogue.convert import verify
+from snn_delays.data.catalogue.locate import verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.encoders.encode_speech_commands import encode_speech_commands
 from snn_delays.data.encoders.log_mel import WITHIN_NYQUIST, log_mel
+from snn_delays.data.encoders.speech_commands import SpeechCommands, open_speech_commands
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import shd_recordings
-from snn_delays.data.formats.speech_commands import WORDS, SpeechCommands, open_speech_commands, read_wav, split_files
+from snn_delays.data.formats.speech_commands import WORDS, read_wav, split_files
 from snn_delays.data.loaders import bin_recordings, load_binned
-from snn_delays.data.recordings import open_recordings
+from snn_delays.data.opening import open_recordings
 from snn_delays.errors import BackendUnavailableError, ConfigError, DataError
 from tests.support import speech_commands_fixture
 
@@ -84,7 +86,7 @@ def test_splits_words_and_speakers(folder):
         assert WORDS[label] == name.split("/")[0]
         assert f"{speaker:08x}" == name.split("/")[1][:8]
         assert np.array_equal(frames, log_mel(read_wav(folder / name, 16_000)))
-    with pytest.raises(DataError, match=r"gives features, not events: ask frames\(0\)"):
+    with pytest.raises(DataError, match=r"holds features, not events: call frames\(0\)"):
         train[0]
     with pytest.raises(IndexError, match="samples 0 to 5, not 6"):
         train.frames(6)
@@ -119,7 +121,7 @@ def binned_files(folder):
 
 @pytest.mark.parametrize("binning", [Binning(), Binning(dt_ms=10.0, channel_group=1), Binning("log_mel", 5.0, 1)])
 def test_features_take_their_own_binning_only(folder, binning):
-    with pytest.raises(ConfigError, match="a frame every 10 ms: ask for binning 'log_mel' with dt_ms 10"):
+    with pytest.raises(ConfigError, match="a frame every 10 ms: use binning 'log_mel' with dt_ms 10"):
         bin_recordings(SpeechCommands(folder, "train"), binning)
 
 
@@ -261,18 +263,18 @@ def test_the_archive_beside_the_folder_says_what_it_is(folder, monkeypatch):
     from snn_delays.data.files import Checksums, checksums
 
     with pytest.raises(DataError, match=r"GSC-35 \(log-mel\), but by its checksum it is unidentified"):
-        verify("gsc-35", "train")
+        verify(card("gsc-35"), "train")
     archive = folder.with_name("speech_commands_v0.02.tar.gz")
     with tarfile.open(archive, "w:gz") as packed:  # stands for the published archive
         packed.add(folder, ".")
     known = card("gsc-35").split("test").archive_md5
     monkeypatch.setattr(
-        catalogue, "checksums",
+        identity, "checksums",
         lambda path, remember=True: Checksums(known, "0") if path == archive else checksums(path, remember=remember),
     )  # fmt: skip
-    assert verify("gsc-35", "train") == folder
+    assert verify(card("gsc-35"), "train") == folder
     for name in ("gsc-35", "gsc-35-within-nyquist"):  # two cards for the same files, told apart by what is asked for
-        assert verify(name, "test") == folder
+        assert verify(card(name), "test") == folder
         assert open_recordings(name, "test").source() == card(name).display_name
 
 

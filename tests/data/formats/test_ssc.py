@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.catalogue.convert import data_path, find_data, verify
+from snn_delays.data.catalogue.locate import data_path, find_data, verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.shd import write_shd_hdf5
 from snn_delays.data.formats.speech_commands import WORDS
 from snn_delays.data.loaders import load_binned
-from snn_delays.data.recordings import open_recordings
+from snn_delays.data.opening import open_recordings
 from snn_delays.errors import ConfigError, DataError
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
@@ -59,7 +59,7 @@ def test_the_checksums_are_those_that_tonic_has():
 def test_our_reader_equals_tonics_ssc(made, split):
     from tonic.datasets import SSC
 
-    path = find_data("ssc", split)
+    path = find_data(card("ssc"), split)
     (path.parent / f"{path.name}.zip").touch()
     theirs = SSC(str(path.parent.parent), split=split)
     ours = open_recordings("ssc", split, reader="own")
@@ -91,8 +91,8 @@ def test_splits_are_read_binned_and_apart(made):
 
 def test_missing_and_foreign_files_are_named(made):
     with pytest.raises(DataError, match="should be the split valid of SSC, but by its checksum it is unidentified"):
-        verify("ssc", "valid")
-    find_data("ssc", "valid").unlink()
+        verify(card("ssc"), "valid")
+    find_data(card("ssc"), "valid").unlink()
     with pytest.raises(
         DataError,
         match=r"SSC, split valid: .*ssc_valid\.h5 is missing; get ssc_valid\.h5\.zip \(md5 "
@@ -104,7 +104,7 @@ def test_missing_and_foreign_files_are_named(made):
 
 
 def test_more_channels_than_the_card_has_are_refused(made):
-    path = find_data("ssc", "test")
+    path = find_data(card("ssc"), "test")
     write_shd_hdf5(path, [Sample(Events([0, 1], [3, 700], 701), 0, 0)], 1, WORDS)
     with pytest.raises(DataError, match="has 701 channels; the data set has 700"):
         open_recordings("ssc", "test", reader="own")

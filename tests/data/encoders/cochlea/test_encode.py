@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
+from experiments.studies.cochlea_compare import Match, compare, summarise
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.encoders.cochlea import Cochlea, encode, encode_files
 from snn_delays.data.encoders.cochlea import encode as encode_function
 from snn_delays.data.encoders.cochlea.bushy import BushyCell
-from snn_delays.data.encoders.cochlea.compare import Match, compare, summarise
 from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5

@@ -12,14 +12,13 @@ import pytest
 from snn_delays.data.binning import Binning
 from snn_delays.data.catalogue import lookup as catalogue
 from snn_delays.data.catalogue import parts
-from snn_delays.data.catalogue.convert import find_data, verify
+from snn_delays.data.catalogue.locate import find_data, verify
 from snn_delays.data.catalogue.lookup import card
+from snn_delays.data.encoders.pixel_sequences import PixelSequences, open_pixel_sequences
 from snn_delays.data.encoders.sequential_mnist import encode_pixels, permutation
-from snn_delays.data.formats import pixel_sequences
 from snn_delays.data.formats.idx import read_mnist
-from snn_delays.data.formats.pixel_sequences import PixelSequences
 from snn_delays.data.loaders import load_binned
-from snn_delays.data.recordings import open_recordings
+from snn_delays.data.opening import open_recordings
 from snn_delays.errors import DataError
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
@@ -124,7 +123,7 @@ def test_both_readers_give_equal_recordings(folder, name, split):
     assert type(tonic) is not type(own)
     assert list(tonic) == list(own)
     with pytest.raises(DataError, match="has 1 or 2 steps a pixel, not 3"):
-        pixel_sequences._TonicPixelSequences(folder, split, SETTINGS | {"steps_per_pixel": 3}, card(name))
+        open_pixel_sequences(replace(card(name), settings=SETTINGS | {"steps_per_pixel": 3}), split, folder, "tonic")
 
 
 def test_binned_a_step_a_pixel(folder):
@@ -154,30 +153,30 @@ def test_the_checksum_is_of_content_and_settings(folder, tmp_path):
 def test_files_are_known_by_what_they_hold(known):
     for name in ("s-mnist", "ps-mnist"):
         for split in ("train", "test"):
-            assert verify(name, split) == known
+            assert verify(card(name), split) == known
             assert open_recordings(name, split, reader="own").source() == card(name).display_name
     images = known / "train-images-idx3-ubyte"
     content = bytearray(images.read_bytes())
     content[500] ^= 1
     images.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte should be .* of sMNIST, with md5 \w+ when unpacked"):
-        verify("s-mnist", "train")
+        verify(card("s-mnist"), "train")
     assert open_recordings("s-mnist", "train", reader="own").source() == "unidentified"
-    assert verify("s-mnist", "test") == known
+    assert verify(card("s-mnist"), "test") == known
 
 
 def test_missing_and_damaged_files_are_named(known):
     packed = known / "t10k-labels-idx1-ubyte.gz"
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz cannot be read to its end"):
-        verify("s-mnist", "test")
+        verify(card("s-mnist"), "test")
     packed.unlink()
     with pytest.raises(
         DataError,
         match=r"psMNIST: .*t10k-labels-idx1-ubyte is missing, with and without \.gz; get it from .* \(md5 \w{32} when",
     ):
-        find_data("ps-mnist", "test")
-    assert find_data("ps-mnist", "train") == known
+        find_data(card("ps-mnist"), "test")
+    assert find_data(card("ps-mnist"), "train") == known
 
 
 @pytest.mark.shared
@@ -187,7 +186,7 @@ def test_the_real_files_are_those_on_the_cards(own_folders, monkeypatch):
     (own_folders / "data" / "MNIST").symlink_to(SHARED)
     monkeypatch.setenv("SNN_DELAYS_DATA", str(own_folders / "data"))
     for split, n, first in (("train", 60_000, 5), ("test", 10_000, 7)):
-        verify("s-mnist", split)
+        verify(card("s-mnist"), split)
         recordings = open_recordings("ps-mnist", split, reader="own")
         assert (len(recordings), recordings[0].label, recordings.source()) == (n, first, "psMNIST")
         assert 2_000 < len(recordings[0].events) < 40_000

@@ -1,5 +1,11 @@
-"""Our spikes beside those of SHD-regenerated, recording by recording, from the same sound."""
+"""Our spikes beside those of SHD-regenerated, recording by recording, from the same sound.
 
+    python -m experiments.studies.cochlea_compare AUDIO ARCHIVE... [--recordings N] [--window] [--picture FILE]
+
+Beside it stands the same comparison between two seeds of ours, which shows how much is chance.
+"""
+
+import argparse
 import tempfile
 import zipfile
 import zlib
@@ -10,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.archive import read_archive
+from experiments.studies.spike_archive import read_archive
 from snn_delays.data.encoders.cochlea.encode import Cochlea
 from snn_delays.data.encoders.cochlea.labels import heidelberg_digit
 from snn_delays.data.events import Events
@@ -127,3 +133,49 @@ def summarise(matches: Sequence[Match]) -> Summary:
         (float(channel[0]), float(channel[1])),
         (float(time[0]), float(time[1])),
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.studies.cochlea_compare", description=__doc__)
+    parser.add_argument("audio", type=Path, help="zip of Heidelberg Digits, such as hd_audio_240.zip")
+    parser.add_argument("archives", type=Path, nargs="+", help="archives of spikes, such as shd_regen_test.npz.xz")
+    parser.add_argument("--recordings", type=int, default=8, help="how many, spread over those the two have in common")
+    parser.add_argument("--window", action="store_true", help="Hann window; the archives were made without")
+    parser.add_argument("--picture", type=Path, help="PNG, PDF or SVG file to write: one recording there and here")
+    given = parser.parse_args(arguments)
+    cochlea = Cochlea(window="hann" if given.window else "none")
+    matches = compare(given.audio, given.archives, cochlea, recordings=given.recordings)
+    print("recording, spikes there, here, correlation over channels, over time")
+    for match in matches:
+        channel, time = match.correlations(match.archived)
+        print(f"{match.name}, {len(match.archived)}, {len(match.ours)}, {channel:.3f}, {time:.3f}")
+    found = summarise(matches)
+    print(f"{found.ours} spikes here, {found.archived} there: {found.ratio:.4f} of them")
+    for i, other in enumerate(("the archive", "another seed")):
+        print(
+            f"against {other}: counts of single recordings differ by {found.difference[i]:.2%} (standard deviation), "
+            f"histograms correlate {found.channel[i]:.3f} over channels, {found.time[i]:.3f} over time"
+        )
+    if given.picture is not None:
+        print(f"written: {_draw(matches[0], given.picture)}")
+
+
+def _draw(match: Match, picture: Path) -> Path:
+    from snn_delays.plot import save_figure
+    from snn_delays.plot.rasters import raster
+    from snn_delays.plot.style import new_figure
+
+    figure = new_figure(9.0, 3.6)
+    pair = {"SHD-regenerated": match.archived, "encoded here": match.ours}
+    for ax, (title, events) in zip(figure.subplots(1, 2, sharey=True), pair.items()):
+        spikes = np.zeros((int(max(e.t_us[-1] for e in pair.values())) // 1000 + 1, events.n_channels))
+        np.add.at(spikes, (events.t_us // 1000, events.channel), 1)
+        raster(spikes, dt_ms=1.0, ax=ax, title=f"{title}, {len(events)} spikes")
+        ax.set_ylabel("channel (0: highest frequency)" if title == "SHD-regenerated" else "")
+    figure.suptitle(match.name, fontsize=10)
+    return save_figure(figure, picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """How like recordings the simulated N-MNIST is: the same digits, recorded and simulated, in one table.
 
-    python -m snn_delays.data.encoders.saccades_compare NMNIST MNIST [--write docs/nmnist.md]
+    python -m experiments.studies.saccades_compare NMNIST MNIST [--write docs/nmnist.md]
 
 ``NMNIST``: a folder with ``Train/<label>/*.bin`` and so on, whose files are numbered from 1 by their image; ``MNIST``:
 the folder of the idx files. The test recordings were made in another session, in which the picture lay elsewhere; the
@@ -215,9 +215,7 @@ def _correlation(a: Floats, b: Floats) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program."""
-    parser = argparse.ArgumentParser(
-        prog="snn_delays.data.encoders.saccades_compare", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="experiments.studies.saccades_compare", description=__doc__.split("\n")[0])
     parser.add_argument("nmnist", type=Path, help="folder with Train/ and Test/ of recorded N-MNIST")
     parser.add_argument("mnist", type=Path, help="folder with MNIST's four idx files")
     parser.add_argument("--write", type=Path, help="document in which to renew the tables")

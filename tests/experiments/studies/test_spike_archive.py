@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from snn_delays.data.archive import pack, read_archive, write_archive
+from experiments.studies.spike_archive import pack, read_archive, write_archive
 from snn_delays.data.events import Events, Sample
 from snn_delays.errors import DataError
 
