@@ -27,7 +27,7 @@ help:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install --upgrade pip
 	@$(PIP) install -c constraints.txt $(TORCH)
-	@$(PIP) install -c constraints.txt --editable .
+	@$(PIP) install -c constraints.txt --editable ".[tonic]"
 	@touch $@
 
 # The peers of the tests ask for torchvision, which they do not use here and which not every torch has a build for.

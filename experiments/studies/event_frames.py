@@ -3,7 +3,7 @@
     python -m experiments.studies.event_frames NMNIST MNIST PICTURE
 
 draws three digits of N-MNIST, recorded and simulated; the folders are those of
-:mod:`snn_delays.data.encoders.saccades_compare`.
+:mod:`experiments.studies.saccades_compare`.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def compared_frames(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The program: the first recorded 0, 2 and 7 of the test set beside their simulations, saccade by saccade."""
-    from snn_delays.data.encoders.saccades_compare import load_pairs, saccade_frames
+    from experiments.studies.saccades_compare import load_pairs, saccade_frames
 
     parser = argparse.ArgumentParser(
         prog="experiments.studies.event_frames", description="N-MNIST recorded and simulated."

@@ -1,9 +1,10 @@
 """Events, binning, data sets on disk and in memory. Knows nothing of networks."""
 
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.collate import pad_collate
-from snn_delays.data.dataset import Batch, BinnedDataset
+from snn_delays.data.collate import Batch, pad_collate
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.from_tonic import from_tonic
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
 
@@ -14,6 +15,7 @@ __all__ = [
     "Events",
     "Sample",
     "bin_events",
+    "from_tonic",
     "load_binned",
     "pad_collate",
     "validation_split",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,25 +13,13 @@ from torch.utils.data import Dataset
 
 from snn_delays.arguments import integer
 from snn_delays.data.binning import Binning
+from snn_delays.data.collate import Batch, check_padding, pad_collate
 from snn_delays.data.from_arrays import from_arrays
 from snn_delays.data.indices import Indices, sample_index, sample_indices
 from snn_delays.data.mapped import MappedArray
-from snn_delays.errors import ConfigError, DataError
+from snn_delays.errors import DataError
 
 _MOST_IN_A_BATCH = 1 << 34  # counts; beyond that one long sample would fill the memory of any machine
-
-
-class Batch(NamedTuple):
-    """Samples side by side.
-
-    ``counts`` uint8 (float32 where the input is not of spikes) ``[time, batch, channel]``, of an event camera ``[time,
-    batch, polarity, y, x]``, zero after a sample's end; ``lengths`` int64 ``[batch]``, in steps: how
-    far the readout and the loss may look; ``labels`` int64 ``[batch]`` (float32 ``[batch, class]`` after CutMix).
-    """
-
-    counts: Tensor
-    lengths: Tensor
-    labels: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +27,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
     """Counts of all samples, one after another; a map-style data set of PyTorch.
 
     ``dataset[i]`` is ``(counts, label)``: a tensor ``[time, *sensor]`` of its own, and an int. Samples differ in
-    length: a ``DataLoader`` pads them with ``collate_fn=pad_collate`` (:func:`snn_delays.data.pad_collate`).
+    length: a ``DataLoader`` pads them with ``collate_fn=dataset.collate`` (:func:`snn_delays.data.pad_collate`).
 
     ``counts`` uint8 or float32 ``[total_steps, *sensor]``, which may be mapped from a file; sample i occupies steps
     ``offsets[i]`` to ``offsets[i + 1]`` (``offsets`` int64 ``[n + 1]``); ``labels``, ``speakers`` int64 ``[n]``;
@@ -59,6 +47,8 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
     n_classes: int
     class_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+
+    collate = staticmethod(pad_collate)
 
     def __post_init__(self) -> None:
         for name in ("offsets", "labels", "speakers"):
@@ -199,9 +189,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         self, indices: Indices, tail_steps: int, padding: str
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of a batch, checked, and the length that each of its samples has in it; see :meth:`batch`."""
-        tail_steps = integer("tail_steps", tail_steps, least=0)
-        if padding not in ("masked", "published"):
-            raise ConfigError(f"unknown padding {padding!r}; choose masked or published")
+        tail_steps = check_padding(tail_steps, padding)
         chosen = sample_indices(indices, len(self))
         if chosen.size == 0:
             raise DataError("a batch needs at least one sample")

@@ -42,7 +42,7 @@ def test_help_names_every_command(snn: Ok) -> None:
     ):
         assert command in shown
         assert "--help" in snn(command, "--help").stdout
-    of_data = ("list", "download", "verify", "convert", "show", "encode", "encode-check", "encode-speech-commands")
+    of_data = ("list", "download", "verify", "unpack", "show", "encode", "encode-speech-commands")
     for command in (*of_data, "simulate-nmnist"):
         assert command in snn("data", "--help").stdout
 
@@ -184,7 +184,7 @@ def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
     assert shown.count("yes, chosen") == 7
 
 
-def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> None:
+def test_data_list_verify_and_unpack(snn: Ok, refused: Bad, tmp_path: Path) -> None:
     shown = snn("data", "list").stdout
     assert "shd-regenerated-subset" in shown
     assert "CC BY 4.0" in shown
@@ -195,16 +195,13 @@ def test_data_list_verify_and_convert(snn: Ok, refused: Bad, tmp_path: Path) -> 
         "data", "verify", "mnist"
     )
     assert "is missing" in refused("data", "verify", "shd")
-    junk = tmp_path / "junk.npz.xz"
+    junk = tmp_path / "junk.tar.gz"
     junk.write_bytes(b"junk")
-    assert "which no card" in refused("data", "convert", junk)
-    assert "nothing.npz.xz" in refused("data", "convert", tmp_path / "nothing.npz.xz", code=2)
-    card = Path(cli.__file__).parents[2] / "datasets"
-    archive = next(Path(card).rglob("*test*.xz"), None)
-    assert archive is not None
-    made = tmp_path / "test.h5"
-    assert "written: " in snn("data", "convert", archive, "--out", made).stdout
-    assert made.stat().st_size > 10_000
+    for verb in ("unpack", "convert"):  # the former name
+        assert "which no card" in refused("data", verb, junk)
+        assert "nothing.zip" in refused("data", verb, tmp_path / "nothing.zip", code=2)
+    said = refused("data", "convert", "shd_regen_test.npz.xz")
+    assert "from a checkout: python -m experiments.studies.shd_regenerated convert shd_regen_test.npz.xz" in said
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,10 @@ pytest.importorskip("soundfile")
 from typer.testing import CliRunner
 
 import snn_delays.cli.encode  # noqa: F401
-from experiments.studies.cochlea_compare import Match
 from snn_delays import cli
 from snn_delays.data import load_binned
 from snn_delays.data.encoders.cochlea import Cochlea
 from snn_delays.data.encoders.cochlea import batch as batch_module
-from snn_delays.data.encoders.cochlea import compare as compare_module
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
@@ -105,27 +103,8 @@ def test_refusals(refused: Bad, recordings: Path, tmp_path: Path) -> None:
     assert "no class can be read" in refused("data", "encode", tmp_path / "a.wav", "--out", out)
     out.touch()
     assert "exists already" in refused("data", "encode", recordings, "--out", out)
-    assert "missing or no zip archive" in refused("data", "encode-check", tmp_path / "a.zip", tmp_path / "b.xz")
-
-
-def test_check_prints_numbers_and_draws(
-    snn: Ok, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = {}
-
-    def compare(audio: Path, archives: list[Path], cochlea: Cochlea, **options: object) -> list[Match]:
-        asked.update(window=cochlea.window, recordings=options["recordings"])
-        few = Cochlea(channels=100)
-        return [Match(p.stem, *(few.encode(p, seed) for seed in (5, 0, 1))) for p in sorted(recordings.iterdir())]
-
-    monkeypatch.setattr(compare_module, "compare", compare)
-    picture = tmp_path / "a.png"
-    shown = snn("data", "encode-check", "a.zip", "b.xz", "--recordings", 3, "--window", "--picture", picture).stdout
-    assert asked == {"window": "hann", "recordings": 3}
-    assert "against the archive: counts" in shown
-    assert "against another seed: counts" in shown
-    assert f"written: {picture}" in shown.replace("\n", "")
-    assert picture.stat().st_size > 5000
+    said = refused("data", "encode-check", "a.zip", "b c.xz", "--window")
+    assert "from a checkout: python -m experiments.studies.cochlea_compare a.zip 'b c.xz' --window" in said
 
 
 def test_splits_lead_straight_to_training(snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,8 @@ def place(of: Card, part: SplitFile) -> str:
     where = f"`{'/'.join(filter(None, (of.folder, part.file)))}`"
     if part.archive_md5:
         return f"{where} from `{part.archive}` (md5 `{part.archive_md5}`)"
-    if part.archive_sha256:
-        return f"{where} from `{part.archive}` (sha256 `{part.archive_sha256}`)"
+    if part.sha256:
+        return f"{where} (sha256 `{part.sha256}`)"
     return f"{where} (md5 `{part.md5}`)" if part.md5 else f"{where}, made on your machine"
 
 

@@ -54,7 +54,7 @@ class PixelSequences(Recordings):
         return digest.hexdigest()
 
 
-def _tonic_dataset(of: PixelSequences) -> Any:
+def tonic_dataset(of: PixelSequences) -> Any:
     """Tonic's SMNIST of the same images, their pixels in the same order."""
     from tonic.datasets import SMNIST
 
@@ -79,7 +79,7 @@ def open_pixel_sequences(card: Card, split: str, path: Path, reader: Reader) -> 
         return recordings
     if (steps := recordings.encoding.steps_per_pixel) > 2:
         raise DataError(f"Tonic's SMNIST has 1 or 2 steps a pixel, not {steps}; use reader='own'")
-    return TonicRecordings(recordings, partial(_tonic_dataset, recordings), by_channel=True)
+    return TonicRecordings(recordings, partial(tonic_dataset, recordings), by_channel=True)
 
 
 def _write_idx(path: Path, magic: int, shape: tuple[int, ...], values: NDArray[np.uint8]) -> None:

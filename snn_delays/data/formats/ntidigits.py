@@ -99,7 +99,8 @@ class NtidigitsRecordings(Recordings):
         return values
 
 
-def _tonic_dataset(path: Path, split: str) -> Any:
+def tonic_dataset(path: Path, split: str) -> Any:
+    """Tonic's NTIDIGITS18 over a file anywhere."""
     from tonic.datasets import NTIDIGITS18
 
     # Joined with any folder, an absolute name stays what it is: the file is found wherever it is.
@@ -145,4 +146,4 @@ def open_ntidigits(card: Card, split: str, path: Path, reader: Reader) -> Record
     """
     recordings, tonic = NtidigitsRecordings(path, split), through_tonic(reader)
     check_complete(recordings, card, split)
-    return TonicRecordings(recordings, partial(_tonic_dataset, path, split)) if tonic else recordings
+    return TonicRecordings(recordings, partial(tonic_dataset, path, split)) if tonic else recordings

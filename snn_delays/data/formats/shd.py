@@ -263,10 +263,11 @@ def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None =
     BackendUnavailableError if Tonic is requested and cannot serve.
     """
     tonic, own = through_tonic(reader), ShdRecordings(path, n_channels)
-    return TonicRecordings(own, partial(_tonic_dataset, path)) if tonic and not _exact(own.stored) else own
+    return TonicRecordings(own, partial(tonic_dataset, path)) if tonic and not _exact(own.stored) else own
 
 
-def _tonic_dataset(path: Path) -> Any:
+def tonic_dataset(path: Path) -> Any:
+    """Tonic's SHD over any file of its layout."""
     from tonic.datasets import SHD
 
     # Joined with any folder, an absolute name stays what it is: no archive is looked for, no link needed.

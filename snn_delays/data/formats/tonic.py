@@ -104,10 +104,12 @@ def tonic_events(decoded: NDArray[Any], sensor: Sequence[int], *, from_first_eve
     time, those of equal times keep their order; time 0 is the recording's own or, with ``from_first_event``, its first
     event. Raises DataError naming the first event that is impossible.
     """
-    if len(sensor) == 3:
-        return Events.from_camera(decoded, sensor=sensor, origin=None if from_first_event else 0, sort=True)
-    found = fields_of(decoded, ("t", "x"))
+    found = fields_of(decoded, ("t", "x") if len(sensor) == 1 else ("t", "x", "y"))
     t_us, channel = np.asarray(found["t"]), np.asarray(found["x"])
+    if len(sensor) == 3:
+        polarity = None if sensor[0] == 1 else found["p"]
+        origin = None if from_first_event else 0
+        return Events.from_camera(t_us, channel, found["y"], polarity, sensor=sensor, origin=origin, sort=True)
     if from_first_event and t_us.size:
         t_us = t_us.astype(np.int64) - int(t_us.min())
     order = np.argsort(t_us, kind="stable")

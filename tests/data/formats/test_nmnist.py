@@ -3,6 +3,7 @@ import importlib
 import importlib.util
 import pickle
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.catalogue.identity import identify
-from snn_delays.data.catalogue.locate import find_data, unpack, verify
+from snn_delays.data.catalogue.locate import find_data, verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.formats import tonic as through_tonic
 from snn_delays.data.formats.nmnist import CLASS_NAMES, nmnist_recordings, open_nmnist
@@ -191,13 +192,9 @@ def test_missing_files_are_named_with_place_source_and_checksum():
 def test_the_real_subset_whole(tmp_path, monkeypatch):
     """Counts and event totals of its README; every label is that of MNIST's image (files count from 1)."""
     monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path))
-    calls = []
-    archive = SHARED / "nmnist_small" / "nmnist_small.tar.xz"
-    placed = unpack(archive, progress=lambda done, total: calls.append((done, total)))
-    assert placed == tmp_path / "n-mnist-subset" / "NMNIST"
-    assert calls[-1] == (archive.stat().st_size,) * 2
-    assert calls == sorted(calls)
-    assert sorted(path.name for path in placed.iterdir()) == ["Test", "Train"]
+    placed = tmp_path / "n-mnist-subset" / "NMNIST"
+    with tarfile.open(SHARED / "nmnist_small" / "nmnist_small.tar.xz") as archive:
+        archive.extractall(placed.parent, filter="data")
     expected = {
         "train": ([97, 116, 99, 93, 105, 92, 94, 117, 87, 100], 1112, 4133, 7152),
         "test": ([8, 14, 8, 11, 14, 7, 10, 15, 2, 11], 1069, 3856, 6326),

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("soundfile")
-from experiments.studies.cochlea_compare import Match, compare, summarise
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.encoders.cochlea import Cochlea, encode, encode_files
 from snn_delays.data.encoders.cochlea import encode as encode_function
@@ -16,13 +15,9 @@ from snn_delays.data.encoders.cochlea.bushy import BushyCell
 from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5
-from snn_delays.errors import ConfigError, DataError
-from tests.support import ROOT
+from snn_delays.errors import ConfigError
 from tests.support.recordings_made_up import vowel, write
 
-SHARED = ROOT.parent / "shared" / "data"
-AUDIO = SHARED / "hd_audio_sample" / "hd_audio_240.zip"
-ARCHIVE = SHARED / "shd_regenerated" / "shd_regen_test.npz.xz"
 FEW = Cochlea(channels=100)
 RATE = 48_000
 
@@ -154,43 +149,6 @@ def test_encoded_files_through_both_readers_and_into_bins(tmp_path: Path, reader
         assert np.array_equal(sample.events.channel, stored.channel)
         counts = bin_events(sample.events, Binning("fixed", dt_ms=10.0, channel_group=5))
         assert counts.sum() == len(events)
-
-
-# Against the spikes of others
-
-
-def is_the_same_cochlea(matches: list[Match]) -> bool:
-    """Whether counts and histograms are as close to the archive's as two seeds of ours are to each other.
-
-    Two draws of one recording differ by 1.2 % in their counts (over all 240), so the sums over n recordings do by
-    1.2 % / sqrt(n); four times that is allowed. Correlations of histograms may be 0.01 below those of two seeds.
-    """
-    found = summarise(matches)
-    return (
-        abs(found.ratio - 1) < 4 * 0.012 / len(matches) ** 0.5
-        and found.difference[0] < 0.03
-        and min(found.channel[0] - found.channel[1], found.time[0] - found.time[1]) > -0.01
-        and min(found.channel[0], found.time[0]) > 0.97
-    )
-
-
-@pytest.mark.shared
-@pytest.mark.skipif(not (AUDIO.exists() and ARCHIVE.exists()), reason="no Heidelberg Digits at hand")
-def test_spikes_are_those_of_shd_regenerated() -> None:
-    matches = compare(AUDIO, [ARCHIVE], recordings=8)
-    assert len({match.name for match in matches}) == 8
-    assert is_the_same_cochlea(matches)
-    # canaries: the whole-file window, and the membrane turned round, are noticed
-    assert not is_the_same_cochlea(compare(AUDIO, [ARCHIVE], Cochlea(window="hann"), recordings=2))
-    assert not is_the_same_cochlea(compare(AUDIO, [ARCHIVE], Cochlea(causal=True), recordings=2))
-    # and what is compared is the recording, not digits in general
-    others = [Match(a.name, b.archived, a.ours, a.again) for a, b in zip(matches, matches[1:] + matches[:1])]
-    assert not is_the_same_cochlea(others)
-
-
-def test_nothing_to_compare(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing or no zip archive"):
-        compare(tmp_path / "a.zip", [])
 
 
 @pytest.mark.slow
