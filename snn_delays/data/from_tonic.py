@@ -38,7 +38,8 @@ def from_tonic(
     sensor = _sensor(dataset, sensor_size)
     if start not in ("recorded", "first_event"):
         raise DataError(f"start is 'recorded' or 'first_event', got {start!r}")
-    counts, labels = [], []
+    counts: list[Any] = []
+    labels: list[Any] = []
     for i in range(len(dataset)):
         sample = dataset[i]
         if not (isinstance(sample, tuple | list) and len(sample) == 2):
