@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snn_delays.data.synthetic.token_streams import UNSCORED, FixedLagCopy, PeriodicStream, TokenStream
+from experiments.studies.token_streams import UNSCORED, FixedLagCopy, PeriodicStream, TokenStream
 from snn_delays.errors import ConfigError
 from snn_delays.files import write_between_markers
 from snn_delays.models import SpikeGPT

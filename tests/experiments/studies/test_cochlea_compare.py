@@ -9,9 +9,10 @@ from experiments.studies import cochlea_compare
 from experiments.studies.cochlea_compare import Match, compare, main, summarise
 from snn_delays.data.encoders.cochlea import Cochlea
 from snn_delays.errors import DataError
+from tests.support import ROOT
 from tests.support.recordings_made_up import vowel, write
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 AUDIO = SHARED / "hd_audio_sample" / "hd_audio_240.zip"
 ARCHIVE = SHARED / "shd_regenerated" / "shd_regen_test.npz.xz"
 

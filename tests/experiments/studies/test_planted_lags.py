@@ -10,7 +10,7 @@ import torch
 from experiments.studies import planted_lags
 from experiments.studies.planted_lags import MAX_DELAY, STEPS, Found, ShiftAlone, find_lag, table
 from experiments.studies.planted_lags_figure import planted_lags_figure
-from snn_delays.data.synthetic.token_streams import UNSCORED, FixedLagCopy, PeriodicStream
+from experiments.studies.token_streams import UNSCORED, FixedLagCopy, PeriodicStream
 from snn_delays.errors import ConfigError, ShapeError
 
 CHANCE_NATS = math.log(8)

@@ -1,6 +1,5 @@
 import hashlib
 import lzma
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ from snn_delays.data.catalogue.locate import verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
 from snn_delays.errors import DataError
+from tests.support import ROOT
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "shd_regenerated"
+SHARED = ROOT.parent / "shared" / "data" / "shd_regenerated"
 
 
 @pytest.fixture(autouse=True)
