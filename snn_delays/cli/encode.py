@@ -22,7 +22,7 @@ def data_encode(
     out: Annotated[Path, typer.Option(help="HDF5 file in SHD's layout to write")],
     labels: Annotated[
         Path | None,
-        typer.Option(help="CSV with the columns file,label and, if wanted, speaker,split; default: by names"),
+        typer.Option(help="CSV with the columns file,label and, optionally, speaker,split; default: by names"),
     ] = None,
     scheme: Annotated[
         str, typer.Option(help="what names say: heidelberg, speech_commands, spoken_digits or folder; auto finds out")
@@ -71,8 +71,8 @@ def data_encode(
             workers=workers, progress=bar.loading,
         )  # fmt: skip
     for path, report in reports.items():
-        _tell(path, report)
-    _tell_next(reports, out, channels)
+        _print_report(path, report)
+    _print_next(reports, out, channels)
     if any(report.failed for report in reports.values()):
         raise typer.Exit(1)
 
@@ -100,12 +100,12 @@ def data_encode_speech_commands(
     with ProgressBar(console) as bar:
         reports = encode_speech_commands(folder, target, seed=seed, workers=workers, progress=bar.loading)
     for path, report in reports.items():
-        _tell(path, report, kept=path in before)
+        _print_report(path, report, kept=path in before)
     if any(report.failed for report in reports.values()):
         raise typer.Exit(1)
 
 
-def _tell_next(written: "Iterable[Path]", out: Path, channels: int) -> None:
+def _print_next(written: "Iterable[Path]", out: Path, channels: int) -> None:
     """The command that trains on what was written."""
     names = [path.name for path in written]
     train = next(path for path in written)
@@ -121,8 +121,8 @@ def _tell_next(written: "Iterable[Path]", out: Path, channels: int) -> None:
         console.print(f"{train} has no test part, so that `evaluate` will have nothing to measure on; --test makes one")
 
 
-def _tell(out: Path, report: "BatchReport", kept: bool = False) -> None:
-    """What a file holds, and what was left out of it and why."""
+def _print_report(out: Path, report: "BatchReport", kept: bool = False) -> None:
+    """The recordings of a file, and those left out with their reasons."""
     again = f", {report.reused} of them from an earlier run" if report.reused and not kept else ""
     done = "there already" if kept else "written"
     console.print(

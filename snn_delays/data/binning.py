@@ -33,8 +33,8 @@ class Binning:
     ``rule="log_mel"``: of recordings that are sound, features in place of counts (:class:`log_mel.LogMel`); ``dt_ms``
     is the time between their frames, and channels are not grouped.
 
-    ``dt_ms``: milliseconds, a whole number of microseconds, up to 1e9. ``channel_group``: so many neighbouring channels
-    are summed into one (700 to 140 by 5, as in the paper); on an event camera, squares of so many by so many pixels.
+    ``dt_ms``: milliseconds, an integer number of microseconds, up to 1e9. ``channel_group``: this many neighbouring
+    channels are summed into one (700 to 140 by 5, as in the paper); on an event camera, squares of pixels.
 
     Raises ConfigError on anything else.
     """
@@ -52,7 +52,7 @@ class Binning:
                 f"dt_ms must be a positive number of milliseconds, {_LONGEST_DT_MS:g} at most, got {self.dt_ms}"
             )
         if abs(self.dt_ms * 1000 - round(self.dt_ms * 1000)) > 1e-6:
-            raise ConfigError(f"dt_ms must be a whole number of microseconds, got {self.dt_ms} ms")
+            raise ConfigError(f"dt_ms must be an integer number of microseconds, got {self.dt_ms} ms")
         if self.channel_group < 1:
             raise ConfigError(f"channel_group must be an integer >= 1, got {self.channel_group}")
         if self.rule == "log_mel" and self.channel_group != 1:

@@ -1,7 +1,7 @@
 """A binned data set as one file: written as it is made, read whole or mapped.
 
 The file is a zip archive without compression, so each part carries a checksum that is verified when it is read.
-``counts`` lies in it as bare numbers, which can be mapped into memory; ``about.json`` says their shape and the rest.
+``counts`` is stored in it as raw numbers, which can be memory-mapped; ``about.json`` has their shape and the rest.
 """
 
 import io
@@ -105,7 +105,7 @@ def _verify(archive: zipfile.ZipFile) -> str:
 
 
 def _start(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a stored member begin: its local header tells how long itself is."""
+    """The offset of the bytes of a stored member, after its local header, whose length is in it."""
     with path.open("rb") as f:
         f.seek(info.header_offset)
         header = f.read(30)

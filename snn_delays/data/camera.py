@@ -58,7 +58,7 @@ def times_us(t: ArrayLike, unit: TimeUnit, origin: float | None) -> NDArray[np.i
         whole = np.rint(times)
         if unit == "us" and (uneven := whole != times).any():
             i = int(uneven.argmax())
-            raise DataError(f"t[{i}] is {np.asarray(t)[i]} us, not a whole number; is it in seconds? Then unit='s'")
+            raise DataError(f"t[{i}] is {np.asarray(t)[i]} us, not an integer; is it in seconds? Then unit='s'")
         if np.abs(whole).max() >= 2.0**63:
             raise DataError(f"t[{int(np.abs(whole).argmax())}] does not fit in 64 bits of microseconds")
         return whole.astype(np.int64)

@@ -18,7 +18,7 @@ class Events:
     """Spikes of one recording in the order of time, with time 0 at stimulus onset.
 
     ``t_us`` int64 [event], microseconds, >= 0, ascending (equal times allowed); ``channel`` int64 [event], each in
-    ``[0, n_channels)``. Both are copied and become read-only. Whole-numbered floats are accepted. ``sensor``: the shape
+    ``[0, n_channels)``. Both are copied and become read-only. Integer-valued floats are accepted. ``sensor``: the shape
     in which the channels are laid out, ``(n_channels,)`` where nothing is given. An event camera has
     ``(polarity, height, width)`` and ``channel = (polarity * height + y) * width + x``.
 

@@ -12,7 +12,7 @@ from snn_delays.errors import DataError
 
 @dataclass(frozen=True)
 class MappedArray:
-    """Where an array lies in a file."""
+    """The place of an array in a file."""
 
     path: str
     dtype: str
@@ -21,7 +21,7 @@ class MappedArray:
 
     @staticmethod
     def of(array: NDArray[Any]) -> "MappedArray | NDArray[Any]":
-        """The place of a mapped array that lies in one piece; any other array as it is."""
+        """The place of a mapped array that is contiguous; any other array as it is."""
         mapping = getattr(array, "_mmap", None)
         if not (isinstance(array, np.memmap) and isinstance(mapping, mmap.mmap) and array.flags.c_contiguous):
             return array

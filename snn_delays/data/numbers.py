@@ -1,4 +1,4 @@
-"""Numbers of settings and of arrays: what NumPy gives becomes Python's own, what is no number is refused by name."""
+"""Checks of numbers in settings and arrays: NumPy's become Python's, anything else is an error that names it."""
 
 from dataclasses import fields
 from typing import Any
@@ -24,7 +24,7 @@ def plain_numbers(of: Any) -> None:
 
 
 def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
-    """Integers of any kind, or whole-numbered floats, as int64 ``[event]``, copied.
+    """Integers of any kind, or integer-valued floats, as int64 ``[event]``, copied.
 
     Raises DataError naming the first index that is none.
     """
@@ -41,7 +41,7 @@ def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
         bad = array != np.floor(array)
         if bad.any():
             i = int(bad.argmax())
-            raise DataError(f"{name}[{i}] is {array[i]}, not a whole number; convert to integers first")
+            raise DataError(f"{name}[{i}] is {array[i]}, not an integer; convert to integers first")
     elif array.dtype.kind not in "iu":
         raise DataError(f"{name} must hold integers, got dtype {array.dtype}")
     if array.dtype.kind in "fu" and array.max() > np.iinfo(np.int64).max:

@@ -103,7 +103,7 @@ def locate(of: Card, split: str, progress: Progress | None = None) -> Located:
 
 
 def _source(of: Card, split: str, path: Path) -> str:
-    """The display name of what lies at ``path``. Raises DataError if it is another split of the data set."""
+    """The display name of the files at ``path``. Raises DataError if it is another split of the data set."""
     part = of.split(split)
     if not (part.file or part.parts):
         return ""

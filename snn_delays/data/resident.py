@@ -1,4 +1,4 @@
-"""A binned data set that lies whole on a device, so that an epoch copies nothing there but indices."""
+"""A binned data set that is resident on a device, so that an epoch copies nothing there but indices."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""A disk that is full or may not be written to, told with the file and the remedy."""
+"""A full or read-only disk as one clear error, with the file and the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -10,7 +10,7 @@ from snn_delays.data.files import checksums, data_folder
 from snn_delays.data.formats.tonic import tonic_refuses
 from snn_delays.errors import BackendUnavailableError, ConfigError, DataError
 
-_BY_NAME = ("SSC",)  # classes of Tonic whose split is named; others are told whether it is the training split
+_BY_NAME = ("SSC",)  # classes of Tonic that take split=; the others take train=True or False
 _WHOLE = ("CIFAR10DVS",)  # classes that have one part only
 
 

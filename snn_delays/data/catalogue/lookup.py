@@ -19,7 +19,7 @@ def _cards(folder: Path) -> dict[str, Card]:
 
 
 def cards() -> dict[str, Card]:
-    """All data sets by name: the catalogue's, and those whose cards lie in the folders ``SNN_DELAYS_CARDS``.
+    """All data sets by name: the catalogue's, and those with cards in the folders ``SNN_DELAYS_CARDS``.
 
     Several folders are set apart as in ``PATH``. Raises DataError for a folder that is not there, a card that cannot be
     read, or a name that is taken, for display too.

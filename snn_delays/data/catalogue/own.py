@@ -1,6 +1,6 @@
 """A data set of the user's own, named by its path: a file in SHD's layout, a folder of its splits, or a card.
 
-A file ``words_train.h5``, ``words_valid.h5`` or ``words_test.h5`` is that split of the set, and the others lie beside
+A file ``words_train.h5``, ``words_valid.h5`` or ``words_test.h5`` is that split of the set, with the others beside
 it; a folder is searched for such files of one set. A file of any other name is a set whose samples are all training
 samples.
 """
@@ -53,7 +53,7 @@ def card_at(path: Path) -> Card:
 
 
 def split_path(out: Path, split: str) -> Path:
-    """Where a split of the set that is written to ``out`` lies: ``words_test.h5`` for ``words.h5``."""
+    """The path of a split of the set that is written to ``out``: ``words_test.h5`` for ``words.h5``."""
     return out.with_name(f"{out.stem}_{split}{out.suffix}")
 
 

@@ -1,4 +1,4 @@
-"""Splits that are several files in one folder, each of which may lie there gzipped."""
+"""Splits of several files in one folder, each of which may be gzipped."""
 
 import gzip
 import hashlib

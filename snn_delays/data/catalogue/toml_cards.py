@@ -69,7 +69,7 @@ def read_card(path: Path) -> Card:
 
 
 def read_own_card(path: Path) -> Card:
-    """Read a card of the user's own; its ``folder`` is relative to the folder that the card lies in.
+    """Read a card of the user's own; its ``folder`` is relative to the card's.
 
     ``name``, ``sensor``, ``n_classes`` and ``splits`` are needed, all else of a :class:`Card` may be left out. Raises
     DataError as :func:`read_card` does, or if there is no such file.

@@ -25,7 +25,7 @@ def unpack_archive(
     """Unpack a tar or zip archive into ``folder``, each of its parts whole or not at all; returns their paths.
 
     A part is the file or folder of that name in the archive, or all that is in it where nothing has the name. Zip files
-    inside are unpacked too. A part that the card cannot tell by a checksum of its own is told by the archive, which is
+    inside are unpacked too. A part without a checksum of its own on the card is identified by its archive, which is
     therefore kept beside it. ``progress``: in bytes of the archive.
 
     Raises DataError if a path in the archive leads out of it, if something else is in the way, or if what was unpacked

@@ -54,7 +54,7 @@ class LogMel:
         if self.rate_hz % self.resampled_hz:
             raise ConfigError(f"resampled_hz {self.resampled_hz} must divide rate_hz {self.rate_hz}")
         if not 0 <= self.f_min_hz < self.f_max_hz < math.inf:
-            raise ConfigError(f"0 <= f_min_hz < f_max_hz is wanted, got {self.f_min_hz} and {self.f_max_hz}")
+            raise ConfigError(f"0 <= f_min_hz < f_max_hz is required, got {self.f_min_hz} and {self.f_max_hz}")
         if self.length_samples * self.resampled_hz // self.rate_hz <= self.window_samples // 2:
             raise ConfigError(f"{self.length_samples} samples are too few to mirror half a window at their ends")
 

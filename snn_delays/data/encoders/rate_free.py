@@ -8,7 +8,7 @@ that are kept, classes balanced in the end.
 
 Ours: spikes are counted as events, not as occupied bins of 14 ms. The rule is fitted on training data and applied to
 the rest, where theirs looks at training and test data together; so later recordings may fire less, and those are left
-out and named. One number for all channels may be asked for. Channels keep their numbers. There is no limit to how many
+out and named. One number for all channels may be requested. Channels keep their numbers. There is no limit to how many
 recordings the rule may leave out (theirs leaves out none where it would be 2,000 or more).
 """
 
@@ -97,7 +97,7 @@ def fit_rate_free(
     if not counted.any() or short.all():
         raise DataError(
             f"{int(counted.sum())} of {counted.size} channels fire {least_spikes} times in all but {max_short:.1%} of "
-            f"the recordings, and {int((~short).sum())} of {short.size} recordings remain; ask for fewer spikes or "
+            f"the recordings, and {int((~short).sum())} of {short.size} recordings remain; request fewer spikes or "
             "another max_short"
         )
     spikes = counts[~short].min(0).astype(np.int64) if keep == "minimum" else least_spikes * counted.astype(np.int64)

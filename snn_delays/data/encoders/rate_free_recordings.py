@@ -37,7 +37,7 @@ class RateFreeRecordings(Recordings):
 
     ``fitted``: on the training split, when first needed; ``left_out``: indices, in the recordings given, of those that
     fire too little. What is kept of a recording depends on the rule's seed and the recording's own number alone. A
-    recording that cannot be read does not count in the fit, and raises when it is asked for, as without the rule.
+    recording that cannot be read does not count in the fit, and raises when it is indexed, as without the rule.
     """
 
     def __init__(self, recordings: Recordings, training: Recordings, rule: RateFreeRule) -> None:
@@ -65,7 +65,7 @@ class RateFreeRecordings(Recordings):
         try:
             counts = spike_counts([self._recordings[i]])
         except DataError:
-            return False  # it is damaged, which is said when it is asked for
+            return False  # it is damaged, which is an error when it is indexed
         return bool((counts < self.fitted.spikes).any())
 
     def __len__(self) -> int:

@@ -74,7 +74,7 @@ class EventCamera:
     recordings and simulations of the same digits: least squares of the counts [polarity, y, x] in 10 ms bins, plus the
     squared logarithms of the ratios of five quantiles of the intervals in a pixel (docs/nmnist.md). Leak and stray
     events are the rates of those recordings far from ink; mismatch gives the fixed pattern of their sum.
-    ``threshold_noise`` was chosen between what pictures (less) and intervals (more) asked for; ``leak_mismatch`` and
+    ``threshold_noise`` was chosen between what pictures (less) and intervals (more) required; ``leak_mismatch`` and
     ``latency_us`` are guesses, too small to be seen beside the rest.
 
     Raises ConfigError for numbers that no camera has.

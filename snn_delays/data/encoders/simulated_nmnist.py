@@ -61,9 +61,9 @@ def simulate_folder(
 ) -> Path:
     """Simulate recordings of ``images[i]``, i in ``indices``; returns ``out_folder/SimulatedNMNIST``.
 
-    ``images`` uint8 [image, 28, 28] and ``labels`` [image] are a whole split of MNIST. A recording lies in
+    ``images`` uint8 [image, 28, 28] and ``labels`` [image] are a whole split of MNIST. A recording is written to
     ``<split>/<label>/<i + 1:05d>.bin``: as in N-MNIST, files count from 1. Each depends on ``seed`` and i alone, not on
-    the order or on the others. The picture lies where it lay in the recordings of that split. Files that are there
+    the order or on the others. The picture is where it was in the recordings of that split. Files that are there
     and whole are kept, so a run that was stopped goes on; ``simulated.json`` records seed, motion, camera and the
     sha256 of images and labels.
 

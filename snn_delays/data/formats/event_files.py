@@ -19,7 +19,7 @@ class EventFiles(Recordings):
     """Recordings that are one file each, in the order of their paths, which is the same on every machine.
 
     ``files``, ``labels``, ``speakers``: one entry a recording. A file that is damaged, empty or not to be read raises
-    DataError naming it and its number when it is asked for; the others stay readable.
+    DataError naming it and its number when it is indexed; the others stay readable.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class EventFiles(Recordings):
 def files_by_class(path: Path, class_names: Sequence[str], suffixes: Sequence[str]) -> tuple[list[Path], list[int]]:
     """The files ``path/<class>/*`` of the given suffixes in the order of their paths, and their labels.
 
-    Raises DataError if there are none, or if one lies elsewhere below ``path``.
+    Raises DataError if there are none, or if one is elsewhere below ``path``.
     """
     files = [file for file in files_in(path) if file.suffix in suffixes]
     where = f"{path}/<class>/ with class one of {', '.join(class_names)}"

@@ -25,7 +25,7 @@ def read_nas(path: Path, n_channels: int, *, address_bytes: int, ticks_per_us: i
     ``n_channels``: addresses of the sensor, 2 for each filter (ON and OFF) and ear; ``address_bytes``: 2 or 4;
     ``ticks_per_us``: 5 for ticks of 0.2 us, 1 for 1 us.
 
-    Raises DataError if the size fits no whole number of events, an address is none of the sensor's, or a time falls.
+    Raises DataError if the size is no multiple of an event's, an address is none of the sensor's, or a time falls.
     """
     try:
         return _decode(path, n_channels, address_bytes, ticks_per_us)
@@ -66,7 +66,7 @@ def _decode(path: Path, n_channels: int, address_bytes: int, ticks_per_us: int) 
 class NasRecordings(EventFiles):
     """Files of one sensor, the layout of each read from its name (``..._addr2b_ts02.aedat``), labelled by the caller.
 
-    Raises DataError for a name that does not tell, and as :func:`read_nas` does.
+    Raises DataError for a name without it, and as :func:`read_nas` does.
     """
 
     def __init__(
@@ -85,5 +85,5 @@ class NasRecordings(EventFiles):
     def _events(self, file: Path) -> Events:
         found = _IN_NAME.search(file.stem)
         if found is None:
-            raise DataError("does not tell its layout; expected a name with _addr2b or _addr4b and _ts02 or _ts1")
+            raise DataError("has a name without its layout; expected one with _addr2b or _addr4b and _ts02 or _ts1")
         return _decode(file, self.sensor[0], int(found[1]), 5 if found[2] == "02" else 1)

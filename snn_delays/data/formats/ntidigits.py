@@ -1,4 +1,4 @@
-"""N-TIDIGITS18: spoken digits of TIDIGITS heard by a silicon cochlea of 64 channels; here the single digits.
+"""N-TIDIGITS18: spoken digits of TIDIGITS recorded with a silicon cochlea of 64 channels; here the single digits.
 
 ``n-tidigits.hdf5``: ``<split>_labels`` (names of the recordings, bytes ``<man|woman>-<speaker>-<take>-<digits>``),
 ``<split>_timestamps/<name>`` in seconds and ``<split>_addresses/<name>``. Anumula et al., Frontiers in Neuroscience

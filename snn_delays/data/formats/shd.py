@@ -154,7 +154,7 @@ def _check(path: Path, file: "h5py.File") -> None:
         check_stored(file[key], file)
     for key in _KEYS[2:4]:
         if file[key].dtype.kind not in "iu":
-            raise DataError(f"{path}: {key} holds {file[key].dtype}, expected whole numbers")
+            raise DataError(f"{path}: {key} holds {file[key].dtype}, expected integers")
     if h5py.check_string_dtype(file["extra/keys"].dtype) is None:
         raise DataError(f"{path}: extra/keys holds {file['extra/keys'].dtype}, expected names of classes")
     labels, n_classes = file["labels"][()], len(_class_names(path, file))

@@ -62,7 +62,7 @@ def _listed(path: Path) -> set[str]:
 
 
 def read_wav(path: Path, rate_hz: int) -> NDArray[np.float32]:
-    """The samples of a 16-bit mono WAV, float32 ``[sample]`` in -1..1: whole numbers over 32,768.
+    """The samples of a 16-bit mono WAV, float32 ``[sample]`` in -1..1: integers over 32,768.
 
     Raises DataError naming the file if it is damaged, truncated, empty or of another kind.
     """

@@ -24,7 +24,7 @@ class Coincidence(SyntheticTask):
 
     make its spikes, and only its, arrive together: that is the planted answer, :attr:`delays_ms`.
 
-    Single channels do tell a little by absolute time: a channel fires up to ``longest_ms`` later in one class than in
+    Single channels do say a little by absolute time: a channel fires up to ``longest_ms`` later in one class than in
     another, against an onset that is spread over ``onset_range_ms``.
 
     Args:

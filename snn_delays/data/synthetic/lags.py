@@ -29,7 +29,7 @@ def dealt_anew(lags: NDArray[np.int64], max_alike: int, generator: np.random.Gen
         dealt = generator.permutation(lags)
         if alike(dealt, lags) <= max_alike:
             return dealt
-    raise ConfigError(f"found no order of {lags.size} lags with at most {max_alike} alike; ask for a larger max_alike")
+    raise ConfigError(f"found no order of {lags.size} lags with at most {max_alike} alike; allow a larger max_alike")
 
 
 def distinct_orders(n_channels: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:

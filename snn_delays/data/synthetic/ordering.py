@@ -15,7 +15,7 @@ from snn_delays.errors import ConfigError
 
 @dataclass(frozen=True)
 class Ordering(SyntheticTask):
-    """Every channel fires once; the class is their order. From one to the next a random gap, drawn afresh every time.
+    """Every channel fires once; the class is their order. The gap from one to the next is drawn anew every time.
 
     With two channels: A before B, or B before A. Gaps are whole milliseconds, uniform on ``min_gap_ms..max_gap_ms``,
     both included. Counts per channel and the times of all spikes together are the same for all classes.

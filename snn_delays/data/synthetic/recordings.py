@@ -13,7 +13,7 @@ from snn_delays.data.synthetic.task import SyntheticTask
 
 
 class SyntheticRecordings(Recordings):
-    """A split of a task, drawn when opened. ``path`` names the task; there is no file behind it.
+    """A split of a task, drawn when opened. ``path`` names the task; it has no file.
 
     Raises ConfigError for a split that is not ``"train"``, ``"valid"`` or ``"test"``.
     """

@@ -16,7 +16,7 @@ SPLITS = {"train": 1000, "valid": 400, "test": 400}
 
 @dataclass(frozen=True)
 class SyntheticTask(ABC):
-    """A classification task whose answer lies in the times of spikes and nowhere else.
+    """A classification task whose answer is in the times of spikes and nowhere else.
 
     A sample has one planted spike per channel, counted from a random onset, and background spikes that know no class.
     Times are whole microseconds; planted lags and gaps are whole milliseconds, so that they are whole steps when binned

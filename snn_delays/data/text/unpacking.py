@@ -65,7 +65,7 @@ def _only_member(path: Path, file: BinaryIO, room: int) -> bytes:
 
 
 def read_files(card: TextCard) -> dict[str, tuple[Path, bytes]]:
-    """Where each file of a set lies and what it says, unpacked and verified.
+    """The path and the content of each file of a set, decompressed and verified.
 
     A file is taken from the card's folder, plain or compressed, or else out of the card's archive, whose path is then
     given. Raises DataError naming what is missing, where it is looked for and where to get it, or what differs from the

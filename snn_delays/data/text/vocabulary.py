@@ -21,7 +21,7 @@ UNKNOWN_TOKEN = -1  # of a character outside the vocabulary; no network takes it
 
 
 class Decoder(Protocol):
-    """Turns tokens into text one by one; the texts of all calls together are what ``decode`` gives."""
+    """Tokens to text one by one; the texts of all calls joined are what ``decode`` returns."""
 
     def feed(self, token: int) -> str:
         """The text that a token completes; empty while a character is not whole."""
@@ -30,50 +30,41 @@ class Decoder(Protocol):
         """What is left when no token follows: ``"\\ufffd"`` for a character that was never completed, else empty."""
 
 
-class Vocabulary(Protocol):
-    """Text to tokens ``0 .. size - 1`` and back. Vocabularies are equal if they say the same of every text."""
+class Vocabulary(ABC):
+    """Text to tokens ``0 .. size - 1`` and back. ``kind``: ``"bytes"``, ``"characters"`` or ``"words"``."""
+
+    kind: str
 
     @property
-    def kind(self) -> str:
-        """``"bytes"``, ``"characters"`` or ``"words"``."""
-
-    @property
+    @abstractmethod
     def size(self) -> int:
         """How many different tokens there are."""
 
-    @property
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that tell vocabularies apart."""
-
+    @abstractmethod
     def encode(self, text: str) -> Tokens:
         """Tokens int32 ``[token]`` of a text. Raises DataError for a text that cannot be written in them."""
 
+    @abstractmethod
     def decode(self, tokens: Sequence[int] | NDArray[Any]) -> str:
         """The text of tokens. Raises DataError for a token outside the vocabulary."""
 
+    @abstractmethod
     def decoder(self) -> Decoder:
         """The same token by token, for text that is shown while it is generated."""
 
-    def to_json(self) -> dict[str, Any]:
-        """What :func:`vocabulary_from_json` makes it again from."""
-
-
-class Saved(ABC):
-    """What every vocabulary has from being written as JSON."""
-
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """What :func:`vocabulary_from_json` makes it again from."""
+        """What :func:`vocabulary_from_json` restores it from."""
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of the sha256 of what is saved."""
+        """Twelve hexadecimal digits of the sha256 of :meth:`to_json`, which tell vocabularies apart."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
-class ByteVocabulary(Saved):
+class ByteVocabulary(Vocabulary):
     """256 tokens, the bytes of UTF-8: every text can be written, and every file is one."""
 
     kind = "bytes"
@@ -95,7 +86,7 @@ class ByteVocabulary(Saved):
         return checked_tokens(tokens, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:
-        """Gives a character with its last byte."""
+        """Returns a character with its last byte."""
         return _ByteDecoder()
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +106,7 @@ class _ByteDecoder:
 
 
 @dataclass(frozen=True)
-class CharacterVocabulary(Saved):
+class CharacterVocabulary(Vocabulary):
     """One token a Unicode character, in ascending order of code points: ``characters[token]``.
 
     Raises DataError if the characters are not ascending, or none.
@@ -165,7 +156,7 @@ class CharacterVocabulary(Saved):
         return self._points[checked_tokens(tokens, self.size)].astype("<u4").tobytes().decode("utf-32-le")
 
     def decoder(self) -> Decoder:
-        """Gives one character a token."""
+        """Returns one character a token."""
         return TokenDecoder(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -195,12 +186,12 @@ class TokenDecoder:
 
 
 def checked_tokens(tokens: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int64]:
-    """Tokens as int64 ``[token]``. Raises DataError if one is no whole number from 0 to ``size - 1``."""
+    """Tokens as int64 ``[token]``. Raises DataError if one is no integer from 0 to ``size - 1``."""
     array = np.asarray(tokens)
     if array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise DataError(f"tokens must be whole numbers in one row, got {array.dtype} of shape {array.shape}")
+        raise DataError(f"tokens must be integers with one axis [token], got {array.dtype} of shape {array.shape}")
     outside = (array < 0) | (array >= size)
     if outside.any():
         i = int(outside.argmax())

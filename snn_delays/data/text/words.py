@@ -15,7 +15,6 @@ from snn_delays.data.text.vocabulary import (
     ByteVocabulary,
     CharacterVocabulary,
     Decoder,
-    Saved,
     TokenDecoder,
     Tokens,
     Vocabulary,
@@ -28,7 +27,7 @@ _MARKS = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class WordVocabulary(Saved):
+class WordVocabulary(Vocabulary):
     """One token a word in lower case; token 0 stands for every word that is not in it.
 
     Words are what stands between spaces: the sentence sets come with punctuation set apart. Raises DataError if the
@@ -77,7 +76,7 @@ class WordVocabulary(Saved):
         return " ".join(self.words[token] for token in checked_tokens(tokens, self.size))
 
     def decoder(self) -> Decoder:
-        """Gives one word a token, with a space before all but the first."""
+        """Returns one word a token, with a space before all but the first."""
         return TokenDecoder(self, between=" ")
 
     def to_json(self) -> dict[str, Any]:
@@ -86,7 +85,7 @@ class WordVocabulary(Saved):
 
 
 def vocabulary_from_json(saved: dict[str, Any]) -> Vocabulary:
-    """The vocabulary that ``to_json`` was taken of. Raises DataError if that says no vocabulary."""
+    """The vocabulary of a ``to_json``. Raises DataError if it is none."""
     kinds: dict[str, tuple[str, type, Any]] = {
         "bytes": ("", type(None), lambda nothing: ByteVocabulary()),
         "characters": ("characters", str, CharacterVocabulary),

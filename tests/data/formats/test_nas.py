@@ -56,7 +56,7 @@ def test_recordings_of_one_sensor_tell_their_layout_by_name(tmp_path):
         recordings[1]
     assert len(recordings[2].events) == 200
     unnamed = Path(shutil.copy(files[0], tmp_path / "tone_addr2b_ts021.aedat"))
-    with pytest.raises(DataError, match="does not tell its layout"):
+    with pytest.raises(DataError, match="has a name without its layout"):
         NasRecordings([unnamed], 8)[0]
     with pytest.raises(DataError, match="no recordings given"):
         NasRecordings([], 8)

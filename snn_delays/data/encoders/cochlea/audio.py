@@ -16,13 +16,13 @@ _SHORTEST_S = 0.01
 _SILENT = 1e-5  # root mean square, a third of the smallest step of 16 bits
 _FULL_SCALE = 1 - 1 / (1 << 10)
 _RUN = 3  # samples in a row at full scale that are clipping and not a peak
-_UNKNOWN = 0xFFFF_FFFF  # a length that a recorder leaves behind when it never came to write the right one
+_UNKNOWN = 0xFFFF_FFFF  # a length that a recorder writes before it knows the right one
 
 
 def read_audio(path: Path, rate: int, *, max_seconds: float = 600.0, max_clipped: float = 0.01) -> NDArray[np.float32]:
     """One recording as mono samples [time] at ``rate`` Hz; channels are averaged, other rates resampled.
 
-    ``max_clipped`` is the share of samples that may lie in runs of three or more at full scale (|x| > 0.999).
+    ``max_clipped`` is the share of samples that may be in runs of three or more at full scale (|x| > 0.999).
 
     Raises DataError naming the file, what is wrong with it and what to do, if it is missing, empty, not audio,
     truncated, longer than ``max_seconds``, silent, clipped, or holds NaN; BackendUnavailableError without the
@@ -88,7 +88,7 @@ def prepare(samples: NDArray[Any], found_rate: int, rate: int, *, max_clipped: f
 
 
 def _clipped(samples: NDArray[np.float32]) -> float:
-    """Share of the samples that lie in runs of three or more at one end of the scale."""
+    """Share of the samples that are in runs of three or more at one end of the scale."""
     runs = 0
     for side in (samples >= _FULL_SCALE, samples <= -_FULL_SCALE):
         padded = np.pad(side.astype(np.int8), ((1, 1), (0, 0)))

@@ -37,7 +37,7 @@ _SPIKE_BYTES, _MOST_BYTES = 8, 1 << 32  # of a part: time and channel; one beyon
 def find_audio(places: Sequence[Path]) -> list[Path]:
     """Files as given, and in the place of a folder all WAV and FLAC files inside it, in the order of their paths.
 
-    Links that lead nowhere are among them, so that whoever encodes them hears of it.
+    Links that lead nowhere are among them, so that the caller can report them.
 
     Raises DataError for a folder without any, or if nothing is given.
     """
@@ -85,7 +85,7 @@ def encode_files(
 
     With more than one worker, a script must guard its own start with ``if __name__ == "__main__"``.
 
-    Raises DataError if ``out`` exists or cannot be written, a class cannot be told, or no recording can be used.
+    Raises DataError if ``out`` exists or cannot be written, a class cannot be read, or no recording can be used.
     """
     cochlea, out, files = cochlea or Cochlea(), Path(out), [Path(file) for file in files]
     workers = None if workers is None else integer("workers", workers, least=1)
@@ -158,7 +158,7 @@ class _Job:
         if not nameable(file):
             return _Part(None, unnameable(file))
         if _is_dangling(file):
-            return _Part(None, f"{file} is a link to {os.readlink(file)}, which is not there; mend or remove the link")
+            return _Part(None, f"{file} is a link to {os.readlink(file)}, which is not there; repair or remove it")
         try:
             content = fingerprint(file)
             key = json.dumps([_VERSION, asdict(self.cochlea), self.seed, content.hex()])
@@ -210,7 +210,7 @@ def _run(job: _Job, files: list[Path], workers: int, progress: Progress | None) 
                 note(futures[future], future.result())
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process was killed, mostly for want of memory; run again with fewer workers: "
+                "a worker process was killed, usually because memory ran out; run again with fewer workers: "
                 f"the {len(done)} recordings that are done are kept"
             ) from error
         finally:

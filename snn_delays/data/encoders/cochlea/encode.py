@@ -73,7 +73,7 @@ class Cochlea:
             raise ConfigError(f"max_seconds must be above 0, got {self.max_seconds}")
 
     def encode(self, path: Path | str, seed: int = 0) -> Events:
-        """Spikes of a WAV or FLAC file, times in us. Equal contents and ``seed`` give equal spikes, wherever they lie.
+        """Spikes of a WAV or FLAC file, times in us. Equal contents and ``seed`` give equal spikes, whatever the path.
 
         Raises DataError naming the file and the remedy (see :func:`read_audio`).
         """
@@ -110,7 +110,7 @@ class Cochlea:
             steps.append(step + begins[segment])
             channels.append(channel + block.start)
         step, channel = np.concatenate(steps), np.concatenate(channels)
-        # Half a tick is added before the division: step / RATE seconds to the nearest tick, in whole numbers.
+        # Half a tick is added before the division: step / RATE seconds to the nearest tick, in integers.
         scale = 1_000_000
         t_us = (2 * scale * step + RATE * self.tick_us) // (2 * RATE * self.tick_us) * self.tick_us
         order = np.lexsort((channel, t_us))

@@ -35,7 +35,7 @@ class Labels:
 
 
 def heidelberg_digit(stem: str) -> tuple[int, int, int] | None:
-    """Label, speaker and trial told by a name such as ``lang-german_speaker-03_trial-0_digit-7``; None for others."""
+    """Label, speaker and trial from a name such as ``lang-german_speaker-03_trial-0_digit-7``; None for others."""
     match = _DIGITS.fullmatch(stem)
     if match is None:
         return None
@@ -45,13 +45,13 @@ def heidelberg_digit(stem: str) -> tuple[int, int, int] | None:
 def label_files(files: Sequence[Path], table: Path | None = None, scheme: str = "auto") -> Labels:
     """Class and speaker of every file: from ``table``, or by a ``scheme`` of names that all of them fit.
 
-    ``table``: a CSV with the columns file, label and, if wanted, speaker and split. A file is named by its path, from
+    ``table``: a CSV with the columns file, label and, optionally, speaker and split. A file is named by its path, from
     the folder of the table or as given, or by its bare name where that is unique. Labels that are all integers are
     taken as they are; others are numbered in the order of their names; so are speakers.
 
     ``"heidelberg"``: ``lang-german_speaker-03_trial-0_digit-7.flac``, label 17 (digit, + 10 if German), speaker 3.
     ``"speech_commands"``: ``<word>/<speaker>_nohash_<k>.wav``. ``"spoken_digits"``: ``<label>_<speaker>_<k>.wav``, as
-    the Free Spoken Digit Dataset. ``"folder"``: the folder that a file lies in is its class, and no speaker is known.
+    the Free Spoken Digit Dataset. ``"folder"``: the folder of a file is its class, and no speaker is known.
     Classes and speakers that are names are numbered in their order among the files given. ``"auto"`` takes the first
     that all files fit.
 
@@ -144,7 +144,7 @@ def _folder(file: Path) -> str:
 def _match(pattern: re.Pattern[str], file: Path) -> re.Match[str]:
     match = pattern.fullmatch(file.stem)
     if match is None:
-        raise DataError(f"{file}: its name does not fit the scheme that was asked for; leave it out or rename it")
+        raise DataError(f"{file}: its name does not fit the scheme requested; leave it out or rename it")
     return match
 
 

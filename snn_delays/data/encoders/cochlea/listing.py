@@ -57,7 +57,7 @@ def write_list(
 
 
 def read_report(out: Path) -> BatchReport:
-    """The report of the run that wrote ``out``, as ``<out>.csv`` beside it tells; all are from an earlier run now.
+    """The report of the run that wrote ``out``, from ``<out>.csv`` beside it; all are from an earlier run now.
 
     Raises DataError if that list is missing or is not one.
     """

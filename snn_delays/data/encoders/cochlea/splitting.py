@@ -135,5 +135,5 @@ def _drawn(files: Sequence[Path], found: Labels, among: list[int], text: str, se
     return chosen
 
 
-def _same(name: str, asked: str) -> bool:
-    return name == asked or (name.isdecimal() and asked.isdecimal() and name.lstrip("0") == asked.lstrip("0"))
+def _same(name: str, other: str) -> bool:
+    return name == other or (name.isdecimal() and other.isdecimal() and name.lstrip("0") == other.lstrip("0"))

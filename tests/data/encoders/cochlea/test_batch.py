@@ -318,7 +318,7 @@ def test_a_link_that_leads_nowhere_is_left_out(tmp_path: Path, files: list[Path]
     assert found == [link, *files]
     report = encode_files(found, tmp_path / "out.h5", FEW, workers=1)
     assert report.written == 6
-    assert report.failed == ((link, f"{link} is a link to {gone}, which is not there; mend or remove the link"),)
+    assert report.failed == ((link, f"{link} is a link to {gone}, which is not there; repair or remove it"),)
 
 
 def test_speech_commands_become_classes(tmp_path: Path) -> None:
