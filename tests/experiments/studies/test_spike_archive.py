@@ -29,6 +29,17 @@ def rewritten(path, target, **changes):
 
 
 @pytest.fixture
+def samples():
+    """Six short recordings of 700 channels, with spikes up to 1.3 s."""
+    random = np.random.default_rng(0)
+    made = []
+    for i in range(6):
+        t_us = np.sort(random.integers(0, 2600, 200 + 20 * i)) * 500
+        made.append(Sample(Events(t_us, random.integers(0, 700, t_us.size), 700), label=3 * i, speaker=i % 3))
+    return made
+
+
+@pytest.fixture
 def written(samples, tmp_path):
     samples = distinct(samples)
     path = tmp_path / "a.npz.xz"
