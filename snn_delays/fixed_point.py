@@ -12,7 +12,7 @@ LIMITS = {"decay_bits": (0, 52), "weight_shift": (0, 52), "state_bits": (2, 53)}
 
 @dataclass(frozen=True)
 class FixedPoint:
-    r"""The whole numbers of a population.
+    r"""The integers of a population.
 
     .. math::
         h_t &= \operatorname{trunc}\left(v_{t-1}\, k / 2^F\right) + 2^S x_t + b \qquad

@@ -1,4 +1,4 @@
-"""How many bits a network takes on a target, and how many cores: the formulas behind the fit and the cost."""
+"""How many bits a network takes on a target, and how many cores: the formulas that the fit and the cost rest on."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def weight_bits(population: Population, profile: Profile) -> int:
 def fitting_bits(population: Population, profile: Profile) -> int | None:
     """The fewest bits on offer that hold the weights of a population as they are; None if none do.
 
-    Real weights must be whole numbers of some step, to 1e-4 of it; beyond 8 bits their magnitudes are only counted.
+    Real weights must be integer multiples of some step, to 1e-4 of it; beyond 8 bits their magnitudes are only counted.
     """
     numbers = population.arithmetic
     values = np.concatenate([part.weight for part in parts_of(population)])
@@ -110,7 +110,7 @@ def fitting_bits(population: Population, profile: Profile) -> int | None:
 
 
 def _on_grid(levels: Array, bits: int) -> bool:
-    """Whether magnitudes in ascending order are whole numbers of a step, up to what so many bits hold."""
+    """Whether magnitudes in ascending order are integer multiples of a step, up to what so many bits hold."""
     most = 2 ** (bits - 1) - 1
     if len(levels) > most:
         return False

@@ -55,11 +55,11 @@ class Profile(BaseModel):
         state_bits: of membranes, sign included.
         decay_bits: decays are ``k / 2^decay_bits``; ``decay_rule`` is ``"any"`` k, ``"shift"`` where only decays
             ``1 - 2^-n`` exist, or ``"none"`` where membranes do not decay.
-        threshold_bits, threshold_shift: a threshold is a whole number of so many bits (no sign) shifted left.
-        bias_bits, bias_exponent_min, bias_exponent_max: a bias is a whole number of so many bits, sign included, times
+        threshold_bits, threshold_shift: a threshold is an integer of so many bits (no sign) shifted left.
+        bias_bits, bias_exponent_min, bias_exponent_max: a bias is an integer of so many bits, sign included, times
             2 to a power within these, one for the population. ``bias_bits`` 0: none.
         resets: ``"hard"``, ``"soft"``; the first is the default.
-        strict_threshold: fires only above the threshold (True), also at it (False), or as asked (None).
+        strict_threshold: fires only above the threshold (True), also at it (False), or as the network has it (None).
         recurrent: populations may have synapses onto themselves.
         integrator_readout: leaky integrators that never fire, read by their membranes.
         max_inputs, max_hidden, max_outputs: channels, neurons before the last population, and its neurons, of a chip.
@@ -135,7 +135,7 @@ class Profile(BaseModel):
         if self.arithmetic == "whole":
             needed = ("weight_bits", "state_bits", "decay_bits", "threshold_bits")
             if missing := [name for name in needed if not getattr(self, name)]:
-                raise ValueError(f"whole arithmetic needs {', '.join(missing)}")
+                raise ValueError(f"integer arithmetic needs {', '.join(missing)}")
         if any(not 2 <= bits <= 16 for bits in self.weight_bits):
             raise ValueError(f"weight_bits must lie in 2..16, got {list(self.weight_bits)}")
         if self.max_delay_steps is not None and self.max_delay_steps < self.min_delay_steps:
@@ -149,7 +149,7 @@ class Profile(BaseModel):
 
     @property
     def default_weight_bits(self) -> int | None:
-        """Bits of a weight unless asked otherwise; None for real weights."""
+        """Bits of a weight unless others are requested; None for real weights."""
         return self.weight_bits[0] if self.weight_bits else None
 
     def weight_shift(self, bits: int) -> int:

@@ -54,13 +54,13 @@ class Violation:
 
 
 def violations(network: CanonicalNetwork, profile: Profile, *, numbers: bool = True) -> list[Violation]:
-    """Every limit of a target that a network breaks; nothing is changed. One from memory is said to be so.
+    """Every limit of a target that a network breaks; nothing is changed. One that is not verified says so.
 
     Args:
-        network: in real or whole numbers.
+        network: in real or integers.
         profile: of the target.
         numbers: also compare weights, thresholds, decays and biases; False for a network that is still to be
-            discretized for the target. Real numbers for a target in whole ones are no violation: a simulator may run
+            discretized for the target. Real numbers for a target in integers are no violation: a simulator may run
             them in its place.
     """
     found = [*_sizes(network, profile), *_shared(network, profile)]
@@ -186,8 +186,8 @@ def _wiring(population: Population, profile: Profile) -> Iterator[Violation]:
     if profile.fan_in_axons and axons > profile.fan_in_axons:
         yield Violation(
             "fan_in", name,
-            f"{name}: spikes come from {axons:,} sources, a core of {profile.title} hears {profile.fan_in_axons:,}; "
-            "train with fewer inputs or a narrower layer before it",
+            f"{name}: spikes come from {axons:,} sources, a core of {profile.title} receives from "
+            f"{profile.fan_in_axons:,}; train with fewer inputs or a narrower layer before it",
             axons - profile.fan_in_axons, axons,
         )  # fmt: skip
     if profile.distinct_weights:
@@ -236,7 +236,7 @@ def _numbers(population: Population, profile: Profile) -> Iterator[Violation]:
     elif profile.arithmetic == "real":
         yield Violation(
             "arithmetic", name,
-            f"{name}: computes in whole numbers, {profile.title} in real ones; discretize without a chip as target",
+            f"{name}: computes in integers, {profile.title} in real ones; discretize without a chip as target",
         )  # fmt: skip
     elif profile.arithmetic == "whole":
         yield from _whole(population, numbers, profile)
@@ -250,8 +250,8 @@ def _levels(population: Population, profile: Profile) -> Iterator[Violation]:
     held = 2 ** (bits - 1) - 1
     yield Violation(
         "weight", population.name,
-        f"{population.name}: weights of {levels:,} magnitudes are not whole numbers up to {held:,} of any step, as "
-        f"{profile.title} has them ({bits} bits, sign included); discretize with target='{profile.name}'",
+        f"{population.name}: weights of {levels:,} magnitudes are not integer multiples, up to {held:,}, of any step, "
+        f"as {profile.title} has them ({bits} bits, sign included); discretize with target='{profile.name}'",
         max(levels - held, 1), levels,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""From a trained network to the discrete one: whole delays, folded norms, and the numbers of a target if asked."""
+"""From a trained network to the discrete one: integer delays, folded norms, a target's integers where requested."""
 
 import copy
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from snn_delays.chips.profiles import Profile, profile
 from snn_delays.chips.violations import violations
 from snn_delays.discrete.conversion import canonical
-from snn_delays.discrete.integer import whole_neuron
+from snn_delays.discrete.integer import integer_neuron
 from snn_delays.discrete.network import DiscreteNetwork, copied_layers, nested
 from snn_delays.discrete.report import DiscretizationReport, LayerReport
 from snn_delays.discrete.synapse import Part, Plan, discrete_synapse, on_grid
@@ -44,14 +44,14 @@ def discretize(
     clamp: bool = False,
     real: bool = False,
 ) -> DiscreteNetwork:
-    r"""A new network with whole delays, the one on which evaluation, streaming and export run.
+    r"""A new network with integer delays, the one on which evaluation, streaming and export run.
 
     Each delay becomes the nearest step (halves to even) within the window and acts through a single tap; each batch
     norm is folded into the synapse before it, ``w' = scale w``, ``b' = scale b + shift``; dropout is dropped, pooling
-    stays. With ``weight_bits`` a synapse's weights become whole codes times one step
+    stays. With ``weight_bits`` a synapse's weights become integer codes times one step
     (:func:`snn_delays.nn.quantize.quantize`); recurrent weights share the step of those onto the same neurons. For a
-    target that computes in whole numbers the weights are the codes themselves, and membranes, thresholds, decays and
-    biases whole numbers of its sizes (:class:`snn_delays.fixed_point.FixedPoint`), held in floating point that is
+    target that computes in integers the weights are the codes themselves, and membranes, thresholds, decays and
+    biases integers of its sizes (:class:`snn_delays.fixed_point.FixedPoint`), held in floating point that is
     exact for them. Idempotent; ``network`` stays as it was.
 
     Args:
@@ -61,10 +61,10 @@ def discretize(
         weight_bits: 2 to 16, ``"ternary"``, or None: what the network was fine-tuned for, else the target's default,
             else weights as they are.
         scale: ``"power_of_two"``, with which sums are exact in any order, or ``"free"``; None takes the target's for
-            whole numbers, where sums are exact in any case, else a power of two.
+            integers, where sums are exact in any case, else a power of two.
         max_delay_steps: longest delay to keep, where shorter than the target's.
-        clamp: set delays beyond the limit to it. Otherwise they are an error: nothing is clamped unasked.
-        real: keep real numbers for a target that computes in whole ones; its delays and weights are still kept to.
+        clamp: set delays beyond the limit to it. Otherwise they are an error: nothing is clamped silently.
+        real: keep real numbers for a target that computes in integers; its delays and weights are still kept to.
 
     Raises:
         ExportError: a layer of another kind, a subclass or a layer with hooks
@@ -75,9 +75,9 @@ def discretize(
     plan = _plan(target, weight_bits, scale, max_delay_steps, clamp, real)
     layers = copied_layers(network)
     if any(isinstance(layer, FixedPointLIF | FixedPointIntegrator) for _, layer in layers):
-        asked = (target, weight_bits, scale, max_delay_steps)
-        if not isinstance(network, DiscreteNetwork) or any(wish is not None for wish in asked):
-            raise ExportError("the network is in whole numbers already; discretize the one it was made from")
+        requested = (target, weight_bits, scale, max_delay_steps)
+        if not isinstance(network, DiscreteNetwork) or any(option is not None for option in requested):
+            raise ExportError("the network is in integers already; discretize the one it was made from")
         return copy.deepcopy(network)
     kept: dict[str, SpikingModule] = {}
     reports: list[LayerReport] = []
@@ -87,7 +87,7 @@ def discretize(
         if plan.whole and isinstance(layer, DelayedConv2d):
             raise ExportError(f"{name!r} is a convolution, which has no form in integer arithmetic; keep real numbers")
         if isinstance(layer, DelayedLinear | DelayedConv2d):
-            _settle(waiting, None, plan, kept, reports)
+            _finish(waiting, None, plan, kept, reports)
             norm = following if isinstance(following, BatchNorm) and _fits(following, layer) else None
             waiting = name, discrete_synapse(name, layer, norm, plan)
             kept[name] = waiting[1].layer
@@ -95,7 +95,7 @@ def discretize(
         elif isinstance(layer, BatchNorm) and skip_norm:
             skip_norm = False
         elif isinstance(layer, LIF | LeakyIntegrator | Recurrent):
-            _settle(waiting, (name, layer), plan, kept, reports)
+            _finish(waiting, (name, layer), plan, kept, reports)
             waiting = None
         elif isinstance(layer, Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
@@ -104,9 +104,9 @@ def discretize(
             if isinstance(layer, BatchNorm):
                 reason = "follows no synapse it could be folded into"
             elif isinstance(layer, (SpikeGPT, SpikeGPTClassifier)):
-                reason += "; snn_delays.models.with_whole_delays gives one with whole delays, which is not exported"
+                reason += "; snn_delays.models.with_whole_delays gives one with integer delays, which is not exported"
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
-    _settle(waiting, None, plan, kept, reports)
+    _finish(waiting, None, plan, kept, reports)
     made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
     made.card = getattr(network, "card", None)  # a single layer has none
     made.sensor = getattr(network, "sensor", None)
@@ -128,7 +128,7 @@ def _plan(
     if chip is not None and chip.arithmetic == "other":
         raise ExportError(f"{chip.name} computes as no network here does, its card serves checks alone: {chip.about}")
     if limit is not None and (limit < 0 or limit != int(limit)):
-        raise ExportError(f"max_delay_steps must be whole and >= 0, got {limit}")
+        raise ExportError(f"max_delay_steps must be an integer >= 0, got {limit}")
     if chip is not None:
         longest = chip.max_delay_steps if chip.has_delays else 0
         limit = longest if limit is None else limit if longest is None else min(limit, longest)
@@ -150,7 +150,7 @@ def _check_fit(network: DiscreteNetwork, target: Profile) -> None:
 
 
 def _exact_in_float32(network: DiscreteNetwork) -> bool:
-    """Whether no current of whole codes reaches 2^24, with inputs of up to 255 events."""
+    """Whether no current of integer codes reaches 2^24, with inputs of up to 255 events."""
     sums = (
         layer.weight.abs().flatten(1).sum(1).max()
         for _, layer in layers_of(network)
@@ -164,14 +164,14 @@ def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
     return same_kind and norm.num_features == synapse.weight.shape[0]
 
 
-def _settle(
+def _finish(
     waiting: tuple[str, Part] | None,
     neurons: tuple[str, Neuron] | None,
     plan: Plan,
     kept: dict[str, SpikingModule],
     reports: list[LayerReport],
 ) -> None:
-    """Put a synapse's weights on their grid, with its neurons' recurrent ones, and the neurons into whole numbers."""
+    """Put a synapse's weights on their grid, with its neurons' recurrent ones, and the neurons into integers."""
     if waiting is None:
         if neurons is not None:
             if plan.whole or isinstance(neurons[1], Recurrent):
@@ -185,7 +185,7 @@ def _settle(
         parts.append(discrete_synapse(f"{neurons[0]}.synapse", neuron.synapse, None, plan, least=1))  # type: ignore[index]
         neuron = neuron.neuron
     if plan.whole and not isinstance(neuron, LIF | LeakyIntegrator):
-        raise ExportError(f"{name!r} has no neurons behind it, whose units its weights could be in")
+        raise ExportError(f"{name!r} has no neurons after it, whose units its weights could be in")
     on_grid(parts, plan)
     reports += [one.report for one in parts]
     if neurons is None or neuron is None:
@@ -196,7 +196,7 @@ def _settle(
         bits = part.bits if isinstance(part.bits, int) else min(b for b in plan.target.weight_bits if b >= 2)
         bias = part.layer.bias
         current = torch.zeros(len(part.layer.weight)) if bias is None else bias.detach()
-        made, changes = whole_neuron(name, neuron, current, plan.target, bits=bits, step=part.step)
+        made, changes = integer_neuron(name, neuron, current, plan.target, bits=bits, step=part.step)
         part.layer.bias = None
         reports[-len(parts)] = replace(part.report, neuron=changes)
     else:

@@ -1,4 +1,4 @@
-"""Neurons in a target's whole numbers: thresholds, decays and biases on its grids."""
+"""Neurons in a target's integers: thresholds, decays and biases on its grids."""
 
 import math
 
@@ -13,13 +13,13 @@ from snn_delays.nn import LIF, LeakyIntegrator
 from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
 
 
-def whole_neuron(
+def integer_neuron(
     name: str, neuron: LIF | LeakyIntegrator, bias: Tensor, profile: Profile, *, bits: int, step: float
 ) -> tuple[FixedPointLIF | FixedPointIntegrator, str]:
     r"""The neurons of a population as the target computes them, and what that changed.
 
     With weights ``q s`` and gain ``g`` a unit of the membrane is worth ``g s / 2^S``. The threshold
-    becomes the multiple of the target's unit that decides alike for membranes that are whole codes: where the target
+    becomes the multiple of the target's unit that decides alike for membranes that are integer codes: where the target
     fires only above it and the network also at it, the largest one below. Membranes are counted from ``v_reset``.
 
     Args:
@@ -39,7 +39,7 @@ def whole_neuron(
     check_constants(name, neuron)
     exact = float(neuron.decay)
     if isinstance(neuron, LIF) and not math.isfinite(float(neuron.threshold)):
-        raise ExportError(f"{name}: the threshold is {neuron.threshold}, whole numbers need a finite one")
+        raise ExportError(f"{name}: the threshold is {neuron.threshold}, integers need a finite one")
     shift = profile.weight_shift(bits)
     gain = 1.0 - exact if neuron.decay_input else 1.0
     unit = gain * step / 2**shift
@@ -54,7 +54,7 @@ def whole_neuron(
         numbers = FixedPoint(threshold=limit, state_bits=profile.state_bits, **common)
         return FixedPointIntegrator(numbers, offset), "; ".join([*changes, *lost])
     if neuron.reset == "soft" and neuron.v_reset:
-        raise ExportError(f"{name}: a soft reset with v_reset = {neuron.v_reset} has no form in whole numbers; use 0")
+        raise ExportError(f"{name}: a soft reset with v_reset = {neuron.v_reset} has no form in integers; use 0")
     strict = neuron.strict if profile.strict_threshold is None else profile.strict_threshold
     height = (float(neuron.threshold) - neuron.v_reset) / unit
     mantissa = _threshold(height / 2**profile.threshold_shift, neuron.strict, strict)

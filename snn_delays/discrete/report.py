@@ -1,15 +1,15 @@
-"""What making a network discrete changed, layer by layer."""
+"""What discretising a network changed, layer by layer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What making a synapse, and the neurons behind it, discrete changed.
+    """What discretising a synapse, and the neurons after it, changed.
 
     ``delays_clamped``: outside the layer's own window. ``delays_over_limit``: synapses (of a weight) beyond
-    ``limit_steps``, the longest delay asked for or the target's, and set to it because that was allowed. ``neuron``:
-    how decay and threshold were put into whole numbers, empty where they were not or nothing changed.
+    ``limit_steps``, the longest delay requested or the target's, and set to it because that was allowed. ``neuron``:
+    how decay and threshold were put into integers, empty where they were not or nothing changed.
     """
 
     name: str
@@ -43,7 +43,7 @@ class LayerReport:
         if self.delays_clamped:
             parts.append(f"{self.delays_clamped} delays brought back into the window")
         if self.delays_over_limit:
-            parts.append(f"{self.delays_over_limit} synapses' delays clamped to {self.limit_steps}, as asked")
+            parts.append(f"{self.delays_over_limit} synapses' delays clamped to {self.limit_steps}, as requested")
         if self.taps != "linear":
             parts.append(f"{self.taps} taps of sigma {self.sigma_steps:.3g} replaced by one tap")
         if self.norm_folded:

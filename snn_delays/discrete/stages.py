@@ -137,7 +137,7 @@ def _stage(name: str, layer: nn.Module, shape: Shape) -> Stage:
     if isinstance(layer, DelayedLinear):
         if shape != (layer.in_features,):
             raise ExportError(
-                f"{name} takes {layer.in_features} inputs, the layer before it has {_told(shape)} outputs"
+                f"{name} takes {layer.in_features} inputs, the layer before it has {_text(shape)} outputs"
             )
         synapses, bias = synapses_of(name, layer)
         return SynapseStage(name, shape, (layer.out_features,), synapses, bias, layer.max_delay_steps)
@@ -159,14 +159,14 @@ def _stage(name: str, layer: nn.Module, shape: Shape) -> Stage:
     raise ExportError(f"layer {name!r} ({type(layer).__name__}) cannot be streamed or exported")
 
 
-def _told(shape: Shape) -> str:
+def _text(shape: Shape) -> str:
     return " x ".join(map(str, shape))
 
 
 def _check_maps(name: str, shape: Shape, channels: int | None = None) -> None:
     if len(shape) != 3 or channels not in (None, shape[0]):
         wanted = "maps" if channels is None else f"{channels} maps"
-        raise ExportError(f"{name} takes {wanted}, [channel, row, column], the layer before it has {_told(shape)}")
+        raise ExportError(f"{name} takes {wanted}, [channel, row, column], the layer before it has {_text(shape)}")
 
 
 def synapses_of(name: str, layer: DelayedLinear) -> tuple[Synapses, NDArray[np.float64]]:
@@ -185,7 +185,7 @@ def _convolution(name: str, layer: DelayedConv2d, shape: Shape) -> SynapseStage:
     size = map_size(shape[1:], layer.kernel_size, layer.stride, layer.padding)
     count = int(np.count_nonzero(weight)) * math.prod(size)
     if count > MOST_SYNAPSES:
-        raise ExportError(f"{name} has {count:,} synapses at its {_told(size)} places; {MOST_SYNAPSES:,} are the most")
+        raise ExportError(f"{name} has {count:,} synapses at its {_text(size)} places; {MOST_SYNAPSES:,} are the most")
     area, (rows, columns) = math.prod(size), shape[1:]
     v, u = (axis.ravel() for axis in np.indices(size))
     parts: list[list[Any]] = [[np.zeros(0)] for _ in range(4)]
@@ -211,14 +211,14 @@ def _neurons(name: str, layer: Neuron, shape: Shape) -> NeuronStage:
         if shape != (layer.synapse.in_features,):
             raise ExportError(
                 f"{name} is a population of {layer.synapse.in_features} neurons, the layer before it has "
-                f"{_told(shape)} outputs"
+                f"{_text(shape)} outputs"
             )
         own, _ = synapses_of(f"{name}.synapse", layer.synapse)
         inner = _neurons(f"{name}.neuron", layer.neuron, shape)
         return replace(inner, name=name, recurrent=own, window=layer.synapse.max_delay_steps)
     if isinstance(layer, FixedPointLIF | FixedPointIntegrator):
         if shape != tuple(layer.bias.shape):
-            raise ExportError(f"{name} has {len(layer.bias)} neurons, the layer before it {_told(shape)} outputs")
+            raise ExportError(f"{name} has {len(layer.bias)} neurons, the layer before it {_text(shape)} outputs")
         return NeuronStage(name, shape, shape, layer.numbers, layer.fires, layer.bias.cpu().numpy())
     check_constants(name, layer)
     if isinstance(layer, LIF):

@@ -1,4 +1,4 @@
-"""A synapse made discrete: whole delays within a limit, norm folded, weights on a grid."""
+"""A discretised synapse: integer delays within a limit, norm folded, weights on a grid."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from snn_delays.units import round_delays
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked of :func:`snn_delays.discrete.discretize`; ``bits``, ``scale`` None: as the network's own grid."""
+    """The options of :func:`snn_delays.discrete.discretize`; ``bits``, ``scale`` None: as the network's own grid."""
 
     target: Profile | None
     whole: bool
@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def default_scale(self) -> str:
-        """Whole numbers have any step that the target has; sums of real ones are exact with a power of two."""
+        """Integers have any step that the target has; sums of real ones are exact with a power of two."""
         return self.target.weight_scale if self.target is not None and self.whole else "power_of_two"
 
     def holds(self, bits: int | str) -> bool:
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass
 class Part:
-    """A synapse made discrete, its weights still as they were, and its report so far."""
+    """A discretised synapse, its weights still as they were, and its report so far."""
 
     layer: DelayedLayer
     report: LayerReport
@@ -87,7 +87,7 @@ def on_grid(parts: list[Part], plan: Plan) -> None:
 def discrete_synapse(
     name: str, layer: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, plan: Plan, *, least: int = 0
 ) -> Part:
-    """A synapse with whole delays and the norm behind it folded in; its weights are still what they were.
+    """A synapse with integer delays and the norm after it folded in; its weights are still what they were.
 
     ``least``: the shortest delay that it may have, however short the longest is to be: 1 for recurrent ones.
 
@@ -143,7 +143,7 @@ def discrete_synapse(
 
 
 def _single_tap(layer: DelayedLinear | DelayedConv2d, shortest: int, longest: int, bias: bool) -> DelayedLayer:
-    """A layer of the same sizes whose delays are whole and not learned."""
+    """A layer of the same sizes whose delays are integers and not learned."""
     options: dict[str, Any] = {
         "min_delay_steps": shortest, "max_delay_steps": longest, "sharing": layer.sharing,
         "taps": "linear", "learn_delay": False, "bias": bias,

@@ -8,7 +8,7 @@ from snn_delays.ir.trace import Trace
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
-    """None: real and whole numbers, both resets and all delays can be said in Brian2's equations."""
+    """None: real and integers, both resets and all delays can be said in Brian2's equations."""
     del network
     return None
 
@@ -16,5 +16,5 @@ def refuses(network: CanonicalNetwork) -> str | None:
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Add ``run_brian2.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
     place(folder, "run_brian2.py")
-    arithmetic = "Whole numbers, which no order of summation changes." if network.whole else close_calls(trace)
+    arithmetic = "Integers, which no order of summation changes." if network.whole else close_calls(trace)
     write_readme(folder, "brian2", arithmetic=arithmetic)

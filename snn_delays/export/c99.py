@@ -1,4 +1,4 @@
-"""A network in whole numbers as C99: constant data, a small engine without heap or library, and golden vectors."""
+"""A network in integers as C99: constant data, a small engine without heap or library, and golden vectors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     Types are as narrow as the numbers allow.
 
     Args:
-        network: every population in whole numbers.
+        network: every population in integers.
         trace: samples and what the reference simulator made of them.
         folder: where to write; it exists.
 

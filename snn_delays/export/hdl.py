@@ -1,4 +1,4 @@
-"""A network in whole numbers as memory images for HDL, with a reference engine in Verilog and a testbench."""
+"""A network in integers as memory images for HDL, with a reference engine in Verilog and a testbench."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     Arithmetic as :class:`snn_delays.fixed_point.FixedPoint`. Populations are ``p0``, ``p1``, ... in file names.
 
     Args:
-        network: every population in whole numbers.
+        network: every population in integers.
         trace: samples and what the reference simulator made of them.
         folder: where to write; it exists.
 

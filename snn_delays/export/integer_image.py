@@ -1,4 +1,4 @@
-"""What an engine of whole numbers holds: each population's synapses in rows by source, and how large sums can grow."""
+"""What an engine of integers holds: each population's synapses in rows by source, and how large sums can grow."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Image:
 
 
 def refusal(network: CanonicalNetwork, what: str) -> str | None:
-    """Why an engine of whole numbers cannot hold a network, or None; ``what`` is the name of the format."""
+    """Why an engine of integers cannot hold a network, or None; ``what`` is the name of the format."""
     for population in network.populations:
         name, numbers = population.name, population.arithmetic
         if not isinstance(numbers, FixedPoint):
             return (
-                f"{name} computes in real numbers, {what} takes whole ones: export with the profile of a chip that "
-                "computes in whole numbers, as --target generic8 or --target loihi2"
+                f"{name} computes in real numbers, {what} takes integers: export with the profile of a chip that "
+                "computes in integers, as --target generic8 or --target loihi2"
             )
         for field, least, most in (("state_bits", 2, 32), ("decay_bits", 0, 30), ("weight_shift", 0, 30)):
             value = getattr(numbers, field)
@@ -79,7 +79,7 @@ def refusal(network: CanonicalNetwork, what: str) -> str | None:
             bad = int((~(np.abs(array) <= largest) | (array != np.rint(array))).sum())
             if bad:
                 return (
-                    f"{name}: {bad} of {len(array)} values of {kind} are not whole numbers up to {largest}, which is "
+                    f"{name}: {bad} of {len(array)} values of {kind} are not integers up to {largest}, which is "
                     f"what {what} takes: quantise the network with the profile of a chip"
                 )
     return None

@@ -28,7 +28,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     one event in a step. Integrators are neurons with the highest threshold, read by their membranes.
 
     Args:
-        network: every population in whole numbers, of the target ``loihi2``.
+        network: every population in integers, of the target ``loihi2``.
         trace: samples and what the reference simulator made of them.
         folder: where to write; it exists.
 

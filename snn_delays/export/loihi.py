@@ -56,7 +56,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
 def _neurons(population: Population) -> str | None:
     numbers = population.arithmetic
     if not isinstance(numbers, FixedPoint):
-        return f"its neurons compute in real numbers, Loihi 2 has whole ones; {REMEDY}"
+        return f"its neurons compute in real numbers, Loihi 2 has integers; {REMEDY}"
     if numbers.decay_bits != DECAY_BITS or numbers.state_bits != STATE_BITS:
         return (
             f"decays of {numbers.decay_bits} and membranes of {numbers.state_bits} bits; Loihi 2 has {DECAY_BITS} and "

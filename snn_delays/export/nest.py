@@ -8,13 +8,13 @@ from snn_delays.ir.trace import Trace
 
 
 def refuses(network: CanonicalNetwork, target: str = "NEST") -> str | None:
-    """Why ``iaf_psc_delta`` cannot be this network: whole numbers, a soft reset, or no finite time constant."""
+    """Why ``iaf_psc_delta`` cannot be this network: integers, a soft reset, or no finite time constant."""
     for population in network.populations:
         numbers = population.arithmetic
         if not isinstance(numbers, Membrane):
             return (
-                f"{population.name} computes in whole numbers, {target} in real ones; discretize without a target that "
-                "has whole numbers, or export to brian2, c99 or lava"
+                f"{population.name} computes in integers, {target} in real ones; discretize without a target that "
+                "has integers, or export to brian2, c99 or lava"
             )
         if population.fires and numbers.reset == "soft":
             return (

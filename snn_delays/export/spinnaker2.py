@@ -30,7 +30,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
     for number, population in enumerate(network.populations, 1):
         name, numbers = population.name, population.arithmetic
         if not isinstance(numbers, Membrane):
-            return f"{name} computes in whole numbers, SpiNNaker 2's neurons in floating point; {REMEDY}"
+            return f"{name} computes in integers, SpiNNaker 2's neurons in floating point; {REMEDY}"
         if numbers.reset == "soft" and numbers.v_reset:
             return (
                 f"{name}: a soft reset with v_reset = {numbers.v_reset:g} subtracts another height there; use v_reset 0"

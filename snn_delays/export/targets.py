@@ -102,13 +102,10 @@ def write_export(
     check(network)
     kind = "whole" if network.whole else "real"
     if chosen.arithmetic not in ("any", kind):
+        words = {"whole": "integers", "real": "real numbers"}
         raise ExportError(
-            f"{to} holds networks of {chosen.arithmetic} numbers, this one has {kind} ones; "
-            + (
-                "name a target that computes in whole numbers, as --target generic"
-                if kind == "real"
-                else "keep them real"
-            )
+            f"{to} holds networks of {words[chosen.arithmetic]}, this one has {words[kind]}; "
+            + ("name a target that computes in integers, as --target generic" if kind == "real" else "keep them real")
         )
     module: Any = None if chosen.module is None else importlib.import_module(chosen.module)
     if module is not None and (reason := module.refuses(network)):

@@ -13,7 +13,7 @@ from snn_delays.errors import DataError, SnnDelaysError
 from snn_delays.npy import read_npz
 from snn_delays.reading import parse_json
 
-KINDS = {"whole numbers": "iu", "numbers": "iuf"}
+KINDS = {"integers": "iu", "numbers": "iuf"}
 
 
 class Outline(BaseModel):
@@ -34,7 +34,7 @@ class Arrays:
         self._arrays = arrays
 
     def take(self, name: str, what: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """An array of ``"numbers"`` or ``"whole numbers"``, all finite; None in ``shape`` is any length.
+        """An array of ``"numbers"`` or ``"integers"``, all finite; None in ``shape`` is any length.
 
         Raises DataError if it is not there, or is another.
         """
@@ -58,7 +58,7 @@ class Arrays:
 def opened(
     path: str | Path, outline: str, form: str, what: str, model: type[OutlineOf]
 ) -> Iterator[tuple[Arrays, OutlineOf]]:
-    """The arrays of a file and its JSON text, the array ``outline``; what the block finds wrong is told with the file.
+    """The arrays of a file and its JSON text, the array ``outline``; errors that the block raises name the file.
 
     Raises DataError if the file is missing, damaged, not of the format ``form``, if its JSON text is none of ``model``,
     if the block finds it impossible or leaves arrays; ``what`` says what it should be.

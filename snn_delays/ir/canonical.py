@@ -36,7 +36,7 @@ class Synapses:
     Attributes:
         sources, targets: numbers of neurons on either side.
         source, target, delay_steps: int32 ``[synapse]``.
-        weight: float64 ``[synapse]``; whole numbers where the population's arithmetic is whole.
+        weight: float64 ``[synapse]``; integers where the population's arithmetic is whole.
         sharing: ``"synapse"``, ``"axon"`` or ``"dendrite"``: what has a delay of its own.
     """
 
@@ -119,7 +119,7 @@ class Population:
         name: as ``hidden1``.
         synapses: from the population before it (the inputs for the first).
         bias: constant current, float64 ``[neuron]``; in units of the membrane where the arithmetic is whole.
-        arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint` (whole numbers).
+        arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint` (integers).
         fires: spiking neurons; else leaky integrators, read by their membranes.
         recurrent: synapses of the population onto itself, delays >= 1, or None.
     """
@@ -138,13 +138,13 @@ class Population:
 
     @property
     def whole(self) -> bool:
-        """Whether the population computes in whole numbers."""
+        """Whether the population computes in integers."""
         return isinstance(self.arithmetic, FixedPoint)
 
 
 @dataclass(frozen=True, eq=False)
 class CanonicalNetwork:
-    """A chain of populations behind ``inputs`` channels, in steps of ``dt_ms``; ``notes`` says where it came from."""
+    """A chain of populations after ``inputs`` channels, in steps of ``dt_ms``; ``notes`` says where it came from."""
 
     inputs: int
     populations: tuple[Population, ...]
@@ -153,7 +153,7 @@ class CanonicalNetwork:
 
     @property
     def whole(self) -> bool:
-        """Whether every population computes in whole numbers."""
+        """Whether every population computes in integers."""
         return all(population.whole for population in self.populations)
 
     @property
@@ -260,8 +260,7 @@ def _population(entry: _PopulationOutline, width: int, arrays: Arrays) -> Popula
     def synapses(prefix: str, sources: int, sharing: str) -> Synapses:
         weight = arrays.take(f"{prefix}.weight", "numbers", (None,))
         source, target, delay = (
-            arrays.take(f"{prefix}.{what}", "whole numbers", weight.shape)
-            for what in ("source", "target", "delay_steps")
+            arrays.take(f"{prefix}.{what}", "integers", weight.shape) for what in ("source", "target", "delay_steps")
         )
         for what, values, end in (("source", source, sources), ("target", target, size), ("delay_steps", delay, 2**31)):
             if len(values) and not (values.min() >= 0 and values.max() < end):
@@ -314,7 +313,7 @@ def check(network: CanonicalNetwork) -> None:
         if population.whole:
             values = np.concatenate([population.bias, *(part.weight for part in parts)])
             if (np.isfinite(values) & (values != np.rint(values))).any():
-                raise ExportError(f"{name} computes in whole numbers; its weights and biases must be whole, too")
+                raise ExportError(f"{name} computes in integers; its weights and biases must be integers, too")
     for name, synapses in network.all_synapses():
         bad = int((~np.isfinite(synapses.weight)).sum())
         if bad:

@@ -1,4 +1,4 @@
-"""The reference simulator of the canonical form: numpy alone, float64 or whole numbers, one sample at a time."""
+"""The reference simulator of the canonical form: numpy alone, float64 or integers, one sample at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def simulate(network: CanonicalNetwork, counts: ArrayLike) -> Response:
     .. math:: x_t[i] = \sum_n w_n \; s_{t - d_n}[j_n], \qquad j_n \to i
 
     then each neuron as :func:`snn_delays.ops.lif.lif` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint`
-    (whole numbers: the integer twin of what chips compute). A spike with delay 0 is seen in the same step, one of a
+    (integers: the integer twin of what chips compute). A spike with delay 0 is seen in the same step, one of a
     population by itself no earlier than the next.
 
     Args:

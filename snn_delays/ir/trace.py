@@ -78,7 +78,7 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
     if x.ndim != 3 or x.shape[2] != network.inputs:
         raise ShapeError(f"samples must be [time, sample, {network.inputs}], got shape {x.shape}")
     if not np.isfinite(x).all() or (x < 0).any() or (x != np.rint(x)).any() or x.max(initial=0) >= 2**31:
-        raise ExportError("samples must hold counts of events: whole numbers from 0 to 2^31 - 1")
+        raise ExportError("samples must hold counts of events: integers from 0 to 2^31 - 1")
     x = x.astype(np.uint8 if x.max(initial=0) < 256 else np.int32)
     if not x.shape[1]:
         return _without_samples(network, x, dict(notes or {}))
@@ -100,7 +100,7 @@ def _without_samples(network: CanonicalNetwork, counts: Array, notes: dict[str, 
 
 
 def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, Array]) -> Mismatch | None:
-    """Where other outputs, keyed and shaped as the trace's, first differ; spikes and whole numbers exactly.
+    """Where other outputs, keyed and shaped as the trace's, first differ; spikes and integers exactly.
 
     Real membranes of integrators may differ by ``1e-9 * (1 + |v|)``, the order of summation.
 
@@ -146,7 +146,7 @@ def read_trace(path: str | Path) -> Trace:
     """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing, damaged, or its
     arrays contradict each other."""
     with opened(path, "trace", FORMAT, "a trace", _TraceOutline) as (arrays, outline):
-        counts = arrays.take("input", "whole numbers", (None, None, None))
+        counts = arrays.take("input", "integers", (None, None, None))
         if (counts < 0).any():
             raise DataError("input must hold counts of events, none below 0")
         steps, samples, _ = counts.shape

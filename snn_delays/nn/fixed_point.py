@@ -15,7 +15,7 @@ from snn_delays.ops.tracing import untraced
 
 
 class _FixedPointNeuron(Neuron):
-    """Shared by the two: whole arithmetic in float64, exact below 2^53."""
+    """Shared by the two: integer arithmetic in float64, exact below 2^53."""
 
     bias: Tensor
 
@@ -24,7 +24,7 @@ class _FixedPointNeuron(Neuron):
         if not isinstance(numbers, FixedPoint):
             raise ConfigError(f"numbers must be a FixedPoint, got {shown(numbers)}")
         if not isinstance(bias, Tensor) or bias.ndim != 1 or not bool((bias == bias.round()).all()):
-            raise ShapeError(f"the bias must be a tensor of whole numbers, one per neuron; got {shown(bias)}")
+            raise ShapeError(f"the bias must be a tensor of integers, one per neuron; got {shown(bias)}")
         self.numbers = numbers
         self.register_buffer("bias", bias.detach().double())
 
@@ -64,16 +64,16 @@ class _FixedPointNeuron(Neuron):
         return (torch.trunc(v * n.decay_code * 2.0**-n.decay_bits) + current).clamp(-n.limit, n.limit)
 
     def extra_repr(self) -> str:
-        """The whole numbers."""
+        """The integers."""
         return str(self.numbers)
 
 
 class FixedPointLIF(_FixedPointNeuron):
-    """Leaky integrate-and-fire neurons in whole numbers (:class:`FixedPoint`).
+    """Leaky integrate-and-fire neurons in integers (:class:`FixedPoint`).
 
     Args:
         numbers: of the population.
-        bias: whole numbers in units of the membrane, ``[neuron]``, added in every step.
+        bias: integers in units of the membrane, ``[neuron]``, added in every step.
 
     State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of whole weights ``[time, batch, neuron]`` to
     spikes of the same shape and dtype. No gradients.
@@ -98,7 +98,7 @@ class FixedPointLIF(_FixedPointNeuron):
 
 
 class FixedPointIntegrator(_FixedPointNeuron):
-    """Leaky integrators in whole numbers; the output is the membrane times ``numbers.scale``, in the dtype given.
+    """Leaky integrators in integers; the output is the membrane times ``numbers.scale``, in the dtype given.
 
     Args, state and shapes as :class:`FixedPointLIF`; the threshold is not used.
     """

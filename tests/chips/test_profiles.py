@@ -105,7 +105,7 @@ def test_a_card_is_read(tmp_path: Path) -> None:
         (("max_delay_steps = 3", 'max_delay_steps = "3"'), "max_delay_steps"),
         (("max_delay_steps = 3", "max_delay_steps = 3\nmin_delay_steps = 4"), "below min_delay_steps"),
         (("weight_bits = [4]", "weight_bits = [40]"), "weight_bits must lie in 2..16"),
-        (("state_bits = 16", ""), "whole arithmetic needs state_bits"),
+        (("state_bits = 16", ""), "integer arithmetic needs state_bits"),
         (('about = "A chip of the tests."', 'about = "x"\nstate_bits = 8'), "outside"),
         (("resets =", 'state_bits = 16\n[[facts]]\nevidence = "ran"\nsource = "y"\nresets ='), "cannot read"),
         (("resets =", '[[facts]]\nevidence = "ran"\nsource = "y"\nstate_bits = 9\nresets ='), "'state_bits' is given"),

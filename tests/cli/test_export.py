@@ -128,7 +128,7 @@ def test_targets_of_a_run(snn: Ok, run: Path, tmp_path: Path) -> None:
         (["--split", "train"], "validation or test, got 'train'"),
         (["--max-delay-steps", "2"], "delays above 2 steps"),
         (["--to", "spinnaker2"], "delays above 7 steps"),
-        (["--to", "lava", "--target", "spinnaker2", "--clamp"], "lava holds networks of whole numbers"),
+        (["--to", "lava", "--target", "spinnaker2", "--clamp"], "lava holds networks of integers"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_leaves_nothing(

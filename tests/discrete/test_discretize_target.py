@@ -1,4 +1,4 @@
-"""Discretised for a target: its delays, its bits, its whole numbers; and an error for what it cannot hold."""
+"""Discretised for a target: its delays, its bits, its integers; and an error for what it cannot hold."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def spikes(network: Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def integer_network(**neuron: Any) -> Sequential:
-    """Weights that are whole codes of 8 bits already, delays that are whole."""
+    """Weights that are integer codes of 8 bits already, delays that are whole."""
     torch.manual_seed(5)
     made = Sequential(
         hidden=Sequential(
@@ -49,7 +49,7 @@ def integer_network(**neuron: Any) -> Sequential:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("target", ["loihi2", "generic"])
 def test_whole_numbers_decide_as_the_network_did_where_nothing_is_lost(target: str, strict: bool) -> None:
-    network = integer_network(strict=strict)  # no memory, so membranes are whole codes, ties with the threshold too
+    network = integer_network(strict=strict)  # no memory, so membranes are integer codes, ties with the threshold too
     x = poisson(120, 3, 12, rate=0.1).double()
     before, ties = spikes(network, x), record(network, x)["hidden.synapse"] == 1.0
     assert_active(network, x)
@@ -126,7 +126,7 @@ def test_delays_beyond_the_target_are_an_error_that_counts_them_unless_clamped()
     clamped = discretize(network, max_delay_steps=7, clamp=True)
     assert max(float(layer.delay.max()) for layer in synapses(clamped)) == 7
     assert clamped.report.layers[0].delays_over_limit == over
-    assert f"{over} synapses' delays clamped to 7, as asked" in str(clamped.report)
+    assert f"{over} synapses' delays clamped to 7, as requested" in str(clamped.report)
     assert not clamped.report.lossless
 
 
@@ -160,7 +160,7 @@ def test_whole_networks_stay_as_they_are_and_are_not_made_twice() -> None:
     again = discretize(whole)
     assert isinstance(again, DiscreteNetwork)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values()))
-    with pytest.raises(ExportError, match="in whole numbers already"):
+    with pytest.raises(ExportError, match="in integers already"):
         discretize(whole, target="loihi2")
 
 
@@ -244,9 +244,9 @@ def test_silent_synapses_have_no_delay_to_be_over_a_limit() -> None:
 def test_options_that_would_be_ignored_are_refused() -> None:
     whole = discretize(warmed_classifier(0), target="generic")
     for options in ({"max_delay_steps": 2}, {"scale": "free"}):
-        with pytest.raises(ExportError, match="in whole numbers already"):
+        with pytest.raises(ExportError, match="in integers already"):
             discretize(whole, **options)
-    with pytest.raises(ExportError, match=r"max_delay_steps must be whole and >= 0, got 2\.5"):
+    with pytest.raises(ExportError, match=r"max_delay_steps must be an integer >= 0, got 2\.5"):
         discretize(warmed_classifier(0), max_delay_steps=2.5, clamp=True)  # type: ignore[arg-type]
 
 

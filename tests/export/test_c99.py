@@ -223,7 +223,7 @@ def test_what_it_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert "hidden1 has state_bits 40" in (c99.refuses(with_numbers(network, state_bits=40)) or "")
     half = replace(first.synapses, weight=first.synapses.weight + 0.5)
     reason = c99.refuses(changed(network, lambda i, p: replace(p, synapses=half) if i == 0 else p)) or ""
-    assert f"hidden1: {len(half)} of {len(half)} values of weight are not whole" in reason
+    assert f"hidden1: {len(half)} of {len(half)} values of weight are not integers" in reason
     late = Synapses(*(getattr(first.synapses, f) for f in ("sources", "targets", "source", "target")),
                     first.synapses.delay_steps + 2**16, first.synapses.weight)  # fmt: skip
     assert "values of delay" in (

@@ -167,7 +167,7 @@ def test_the_images_hold_every_synapse_and_the_trace(name: str, tmp_path: Path) 
 
 
 def test_what_it_cannot_hold_is_refused(tmp_path: Path) -> None:
-    assert "HDL takes whole ones" in (hdl.refuses(random_network()) or "")
+    assert "HDL takes integers" in (hdl.refuses(random_network()) or "")
     network = network_of(False, "hard")
     trace = trace_of(network, STEPS)
     with pytest.raises(ExportError, match="real numbers"):

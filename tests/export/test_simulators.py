@@ -178,7 +178,7 @@ def test_a_population_that_one_side_lacks_does_not_pass(tmp_path: Path, capsys: 
 def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
     exported(tmp_path)
     assert exchange.read_trace(tmp_path, 3).counts.shape[1] == 3
-    with pytest.raises(SystemExit, match=r"golden\.npz has 3 samples, 4 were asked for; take --samples 3 or fewer"):
+    with pytest.raises(SystemExit, match=r"golden\.npz has 3 samples, 4 were requested; take --samples 3 or fewer"):
         exchange.read_trace(tmp_path, 4)
 
 
@@ -236,7 +236,7 @@ def test_an_export_is_complete(tmp_path: Path, target: ModuleType, script: str) 
 def test_whole_numbers_have_no_order_of_summation(tmp_path: Path) -> None:
     exported(tmp_path, brian2, whole=True)
     readme = (tmp_path / "README.txt").read_text()
-    assert "Whole numbers, which no order of summation changes." in readme
+    assert "Integers, which no order of summation changes." in readme
     assert "1e-12" not in readme
 
 
@@ -341,7 +341,7 @@ def test_what_the_neuron_of_nest_cannot_be_is_refused(target: ModuleType, title:
     assert said.startswith(f"hidden1 has a soft reset, {title}'s neuron resets to v_reset only")
     said = target.refuses(random_network(whole=True))
     assert said is not None
-    assert said.startswith(f"hidden1 computes in whole numbers, {title} in real ones")
+    assert said.startswith(f"hidden1 computes in integers, {title} in real ones")
     network = random_network()
     instant = replace(network.populations[1], arithmetic=Membrane(1.0))
     said = target.refuses(replace(network, populations=(network.populations[0], instant, network.populations[2])))

@@ -252,7 +252,7 @@ def off_grid(population: Population) -> Population:
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (random_network(whole=True), "hidden1 computes in whole numbers.*--target spinnaker2"),
+        (random_network(whole=True), "hidden1 computes in integers.*--target spinnaker2"),
         (random_network(), "hidden1: weights are not whole multiples, -15..15, of one step; .*--target spinnaker2"),
         (every(grid_network(), off_grid), "hidden1: weights are not whole multiples"),
         (grid_network(min_delay_steps=0), "hidden1: biases, and a delay of 0 .*min_delay_steps = 1"),

@@ -118,7 +118,7 @@ def test_whole_numbers_are_whole(tmp_path: Path) -> None:
         arrays, text = parts(to_bytes(random_network(whole=True)), "network", tmp_path)
         arrays[name][2] += 0.5
         message = refused(read_network, "network", (arrays, text), tmp_path)
-        assert f"{name.split('.')[0]} computes in whole numbers" in message
+        assert f"{name.split('.')[0]} computes in integers" in message
 
 
 def test_other_orders_and_widths_of_integers_are_the_same_network(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_other_orders_and_widths_of_integers_are_the_same_network(tmp_path: Path
     ("change", "match"),
     [
         (lambda arrays, text: arrays.update(input=arrays["input"][:-1]), "must be numbers of shape"),
-        (lambda arrays, text: arrays.update(input=arrays["input"].astype(float)), "input must be whole numbers"),
+        (lambda arrays, text: arrays.update(input=arrays["input"].astype(float)), "input must be integers"),
         (lambda arrays, text: arrays.update(input=arrays["input"].astype(int) - 1), "none below 0"),
         (lambda arrays, text: arrays.pop("input"), "no array input"),
         (lambda arrays, text: arrays.update(hidden1=arrays["hidden1"][:, :2]), "hidden1 must be numbers of shape"),

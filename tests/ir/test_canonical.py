@@ -124,7 +124,7 @@ def test_silence_makes_no_trace() -> None:
     [np.full((5, 1, 20), 0.5), np.full((5, 1, 20), -1), np.full((5, 1, 20), np.nan), np.full((5, 1, 20), 1e10)],
 )
 def test_samples_hold_counts(counts: np.ndarray) -> None:
-    with pytest.raises(ExportError, match="whole numbers from 0"):
+    with pytest.raises(ExportError, match="integers from 0"):
         make_trace(random_network(), counts)
 
 
@@ -231,7 +231,7 @@ def test_neurons_that_cannot_be_are_refused_when_read(tmp_path: Path) -> None:
         arrays = dict(archive)
     arrays["hidden1.delay_steps"] = arrays["hidden1.delay_steps"] + 0.5
     np.savez(tmp_path / "wrong.npz", **arrays)
-    with pytest.raises(DataError, match=r"wrong.npz: hidden1.delay_steps must be whole numbers"):
+    with pytest.raises(DataError, match=r"wrong.npz: hidden1.delay_steps must be integers"):
         read_network(tmp_path / "wrong.npz")
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.simulators.demo RUNS EXPORTS
 
-Feed-forward, recurrent, hard and soft reset; in real and in whole numbers. What needs no outside simulator is checked
+Feed-forward, recurrent, hard and soft reset; in real and in integers. What needs no outside simulator is checked
 here: the NIR files by our interpreter, the C99 engine by the compiler at hand, the Verilog by Verilator, or on few
 samples by Icarus Verilog. What came of it goes into EXPORTS/own.json, which run.py counts: a difference is its failure.
 """

@@ -352,7 +352,7 @@ def assert_causal(run: Implementation, inputs: Inputs, value: str, longest: int)
 
 
 def delay_cases() -> Iterator[DelayCase]:
-    """Taps, sharing, counts, whole delays, sizes, strides and partial gradients."""
+    """Taps, sharing, counts, integer delays, sizes, strides and partial gradients."""
     for taps, sharing, whole in product(
         ("gaussian", "triangle", "linear", "linear_normalized"), ("synapse", "axon", "dendrite"), (False, True)
     ):

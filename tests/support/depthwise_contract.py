@@ -55,7 +55,7 @@ def depthwise_contract(run: Implementation, case: DepthwiseCase) -> None:
 
 
 def depthwise_cases() -> Iterator[DepthwiseCase]:
-    """Lags, mixes, sizes, whole delays, strides and partial gradients. Two lags are the token shift."""
+    """Lags, mixes, sizes, integer delays, strides and partial gradients. Two lags are the token shift."""
     for lags in (1, 2, 3, 4, 6, 9, 33):
         case = DepthwiseCase(lags=lags)
         yield case

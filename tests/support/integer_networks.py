@@ -1,4 +1,4 @@
-"""Networks in whole numbers for the engines in C and Verilog: at the edges of the arithmetic, and wrong by one."""
+"""Networks in integers for the engines in C and Verilog: at the edges of the arithmetic, and wrong by one."""
 
 from collections.abc import Callable
 from dataclasses import replace

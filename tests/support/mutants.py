@@ -119,7 +119,7 @@ DELAY_MUTATIONS = (
     "delay reversed", "one step late", "taps not normalised", "taps normalised over an endless window",
     "history ignored", "history's gradient missing", "final history one step early", "sigma gradient missing",
     "delay gradient missing", "weight gradient missing", "input gradient missing", "second synapse ignored",
-    "one delay for all inputs", "sigma twice as wide", "delay rounded", "slope of whole delays towards longer ones",
+    "one delay for all inputs", "sigma twice as wide", "delay rounded", "slope of integer delays towards longer ones",
     "NaN taken for zero", "zero times what is to come",
 )  # fmt: skip
 
@@ -163,7 +163,7 @@ def mutant_delay(mutation: str | None = None):
         distance = (k - delay[..., None]).abs()
         width = sigma.expand(weight.shape)[..., None]
         if taps == "linear":
-            up = (delay.floor() + 1 if wrong("slope of whole delays towards longer ones") else delay.ceil()).detach()
+            up = (delay.floor() + 1 if wrong("slope of integer delays towards longer ones") else delay.ceil()).detach()
             share = up - delay
             hat = (k == up[..., None]) * (1 - share)[..., None] + (k == up[..., None] - 1) * share[..., None]
         else:

@@ -15,7 +15,7 @@ WORDS = ("bed", "five", "yes")
 
 
 def write(folder: Path) -> None:
-    """Three words by four speakers, 0.1 to 0.19 s of a falling tone in noise, from whole numbers alone."""
+    """Three words by four speakers, 0.1 to 0.19 s of a falling tone in noise, from integers alone."""
     for w, word in enumerate(WORDS):
         (folder / word).mkdir(parents=True, exist_ok=True)
         for s, speaker in enumerate((*TRAIN, *VALID, *TEST)):

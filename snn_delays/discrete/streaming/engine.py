@@ -110,21 +110,21 @@ class StreamingEngine:
         """Advance by one step whose input is a list of events.
 
         Args:
-            indices: the inputs that have an event in this step, whole numbers ``[events]``, in any order, an input as
+            indices: the inputs that have an event in this step, integers ``[events]``, in any order, an input as
                 often as it has events; may be empty.
 
         Returns:
             As :meth:`step`.
 
         Raises:
-            ShapeError: not one axis. DataError: not whole numbers, or an input that does not exist. The state is then
+            ShapeError: not one axis. DataError: not integers, or an input that does not exist. The state is then
                 as before.
         """
         events = np.asarray(indices)
         if events.ndim != 1:
             raise ShapeError(f"the events of a step must be a list of inputs, got shape {events.shape}")
         if events.dtype.kind not in "iu" and events.size:
-            raise DataError(f"the events of a step must be whole numbers, got {events.dtype}")
+            raise DataError(f"the events of a step must be integers, got {events.dtype}")
         if events.size > self._events.size:
             self._events = np.zeros(2 * events.size, np.int64)
         self._events[: events.size] = events

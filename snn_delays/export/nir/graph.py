@@ -69,11 +69,11 @@ class Node:
         return tau
 
     def whole(self, key: str, least: int, pair: bool = False) -> tuple[int, ...]:
-        """A field of whole numbers from ``least`` on: one, or with ``pair`` two, of which one may stand for both."""
+        """A field of integers from ``least`` on: one, or with ``pair`` two, of which one may stand for both."""
         values = self.numbers(key).reshape(-1)
         wanted = (1, 2) if pair else (1,)
         if len(values) not in wanted or (values != np.rint(values)).any() or not least <= values.min() <= 2**31:
-            raise DataError(f"node {self.name!r} ({self.kind}) has {key} {values[:4].tolist()}, expected whole numbers")
+            raise DataError(f"node {self.name!r} ({self.kind}) has {key} {values[:4].tolist()}, expected integers")
         return tuple(int(n) for n in (np.repeat(values, 2) if pair and len(values) == 1 else values))
 
     def shape(self) -> tuple[int, ...] | None:
@@ -84,7 +84,7 @@ class Node:
                     continue
                 sizes = np.asarray(value)
                 if sizes.ndim > 1 or not sizes.size or sizes.dtype.kind not in "iu" or (sizes < 1).any():
-                    raise DataError(f"node {self.name!r} has a shape that is not of whole numbers from 1 on")
+                    raise DataError(f"node {self.name!r} has a shape that is not of integers from 1 on")
                 return tuple(int(n) for n in sizes.reshape(-1))
         return None
 
@@ -157,7 +157,7 @@ def flat(graph: Any) -> Graph:
         nodes[entry] = Node(entry, "Input", None)
         sources = {entry: [], **sources}
         sources[first] = [entry, *sources[first]]
-    alone = [name for name, heard in sources.items() if not heard and name != entry]
+    alone = [name for name, inputs in sources.items() if not inputs and name != entry]
     if alone:
         raise DataError(f"no edge leads to node {alone[0]!r}")
     return Graph(nodes, sources, entry, mapping(getattr(graph, "metadata", None)), frozenset(_lagging(nodes, edges)))
@@ -217,7 +217,7 @@ def _end(where: str, kind: str, own: dict[str, str], loose: list[str]) -> str:
 
 
 def _lagging(nodes: dict[str, Node], edges: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """In each loop of one population without a Delay, the first edge behind which all leads back to it."""
+    """In each loop of one population without a Delay, the first edge after which all leads back to it."""
     targets: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
         targets[source].append(target)

@@ -129,8 +129,8 @@ def _run(
 def _order(graph: Graph, ahead: list[str]) -> list[str]:
     """Nodes so that each comes after those whose outputs it takes in the same step."""
     sources = {
-        name: [] if name in ahead else [one for one in heard if (one, name) not in graph.lagging]
-        for name, heard in graph.sources.items()
+        name: [] if name in ahead else [one for one in inputs if (one, name) not in graph.lagging]
+        for name, inputs in graph.sources.items()
     }
     try:
         return list(TopologicalSorter(sources).static_order())

@@ -26,14 +26,14 @@ def from_nir(
 ) -> CanonicalNetwork:
     r"""The network that a NIR graph describes.
 
-    The graph must be a chain of populations: Input, then LIF or LI nodes that each hear one population (or the input)
-    and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them: one after the other, side
-    by side, or none; an LI only as the last, and not itself. Nested graphs are read as if they were not nested; of
+    The graph must be a chain of populations: Input, then LIF or LI nodes that each receive from one population (or the
+    input) and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them: one after the other,
+    side by side, or none; an LI only as the last, and not itself. Nested graphs are read as if they were not nested; of
     several axes the last varies fastest.
     So both encodings of :func:`snn_delays.export.nir.to_nir` come back, equal in every parameter but for synapses that
-    share source, target and delay, which NIR adds up, and so do delays that other tools put before or behind their
-    weights. A population that hears itself without a Delay does so a step later. The last population may lead to an
-    Output.
+    share source, target and delay, which NIR adds up, and so do delays that other tools put before or after their
+    weights. A population that receives from itself without a Delay does so a step later. The last population may lead
+    to an Output.
 
     ``tau_steps = tau / dt`` and ``v_reset = v_leak``, one number for all neurons of a node. ``r = tau / dt`` means
     ``decay_input = False``, ``r = 1`` True; any other ``r`` is folded into weights and bias,
@@ -140,12 +140,14 @@ def _chain(graph: Graph, signals: dict[str, Signal]) -> list[str]:
         sources = {source for node in graph.sources[name] for source in signals[node].taps} - {name}
         if len(sources) != 1:
             raise DataError(
-                f"node {name!r} hears {', '.join(sorted(sources)) or 'nothing'}; known are chains, where each "
-                "population hears the one before it and itself"
+                f"node {name!r} receives from {', '.join(sorted(sources)) or 'nothing'}; known are chains, where each "
+                "population receives from the one before it and itself"
             )
         (source,) = sources
         if source in behind:
-            raise DataError(f"{behind[source]!r} and {name!r} both hear {source!r}; known are chains, without forks")
+            raise DataError(
+                f"{behind[source]!r} and {name!r} both receive from {source!r}; known are chains, without forks"
+            )
         behind[source] = name
     chain: list[str] = []
     while (last := chain[-1] if chain else graph.entry) in behind:
@@ -153,9 +155,9 @@ def _chain(graph: Graph, signals: dict[str, Signal]) -> list[str]:
     if behind or not chain:
         raise DataError(f"no chain leads from {graph.entry!r} to {', '.join(sorted(behind.values())) or 'any neurons'}")
     for name, node in graph.nodes.items():
-        if node.kind == "Output" and [_origin(graph, heard) for heard in graph.sources[name]] != chain[-1:]:
-            heard = ", ".join(graph.sources[name])
-            raise DataError(f"node {name!r} hears {heard}; expected the last population, {chain[-1]}")
+        if node.kind == "Output" and [_origin(graph, source) for source in graph.sources[name]] != chain[-1:]:
+            inputs = ", ".join(graph.sources[name])
+            raise DataError(f"node {name!r} receives from {inputs}; expected the last population, {chain[-1]}")
     return chain
 
 
@@ -181,7 +183,9 @@ def _population(
     recurrent = None
     if name in signal.taps:
         if (signal.taps[name].delay < 1).any():
-            raise DataError(f"node {name!r} hears itself without a delay; a spike comes back no earlier than a step on")
+            raise DataError(
+                f"node {name!r} receives from itself without a delay; a spike comes back no earlier than a step on"
+            )
         recurrent = _synapses(signal.taps[name], size, size, gain, claimed.get("recurrent"))
     if late:
         recurrent = _with_late_reset(numbers, recurrent, size)

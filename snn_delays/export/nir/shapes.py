@@ -49,7 +49,7 @@ def _behind(graph: Graph, given: Shape | None) -> dict[str, Shape]:
 
 
 def _first(graph: Graph) -> Shape:
-    """What the Input puts out where it does not say: what a node behind it takes."""
+    """What the Input puts out where it does not say: what a node after it takes."""
     for name, node in graph.nodes.items():
         if graph.entry in graph.sources[name] and (behind := shape_behind(node, None)) is not None:
             return shape_before(node, behind, behind)

@@ -15,7 +15,7 @@ from snn_delays.export.nir.nodes import spread
 
 
 class Taps(NamedTuple):
-    """Ways from a source to a node: channel ``row`` hears ``weight`` times ``column``, ``delay`` steps late."""
+    """Ways from a source to a node: channel ``row`` receives ``weight`` times ``column``, ``delay`` steps late."""
 
     row: NDArray[np.int64]
     column: NDArray[np.int64]
@@ -39,7 +39,7 @@ def is_population(node: Node) -> bool:
 def signals_of(graph: Graph, sizes: dict[str, int], dt: float) -> dict[str, Signal]:
     """What every node puts out in terms of the input and the populations."""
     # Populations begin anew: what leads to them does not lead through them.
-    within = {name: [] if is_population(graph.nodes[name]) else heard for name, heard in graph.sources.items()}
+    within = {name: [] if is_population(graph.nodes[name]) else sources for name, sources in graph.sources.items()}
     try:
         order = list(TopologicalSorter(within).static_order())
     except CycleError as error:
@@ -74,7 +74,7 @@ def _later(name: str, signal: Signal, steps: NDArray[np.int64]) -> Signal:
     if (steps[signal.bias != 0] > 0).any():
         raise DataError(
             f"node {name!r} delays a bias, which would act late; a network's bias acts from the first step on: put "
-            "it behind the delay"
+            "it after the delay"
         )
     return Signal({s: t._replace(delay=t.delay + steps[t.row]) for s, t in signal.taps.items()}, signal.bias)
 
@@ -102,7 +102,7 @@ def _together(parts: list[Taps]) -> Taps:
 
 
 def _weighed(weight: Array, taps: Taps) -> Taps:
-    """Taps behind a matrix, delay by delay."""
+    """Taps after a matrix, delay by delay."""
     found = [Taps(taps.row[:0], taps.row[:0], taps.row[:0], taps.weight[:0])]
     for delay in np.unique(taps.delay):
         here = taps.delay == delay

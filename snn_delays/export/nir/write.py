@@ -33,7 +33,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
         name, numbers = population.name, population.arithmetic
         if not isinstance(numbers, Membrane):
             return (
-                f"{name} computes in whole numbers, NIR's neurons in real ones: export the network with its weights on "
+                f"{name} computes in integers, NIR's neurons in real ones: export the network with its weights on "
                 "a grid and real neurons"
             )
         if population.fires and numbers.reset != "hard":
@@ -52,13 +52,13 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
 
     - ``"gather"``: ``copy -> delay -> weight``. A 0/1 Linear copies a source once for each of the K distinct pairs
       (source, delay), a Delay delays each copy, a Linear of out x K weighs them. Where every source has one delay there
-      are no copies; where dendrites share delays and every target has one, the Delay stands behind the weights; where
+      are no copies; where dendrites share delays and every target has one, the Delay stands after the weights; where
       all delays are zero only the Linear is left.
     - ``"branch"``: for each distinct delay ``d`` a Delay of all sources and a Linear of the weights that have it; they
       add up at the neurons.
 
     Recurrent synapses are written so too, from the neurons back to themselves, through a Delay of at least a step. A
-    bias makes the last Linear of a synapse an Affine (of one branch alone; behind delayed weights it is an Affine of
+    bias makes the last Linear of a synapse an Affine (of one branch alone; after delayed weights it is an Affine of
     its own). Synapses that share source, target and delay become one, their weights added. Neurons are integrated by
     forward Euler in steps of dt,
 

@@ -82,7 +82,7 @@ def read_trace(folder: Any, samples: int | None = None) -> SimpleNamespace:
     if not there:
         sys.exit(f"{path} has no samples, so there is nothing to compare; export anew with samples")
     if samples is not None and samples > there:
-        sys.exit(f"{path} has {there} samples, {samples} were asked for; take --samples {there} or fewer")
+        sys.exit(f"{path} has {there} samples, {samples} were requested; take --samples {there} or fewer")
     arrays = {name: array[:, :samples] for name, array in arrays.items()}
     counts = arrays.pop("input").astype(np.int64)
     network, _ = _read(path.with_name("network.npz"), "network", NETWORK)

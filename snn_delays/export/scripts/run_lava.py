@@ -35,7 +35,7 @@ SHIFT = 6  # bits by which Loihi shifts currents and thresholds into membranes
 
 
 def mantissas(bias: np.ndarray) -> tuple[np.ndarray, int]:
-    """The biases as 13-bit whole numbers times a power of two that all share."""
+    """The biases as 13-bit integers times a power of two that all share."""
     whole = bias.astype(np.int64)
     for exponent in range(8):
         mantissa = whole >> exponent

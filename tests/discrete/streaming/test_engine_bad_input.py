@@ -44,8 +44,8 @@ def one(index: int, value: Any, dtype: type = np.float64) -> np.ndarray:
         (lambda e: e.step_events([0, 14]), DataError, r"event 1 of the step is at input 14, inputs are 0\.\.13"),
         (lambda e: e.step_events([-1]), DataError, "event 0 of the step is at input -1"),
         (lambda e: e.step_events(np.array([2**63 + 1], np.uint64)), DataError, "at input 9223372036854775809"),
-        (lambda e: e.step_events([0.5]), DataError, "must be whole numbers, got float64"),
-        (lambda e: e.step_events([True]), DataError, "must be whole numbers, got bool"),
+        (lambda e: e.step_events([0.5]), DataError, "must be integers, got float64"),
+        (lambda e: e.step_events([True]), DataError, "must be integers, got bool"),
         (lambda e: e.step_events(3), ShapeError, r"a list of inputs, got shape \(\)"),
     ],
 )

@@ -159,7 +159,7 @@ def test_a_nested_graph_is_what_it_holds() -> None:
 
 
 def loop(nested: bool) -> nir.NIRGraph:
-    """Neurons that hear themselves through an Affine, as RLeaky of snnTorch is written; and the next layer."""
+    """Neurons that receive from themselves through an Affine, as RLeaky of snnTorch is written; and the next layer."""
     ends = {"input": nir.Input(np.array([N])), "output": nir.Output(np.array([N]))}
     parts = {"l": leaky(), "rec": nir.Linear(weights(2) - 0.3)}
     edges = [("input", "l"), ("l", "rec"), ("rec", "l"), ("l", "output")]
@@ -173,7 +173,7 @@ def loop(nested: bool) -> nir.NIRGraph:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_population_hears_itself_a_step_later(nested: bool) -> None:
+def test_a_population_receives_from_itself_a_step_later(nested: bool) -> None:
     graph, x = loop(nested), drive()
     v, spikes, want = np.zeros(N), np.zeros(N), []
     for now in x:
@@ -217,7 +217,7 @@ def test_a_loop_through_two_populations_has_no_order() -> None:
     graph = nir.NIRGraph(nodes, edges)
     with pytest.raises(DataError, match=r"cycle through .* without a Delay of at least one step"):
         interpret(graph, drive(), dt=DT)
-    with pytest.raises(DataError, match="'a' hears b, input"):
+    with pytest.raises(DataError, match="'a' receives from b, input"):
         from_nir(graph, dt_ms=DT, time_unit="ms")
 
 

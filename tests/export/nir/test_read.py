@@ -362,14 +362,14 @@ def node(name: str, made: nir.NIRNode) -> Callable[[nir.NIRGraph], None]:
         (set_("hidden1.delay", "delay", 0, -2.5), r"'hidden1\.delay': 1 of \d+ delays are not whole steps >= 0"),
         (set_("hidden1.delay", "delay", 0, 1e15), r"'hidden1\.delay': 1 of \d+ delays are not whole"),
         (set_("hidden1.delay", "delay", 0, np.nan), r"'hidden1\.delay': 1 of \d+ values of delay are not finite"),
-        (set_("hidden2.recurrent.delay", "delay", 0, 0.0), r"'hidden2' hears itself without a delay"),
+        (set_("hidden2.recurrent.delay", "delay", 0, 0.0), r"'hidden2' receives from itself without a delay"),
         (rewired(("hidden2.weight", "more"), ("more", "hidden2.weight")), "leads from or to no node of the graph"),
         (rewired(("hidden1.weight", "hidden1.recurrent.copy")), r"'hidden1.recurrent.delay' delays a bias"),
         (rewired(("hidden2", "hidden1.recurrent.copy")), "takes 20 channels, a node before it, 'hidden2', has 16"),
         (rewired(("hidden1", "nowhere")), "'hidden1' to 'nowhere' leads from or to no node"),
         (rewired(("hidden1", "input")), "leaves an Output or enters an Input"),
         (rewired(without=(("hidden2.weight", "hidden2"), ("hidden2", "hidden2.recurrent.copy"))), "no edge leads to"),
-        (rewired(("hidden1.weight", "output"), without=(("readout", "output"),)), "'output' hears hidden1.weight; exp"),
+        (rewired(("hidden1.weight", "output"), without=(("readout", "output"),)), "'output' receives from hidden1.weight; exp"),
         (rewired(without=(("readout", "output"),)), "no edge leads to node 'output'"),
         (lambda graph: graph.nodes["hidden1"].metadata.update(reset="Soft"), "'hidden1' asks for a 'Soft' reset"),
         (lambda graph: graph.nodes["hidden1"].metadata.update(threshold_op="="), "'hidden1' has threshold_op '='"),
@@ -392,10 +392,10 @@ def test_a_skip_and_a_fork_are_refused() -> None:
     chain = [("in", "a"), ("a", "b"), ("b", "c"), ("c", "out")]
     assert len(from_nir(nir.NIRGraph(dict(nodes), chain), dt_ms=1.0, time_unit="ms").populations) == 3
     for edges, match in [
-        ([*chain, ("a", "c")], "'c' hears a, b; known are chains"),
-        ([*chain, ("in", "c")], "'c' hears b, in; known are chains"),
-        ([("in", "a"), ("a", "b"), ("a", "c"), ("c", "out")], "'b' and 'c' both hear 'a'"),
-        ([("in", "a"), ("a", "out"), ("a", "b"), ("b", "c")], "'out' hears a; expected the last population, c"),
+        ([*chain, ("a", "c")], "'c' receives from a, b; known are chains"),
+        ([*chain, ("in", "c")], "'c' receives from b, in; known are chains"),
+        ([("in", "a"), ("a", "b"), ("a", "c"), ("c", "out")], "'b' and 'c' both receive from 'a'"),
+        ([("in", "a"), ("a", "out"), ("a", "b"), ("b", "c")], "'out' receives from a; expected the last population, c"),
         ([("in", "a"), ("b", "c"), ("c", "b"), ("a", "out")], "no chain leads from 'in' to b, c"),
         ([("in", "out")], "no edge leads to node 'a'"),
     ]:

@@ -1,4 +1,4 @@
-/* A spiking network with a delay per synapse, in whole numbers. Needs <stdint.h> alone: no heap, no library.
+/* A spiking network with a delay per synapse, in integers. Needs <stdint.h> alone: no heap, no library.
  *
  * In a step, for each population and neuron i, with x the sum of the weights that arrive:
  *

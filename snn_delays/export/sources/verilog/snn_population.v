@@ -1,4 +1,4 @@
-// A population of neurons with a delay per synapse, in whole numbers. One event at a time, one memory of each kind with
+// A population of neurons with a delay per synapse, in integers. One event at a time, one memory of each kind with
 // one registered read port: a reference to be read and compared with, not the fastest.
 //
 //     h = trunc(v * DECAY_CODE / 2^DECAY_BITS) + x * 2^WEIGHT_SHIFT + bias,   saturated to +-LIMIT
