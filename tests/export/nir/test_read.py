@@ -369,7 +369,7 @@ def node(name: str, made: nir.NIRNode) -> Callable[[nir.NIRGraph], None]:
         (rewired(("hidden1", "nowhere")), "'hidden1' to 'nowhere' leads from or to no node"),
         (rewired(("hidden1", "input")), "leaves an Output or enters an Input"),
         (rewired(without=(("hidden2.weight", "hidden2"), ("hidden2", "hidden2.recurrent.copy"))), "no edge leads to"),
-        (rewired(("hidden1.weight", "output"), without=(("readout", "output"),)), "'output' receives from hidden1.weight; exp"),
+        (rewired(("hidden1.weight", "output"), without=(("readout", "output"),)), "'output' receives from hidden1"),
         (rewired(without=(("readout", "output"),)), "no edge leads to node 'output'"),
         (lambda graph: graph.nodes["hidden1"].metadata.update(reset="Soft"), "'hidden1' asks for a 'Soft' reset"),
         (lambda graph: graph.nodes["hidden1"].metadata.update(threshold_op="="), "'hidden1' has threshold_op '='"),
