@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         parameter_groups,
     )
     from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
+    from snn_delays.recipes.registry import register_task
     from snn_delays.runs.load import load
+    from snn_delays.training.train import train
 
 __version__ = "0.1.0"
 
@@ -62,6 +64,8 @@ __all__ = [
     "map_state",
     "move_state",
     "parameter_groups",
+    "register_task",
+    "train",
     "use_backend",
 ]
 
@@ -70,7 +74,9 @@ _HOMES = {
     "discrete": ("discretize",),
     "models": ("DelayClassifier", "SpikeGPT"),
     "ops": ("ATan", "FastSigmoid", "Sigmoid", "Triangle", "use_backend"),
+    "recipes.registry": ("register_task",),
     "runs.load": ("load",),
+    "training.train": ("train",),
 }
 _ROOMS = (
     "chips", "data", "discrete", "errors", "export", "ir", "models", "nn", "ops", "plot", "recipes", "runs",

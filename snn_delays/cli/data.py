@@ -97,7 +97,7 @@ def data_unpack(
     from snn_delays.training.progress import ProgressBar
 
     with ProgressBar(console) as bar:
-        path = unpack(archive, out, bar.loading)
+        path = unpack(archive, out, bar.on_load)
     console.print(f"written: {path}")
 
 

@@ -68,7 +68,7 @@ def data_encode(
         rules = {name: rule for name, rule in (("test", test), ("valid", valid)) if rule is not None}
         reports = encode_splits(
             find_audio(wavs), out, rules, cochlea, labels=labels, scheme=scheme, parts=parts, seed=seed,
-            workers=workers, progress=bar.loading,
+            workers=workers, progress=bar.on_load,
         )  # fmt: skip
     for path, report in reports.items():
         _print_report(path, report)
@@ -98,7 +98,7 @@ def data_encode_speech_commands(
     target = out or data_folder() / "gsc-35-cochlea"
     before = set(target.glob("gsc_*.h5"))
     with ProgressBar(console) as bar:
-        reports = encode_speech_commands(folder, target, seed=seed, workers=workers, progress=bar.loading)
+        reports = encode_speech_commands(folder, target, seed=seed, workers=workers, progress=bar.on_load)
     for path, report in reports.items():
         _print_report(path, report, kept=path in before)
     if any(report.failed for report in reports.values()):

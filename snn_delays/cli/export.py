@@ -44,7 +44,7 @@ def export(
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.runlog import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, "events")
     wishes = Wishes(target, bits_of(weight_bits), scale, max_delay_steps, clamp)
     if check:
         if target is None:
@@ -123,7 +123,7 @@ def sweep(
     bits = [bits_of(part.strip()) for part in weight_bits.split(",")]
     for run in runs or []:
         with ProgressBar(console) as bar:
-            rows = sweep_run(open_run(run), target, bits, limits, watcher=bar, split=split)
+            rows = sweep_run(open_run(run, "events"), target, bits, limits, watcher=bar, split=split)
         append_sweep(table, rows)
         console.print(f"{run}: {len(rows)} rows, of {rows[0]['samples']:,} {split} samples, appended to {table}")
     text = markdown(read_sweep(table))
@@ -142,7 +142,7 @@ def _survey(run: Path, write: Path | None) -> None:
     from snn_delays.training.runlog import open_run
 
     with ProgressBar(console) as bar:
-        rows = survey(open_run(run), watcher=bar)
+        rows = survey(open_run(run, "events"), watcher=bar)
     if write is not None:
         write_between_markers(write, "costs", markdown(rows))
         return

@@ -32,10 +32,9 @@ def generate(
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
 ) -> None:
     """Go on from a text, character by character, as they come."""
-    from snn_delays.recipes.text import LanguageRecipe
     from snn_delays.training.runlog import open_run
 
-    opened = open_run(run, LanguageRecipe)
+    opened = open_run(run, "language")
     _write(opened, prompt, tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, device=device)
 
 
@@ -64,7 +63,7 @@ def demo_gpt(
 
     run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)
     with ProgressBar(console) as bar:
-        result = evaluate_language(run, progress=bar.measuring)
+        result = evaluate_language(run, progress=bar.on_evaluate)
     print_evaluation(result)
     for path in draw_language(run):
         console.print(f"picture  {path}")

@@ -46,11 +46,10 @@ def evaluate(
 
     A language model's: loss, bits per byte, firing rates, what its matrices are fed with, and operations.
     """
-    from snn_delays.recipes.strict import BaseRecipe
     from snn_delays.runs.results import append_result
     from snn_delays.training.runlog import open_run
 
-    opened = open_run(run, BaseRecipe)
+    opened = open_run(run)
     if _of_events(opened):
         result = evaluate_run(opened, device, on)
         _print_results([result])
@@ -62,7 +61,7 @@ def evaluate(
         if on is not None:
             raise ConfigError("--on takes the test samples of another event data set, and this run is of text")
         with ProgressBar(console) as bar:
-            result = evaluate_language(opened, device=device, progress=bar.measuring)
+            result = evaluate_language(opened, device=device, progress=bar.on_evaluate)
         print_evaluation(result)
     if append:
         append_result(table, result)
@@ -78,12 +77,11 @@ def compare(
     """Print the evaluations of several runs in one table. Opens no data."""
     from snn_delays.cli.language import print_comparison
     from snn_delays.recipes.differences import what_differs
-    from snn_delays.recipes.strict import BaseRecipe
     from snn_delays.runs.evaluate import read_evaluation
     from snn_delays.runs.results import append_result
     from snn_delays.training.runlog import open_run
 
-    opened = [open_run(run, BaseRecipe) for run in runs]
+    opened = [open_run(run) for run in runs]
     found = [read_evaluation(r) for r in opened]
     for of_events, show in ((True, _print_results), (False, print_comparison)):
         rows = [
@@ -142,12 +140,11 @@ def plot(
 
     A language model's: tokens, rates, shift_delays, positions, curves.
     """
-    from snn_delays.recipes.strict import BaseRecipe
     from snn_delays.runs.figures import draw
     from snn_delays.runs.figures_text import draw_language
     from snn_delays.training.runlog import open_run
 
-    opened = open_run(run, BaseRecipe)
+    opened = open_run(run)
     names = [name.strip() for name in what.split(",") if name.strip()]
     for path in draw(opened, names, sample) if _of_events(opened) else draw_language(opened, names):
         console.print(f"drawn: {path}")
@@ -164,15 +161,13 @@ def stream(
     """Run a run's network step by step; check it, and time it beside the layers in torch."""
     from snn_delays.training.runlog import open_run
 
-    for line in _stream(open_run(run), samples, dt_ms):
+    for line in _stream(open_run(run, "events"), samples, dt_ms):
         console.print(line, highlight=False)
 
 
 def _of_events(run: "Run") -> bool:
     """Whether a run is of a classifier of events; else it is of a language model or of sentences."""
-    from snn_delays.recipes.events import Recipe
-
-    return isinstance(run.recipe, Recipe)
+    return bool(run.recipe.task == "events")
 
 
 def train_run(
@@ -183,8 +178,7 @@ def train_run(
 
     from snn_delays.files import alone_in
     from snn_delays.recipes.differences import differences
-    from snn_delays.recipes.events import load_recipe
-    from snn_delays.recipes.strict import BaseRecipe
+    from snn_delays.recipes.files import load_recipe
     from snn_delays.training.engine import fit
     from snn_delays.training.progress import ProgressBar
     from snn_delays.training.resuming import resume_run
@@ -198,7 +192,7 @@ def train_run(
         if follows:
             run = Run(folder, loaded)
         elif resume and (folder / "recipe.toml").exists():
-            before = open_run(folder, BaseRecipe).recipe
+            before = open_run(folder).recipe
             run = resume_run(folder, loaded)
             for key, (old, new) in differences(before, loaded).items():
                 console.print(f"{key}: {old} so far, {new} from here on, by the schedule of the new recipe")
@@ -206,7 +200,7 @@ def train_run(
             fresh = not (folder / "recipe.toml").exists()
             run = create_run(folder, loaded)
         try:
-            fit(run, accelerator=accelerator, devices=devices, watcher=bar)
+            fit(run, accelerator=accelerator, devices=devices, callbacks=[bar])
         except BaseException:
             if fresh:
                 forget_start(run)  # a start that failed leaves no folder

@@ -34,11 +34,11 @@ def data_show(
 
     binning = Binning(dt_ms=dt_ms, channel_group=1)
     with ProgressBar(console) as bar:
-        recordings = open_recordings(name, split, progress=bar.loading)
+        recordings = open_recordings(name, split, progress=bar.on_load)
         if sample >= len(recordings):
             raise ConfigError(f"{name} has {len(recordings)} recordings in {split}, 0 to {len(recordings) - 1}")
         figure = _draw(recordings, sample, f"{name}, {split} {sample}")
-        found = statistics(recordings, binning, limit=limit or None, progress=bar.loading)
+        found = statistics(recordings, binning, limit=limit or None, progress=bar.on_load)
     table = Table("", "", title=f"{recordings.source()}, {split}", title_justify="left", show_header=False)
     table.columns[1].overflow = "fold"  # paths and checksums are to be copied
     for row in _rows(recordings, found):

@@ -27,5 +27,5 @@ def data_simulate_nmnist(
     if images > len(pictures):
         raise ConfigError(f"--images {images}: MNIST's test set has {len(pictures):,}")
     with ProgressBar(console) as bar:
-        folder = simulate_folder(pictures, labels, range(images), out or data_folder(), seed, bar.loading)
+        folder = simulate_folder(pictures, labels, range(images), out or data_folder(), seed, bar.on_load)
     console.print(f"written: {folder}, {images:,} simulated recordings")

@@ -1,6 +1,7 @@
 """From a recipe to a network."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
 from snn_delays.nn import Sequential
+from snn_delays.nn.specs import DelaySpec, NeuronSpec
 from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
 from snn_delays.recipes.events import Recipe, SurrogateConfig
-from snn_delays.recipes.sigma import sigma_at
+from snn_delays.recipes.strict import Strict
 from snn_delays.units import tau_steps_from_ms
 
 
@@ -21,21 +23,7 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
     ``sensor``: shape of a step of the input. Raises ConfigError if the network does not take that shape.
     """
     config = recipe.model
-    common: dict[str, Any] = {
-        "max_delay_steps": recipe.max_delay_steps,
-        "min_delay_steps": config.min_delay_steps,
-        "sharing": config.sharing,
-        "taps": config.taps,
-        "sigma_steps": sigma_at(recipe, 0),
-        "learn_delay": config.delays == "learned",
-        "delay_init": config.delay_init,
-        "tau_steps": tau_steps_from_ms(config.tau_mem_ms, recipe.data.dt_ms),
-        "threshold": config.threshold,
-        "reset": config.reset,
-        "detach_reset": config.detach_reset,
-        "surrogate": build_surrogate(config.surrogate),
-        "dropout": config.dropout,
-    }
+    specs = (delay_spec(recipe), neuron_spec(recipe))
     network: Sequential
     if config.kind == "convolutional":
         if len(sensor) != 3:
@@ -43,14 +31,13 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
                 f"kind = 'convolutional' takes [polarity, y, x] and the data set has {sensor}; use kind = 'classifier'"
             )
         network = ConvolutionalClassifier(
-            sensor, config.maps, config.hidden, classes, kernel_size=config.kernel_size, padding=config.padding,
-            pool=config.pool, pooling=config.pooling, **common,
+            sensor, config.maps, config.hidden, classes, *specs, kernel_size=config.kernel_size,
+            padding=config.padding, pool=config.pool, pooling=config.pooling, dropout=config.dropout,
         )  # fmt: skip
     else:
         network = DelayClassifier(
-            math.prod(sensor), config.hidden, classes, recurrent=config.recurrent, delay_count=config.delay_count,
-            **common,
-        )  # fmt: skip
+            math.prod(sensor), config.hidden, classes, *specs, recurrent=config.recurrent, dropout=config.dropout
+        )
     return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
 
 
@@ -59,14 +46,29 @@ def network_for(recipe: Recipe, dataset: BinnedDataset) -> Sequential:
     return build_network(recipe, dataset.sensor, dataset.n_classes)
 
 
+def delay_spec(recipe: Recipe) -> DelaySpec:
+    """The delays of a recipe's layers, in steps."""
+    return DelaySpec(
+        **_shared(recipe.model, DelaySpec),
+        max_delay_steps=recipe.max_delay_steps,
+        sigma_steps=recipe.initial_sigma,
+        learn_delay=recipe.model.delays == "learned",
+    )
+
+
+def neuron_spec(recipe: Recipe) -> NeuronSpec:
+    """The neurons of a recipe's hidden layers."""
+    options = _shared(recipe.model, NeuronSpec) | {"surrogate": build_surrogate(recipe.model.surrogate)}
+    return NeuronSpec(**options, tau_steps=tau_steps_from_ms(recipe.model.tau_mem_ms, recipe.data.dt_ms))
+
+
+def _shared(section: Strict, kind: Any) -> dict[str, Any]:
+    """The keys of a section that are fields of a spec by the same name."""
+    return {field.name: getattr(section, field.name) for field in fields(kind) if hasattr(section, field.name)}
+
+
 def build_surrogate(config: SurrogateConfig) -> Surrogate:
     """The surrogate a recipe names."""
-    match config.kind:
-        case "atan":
-            return ATan(config.scale)
-        case "fast_sigmoid":
-            return FastSigmoid(config.scale)
-        case "triangle":
-            return Triangle(config.scale)
-        case "sigmoid":
-            return Sigmoid(config.scale)
+    kinds: dict[str, type[Any]] = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
+    surrogate: Surrogate = kinds[config.kind](config.scale)
+    return surrogate

@@ -1,21 +1,16 @@
-"""Recipes: TOML files, read into models that refuse what they do not know."""
+"""Recipes of classifiers of events."""
 
-import json
-import re
-from functools import reduce
-from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args
+import math
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snn_delays.data.catalogue.lookup import lasting_name
-from snn_delays.errors import ConfigError
-from snn_delays.messages import did_you_mean
-from snn_delays.reading import parse_toml, read_text
+from snn_delays.moved import forward
+from snn_delays.nn.sigma import SPREAD
+from snn_delays.recipes.sigma import sigma_after
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
-from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
-from snn_delays.recipes.unused import without_overruled
+from snn_delays.recipes.training import Taps, TrainingSection
 from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
 
 
@@ -76,16 +71,18 @@ class ModelConfig(Strict):
     maps: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="maps of each convolutional layer")
     kernel_size: int = Field(5, ge=1, description="pixels on a side of every kernel")
     padding: int = Field(0, ge=0, description="silent pixels around the maps of every convolution")
-    pool: int = Field(2, ge=1, description="pixels on a side that become one behind every convolution")
+    pool: int = Field(2, ge=1, description="pixels on a side that become one after every convolution")
     pooling: Literal["max", "avg", "sum"] = "max"
     hidden: tuple[Annotated[int, Field(ge=1)], ...]
-    recurrent: bool = Field(False, description="hidden neurons hear their own population, at least a step later")
+    recurrent: bool = Field(
+        False, description="hidden neurons receive the spikes of their own population, at least a step later"
+    )
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
     delay_count: int = Field(1, ge=1)
     sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
-    taps: Literal["gaussian", "triangle", "linear", "linear_normalized"] = "gaussian"
+    taps: Taps = "gaussian"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
     tau_mem_ms: float = Field(gt=0)
     threshold: float = Field(1.0, gt=0)
@@ -117,11 +114,14 @@ class ModelConfig(Strict):
         return self
 
 
-class TrainingConfig(Strict):
-    """Two Adam optimisers, their schedules, the narrowing of the taps, and the loss."""
+class TrainingConfig(TrainingSection):
+    """Two Adam optimisers, their schedules, the annealing of sigma, and the loss."""
 
-    epochs: int = Field(ge=1, le=MOST)
-    batch_size: int = Field(ge=1, le=MOST)
+    peak_key: ClassVar[str] = "max_lr_weight"
+    schedule: ClassVar[str] = "one_cycle"
+    accumulate: ClassVar[int] = 1
+    clip: ClassVar[float] = math.inf
+
     max_lr_weight: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule of weights and norms")
     weight_decay: float = Field(
         1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays"
@@ -131,10 +131,9 @@ class TrainingConfig(Strict):
     sigma_start_steps: float | None = Field(None, gt=0, description="default: half the window + sigma_offset_steps")
     sigma_end_steps: float = Field(0.5, gt=0)
     sigma_offset_steps: float = Field(0.27, ge=0, description="sigma - offset shrinks by the same factor every epoch")
-    sigma_epochs: int | None = Field(None, ge=0, description="epochs of narrowing; default: a quarter of all")
+    sigma_epochs: int | None = Field(None, ge=0, description="epochs of annealing; default: a quarter of all")
     readout: Literal["softmax_sum", "membrane_mean", "membrane_max"] = "softmax_sum"
     select_by: Literal["accuracy", "loss"] = "accuracy"
-    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="after")
     def _sigma_shrinks(self) -> "TrainingConfig":
@@ -164,6 +163,7 @@ class FineTuningConfig(Strict):
 class Recipe(BaseRecipe):
     """Everything that shapes the training of a classifier of events."""
 
+    task: Literal["events"] = "events"
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
@@ -174,6 +174,61 @@ class Recipe(BaseRecipe):
     def max_delay_steps(self) -> int:
         """Longest delay in steps; 0 for the network without delays."""
         return 0 if self.model.delays == "none" else steps_from_ms(self.model.max_delay_ms, self.data.dt_ms)
+
+    @property
+    def sigma_epochs(self) -> int:
+        """Epochs in which sigma is annealed."""
+        given = self.training.sigma_epochs
+        return self.training.epochs // 4 if given is None else given
+
+    @property
+    def initial_sigma(self) -> float | None:
+        """Width of the taps of a network that is freshly drawn, in steps; None where nothing is spread."""
+        return self._sigma(0)
+
+    def sigma_at(self, epoch: float) -> float | None:
+        """Width of the taps, in steps, after so many epochs; None where nothing is spread."""
+        return self._sigma(epoch) if self.fine_tuning is None else None
+
+    def _sigma(self, epoch: float) -> float | None:
+        training, steps = self.training, self.max_delay_steps - self.model.min_delay_steps
+        if self.model.delays != "learned" or self.model.taps not in SPREAD or steps == 0:
+            return None
+        offset, start = training.sigma_offset_steps, training.sigma_start_steps
+        start = (steps + 1) // 2 + offset if start is None else start
+        end = training.sigma_end_steps
+        return sigma_after(epoch, start=start, end=end, epochs=self.sigma_epochs, offset=offset)
+
+    def contradictions(self) -> list[str]:
+        """Keys whose values would be replaced, a line each."""
+        model, training, least = self.model, self.training, int(self.model.recurrent)
+        found = []
+        if model.delays == "learned" and max(self.max_delay_steps, least) == max(model.min_delay_steps, least):
+            found.append(
+                f"model.delays = 'learned' has nothing to learn: delays lie in {model.min_delay_steps}.."
+                f"{self.max_delay_steps} steps; raise model.max_delay_ms, or set model.delays = 'none'"
+            )
+        start = training.sigma_start_steps
+        if start is not None and start < training.sigma_end_steps:
+            found.append(
+                f"training.sigma_start_steps = {start:g} is below training.sigma_end_steps = "
+                f"{training.sigma_end_steps:g}, which would replace it"
+            )
+        return found
+
+    def remedy(self, silent: bool) -> str:
+        """What to change where populations never fire (``silent``), or always do."""
+        lower, raise_ = ("lower", "raise") if silent else ("raise", "lower")
+        return (
+            f"{lower} model.threshold (now {self.model.threshold:g}) or {raise_} model.tau_mem_ms (now "
+            f"{self.model.tau_mem_ms:g}); weights grow or shrink with training.max_lr_weight (now "
+            f"{self.training.max_lr_weight:g}) and begin with seed"
+        )
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _former_name(cls, name: Any) -> Any:
+        return "events" if name == "classification" else name
 
     @model_validator(mode="after")
     def _window_of_delays(self) -> "Recipe":
@@ -201,180 +256,5 @@ class Recipe(BaseRecipe):
         return self
 
 
-RECIPES: dict[str, type[BaseRecipe]] = {
-    "classification": Recipe,
-    "language": LanguageRecipe,
-    "sentences": SentenceRecipe,
-}
-
-
-def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
-    """Read a recipe of any task. ``base = "other.toml"`` in it names a recipe beside it that it changes.
-
-    ``alone``: refuse a base, as in the folder of a run, whose recipe is written in full.
-
-    ``task = "language"`` or ``"sentences"`` at its head makes it a :class:`LanguageRecipe` or :class:`SentenceRecipe`,
-    else it is a :class:`Recipe`.
-
-    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text. What a recipe or a change
-    makes idle of what it changes is taken away: see :mod:`snn_delays.recipes.unused`.
-
-    Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
-    """
-    try:
-        levels = _read(find_recipe(path), alone=alone)
-        table: dict[str, Any] = reduce(_merge, levels)
-        said: dict[str, Any] = {}
-        for change in changes:
-            _apply(table, change)
-            _apply(said, change)
-        recipe = parse_recipe(table, str(path))
-        kept = without_overruled(table, recipe, [*levels, said])
-        return recipe if kept == table else parse_recipe(kept, str(path))
-    except RecursionError:
-        raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
-
-
-def find_recipe(path: Path | str) -> Path:
-    """Path of a recipe given as a file, or by the name of one that comes with the package."""
-    path = Path(path)
-    bundled = recipes_folder() / f"{path.name}.toml"
-    return bundled if not path.exists() and path.suffix != ".toml" and bundled.exists() else path
-
-
-def recipes_folder() -> Path:
-    """The folder of the recipes: inside an installed package, else at the root of the repository."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_bundled" / "experiments"
-    return installed if installed.is_dir() else package.parent / "experiments"
-
-
-def parse_recipe(table: dict[str, Any], where: str) -> Any:
-    """Validate a recipe given as a table; ``where`` is named in errors."""
-    task = table.get("task", "classification")
-    if not isinstance(task, str) or task not in RECIPES or task == table.get("task") == "classification":
-        raise ConfigError(
-            f"{where}: task must be 'language' or 'sentences', or be left out for a classifier of events; got {task!r}"
-        )
-    kind = RECIPES[task]
-    try:
-        return kind.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(issue, kind) for issue in error.errors())) from None
-
-
-def recipe_from_toml(text: str, where: str) -> Any:
-    """Validate a recipe given as TOML with nothing left out, as :func:`to_toml` writes it."""
-    try:
-        table = parse_toml(text)
-    except ValueError as error:
-        raise ConfigError(f"{where}: its recipe is not valid TOML: {error}") from None
-    return parse_recipe(table, where)
-
-
-def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> list[dict[str, Any]]:
-    """The tables of a recipe and its bases, the lowest first."""
-    try:
-        table = parse_toml(read_text(path))
-    except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}; {_recipes_there_are(path)}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: the recipe is its own base")
-    base = table.pop("base", None)
-    if not isinstance(base, str | None):
-        raise ConfigError(f"{path}: base must be the name of a recipe file in quotes, got {base!r}")
-    if base is not None and alone:
-        raise ConfigError(f"{path}: base = {base!r}; a run's recipe is written in full: put the run's own back")
-    return [*([] if base is None else _read(path.parent / base, (*seen, path.resolve()))), table]
-
-
-def _recipes_there_are(path: Path) -> str:
-    """The recipes that may have been meant: those in the folder of a path, and of the package for a mere name."""
-    if not path.parent.is_dir():
-        return f"there is no folder {path.parent}"
-    beside = sorted(p.name if path.suffix else p.stem for p in path.parent.glob("*.toml"))
-    bundled = sorted(p.stem for p in recipes_folder().glob("*.toml")) if path.parent == Path() else []
-    there = [f"{path.parent} has {', '.join(beside)}"] if beside else []
-    there += [f"the package has {', '.join(bundled)}"] if bundled else []
-    return did_you_mean(path.name, [*beside, *bundled]) + ("; ".join(there) or f"{path.parent} has none")
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merge(below[key], value) if nested else value
-    return merged
-
-
-def _apply(table: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
-        raise ConfigError(f"--set takes section.key=value, got {change!r}")
-    try:
-        value = parse_toml(f"value = {text}")["value"]
-    except ValueError:
-        value = text.strip()
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {change}: {section!r} is a value, not a section")
-    table[last] = value
-
-
-def _explain(issue: Any, kind: type[BaseRecipe]) -> str:
-    location = issue["loc"]
-    key = ".".join(str(part) for part in location)
-    if issue["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1], kind)
-        return f"unknown key {key!r}; {did_you_mean(location[-1], known)}known here: {', '.join(known)}"
-    if issue["type"] == "missing":
-        return f"key {key!r} is missing"
-    message = issue["msg"].removeprefix("Value error, ")
-    where = f"{key}: " if key else ""
-    return f"{where}{message}" + (f", got {_shown(issue['input'])}" if not isinstance(issue["input"], dict) else "")
-
-
-def _shown(value: Any) -> str:
-    """A value as it was given, unless it is too long to be read."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _known_keys(location: tuple[Any, ...], kind: type[BaseRecipe]) -> list[str]:
-    model: Any = kind
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
-    return list(model.model_fields)
-
-
-def to_toml(recipe: BaseRecipe) -> str:
-    """The recipe in full, every default written out, as TOML."""
-    return _table(recipe.model_dump(mode="json"), ())
-
-
-def _table(table: dict[str, Any], path: tuple[str, ...]) -> str:
-    lines = [f"\n[{'.'.join(path)}]"] if path else []
-    lines += [f"{key} = {_value(v)}" for key, v in table.items() if v is not None and not isinstance(v, dict)]
-    text = "\n".join(lines) + "\n"
-    return text + "".join(_table(v, (*path, key)) for key, v in table.items() if isinstance(v, dict))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, but that TOML wants the character 127 escaped as well.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+_FILES = ("find_recipe", "load_recipe", "parse_recipe", "recipe_from_toml", "recipes_folder", "to_toml")
+__getattr__ = forward(__name__, dict.fromkeys(_FILES, "snn_delays.recipes.files"))

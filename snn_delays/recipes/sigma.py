@@ -1,22 +1,21 @@
-"""How the width of the taps is annealed over the epochs of a recipe."""
+"""The annealing of sigma, the width of the taps, by the epochs of a recipe."""
 
-from snn_delays.recipes.events import Recipe
+from typing import Any
+
+from snn_delays.nn.sigma import annealed
 
 
-def sigma_at(recipe: Recipe, epoch: int) -> float | None:
-    r"""Width of the taps, in steps, after so many epochs; None where nothing is spread.
+def sigma_after(epoch: float, *, start: float, end: float, epochs: float, offset: float = 0.0) -> float:
+    """Width of the taps after so many epochs and parts of one, the first ``epochs`` of which anneal it.
 
-    .. math:: \sigma_e = o + (\sigma_0 - o)\,\left(\frac{\sigma_{end} - o}{\sigma_0 - o}\right)^{\min(e, n) / n}
-
-    with the offset o = 0.27 that DCLS adds to its width parameter, which is what shrinks.
+    The law is that of :func:`snn_delays.nn.sigma.annealed`; a start that is not above the end is the end.
     """
-    config, steps = recipe.training, recipe.max_delay_steps - recipe.model.min_delay_steps
-    if recipe.model.delays != "learned" or recipe.model.taps not in ("gaussian", "triangle") or steps == 0:
-        return None
-    offset = config.sigma_offset_steps
-    start = (steps + 1) // 2 + offset if config.sigma_start_steps is None else config.sigma_start_steps
-    if start <= config.sigma_end_steps:
-        return config.sigma_end_steps
-    narrowing = config.epochs // 4 if config.sigma_epochs is None else config.sigma_epochs
-    done = min(epoch / narrowing, 1.0) if narrowing else 1.0
-    return offset + (start - offset) * ((config.sigma_end_steps - offset) / (start - offset)) ** done
+    if start <= end:
+        return end
+    return annealed(start, end, min(epoch / epochs, 1.0) if epochs else 1.0, offset)
+
+
+def sigma_at(recipe: Any, epoch: float) -> float | None:
+    """Width of the taps, in steps, after so many epochs of a recipe; None where nothing is spread."""
+    width: float | None = recipe.sigma_at(epoch)
+    return width

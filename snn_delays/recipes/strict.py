@@ -28,9 +28,29 @@ class Strict(BaseModel):
 
 
 class BaseRecipe(Strict):
-    """What recipes of every task have."""
+    """What recipes of every task have. A recipe of a task of your own has a section ``training`` with at least
+    ``epochs`` and ``precision`` (:class:`snn_delays.recipes.training.AdamConfig` has all that the engine reads).
+    """
 
+    task: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
     source: str = ""
     seed: int = Field(0, ge=0, lt=2**63)
+
+    def sigma_at(self, epoch: float) -> float | None:
+        """Width of the taps, in steps, after so many epochs; None where nothing is spread."""
+        return None
+
+    @property
+    def sigma_epochs(self) -> int:
+        """Epochs in which sigma is annealed."""
+        return 0
+
+    def contradictions(self) -> list[str]:
+        """Keys whose values would be replaced, a line each; a new run is refused for them."""
+        return []
+
+    def remedy(self, silent: bool) -> str:
+        """What to change where populations never fire (``silent``), or always do."""
+        return "change the learning rate, or begin with other weights: seed"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from snn_delays.errors import ConfigError
+from snn_delays.nn.sigma import SPREAD
 from snn_delays.recipes.strict import BaseRecipe
 
 Keys = tuple[str, ...]
@@ -24,7 +25,7 @@ def refuse_unused(recipe: BaseRecipe) -> None:
         value, default = _value(recipe, key), _default(recipe, key)
         because = " and ".join(_named(recipe, culprit) for culprit in culprits)
         found[key] = f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}"
-    contradictions = _contradictions(recipe) if _task(recipe) == "classification" else []
+    contradictions = recipe.contradictions()
     if found or contradictions:
         raise ConfigError(f"recipe {recipe.name}: " + "; ".join([*found.values(), *contradictions]))
 
@@ -58,13 +59,9 @@ def without_overruled(table: dict[str, Any], recipe: BaseRecipe, levels: Sequenc
 
 
 def _idle(recipe: BaseRecipe) -> Iterator[tuple[str, Keys]]:
-    for keys, culprits_in in _RULES[_task(recipe)]:
+    for keys, culprits_in in _RULES.get(recipe.task, ()):
         if culprits := culprits_in(recipe):
             yield from ((key, culprits) for key in keys if _value(recipe, key) != _default(recipe, key))
-
-
-def _task(recipe: BaseRecipe) -> str:
-    return getattr(recipe, "task", "classification")
 
 
 def _value(recipe: BaseRecipe, key: str) -> Any:
@@ -123,25 +120,7 @@ def _text_without_points(recipe: Any) -> Keys:
     return () if kinds & {"learned", "fixed"} else ("model.shift",)
 
 
-def _contradictions(recipe: Any) -> list[str]:
-    """Values that would be replaced."""
-    model, training, least = recipe.model, recipe.training, int(recipe.model.recurrent)
-    found = []
-    if model.delays == "learned" and max(recipe.max_delay_steps, least) == max(model.min_delay_steps, least):
-        found.append(
-            f"model.delays = 'learned' has nothing to learn: delays lie in {model.min_delay_steps}.."
-            f"{recipe.max_delay_steps} steps; raise model.max_delay_ms, or set model.delays = 'none'"
-        )
-    start = training.sigma_start_steps
-    if start is not None and start < training.sigma_end_steps:
-        found.append(
-            f"training.sigma_start_steps = {start:g} is below training.sigma_end_steps = {training.sigma_end_steps:g}, "
-            "which would replace it"
-        )
-    return found
-
-
-_SPREAD = _unless("model.taps", "gaussian", "triangle")
+_SPREAD = _unless("model.taps", *SPREAD)
 _OF_TEXT: tuple[Rule, ...] = (
     (("model.max_delay_steps",), _text_without_window),
     (("model.points",), _text_without_points),
@@ -150,7 +129,7 @@ _OF_TEXT: tuple[Rule, ...] = (
     (("training.sigma_start_steps", "training.sigma_end_steps", "training.sigma_epochs"), _text_without_width),
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "classification": (
+    "events": (
         (("data.validation_fraction",), _unless("data.validation", "fraction")),
         (("data.rate_free_spikes",), _unless("data.rate_free", "minimum", "equal")),
         (("augment.neuron_mask_max",), _unless("augment.neuron_mask_probability")),

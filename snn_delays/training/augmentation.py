@@ -1,4 +1,4 @@
-"""The augmentations a recipe asks for, applied to a training batch."""
+"""The augmentations of a recipe, applied to a training batch."""
 
 import torch
 

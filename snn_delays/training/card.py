@@ -9,7 +9,7 @@ from snn_delays.data.text import vocabulary_from_json
 from snn_delays.data.text.vocabulary import Vocabulary
 from snn_delays.errors import CheckpointError, SnnDelaysError
 from snn_delays.reading import parse_json
-from snn_delays.recipes.events import recipe_from_toml, to_toml
+from snn_delays.recipes.files import recipe_from_toml, to_toml
 from snn_delays.recipes.strict import BaseRecipe
 
 FORMAT = "2"  # 1 had the recipe alone
@@ -26,6 +26,7 @@ class NetworkCard:
         sensor: shape of one step of the input; empty for text.
         class_names: of the outputs; empty where the outputs are no classes, or not known.
         vocabulary: tokens of text; None for events.
+        network_class: name of the class of a network of your own; empty where the recipe describes the network.
     """
 
     recipe: BaseRecipe
@@ -35,6 +36,7 @@ class NetworkCard:
     sensor: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
+    network_class: str = ""
 
     @property
     def dt_ms(self) -> float | None:
@@ -49,6 +51,7 @@ class NetworkCard:
             "sensor": self.sensor,
             "class_names": self.class_names,
             "vocabulary": self.vocabulary and self.vocabulary.to_json(),
+            "network_class": self.network_class,
         }
         return {"format": FORMAT, "epoch": str(self.epoch), "recipe": to_toml(self.recipe), "card": json.dumps(data)}
 
@@ -70,6 +73,7 @@ class NetworkCard:
                 tuple(int(size) for size in data.get("sensor", ())),
                 tuple(str(name) for name in data.get("class_names", ())),
                 vocabulary and vocabulary_from_json(vocabulary),
+                str(data.get("network_class", "")),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(

@@ -25,8 +25,8 @@ from snn_delays.errors import CheckpointError
 from snn_delays.files import sync
 from snn_delays.reading import open_regular
 from snn_delays.training.card import NetworkCard
+from snn_delays.training.optimise import Optimisation
 from snn_delays.training.records import ProgressRecord, read_record
-from snn_delays.training.schedule import Optimisation
 
 MODEL, OPTIMISER, PROGRESS = "model.safetensors", "optimiser.pt", "progress.json"
 _PREFIX = "epoch-"

@@ -1,24 +1,28 @@
 """Fine-tuning for chips: a finished run's discrete network trained on, its delays fixed, its weights on a grid.
 
-What is trained is what is exported: whole delays, norms folded into weights and biases, weights rounded on the way
-forward (:mod:`snn_delays.nn.quantized`). Dropout is all that the discrete network lacks.
+What is trained is what is exported: integer delays, norms folded into weights and biases, weights rounded in the
+forward pass (:mod:`snn_delays.nn.quantized`). Dropout is all that the discrete network lacks.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.discretize import discretize
-from snn_delays.errors import DataError
+from snn_delays.errors import CheckpointError, ConfigError, DataError
+from snn_delays.messages import command
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of
 from snn_delays.nn.quantized import quantize_weights
 from snn_delays.recipes.build import build_network
+from snn_delays.recipes.differences import flat
 from snn_delays.recipes.events import FineTuningConfig, Recipe
+from snn_delays.recipes.unused import acting
 from snn_delays.training import checkpoint
-from snn_delays.training.runlog import Run, run_to_fine_tune
+from snn_delays.training.runlog import Run, open_run
 
 
 def network_to_train(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequential:
@@ -39,12 +43,52 @@ def quantize_network(network: Sequential, recipe: Recipe) -> Sequential:
     return network
 
 
-def take_up(run: Run, asked: FineTuningConfig, network: Sequential, dataset: BinnedDataset) -> dict[str, Any]:
-    """Read what the finished run learned into the network of the run that takes it up; returns what that was.
+def run_to_fine_tune(folder: Path, recipe: Recipe, fine_tuning: FineTuningConfig) -> Run:
+    """The finished run that a run in ``folder`` fine-tunes; a name alone is looked for beside ``folder``.
 
-    Raises as :func:`snn_delays.training.runlog.run_to_fine_tune`, and DataError if that run's data were others.
+    Raises CheckpointError if it is not there or not finished, ConfigError if its data, its network or the draw of its
+    validation samples is not the recipe's.
     """
-    origin = run_to_fine_tune(run.folder, run.recipe, asked).pinned()
+    beside = Path(fine_tuning.run).name == fine_tuning.run
+    path = folder.parent / fine_tuning.run if beside else Path(fine_tuning.run)
+    if not (path / "recipe.toml").exists():
+        out = () if path == Path("runs", path.name) else ("--out", path)
+        raise CheckpointError(
+            f"fine-tuning starts from the run {path}, and there is none; train it first: "
+            f"{command('train', path.name, *out)} (or name another with --set fine_tuning.run=FOLDER)"
+        )
+    origin = open_run(path, "events")
+    done, epochs = len(origin.progress()["history"]), origin.recipe.training.epochs
+    if done < epochs:
+        raise CheckpointError(
+            f"fine-tuning starts from a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
+            f"{origin.resume_command()}"
+        )
+    old, new = (_shared(r) for r in (origin.recipe, recipe))
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{path} was trained with {key} = {old.get(key)!r}, the recipe says {new.get(key)!r}; what is "
+                "fine-tuned keeps data and model: take that run's recipe as the base"
+            )
+    return origin
+
+
+def _shared(recipe: Recipe) -> dict[str, Any]:
+    """What fine-tuning must not change: all that makes the discrete network, its input and its validation samples."""
+    table = acting(recipe.model_copy(update={"fine_tuning": None})).model_dump(mode="json", include={"data", "model"})
+    if recipe.data.validation == "fraction":
+        table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
+    free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")
+    return {key: value for key, value in flat(table).items() if not key.startswith(free)}
+
+
+def warm_start(run: Run, fine_tuning: FineTuningConfig, network: Sequential, dataset: BinnedDataset) -> dict[str, Any]:
+    """Load what the finished run learned into the network that is fine-tuned; returns the record of it.
+
+    Raises as :func:`run_to_fine_tune`, and DataError if that run's data were others.
+    """
+    origin = run_to_fine_tune(run.folder, run.recipe, fine_tuning).pinned()
     progress = origin.progress()
     if progress["checksum"] != dataset.checksum:
         raise DataError(
@@ -54,7 +98,7 @@ def take_up(run: Run, asked: FineTuningConfig, network: Sequential, dataset: Bin
     epoch = origin.best_epoch()
     learned = quantize_network(network_to_train(origin.recipe, dataset.sensor, dataset.n_classes), origin.recipe)
     checkpoint.load_network(origin.checkpoints, epoch, learned)
-    begin, clamped = _discrete(learned, asked)
+    begin, clamped = _discrete(learned, fine_tuning)
     network.load_state_dict(quantize_network(begin, run.recipe).state_dict())
     stored = checkpoint.network_file(origin.checkpoints, epoch)
     return {
@@ -67,15 +111,15 @@ def take_up(run: Run, asked: FineTuningConfig, network: Sequential, dataset: Bin
     }
 
 
-def _discrete(network: Sequential, asked: FineTuningConfig) -> tuple[Sequential, dict[str, int]]:
+def _discrete(network: Sequential, fine_tuning: FineTuningConfig) -> tuple[Sequential, dict[str, int]]:
     """The discrete form, dropout where it was, weights and biases trainable; and its synapses whose delays were cut."""
-    discrete = discretize(network, max_delay_steps=asked.max_delay_steps, clamp=True)
-    made = _like(network, dict(layers_of(discrete)))
-    for layer in delayed_layers(made).values():
+    discrete = discretize(network, max_delay_steps=fine_tuning.max_delay_steps, clamp=True)
+    trained = _like(network, dict(layers_of(discrete)))
+    for layer in delayed_layers(trained).values():
         layer.weight.requires_grad_(True)
         if layer.bias is not None:
             layer.bias.requires_grad_(True)
-    return made, {layer.name: layer.delays_over_limit for layer in discrete.report.layers}
+    return trained, {layer.name: layer.delays_over_limit for layer in discrete.report.layers}
 
 
 def _like(chain: Sequential, layers: dict[str, nn.Module], prefix: str = "") -> Sequential:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from snn_delays.recipes.events import Recipe
-
 SATURATED = 0.99  # spikes per neuron and step from which a population fires all the time
 
 
@@ -17,24 +15,10 @@ def silent_and_saturated(rates: Mapping[str, float]) -> dict[str, str]:
 
 
 def warning(row: Mapping[str, Any], recipe: Any) -> str | None:
-    """What to tell of such populations, with the keys to turn; None if an epoch had none."""
+    """The warning about such populations, with the keys to change; None if an epoch had none."""
     silent, saturated = row.get("silent"), row.get("saturated")
     found = [f"{silent} never fired"] if silent else []
     found += [f"{saturated} fired in at least {SATURATED:.0%} of all steps"] if saturated else []
     if not found:
         return None
-    return f"epoch {row['epoch']}: {'; '.join(found)} on validation data: {_remedy(recipe, bool(silent))}"
-
-
-def _remedy(recipe: Any, silent: bool) -> str:
-    if not isinstance(recipe, Recipe):
-        return (
-            f"lower training.lr (now {recipe.training.lr:g}), or begin with other weights: model.init (now "
-            f"{recipe.model.init!r}) or seed"
-        )
-    lower, raise_ = ("lower", "raise") if silent else ("raise", "lower")
-    return (
-        f"{lower} model.threshold (now {recipe.model.threshold:g}) or {raise_} model.tau_mem_ms (now "
-        f"{recipe.model.tau_mem_ms:g}); weights grow or shrink with training.max_lr_weight (now "
-        f"{recipe.training.max_lr_weight:g}) and begin with seed"
-    )
+    return f"epoch {row['epoch']}: {'; '.join(found)} on validation data: {recipe.remedy(bool(silent))}"

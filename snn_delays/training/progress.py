@@ -6,9 +6,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from snn_delays.training.callbacks import Callback
 
-class ProgressBar:
-    """A watcher that draws a bar for the epoch under way and prints a line for each one done."""
+
+class ProgressBar(Callback):
+    """Draws a bar for the epoch being trained, and prints a line for each one done."""
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
@@ -27,32 +29,37 @@ class ProgressBar:
     ) -> None:
         self._bar.stop()
 
-    def loading(self, done: int, total: int) -> None:
-        """Reading and binning the data."""
-        self._show("reading the data", total)
+    def on_resume(self, changes: dict[str, Any]) -> None:
+        """Print the keys of the recipe that change."""
+        for key, (old, new) in changes.items():
+            self._bar.console.print(f"{key}: {old} so far, {new} from here on, by the schedule of the new recipe")
+
+    def on_load(self, done: int, total: int) -> None:
+        """Move the bar of reading the data."""
+        self._shown("reading the data", done, total)
+
+    def on_evaluate(self, done: int, total: int) -> None:
+        """Move the bar of an evaluation."""
+        self._shown("measuring", done, total)
+
+    def _shown(self, description: str, done: int, total: int) -> None:
+        self._show(description, total)
         self._update(done, "")
         if done >= total:
             self._drop()
 
-    def measuring(self, done: int, total: int) -> None:
-        """Reading the text to measure on."""
-        self._show("measuring", total)
-        self._update(done, "")
-        if done >= total:
-            self._drop()
-
-    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+    def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
         """Start the bar of an epoch."""
         self._losses = []
         self._drop()
         self._show(f"epoch {epoch}/{epochs}", steps)
 
-    def step_done(self, training_loss: float) -> None:
+    def on_train_batch_end(self, loss: float) -> None:
         """Move the bar by a step."""
-        self._losses.append(training_loss)
+        self._losses.append(loss)
         self._update(len(self._losses), f"loss {sum(self._losses) / len(self._losses):.3f}")
 
-    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+    def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
         """Print the epoch's line."""
         self._drop()
         best = "  best" if best_epoch == row["epoch"] else ""
@@ -73,7 +80,7 @@ class ProgressBar:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """An epoch's record in a line, whatever its task measures."""
+    """An epoch's record in a line, with what its task measures."""
     words = [f"epoch {row['epoch']:3d}", f"loss {row['train_loss']:.3f}"]
     if "train_accuracy" in row:
         words.append(f"train {row['train_accuracy']:6.1%}")
@@ -84,7 +91,7 @@ def describe(row: dict[str, Any]) -> str:
         words.append(f"valid {row['valid_loss']:.3f}, {row['valid_bits_per_byte']:.3f} bits per byte")
     if row.get("firing_rate") is not None:
         words.append(f"firing {row['firing_rate']:.1%}")
-    words += [f"{what}: {row[what]}" for what in ("silent", "saturated") if row.get(what)]
-    if row["sigma"] is not None:
+    words += [f"{name}: {row[name]}" for name in ("silent", "saturated") if row.get(name)]
+    if row.get("sigma") is not None:
         words.append(f"sigma {row['sigma']:.2f}")
     return "  ".join([*words, f"{row['seconds']:.0f} s"])

@@ -2,7 +2,7 @@
 
 The schedules of the new recipe hold from the epoch at which it takes over, as if the run had been started with it: a
 cosine or one-cycle over more epochs is at an earlier place in its fall, so that the learning rate may rise again. What
-is behind stays as it was. A change that would widen the taps again is refused.
+came before stays as it was. A change that would raise sigma again is refused.
 """
 
 from pathlib import Path
@@ -11,12 +11,9 @@ from typing import Any
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.recipes.differences import check_changes, differences
-from snn_delays.recipes.events import Recipe, to_toml
-from snn_delays.recipes.sigma import sigma_at
-from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.recipes.files import to_toml
 from snn_delays.training.checkpoint import latest_epoch
 from snn_delays.training.runlog import Run, open_run
-from snn_delays.training.steps import width_at
 
 
 def resume_run(folder: Path, recipe: Any) -> Run:
@@ -25,7 +22,7 @@ def resume_run(folder: Path, recipe: Any) -> Run:
     Raises ConfigError if anything else differs, or a change would not go on from where the run is, and CheckpointError
     if another process is training there.
     """
-    run = open_run(folder, BaseRecipe)
+    run = open_run(folder)
     changes = differences(run.recipe, recipe)
     check_changes(changes, folder)
     if not changes:
@@ -37,12 +34,12 @@ def resume_run(folder: Path, recipe: Any) -> Run:
             f"lengthened only: resume with --set training.epochs={old_epochs} or more"
         )
     done = latest_epoch(run.checkpoints) or 0
-    old_width, new_width = _width(run.recipe, done), _width(recipe, done)
+    old_width, new_width = run.recipe.sigma_at(done), recipe.sigma_at(done)
     if old_width != new_width:
         raise ConfigError(
             f"with this recipe, taps would be {new_width:.3g} steps wide after epoch {done}, and they are "
             f"{old_width:.3g}: annealing takes a part of all epochs unless training.sigma_epochs says how many; "
-            f"resume with --set training.sigma_epochs={_annealing(run.recipe)} to keep its end"
+            f"resume with --set training.sigma_epochs={run.recipe.sigma_epochs} to keep its end"
         )
     with alone_in(folder):
         try:
@@ -50,17 +47,3 @@ def resume_run(folder: Path, recipe: Any) -> Run:
         except OSError as error:
             raise CheckpointError(f"cannot write {folder / 'recipe.toml'}: {error.strerror}") from error
     return Run(folder, recipe)
-
-
-def _width(recipe: Any, epoch: int) -> float | None:
-    if isinstance(recipe, Recipe):
-        return None if recipe.fine_tuning else sigma_at(recipe, epoch)
-    return width_at(recipe.training, recipe.model, epoch)
-
-
-def _annealing(recipe: Any) -> int:
-    """Epochs in which the taps narrow."""
-    training = recipe.training
-    if training.sigma_epochs is not None:
-        return int(training.sigma_epochs)
-    return training.epochs // 4 if isinstance(recipe, Recipe) else round(training.epochs / 2)

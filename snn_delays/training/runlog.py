@@ -18,10 +18,11 @@ from snn_delays.data.catalogue.lookup import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command
-from snn_delays.recipes.differences import MAY_CHANGE, differences, flat
-from snn_delays.recipes.events import RECIPES, FineTuningConfig, Recipe, load_recipe, to_toml
+from snn_delays.recipes.differences import MAY_CHANGE, differences
+from snn_delays.recipes.files import load_recipe, to_toml
+from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.recipes.unused import acting, refuse_unused
+from snn_delays.recipes.unused import refuse_unused
 from snn_delays.training.card import NetworkCard
 from snn_delays.training.checkpoint import latest_epoch, network_file, read_network, read_progress
 
@@ -42,6 +43,11 @@ class Run:
     folder: Path
     recipe: Any
     state: State | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def task(self) -> Any:
+        """The :class:`snn_delays.training.task.Task` of the recipe, its data not opened."""
+        return task_of(self.recipe)
 
     def own(self, *names: str) -> Path:
         """A folder within the run's. Raises CheckpointError for a link, which may lead what is written elsewhere."""
@@ -86,11 +92,11 @@ class Run:
                 if latest_epoch(self.checkpoints) == last:  # damaged, not removed meanwhile
                     raise
                 continue
-            for key, (trained, said) in differences(card.recipe, self.recipe).items():
+            for key, (trained, stated) in differences(card.recipe, self.recipe).items():
                 if key not in MAY_CHANGE:
                     raise CheckpointError(
                         f"{network_file(self.checkpoints, card.epoch)} is of another network than recipe.toml: it was "
-                        f"trained with {key} = {trained!r}, recipe.toml says {said!r}; put the run's own recipe back"
+                        f"trained with {key} = {trained!r}, recipe.toml says {stated!r}; put the run's own recipe back"
                     )
             return replace(self, state=State(progress, tensors, card))
         return self
@@ -134,7 +140,7 @@ def create_run(folder: Path, recipe: BaseRecipe) -> Run:
     """Make a run folder; nothing is written while another process is training in it.
 
     Raises CheckpointError if it holds a run already or is in use, ConfigError for keys of the recipe that would do
-    nothing, or as :func:`run_to_fine_tune`.
+    nothing, or as the task's ``check``.
     """
     refuse_unused(recipe)
     with alone_in(folder):
@@ -142,8 +148,7 @@ def create_run(folder: Path, recipe: BaseRecipe) -> Run:
             raise CheckpointError(
                 f"{folder} holds a run already; continue it with --resume, or choose another with --out"
             )
-        if isinstance(recipe, Recipe) and recipe.fine_tuning is not None:
-            run_to_fine_tune(folder, recipe, recipe.fine_tuning)  # before anything is written
+        task_of(recipe).check(folder)  # before anything is written
         try:
             write_text(folder / "environment.json", json.dumps(environment(), indent=1))
             write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
@@ -163,60 +168,16 @@ def forget_start(run: Run) -> None:
             run.checkpoints.rmdir()
 
 
-def open_run(folder: Path | str, *tasks: type[BaseRecipe]) -> Run:
-    """Open a run folder. Raises CheckpointError if there is none, ConfigError if its recipe is none of ``tasks``.
-
-    Without any, it is of a classifier of events.
-    """
+def open_run(folder: Path | str, *tasks: str) -> Run:
+    """Open a run folder. Raises CheckpointError if there is none, ConfigError if its task is none of ``tasks``."""
     folder = Path(folder)
     if not (folder / "recipe.toml").exists():
         raise CheckpointError(f"{folder} is no run folder: it has no recipe.toml; `snn-delays train RECIPE` makes one")
     recipe = load_recipe(folder / "recipe.toml", alone=True)
-    if not isinstance(recipe, tasks or Recipe):
-        task = getattr(recipe, "task", "classification")
-        wanted = " or ".join(name for name, kind in RECIPES.items() if kind in (tasks or (Recipe,)))
-        raise ConfigError(f"{folder} holds a run of task {task!r}; this is for runs of {wanted}")
+    if tasks and recipe.task not in tasks:
+        wanted = " or ".join(tasks)
+        raise ConfigError(f"{folder} holds a run of task {recipe.task!r}; this is for runs of {wanted}")
     return Run(folder, recipe)
-
-
-def run_to_fine_tune(folder: Path, recipe: Recipe, asked: FineTuningConfig) -> Run:
-    """The finished run that a run in ``folder`` takes up; a name alone is looked for beside ``folder``.
-
-    Raises CheckpointError if it is not there or not finished, ConfigError if its data, its network or the draw of its
-    validation samples is not the recipe's.
-    """
-    beside = Path(asked.run).name == asked.run
-    path = folder.parent / asked.run if beside else Path(asked.run)
-    if not (path / "recipe.toml").exists():
-        out = () if path == Path("runs", path.name) else ("--out", path)
-        raise CheckpointError(
-            f"fine-tuning takes up the run {path}, and there is none; train it first: "
-            f"{command('train', path.name, *out)} (or name another with --set fine_tuning.run=FOLDER)"
-        )
-    found = open_run(path)
-    done, epochs = len(found.progress()["history"]), found.recipe.training.epochs
-    if done < epochs:
-        raise CheckpointError(
-            f"fine-tuning takes up a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
-            f"{found.resume_command()}"
-        )
-    old, new = (_shared(r) for r in (found.recipe, recipe))
-    for key in {**old, **new}:
-        if old.get(key) != new.get(key):
-            raise ConfigError(
-                f"{path} was trained with {key} = {old.get(key)!r}, the recipe says {new.get(key)!r}; what is "
-                "fine-tuned keeps data and model: take that run's recipe as the base"
-            )
-    return found
-
-
-def _shared(recipe: Recipe) -> dict[str, Any]:
-    """What fine-tuning must not change: all that makes the discrete network, its input and its validation samples."""
-    table = acting(recipe.model_copy(update={"fine_tuning": None})).model_dump(mode="json", include={"data", "model"})
-    if recipe.data.validation == "fraction":
-        table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
-    free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")
-    return {key: value for key, value in flat(table).items() if not key.startswith(free)}
 
 
 def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """The data of a recipe: what is trained on, and what epochs are compared on. Never the test data."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,9 @@ from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError
 from snn_delays.recipes.events import Recipe
+from snn_delays.training.callbacks import Callback
 
-
-class LoadingWatcher(Protocol):
-    """Is told how reading and binning go."""
-
-    def loading(self, done: int, total: int) -> None:
-        """Reading and binning the data."""
+LoadingWatcher = Callback
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +30,20 @@ class Selection:
     valid: NDArray[np.int64]
 
 
-def training_data(recipe: Recipe, watcher: LoadingWatcher | None = None) -> BinnedDataset:
+def training_data(recipe: Recipe, callback: Callback | None = None) -> BinnedDataset:
     """The training part of a recipe's data set, binned."""
-    data = load_binned(recipe.data.dataset, "train", binning(recipe), **options(recipe, watcher))
+    data = load_binned(recipe.data.dataset, "train", binning(recipe), **options(recipe, callback))
     return shaped(data, recipe)
 
 
-def selection(recipe: Recipe, watcher: LoadingWatcher | None = None) -> Selection:
+def selection(recipe: Recipe, callback: Callback | None = None) -> Selection:
     """Training and validation samples by the recipe's rule.
 
     Rule ``"official"`` takes the data set's own ``valid`` split; see :func:`validation_split` for the others.
     """
-    data, training = recipe.data, training_data(recipe, watcher)
+    data, training = recipe.data, training_data(recipe, callback)
     if data.validation == "official":
-        own = load_binned(data.dataset, "valid", binning(recipe), **options(recipe, watcher))
+        own = load_binned(data.dataset, "valid", binning(recipe), **options(recipe, callback))
         if own.class_names != training.class_names:
             raise DataError(f"the splits train and valid of {data.dataset!r} name other classes; fetch them again")
         return Selection(training, np.arange(len(training)), shaped(own, recipe), np.arange(len(own)))
@@ -63,11 +59,11 @@ def binning(recipe: Recipe) -> Binning:
     return Binning(recipe.data.binning, recipe.data.dt_ms, recipe.data.channel_group)
 
 
-def options(recipe: Recipe, watcher: LoadingWatcher | None) -> dict[str, Any]:
-    """What else :func:`load_binned` is told."""
+def options(recipe: Recipe, callback: Callback | None) -> dict[str, Any]:
+    """Further arguments of :func:`load_binned`."""
     data = recipe.data
     rule = None if data.rate_free == "off" else RateFreeRule(data.rate_free_spikes, keep=data.rate_free)
-    progress = watcher.loading if watcher else None
+    progress = callback.on_load if callback else None
     return {"memory": data.memory, "on_bad": data.on_bad, "rate_free": rule, "progress": progress}
 
 

@@ -1,69 +1,153 @@
-"""What the training engine needs to know of what it trains."""
+"""What is trained: data, network and loss of a recipe, and what is done with its runs."""
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
-from snn_delays.training.schedule import Optimisation
-from snn_delays.training.watcher import Watcher
+from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
+from snn_delays.training.callbacks import Callback
+from snn_delays.training.card import NetworkCard
+from snn_delays.training.optimise import Optimisation, StepOutput, optimise
+from snn_delays.training.records import EvaluationRecord, Record
+from snn_delays.training.runlog import Run
 
 
-class Task(Protocol):
-    """Data, network and loss of a recipe, behind one face.
+class Task:
+    """A task of a recipe; a subclass says what :meth:`setup` to :meth:`validate` do, and may replace the rest.
 
-    ``source`` and ``checksum`` say which data they are; ``epochs`` of ``steps`` optimiser steps each are trained.
+    :func:`snn_delays.recipes.registry.register_task` makes a task of your own known. The engine calls, in this order:
+    :meth:`check`; :meth:`setup`; :meth:`card`; :meth:`network`, :meth:`optimise`; :meth:`to`; :meth:`on_fit_start` if
+    the run is new; and in every epoch :meth:`on_epoch_start`, for each optimiser step :meth:`on_step_start` and, for
+    each part of its batch, :meth:`training_step`; then :meth:`validate` and :meth:`best_epoch`.
+
+    Args:
+        recipe: the recipe; no data are opened before :meth:`setup`.
+
+    Attributes:
+        source, checksum: the training data, and what tells them from any others; set by :meth:`setup`.
+        steps: optimiser steps of an epoch; set by :meth:`setup`.
+        fabric: device and processes; set by :meth:`setup`.
+        pictures: how the pictures of a run are drawn, by name.
+        record: what :meth:`evaluate` returns, as it is checked when it is read again.
     """
 
     source: str
     checksum: str
-    epochs: int
     steps: int
+    fabric: Fabric
+    pictures: ClassVar[Mapping[str, Callable[[Run, int | None], list[Path]]]] = {}
+    record: ClassVar[type[Record]] = EvaluationRecord
+
+    def __init__(self, recipe: Any) -> None:
+        self.recipe = recipe
+
+    def check(self, folder: Path) -> None:
+        """Raise an error if a new run in ``folder`` cannot begin; called before anything is written."""
+
+    def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
+        """Open the training and validation data, and set ``source``, ``checksum``, ``steps`` and ``fabric``."""
+        raise NotImplementedError
 
     def card(self) -> dict[str, Any]:
-        """Fields of the :class:`snn_delays.training.card.NetworkCard` that the data decide."""
+        """Fields of the :class:`snn_delays.training.card.NetworkCard` that follow from the data."""
+        return {}
 
-    def network(self) -> nn.Module:
-        """The network, freshly drawn from torch's global generator."""
+    def complete(self, card: NetworkCard, tensors: Mapping[str, Tensor], path: Path) -> NetworkCard:
+        """The card of a file that lacks some fields, as files of format 1 do."""
+        return card
 
-    def optimisation(self, network: nn.Module) -> Optimisation:
+    def network(self, card: NetworkCard) -> nn.Module:
+        """The network that a card describes, drawn from torch's global generator."""
+        raise NotImplementedError
+
+    def build(self, card: NetworkCard, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """The network into which a checkpoint's tensors are loaded."""
+        return self.network(card)
+
+    def optimise(self, network: nn.Module) -> Optimisation:
         """Optimisers and schedules of the network."""
+        return optimise(self.recipe.training, network, self.steps)
 
-    def ready(self, network: nn.Module) -> None:
-        """Change what has to change once the optimisers were made."""
-
-    def place(self, device: torch.device) -> None:
+    def to(self, device: torch.device) -> None:
         """Put the data where batches cost least."""
 
-    def begin(self, network: nn.Module) -> dict[str, Any]:
-        """What an untrained network takes up from elsewhere; entries for the run's progress."""
+    def on_fit_start(self, network: nn.Module) -> dict[str, Any]:
+        """Change what is to change of a new network before training; returns entries for the run's progress."""
+        return {}
 
-    def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
-        """Set what changes by epoch, and name it for the record."""
+    def on_epoch_start(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
+        """Set what changes by epoch; returns it for the epoch's record."""
+        sigma = self.recipe.sigma_at(epoch - 1)
+        optimisation.set_sigma(sigma)
+        return {"sigma": sigma, **optimisation.rates()}
 
-    def train_epoch(
-        self,
-        fabric: Fabric,
-        module: nn.Module,
-        network: nn.Module,
-        optimisation: Optimisation,
-        epoch: int,
-        watcher: Watcher,
-    ) -> dict[str, Any]:
-        """Train an epoch; ``module`` is the network as the engine wraps it. Entries for the epoch's record."""
+    def on_step_start(self, epoch: int, step: int, network: nn.Module, optimisation: Optimisation) -> None:
+        """Set what changes by optimiser step, which counts from 0 in every epoch."""
+
+    def batches(self, epoch: int) -> Iterable[Sequence[Any]]:
+        """For every optimiser step of an epoch, this process's parts of the batch, computed one by one."""
+        raise NotImplementedError
+
+    def training_step(self, module: nn.Module, part: Any) -> StepOutput:
+        """The loss of a part of a batch. ``module`` is the network as Fabric wraps it."""
+        raise NotImplementedError
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Measure the network on validation data; entries for the epoch's record."""
+        """Measure the network on validation data; returns entries for the epoch's record, ``valid_loss`` among them."""
+        raise NotImplementedError
 
-    def best(self, history: list[dict[str, Any]]) -> int:
-        """Number of the epoch with the best validation; the earliest of equals."""
+    def best_epoch(self, history: list[dict[str, Any]]) -> int:
+        """Number of the epoch that did best on validation, the earliest of equals: by ``training.select_by``."""
+        return best_of(history, getattr(self.recipe.training, "select_by", "loss"))
+
+    def evaluate(self, trained: Any, *, on: str | None, device: str, callback: Callback | None) -> dict[str, Any]:
+        """Measure a trained network on the test data, or on those of the data set ``on``.
+
+        ``trained``: the network with its card and run (:class:`snn_delays.runs.load.Trained`). Returns what is
+        particular to the task: at least ``data``, ``test_samples`` and ``parameters``.
+        """
+        raise ConfigError(f"runs of task {self.recipe.task!r} have no evaluation: {type(self).__name__} defines none")
+
+    def describe(self) -> dict[str, Any]:
+        """The network in short, for tables: ``delays`` and ``hidden``."""
+        return {"delays": "", "hidden": ""}
+
+    def row(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """What a table of results has of an evaluation, by column; other keys are left out."""
+        return dict(evaluation)
+
+    def figures(self, run: Run, names: Sequence[str] = (), sample: int | None = None) -> list[Path]:
+        """Draw some of ``pictures``, or all that there are, into the run's ``figures`` folder.
+
+        ``sample``: of the pictures that show a sample, its number among those of validation. Raises ConfigError for an
+        unknown name, or one that the run has nothing to show of.
+        """
+        for name in names:
+            if name not in self.pictures:
+                hint = did_you_mean(name, self.pictures)
+                known = ", ".join(self.pictures) or "none"
+                raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {known}")
+        run = run.pinned()
+        return [path for name in names or self.pictures for path in self.pictures[name](run, sample)]
 
 
 def seed_of(seed: int, epoch: int, stream: int) -> int:
     """A seed of its own for every recipe seed, epoch and use."""
     return int(np.random.SeedSequence((seed, epoch, stream)).generate_state(1)[0])
+
+
+def shared_out(order: Any, fabric: Fabric) -> Any:
+    """This process's part of an epoch's order of samples.
+
+    Every process makes as many steps: a remainder smaller than their number waits for another epoch.
+    """
+    return order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
 
 
 def best_of(history: list[dict[str, Any]], select_by: str) -> int:

@@ -8,7 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from snn_delays import cli
-from snn_delays.recipes.events import to_toml
+from snn_delays.recipes.files import to_toml
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
 from tests.support import tiny_runs

@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from snn_delays import cli
-from snn_delays.recipes.events import to_toml
+from snn_delays.recipes.files import to_toml
 from snn_delays.runs import generate as generation
 from tests.support import tiny_texts
 from tests.support.tiny_texts import language_recipe, sentence_recipe, text_file
@@ -107,7 +107,7 @@ def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) ->
     ("change", "message"),
     [
         ("training.warmup=3", "unknown key 'training.warmup'; did you mean 'warmup_steps'?"),
-        ("task=poetry", "task must be 'language' or 'sentences'"),
+        ("task=poetry", "task must be 'events' or 'language' or 'sentences'"),
         ("training.warmup_steps=9", "training.warmup_steps (9) must be below all steps (9)"),
         ("training.batch_size=5", "batch_size (5) must be a multiple of accumulate (2)"),
         ("training.final_lr=1.0", "final_lr (1) must not exceed lr (0.06)"),
@@ -309,7 +309,7 @@ def test_generate_asks_for_a_language_model(
     assert "of task 'sentences'; this is for runs of language" in refused("generate", sentences, "--prompt", "so")
     snn("train", recipe, "--out", tmp_path / "events")
     message = refused("generate", tmp_path / "events", "--prompt", "so")
-    assert "of task 'classification'; this is for runs of language" in message
+    assert "of task 'events'; this is for runs of language" in message
     assert "is no run folder" in refused("generate", tmp_path, "--prompt", "so")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import snn_delays
-from snn_delays.recipes.events import to_toml
+from snn_delays.recipes.files import to_toml
 from snn_delays.runs.evaluate import evaluate
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import open_run

@@ -25,7 +25,7 @@ from snn_delays.nn import (
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.delay.transform_length import good_length
 from snn_delays.ops.surrogate import ATan, FastSigmoid
-from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.files import load_recipe
 from snn_delays.units import MAX_DELAY_STEPS
 
 # Every argument that is an integer: a maker, and a value that is right.

@@ -12,10 +12,11 @@ from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.reading import parse_toml
 from snn_delays.recipes.build import build_network
-from snn_delays.recipes.events import Recipe, load_recipe, parse_recipe, recipes_folder, to_toml
+from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.files import load_recipe, parse_recipe, recipes_folder, to_toml
 from snn_delays.recipes.sigma import sigma_at
+from snn_delays.training.optimise import optimise
 from snn_delays.training.runlog import open_run
-from snn_delays.training.schedule import build_optimisation
 from tests.support import tiny_runs
 
 RECIPES = sorted(recipes_folder().glob("*.toml"))
@@ -303,7 +304,7 @@ def test_recurrence_and_the_shortest_delay_reach_the_network() -> None:
     assert recipe.model.layers == "10r"
     assert network.hidden1.synapse.sigma == back.sigma == pytest.approx(sigma_at(recipe, 0))
     assert sigma_at(recipe, 0) == pytest.approx(3 + 0.27)  # half of the window of 7
-    optimisation = build_optimisation(recipe, network, 5)
+    optimisation = optimise(recipe.training, network, 5)
     delays = {id(p) for group in optimisation.optimisers["delay"].param_groups for p in group["params"]}
     assert {id(layer.delay) for layer in delayed_layers(network).values()} == delays
     decayed = {id(p) for p in optimisation.optimisers["weight"].param_groups[0]["params"]}
@@ -313,7 +314,7 @@ def test_recurrence_and_the_shortest_delay_reach_the_network() -> None:
 def test_a_window_of_one_step_has_nothing_to_spread() -> None:
     recipe = parse_recipe(table(model__min_delay_steps=8), "my.toml")
     assert sigma_at(recipe, 0) is None
-    assert "delay" not in build_optimisation(recipe, build_network(recipe, (12,), 4), 5).optimisers
+    assert "delay" not in optimise(recipe.training, build_network(recipe, (12,), 4), 5).optimisers
 
 
 def test_maps_have_a_shortest_delay_too() -> None:
@@ -382,3 +383,12 @@ def test_the_recipe_of_a_run_takes_no_base(tmp_path):
     (tmp_path / "recipe.toml").write_text('base = "/etc/passwd"\n')
     with pytest.raises(ConfigError, match="written in full"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", [None, "events", "classification"])
+def test_the_task_of_events_may_be_written_out(name: str | None) -> None:
+    table = {**tiny_runs.TABLE, **({} if name is None else {"task": name})}
+    recipe = parse_recipe(table, "mine.toml")
+    assert recipe == tiny_runs.tiny_recipe()
+    assert recipe.task == "events"
+    assert parse_recipe(parse_toml(to_toml(recipe)), "mine.toml") == recipe

@@ -9,12 +9,14 @@ import torch
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.recipes.events import Recipe, load_recipe, parse_recipe, to_toml
+from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
+from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe, SpikeGPTConfig
 from snn_delays.runs import evaluate
 from snn_delays.runs.evaluate_text import evaluate_language
 from snn_delays.training import engine as loop
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import create_run, open_run
 from snn_delays.training.tasks.language import corpus_of
@@ -54,12 +56,10 @@ def test_changes_and_bases_work_as_for_other_recipes(tmp_path: Path) -> None:
     assert recipe.model.layers == 2
 
 
-@pytest.mark.parametrize("task", ["translation", "classification", "", 3])
+@pytest.mark.parametrize("task", ["translation", "", 3])
 def test_an_unknown_task(task: Any) -> None:
     message = refused(LANGUAGE, task=task)
-    assert message == (
-        f"task must be 'language' or 'sentences', or be left out for a classifier of events; got {task!r}"
-    )
+    assert message.startswith(f"task must be 'events' or 'language' or 'sentences', got {task!r}; ")
 
 
 def test_a_recipe_without_a_task_is_of_events() -> None:
@@ -169,8 +169,6 @@ def test_characters_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["language", "sentences"])
 def test_a_batch_that_two_processes_cannot_share(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snn_delays.training.tasks.language import Language
-    from snn_delays.training.tasks.sentences import Sentences
 
     class Two:
         world_size, global_rank = 2, 0
@@ -178,9 +176,8 @@ def test_a_batch_that_two_processes_cannot_share(kind: str, tmp_path: Path, monk
     tiny_texts.use_made_up_sentences(monkeypatch)
     sections = {"training": {"batch_size": 6, "accumulate": 2}}
     recipe = language_recipe(text_file(tmp_path), **sections) if kind == "language" else sentence_recipe(**sections)
-    task: Any = Language if kind == "language" else Sentences
     with pytest.raises(ConfigError, match=r"batch_size \(6\) cannot be shared by 2 processes of 2 parts each"):
-        task(create_run(tmp_path / "run", recipe), Two())
+        task_of(recipe).setup(create_run(tmp_path / "run", recipe), Two(), Callback())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -199,12 +196,11 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
 def test_a_run_is_opened_by_those_that_can_use_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = create_run(folder, language_recipe(Path("text")))
-    assert open_run(folder, BaseRecipe).recipe == open_run(folder, LanguageRecipe).recipe == run.recipe
+    assert open_run(folder).recipe == open_run(folder, "language").recipe == run.recipe
     for tasks, names in (
-        ((), "classification"),
-        ((Recipe,), "classification"),
-        ((SentenceRecipe,), "sentences"),
-        ((SentenceRecipe, Recipe), "classification or sentences"),
+        (("events",), "events"),
+        (("sentences",), "sentences"),
+        (("sentences", "events"), "sentences or events"),
     ):
         message = re.escape(f"{folder} holds a run of task 'language'; this is for runs of {names}")
         with pytest.raises(ConfigError, match=f"^{message}$"):
@@ -220,11 +216,11 @@ def test_a_first_start_that_failed_may_be_repeated(tmp_path: Path) -> None:
     text_file(tmp_path)
     training = {"epochs": 1, "steps_per_epoch": 1, "warmup_steps": 0}
     again = create_run(folder, language_recipe(missing, training=training))  # another recipe, as nothing was trained
-    assert open_run(folder, LanguageRecipe).recipe == again.recipe != run.recipe
+    assert open_run(folder, "language").recipe == again.recipe != run.recipe
     loop.fit(again, accelerator="cpu")
     with pytest.raises(CheckpointError, match="holds a run already; continue it with --resume"):
         create_run(folder, again.recipe)
-    assert open_run(folder, LanguageRecipe).recipe == again.recipe
+    assert open_run(folder, "language").recipe == again.recipe
 
 
 def test_a_width_that_stays_is_no_mistake() -> None:

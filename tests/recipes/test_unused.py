@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.recipes.build import build_network
-from snn_delays.recipes.events import load_recipe, parse_recipe, recipes_folder
+from snn_delays.recipes.files import load_recipe, parse_recipe, recipes_folder
 from snn_delays.recipes.sigma import sigma_at
 from snn_delays.recipes.strict import BaseRecipe, Strict
 from snn_delays.recipes.unused import acting, refuse_unused
 from snn_delays.training.augmentation import augmented
+from snn_delays.training.optimise import optimise
 from snn_delays.training.runlog import create_run
-from snn_delays.training.schedule import build_optimisation
 from snn_delays.training.sources import binning, options, selection
-from snn_delays.training.steps import build_steps, width_at
 from snn_delays.training.tasks.language import language_network
 from tests.support import tiny_runs, tiny_texts
 
@@ -89,7 +88,7 @@ def of_events(recipe: Any) -> list[Any]:
     data, generator = tiny_runs.tiny_data(), torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     network = build_network(recipe, (2, 6, 6) if recipe.model.kind == "convolutional" else data.sensor, 4)
-    optimisation = build_optimisation(recipe, network, 3)
+    optimisation = optimise(recipe.training, network, 3)
     groups = [group for o in optimisation.optimisers.values() for group in o.state_dict()["param_groups"]]
     plans = [{k: repr(v) for k, v in s.state_dict().items()} for s in optimisation.schedules.values()]
     batch = augmented(data.batch(range(40), recipe.data.tail_steps, recipe.data.padding), recipe.augment, 4, generator)
@@ -105,7 +104,7 @@ def of_events(recipe: Any) -> list[Any]:
 def of_text(recipe: Any) -> list[Any]:
     torch.manual_seed(0)
     network = language_network(recipe, 20)
-    optimisation = build_steps(recipe.training, network, 10)
+    optimisation = optimise(recipe.training, network, 10)
     groups = [group for o in optimisation.optimisers.values() for group in o.state_dict()["param_groups"]]
     rates = []
     for _ in range(10):
@@ -113,7 +112,7 @@ def of_text(recipe: Any) -> list[Any]:
         for name, schedule in optimisation.schedules.items():
             optimisation.optimisers[name].step()
             schedule.step()
-    widths = [width_at(recipe.training, recipe.model, epoch) for epoch in range(4)]
+    widths = [recipe.sigma_at(epoch) for epoch in range(4)]
     direct = {key: getattr(recipe.training, key) for key in LOOP if hasattr(recipe.training, key)}
     return [seen(network), groups, rates, widths, direct, recipe.data.model_dump()]
 

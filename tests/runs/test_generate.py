@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.runs.evaluate_text import trained_language_network
 from snn_delays.runs.generate import generate
 from snn_delays.training import checkpoint
@@ -193,7 +192,7 @@ def changed(trained: Run, folder: Path, vocabulary: Any) -> Run:
         progress = json.loads(path.read_text())
         progress.pop("vocabulary")
         path.write_text(json.dumps({**progress, **({} if vocabulary is None else {"vocabulary": vocabulary})}))
-    return open_run(folder, LanguageRecipe)
+    return open_run(folder, "language")
 
 
 def of_format_1(run: Run, **metadata: str) -> Run:

@@ -23,7 +23,7 @@ from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import NETWORK, TRACE
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, read_trace
-from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.files import load_recipe
 from snn_delays.runs.export import Wishes, export_run
 from snn_delays.training.engine import fit
 from snn_delays.training.progress import ProgressBar
@@ -77,7 +77,7 @@ def trained(name: str, folder: Path) -> Run:
     recipe = load_recipe(name)
     run = resume_run(folder, recipe) if (folder / "recipe.toml").exists() else create_run(folder, recipe)
     with ProgressBar(console) as bar:
-        fit(run, accelerator="cpu", devices=1, watcher=bar)
+        fit(run, accelerator="cpu", devices=1, callbacks=[bar])
     return run
 
 

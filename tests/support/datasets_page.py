@@ -8,7 +8,8 @@ from pathlib import Path
 
 from snn_delays.data.card import Card, SplitFile
 from snn_delays.data.catalogue.lookup import card, cards
-from snn_delays.recipes.events import Recipe, load_recipe
+from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.files import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "datasets.md"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from experiments.benchmarks.__main__ import app as benchmarks
 from snn_delays.cli import app
-from snn_delays.recipes.events import find_recipe, load_recipe
+from snn_delays.recipes.files import find_recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<mark>`{3,}|~{3,})\s*(?P<language>\S*)\s*$")

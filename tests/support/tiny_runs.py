@@ -17,11 +17,13 @@ from torch import Tensor
 from snn_delays.data.binning import Binning
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.recipes.build import network_for
-from snn_delays.recipes.events import Recipe, parse_recipe
+from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.unused import without_overruled
 from snn_delays.runs import evaluate
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.tasks import events as classification
 
@@ -75,23 +77,21 @@ def fake_load_any(name: str, split: str, binning: Binning, **_: Any) -> BinnedDa
     return tiny_data(split)
 
 
-class Stopper:
-    """A watcher that calls ``act`` at a moment: ``("step", 2, 1)``, epoch 2 after its step 1; ``("end", 1)``."""
+class Stopper(Callback):
+    """A callback that calls ``act`` at a moment: ``("step", 2, 1)``, epoch 2 after its step 1; ``("end", 1)``."""
 
     def __init__(self, moment: tuple[Any, ...], act: Callable[[], None]) -> None:
         self.moment, self.act, self.epoch, self.steps = moment, act, 0, 0
 
-    def loading(self, done: int, total: int) -> None: ...
-
-    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+    def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
         self.epoch, self.steps = epoch, 0
 
-    def step_done(self, training_loss: float) -> None:
+    def on_train_batch_end(self, loss: float) -> None:
         self.steps += 1
         if self.moment == ("step", self.epoch, self.steps):
             self.act()
 
-    def epoch_ends(self, row: dict[str, Any], best_epoch: int) -> None:
+    def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
         if self.moment == ("end", row["epoch"]):
             self.act()
 
@@ -171,7 +171,7 @@ def main(folder: str, moment: str) -> None:
         kill_on_call(owner, kind, int(numbers[0]))
     elif kind == "metrics":
         kill_on_call(loop, "write_metrics", int(numbers[0]))
-    loop.fit(run, accelerator="cpu", watcher=Stopper((kind, *map(int, numbers)), kill))
+    loop.fit(run, accelerator="cpu", callbacks=[Stopper((kind, *map(int, numbers)), kill)])
 
 
 def commands(*arguments: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.nn import LIF
-from snn_delays.recipes.events import parse_recipe
+from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
 from snn_delays.recipes.unused import without_overruled
 from snn_delays.runs import evaluate_text as language_evaluation
@@ -130,7 +130,7 @@ def resumed(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
     """The recipe trained to the end, interrupted in its second epoch and taken up again."""
     run = create_run(folder, recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("step", 2, 1), interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("step", 2, 1), interrupt)])
     loop.fit(run, accelerator="cpu")
     return run
 
@@ -203,13 +203,13 @@ def assert_ended_alike(run: Run, trained: Run) -> None:
 
 def die(folder: Path, moment: str) -> None:
     """Train the run in a folder and be killed at a moment, as in ``tiny_runs.main``."""
-    run = open_run(folder, LanguageRecipe, SentenceRecipe)
+    run = open_run(folder, "language", "sentences")
     kind, *numbers = moment.split(":")
     if kind in ("rename", "sync"):
         kill_on_call({"rename": checkpoint.os, "sync": checkpoint}[kind], kind, int(numbers[0]))
     elif kind == "metrics":
         kill_on_call(loop, "write_metrics", int(numbers[0]))
-    loop.fit(run, accelerator="cpu", watcher=Stopper((kind, *map(int, numbers)), kill))
+    loop.fit(run, accelerator="cpu", callbacks=[Stopper((kind, *map(int, numbers)), kill)])
 
 
 def die_each(folder: str, *moments: str) -> None:
@@ -231,7 +231,7 @@ def commands(*arguments: str) -> None:
     from snn_delays import cli
 
     folder, rank = Path(os.environ["TINY_KEEP"]), os.environ.get("LOCAL_RANK", "0")
-    for task in (language.Language, sentences.Sentences):
+    for task in (language.LanguageTraining, sentences.SentencesTraining):
         _keep(task, folder, rank)
     cli.app(list(arguments), prog_name="snn-delays")
 

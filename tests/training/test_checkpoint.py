@@ -17,25 +17,25 @@ from snn_delays import files
 from snn_delays.errors import CheckpointError
 from snn_delays.reading import parse_toml
 from snn_delays.recipes.build import network_for
-from snn_delays.recipes.events import parse_recipe
+from snn_delays.recipes.files import parse_recipe
 from snn_delays.training import checkpoint, runlog
 from snn_delays.training import engine as loop
 from snn_delays.training.card import NetworkCard
+from snn_delays.training.optimise import Optimisation, optimise
 from snn_delays.training.runlog import Run, create_run
-from snn_delays.training.schedule import Optimisation, build_optimisation
-from snn_delays.training.tasks import events as classification
 from tests.support import ROOT, tiny_runs
 
 
 def parts() -> tuple[Any, Optimisation]:
     recipe = tiny_runs.tiny_recipe()
     network = network_for(recipe, tiny_runs.tiny_data())
-    optimisation = build_optimisation(recipe, network, 3)
+    optimisation = optimise(recipe.training, network, 3)
     for p in network.parameters():
         p.grad = torch.randn_like(p)
     for optimiser in optimisation.optimisers.values():
         optimiser.step()
-    classification._advance(optimisation)
+    for schedule in optimisation.schedules.values():
+        schedule.step()
     return network, optimisation
 
 

@@ -15,7 +15,8 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Dropout, Recurrent, layers_of
 from snn_delays.nn.quantized import grid_of
 from snn_delays.reading import parse_toml
-from snn_delays.recipes.events import Recipe, load_recipe, parse_recipe, to_toml
+from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
 from snn_delays.runs.evaluate import discrete_network, evaluate, trained_network
 from snn_delays.training import checkpoint, runlog, sources
 from snn_delays.training import engine as loop
@@ -114,7 +115,7 @@ def test_resumed_without_the_run_it_began_with(moment: tuple, tuned: Run, traine
     shutil.copytree(trained.folder, origin)
     run = create_run(tmp_path / "run", tuning_recipe("origin"))  # a name: beside the run's folder
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, tiny_runs.interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[tiny_runs.Stopper(moment, tiny_runs.interrupt)])
     shutil.rmtree(origin)
     run = resume_run(run.folder, tuning_recipe("origin"))
     loop.fit(run, accelerator="cpu")

@@ -24,7 +24,9 @@ from snn_delays.recipes.events import Recipe
 from snn_delays.runs import evaluate, figures
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import measure
+from snn_delays.training.optimise import _diagnosis
 from snn_delays.training.progress import describe
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -47,11 +49,11 @@ def test_same_seed_same_numbers_and_another_seed_others(trained: Run, tmp_path: 
 def test_every_epoch_has_its_own_order_and_every_sample_once(trained: Run) -> None:
     from lightning_fabric import Fabric
 
-    fabric, dataset = Fabric(accelerator="cpu", devices=1), tiny_runs.tiny_data()
-    train = selection(trained.recipe).train
+    task, train = trained.task, selection(trained.recipe).train
+    task.setup(trained, Fabric(accelerator="cpu", devices=1), Callback())
     seen = []
     for epoch in (1, 2):
-        batches = classification._batches(dataset, train, trained.recipe, epoch, fabric)
+        batches = (batch for (batch,) in task.batches(epoch))
         seen.append(torch.cat([batch.counts.sum((0, 2)) * 100 + batch.labels for batch in batches]).tolist())
     assert seen[0] != seen[1]
     assert sorted(seen[0]) == sorted(seen[1])
@@ -123,9 +125,8 @@ def test_the_run_folder(trained: Run) -> None:
     [("accuracy", 2), ("loss", 3)],
 )
 def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
-    task = object.__new__(classification.Classification)  # without its data
-    task.recipe = tiny_runs.tiny_recipe(training={"select_by": select_by})
-    assert task.best(tiny_runs.TIED) == best
+    task = classification.EventsTraining(tiny_runs.tiny_recipe(training={"select_by": select_by}))
+    assert task.best_epoch(tiny_runs.TIED) == best
 
 
 def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run) -> None:
@@ -201,26 +202,25 @@ def test_epochs_are_selected_and_tested_with_the_readout_as_trained(
     assert result["readout"] == "as trained"
     assert (result["test_accuracy"], result["test_loss"]) == (whole.accuracy, whole.loss)
     assert result["test_accuracy_masked"] == whole.masked.accuracy
-    task = object.__new__(classification.Classification)  # without its data
-    task.recipe = run.recipe
+    task = classification.EventsTraining(run.recipe)
     other = [{**tied, "valid_loss_masked": -i, "valid_accuracy_masked": i} for i, tied in enumerate(tiny_runs.TIED)]
-    assert task.best(other) == {"accuracy": 2, "loss": 3}[select_by]
+    assert task.best_epoch(other) == {"accuracy": 2, "loss": 3}[select_by]
 
 
 def test_a_run_whose_epochs_were_compared_masked_goes_on_so_and_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = create_run(folder, published(epochs=3))
-    real = classification.Classification.validate
+    real = classification.EventsTraining.validate
 
     def before(self: Any, network: nn.Module, device: torch.device) -> dict[str, Any]:
         row = real(self, network, device)
         return {key: row.get(f"{key}_masked", value) for key, value in row.items() if not key.endswith("_masked")}
 
     with monkeypatch.context() as patch:  # an epoch of the version before
-        patch.setattr(classification.Classification, "validate", before)
+        patch.setattr(classification.EventsTraining, "validate", before)
         with pytest.raises(KeyboardInterrupt):
-            loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), tiny_runs.interrupt))
+            loop.fit(run, accelerator="cpu", callbacks=[tiny_runs.Stopper(("end", 1), tiny_runs.interrupt)])
     loop.fit(run, accelerator="cpu")
     history = run.progress()["history"]
     masked = [row.get("valid_accuracy_masked", row["valid_accuracy"]) for row in history]
@@ -233,7 +233,7 @@ def test_a_run_whose_epochs_were_compared_masked_goes_on_so_and_says_so(
 
 
 def test_canary_opening_the_test_data_in_training_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "training_data", lambda recipe, watcher=None: evaluate.held_out_data(recipe))
+    monkeypatch.setattr(sources, "training_data", lambda recipe, callback=None: evaluate.held_out_data(recipe))
     monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load)
     with pytest.raises(AssertionError, match="opened the test data"):
         fitted(folder, tiny_runs.tiny_recipe())
@@ -273,7 +273,7 @@ def test_evaluating_the_untrained_network_is_refused(folder: Path, trained: Run)
     run = create_run(folder, trained.recipe)
     stop = tiny_runs.Stopper(("step", 1, 1), tiny_runs.interrupt)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=stop)
+        loop.fit(run, accelerator="cpu", callbacks=[stop])
     assert run.best_epoch() == 0
     with pytest.raises(CheckpointError, match="has not finished an epoch"):
         evaluate.evaluate(run)
@@ -327,15 +327,15 @@ def test_published_padding_counts_every_step_of_the_batch(folder: Path, monkeypa
 
 def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(folder, tiny_runs.tiny_recipe())
-    real = classification._settings
+    real = classification.EventsTraining.on_epoch_start
 
-    def poisoned(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Any) -> dict[str, Any]:
+    def poisoned(self: Any, epoch: int, network: nn.Module, optimisation: Any) -> dict[str, Any]:
         if epoch == 2:
             with torch.no_grad():
                 delayed_layers(network)["readout.synapse"].weight[1, 2, 0] = math.nan
-        return real(recipe, epoch, network, optimisation)
+        return real(self, epoch, network, optimisation)
 
-    monkeypatch.setattr(classification, "_settings", poisoned)
+    monkeypatch.setattr(classification.EventsTraining, "on_epoch_start", poisoned)
     with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2: readout\.synapse\.weight holds values"):
         loop.fit(run, accelerator="cpu")
     assert len(run.progress()["history"]) == 1  # the epoch before is intact
@@ -348,9 +348,9 @@ def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkey
 def test_diagnosis_of_input_and_of_nothing() -> None:
     network = network_for(tiny_runs.tiny_recipe(), tiny_runs.tiny_data())
     x = torch.zeros(3, 2, 12)
-    assert "all parameters are finite" in classification._diagnosis(math.inf, 4, network, x)
+    assert "all parameters are finite" in _diagnosis("the loss is inf", 4, network, x)
     x[0, 0, 0] = math.nan
-    assert "the input holds values" in classification._diagnosis(math.inf, 4, network, x)
+    assert "the input holds values" in _diagnosis("the loss is inf", 4, network, x)
 
 
 @pytest.mark.parametrize("part", ["weight", "delay", "gamma"])
@@ -429,7 +429,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     whole = fitted(tmp_path / "whole", recipe)
     parts = create_run(tmp_path / "parts", recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(parts, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 2, 2), tiny_runs.interrupt))
+        loop.fit(parts, accelerator="cpu", callbacks=[tiny_runs.Stopper(("step", 2, 2), tiny_runs.interrupt)])
     loop.fit(parts, accelerator="cpu")
     assert numbers(parts) == numbers(whole)
     assert same(tensors(parts), tensors(whole))

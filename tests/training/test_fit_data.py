@@ -76,7 +76,12 @@ def test_data_that_lie_on_the_device_train_the_same(tmp_path: Path, monkeypatch:
     recipe = tiny_runs.tiny_recipe(augment=ALL_AUGMENTATIONS, training={"epochs": 2})
     want = fitted(tmp_path / "host", recipe)
     used: list[ResidentDataset] = []
-    monkeypatch.setattr(classification, "_near", lambda *given: used.append(ResidentDataset(*given)) or used[-1])
+
+    def to(task: classification.EventsTraining, device: torch.device) -> None:
+        used.append(ResidentDataset(task.dataset, device))
+        task.resident = task.validation = used[-1]
+
+    monkeypatch.setattr(classification.EventsTraining, "to", to)
     assert numbers(fitted(tmp_path / "resident", recipe)) == numbers(want)
     assert len(used) == 1
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.runs.evaluate import read_evaluation
 from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
 from snn_delays.runs.results import append_result, markdown, read_results
@@ -274,7 +273,7 @@ def test_a_text_in_another_vocabulary_is_not_what_it_was_trained_on(finished: Ru
     (folder / "evaluation.json").unlink(missing_ok=True)
     path = folder / "recipe.toml"
     path.write_text(path.read_text().replace('vocabulary = "bytes"', 'vocabulary = "characters"'))
-    run = open_run(folder, LanguageRecipe)
+    run = open_run(folder, "language")
     assert run.recipe.data.vocabulary == "characters"
     with pytest.raises(CheckpointError, match=r"data\.vocabulary = 'bytes', recipe\.toml says 'characters'"):
         evaluate_language(run)

@@ -59,7 +59,7 @@ def test_killed_and_resumed(
     moment: str, killed: Path, finished: Run, finished_sentences: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_texts.use_made_up_sentences(monkeypatch)
-    run = open_run(killed / moment, tiny_texts.LanguageRecipe, tiny_texts.SentenceRecipe)
+    run = open_run(killed / moment)
     saved = checkpoint.epochs_saved(run.checkpoints)
     assert set(MOMENTS[moment]) <= set(saved)
     assert saved[-1:] == MOMENTS[moment][-1:]
@@ -73,8 +73,8 @@ def test_canary_a_resumed_run_that_forgot_is_seen(
 ) -> None:
     run = create_run(tmp_path / "run", finished.recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
-    loaders = {"nothing": [], "optimisers": ["load_optimisation"], "network": ["load_network"]}
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("end", 1), interrupt)])
+    loaders = {"nothing": [], "optimisers": ["load_optimisation"], "network": ["load_tensors"]}
     for name in loaders[forgotten]:
         monkeypatch.setattr(checkpoint, name, lambda *_: None)
     loop.fit(run, accelerator="cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from snn_delays.errors import CheckpointError, ConfigError, TrainingError
-from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.files import load_recipe
 from snn_delays.runs import evaluate
 from snn_delays.runs.load import trained_network
 from snn_delays.training import checkpoint, runlog
@@ -52,7 +52,7 @@ def test_what_follows_is_by_the_plan_of_the_longer_run(every: str, tmp_path: Pat
 def test_other_rates_hold_from_there_on_and_the_rest_is_kept(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", recipe(epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("end", 1), interrupt)])
     before = numbers(run)
     whole = numbers(fitted(tmp_path / "whole", recipe(epochs=3)))
     history = numbers(lengthened(run.folder, recipe(epochs=3, max_lr_weight=5e-4, lr_delay=0.05)))
@@ -121,10 +121,10 @@ def test_a_run_begun_in_the_folder_meanwhile_is_not_overwritten(tmp_path: Path) 
 
 
 def test_a_reader_beside_a_training_sees_one_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classification.Classification, "best", lambda self, history: history[-1]["epoch"])
+    monkeypatch.setattr(classification.EventsTraining, "best_epoch", lambda self, history: history[-1]["epoch"])
     run = create_run(tmp_path / "run", recipe(epochs=3))
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("end", 1), interrupt)])
     real, trains = runlog.read_network, iter([True])
 
     def meanwhile(path: Path) -> Any:
@@ -153,6 +153,6 @@ def test_a_damaged_state_is_no_endless_wait(tmp_path: Path) -> None:
 def test_the_same_recipe_goes_on_to_the_same_numbers(trained: Run, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", trained.recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("end", 1), interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("end", 1), interrupt)])
     assert same(tensors(lengthened(run.folder, trained.recipe)), tensors(trained))
     assert "changes" not in run.progress()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from snn_delays import cli
 from snn_delays.data import Events, Sample, load_binned
 from snn_delays.data.formats.shd import write_shd_hdf5
-from snn_delays.recipes.events import load_recipe, to_toml
+from snn_delays.recipes.files import load_recipe, to_toml
 from snn_delays.runs import evaluate
 from snn_delays.training import sources
 from tests.support import tiny_runs

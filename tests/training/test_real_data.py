@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from snn_delays.data.loaders import load_binned
-from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.files import load_recipe
 from snn_delays.runs import evaluate
 from snn_delays.training import engine as loop
 from snn_delays.training import sources

@@ -29,7 +29,7 @@ def test_a_recurrent_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Pat
     whole = tiny_runs.fitted(tmp_path / "whole", recipe)
     stopped = create_run(tmp_path / "stopped", recipe)
     with pytest.raises(StoppedError):
-        loop.fit(stopped, accelerator="cpu", watcher=tiny_runs.Stopper(("step", 3, 1), stop))
+        loop.fit(stopped, accelerator="cpu", callbacks=[tiny_runs.Stopper(("step", 3, 1), stop)])
     resumed = open_run(tmp_path / "stopped")
     loop.fit(resumed, accelerator="cpu")
     assert tiny_runs.same(tiny_runs.tensors(resumed), tiny_runs.tensors(whole))

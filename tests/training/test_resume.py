@@ -65,7 +65,7 @@ def test_interrupted_twice_in_the_same_process(moment: tuple, folder: Path, trai
     run = create_run(folder, trained.recipe)
     for _ in range(2):
         try:
-            loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(moment, tiny_runs.interrupt))
+            loop.fit(run, accelerator="cpu", callbacks=[tiny_runs.Stopper(moment, tiny_runs.interrupt)])
         except KeyboardInterrupt:
             assert checkpoint.latest_epoch(run.checkpoints) is not None
     loop.fit(run, accelerator="cpu")
@@ -97,7 +97,7 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path, trained: Run) -> 
 def test_canary_an_optimiser_that_forgot_is_seen(folder: Path, trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(folder, trained.recipe)
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=tiny_runs.Stopper(("end", 1), tiny_runs.interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[tiny_runs.Stopper(("end", 1), tiny_runs.interrupt)])
     monkeypatch.setattr(checkpoint, "load_optimisation", lambda *_: None)
     loop.fit(run, accelerator="cpu")
     with pytest.raises(AssertionError):

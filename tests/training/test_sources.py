@@ -15,7 +15,9 @@ from snn_delays.models import ConvolutionalClassifier
 from snn_delays.recipes.build import network_for
 from snn_delays.runs import evaluate, figures
 from snn_delays.training import sources
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import measure
+from snn_delays.training.runlog import Run
 from snn_delays.training.sources import selection, training_data
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
@@ -103,7 +105,11 @@ def test_batches_in_buckets_hold_every_sample_once_and_less_padding(folder: Path
 
     def batches(**data: Any) -> list[Any]:
         recipe = tiny_runs.tiny_recipe(data=data)
-        return list(classification._batches(dataset, everything, recipe, 1, fabric))
+        task = classification.EventsTraining(recipe)
+        task.setup(Run(folder, recipe), fabric, Callback())
+        task.dataset = task.resident = dataset
+        task.selection = replace(task.selection, train=everything)
+        return [batch for (batch,) in task.batches(1)]
 
     drawn, bucketed = batches(), batches(bucketing=True)
     assert sum(batch.counts.numel() for batch in bucketed) < 0.9 * sum(batch.counts.numel() for batch in drawn)

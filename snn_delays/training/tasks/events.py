@@ -1,117 +1,147 @@
-"""Classification of recordings: the task of most recipes."""
+"""Classification of recordings: ``task = "events"``, that of recipes that name none."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snn_delays.data.bucketing import bucketed
 from snn_delays.data.dataset import Batch, BinnedDataset
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.discrete.discretize import discretize
-from snn_delays.errors import TrainingError
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.errors import CheckpointError
 from snn_delays.nn import Sequential
 from snn_delays.recipes.events import Recipe
-from snn_delays.recipes.sigma import sigma_at
 from snn_delays.training.augmentation import augmented
-from snn_delays.training.fine_tuning import network_to_train, quantize_network, take_up
+from snn_delays.training.callbacks import Callback
+from snn_delays.training.card import NetworkCard
+from snn_delays.training.fine_tuning import network_to_train, quantize_network, run_to_fine_tune, warm_start
 from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
+from snn_delays.training.optimise import Optimisation, StepOutput
+from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.runlog import Run
-from snn_delays.training.schedule import Optimisation, build_optimisation
-from snn_delays.training.sources import selection
-from snn_delays.training.task import best_of, seed_of
-from snn_delays.training.watcher import Watcher
+from snn_delays.training.sources import selection, training_data
+from snn_delays.training.task import Task, best_of, seed_of, shared_out
 
 
-class Classification:
-    """A :class:`snn_delays.training.task.Task`: events to classes, validated on the discrete network."""
+class EventsTraining(Task):
+    """Events to classes, validated on the discretised network."""
 
-    def __init__(self, run: Run, fabric: Fabric, watcher: Watcher) -> None:
-        self.run, self.recipe = run, run.recipe
-        self.chosen = selection(self.recipe, watcher)
-        self.dataset = self.chosen.training
+    recipe: Recipe
+    record = EventEvaluationRecord
+
+    def check(self, folder: Path) -> None:
+        """The run to fine-tune is there, finished, and of the same data and network."""
+        if self.recipe.fine_tuning is not None:
+            run_to_fine_tune(folder, self.recipe, self.recipe.fine_tuning)
+
+    def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
+        """Bin the training data, and select training and validation samples."""
+        self.run, self.fabric = run, fabric
+        self.selection = selection(self.recipe, callback)
+        self.dataset = self.selection.training
         self.source, self.checksum = self.dataset.source, self.dataset.checksum
-        self.epochs = self.recipe.training.epochs
-        self.steps = math.ceil(len(self.chosen.train) // fabric.world_size / _share(self.recipe, fabric))
-        self.near: BinnedDataset | ResidentDataset = self.dataset
-        self.held_out: BinnedDataset | ResidentDataset = self.chosen.validation
+        self.share = max(self.recipe.training.batch_size // fabric.world_size, 1)  # samples of a batch in this process
+        self.steps = math.ceil(len(self.selection.train) // fabric.world_size / self.share)
+        self.resident: BinnedDataset | ResidentDataset = self.dataset
+        self.validation: BinnedDataset | ResidentDataset = self.selection.validation
 
     def card(self) -> dict[str, Any]:
         """Sensor and classes."""
         return {"sensor": self.dataset.sensor, "class_names": self.dataset.class_names}
 
-    def network(self) -> Sequential:
+    def complete(self, card: NetworkCard, tensors: Mapping[str, Tensor], path: Path) -> NetworkCard:
+        """A dense network's sensor follows from its weights, a convolutional one's from its data set."""
+        if self.recipe.model.kind == "convolutional":
+            data = training_data(self.recipe)
+            return replace(card, sensor=data.sensor, class_names=data.class_names)
+        first = tensors.get("hidden1.synapse.weight")
+        if first is None:
+            raise CheckpointError(f"{path} is of another network: it has no hidden1.synapse.weight")
+        return replace(card, sensor=(first.shape[1],))
+
+    def network(self, card: NetworkCard) -> Sequential:
         """The network in the form in which it is trained."""
-        return network_to_train(self.recipe, self.dataset.sensor, self.dataset.n_classes)
+        return network_to_train(self.recipe, card.sensor, len(card.class_names))
 
-    def optimisation(self, network: nn.Module) -> Optimisation:
-        """Two Adam optimisers with their schedules."""
-        return build_optimisation(self.recipe, network, self.steps)
+    def build(self, card: NetworkCard, tensors: Mapping[str, Tensor]) -> Sequential:
+        """The same, its weights on their grid where it is fine-tuned on one."""
+        classes = len(card.class_names) or len(tensors["readout.synapse.weight"])
+        return quantize_network(network_to_train(self.recipe, card.sensor, classes), self.recipe)
 
-    def ready(self, network: nn.Module) -> None:
-        """Put weights on the grid, after the optimisers were made: they move the real-valued ones behind it."""
+    def optimise(self, network: nn.Module) -> Optimisation:
+        """Optimisers of the real-valued weights, which are then put on their grid."""
+        optimisation = super().optimise(network)
         quantize_network(cast(Sequential, network), self.recipe)
+        return optimisation
 
-    def place(self, device: torch.device) -> None:
+    def to(self, device: torch.device) -> None:
         """Training and validation samples whole on a GPU, in the host's memory for any other device."""
-        self.near = _near(self.dataset, device)
-        shared = self.chosen.validation is self.dataset
-        self.held_out = self.near if shared else _near(self.chosen.validation, device)
+        if device.type == "cuda":
+            self.resident = ResidentDataset(self.dataset, device)
+            shared = self.selection.validation is self.dataset
+            self.validation = self.resident if shared else ResidentDataset(self.selection.validation, device)
 
-    def begin(self, network: nn.Module) -> dict[str, Any]:
-        """What a finished run learned, where the recipe takes one up."""
+    def on_fit_start(self, network: nn.Module) -> dict[str, Any]:
+        """Warm start from a finished run, where the recipe fine-tunes one."""
         if self.recipe.fine_tuning is None:
             return {}
-        taken = take_up(self.run, self.recipe.fine_tuning, cast(Sequential, network), self.dataset)
-        taken["epoch_0"] = {"epoch": 0, **self._measured(network, next(network.parameters()).device)}
-        return {"fine_tuning": taken}
+        record = warm_start(self.run, self.recipe.fine_tuning, cast(Sequential, network), self.dataset)
+        measured = self.validate(network, next(network.parameters()).device)
+        record["epoch_0"] = {"epoch": 0, **{key: measured[key] for key in ("valid_loss", "valid_accuracy")}}
+        return {"fine_tuning": record}
 
-    def settings(self, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
-        """Width of the taps and learning rates."""
-        return _settings(self.recipe, epoch, network, optimisation)
+    def batches(self, epoch: int) -> Iterable[list[Batch]]:
+        """This process's share of every batch, in an order drawn from seed and epoch, augmented, on the device."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 0))
+        train = self.selection.train
+        mine = shared_out(train[torch.randperm(len(train), generator=generator).numpy()], self.fabric)
+        parts = [mine[start : start + self.share] for start in range(0, len(mine), self.share)]
+        if recipe.data.bucketing:
+            parts = bucketed(mine, self.resident.lengths(), self.share, generator)
+        augmenting = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 1 + self.fabric.global_rank))
+        for part in parts:
+            batch = self.resident.batch(part, recipe.data.tail_steps, recipe.data.padding)
+            batch = augmented(batch, recipe.augment, self.dataset.n_classes, augmenting)
+            yield [Batch(*(self.fabric.to_device(each) for each in batch))]
 
-    def train_epoch(
-        self,
-        fabric: Fabric,
-        module: nn.Module,
-        network: nn.Module,
-        optimisation: Optimisation,
-        epoch: int,
-        watcher: Watcher,
-    ) -> dict[str, Any]:
-        """Every training sample once."""
-        mean_loss, accuracy = _train_epoch(
-            fabric, module, cast(Sequential, network), optimisation, self.near, self.chosen.train, self.recipe, epoch,
-            watcher,
-        )  # fmt: skip
-        return {"train_loss": mean_loss, "train_accuracy": accuracy}
+    def training_step(self, module: nn.Module, part: Batch) -> StepOutput:
+        """Cross-entropy of the readout's scores, and the samples that were classified correctly."""
+        x = part.counts.to(torch.float64 if self.recipe.training.precision == "64-true" else torch.float32)
+        valid = valid_steps(part.lengths, x.shape[0])
+        v, _ = module(x, None, valid)
+        scores = class_scores(v, valid, self.recipe.training.readout)
+        classes = part.labels.argmax(1) if part.labels.ndim == 2 else part.labels
+        correct = int((scores.argmax(1) == classes).sum())
+        return StepOutput(loss(scores, part.labels), weight=len(scores), correct=correct, seen=len(scores), x=x)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Loss, accuracy and firing rates of the discrete network; both also masked, if it was not trained so."""
-        result = measure(discretize(cast(Sequential, network)), self.held_out, self.chosen.valid, self.recipe, device)
+        """Loss, accuracy and firing rates of the discretised network; both also masked, if it was not trained so."""
+        discrete = discretize(cast(Sequential, network))
+        result = measure(discrete, self.validation, self.selection.valid, self.recipe, device)
         numbers = {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
         if result.masked_scores is not None:
             numbers |= {f"{name}_masked": getattr(result.masked, name.removeprefix("valid_")) for name in numbers}
         rates = {name.split(".")[0]: rate for name, rate in result.firing_rates.items()}
         return numbers | {f"rate_{name}": rate for name, rate in rates.items()} | silent_and_saturated(rates)
 
-    def best(self, history: list[dict[str, Any]]) -> int:
+    def best_epoch(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
         if selected_masked(history, self.recipe):  # goes on as it began
             history = [{**row, **_masked(row)} for row in history]
         return best_of(history, self.recipe.training.select_by)
 
-    def _measured(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        measured = self.validate(network, device)
-        return {key: measured[key] for key in ("valid_loss", "valid_accuracy")}
+    def describe(self) -> dict[str, Any]:
+        """Kind of delays, and the hidden layers."""
+        return {"delays": self.recipe.model.delays, "hidden": self.recipe.model.layers}
 
 
 def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
@@ -124,105 +154,3 @@ def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
 
 def _masked(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[f"{name}_masked"] for name in ("valid_loss", "valid_accuracy") if f"{name}_masked" in row}
-
-
-def _near(dataset: BinnedDataset, device: torch.device) -> BinnedDataset | ResidentDataset:
-    """The data set where batches cost least: whole on a GPU, in the host's memory for any other device."""
-    return ResidentDataset(dataset, device) if device.type == "cuda" else dataset
-
-
-def _share(recipe: Recipe, fabric: Fabric) -> int:
-    """Samples of a batch that fall to this process."""
-    return max(recipe.training.batch_size // fabric.world_size, 1)
-
-
-def _settings(recipe: Recipe, epoch: int, network: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
-    """Set what changes by epoch, and name it for the record."""
-    sigma = None if recipe.fine_tuning else sigma_at(recipe, epoch - 1)
-    if sigma is not None:
-        for layer in delayed_layers(network).values():
-            layer.set_sigma(sigma)
-    rates = {f"lr_{name}": o.param_groups[0]["lr"] for name, o in optimisation.optimisers.items()}
-    return {"sigma": sigma, "lr_weight": rates["lr_weight"], "lr_delay": rates.get("lr_delay")}
-
-
-def _batches(
-    source: BinnedDataset | ResidentDataset, train: NDArray[np.int64], recipe: Recipe, epoch: int, fabric: Fabric
-) -> Iterator[Batch]:
-    """This process's share of an epoch's batches, in an order drawn from seed and epoch, augmented, on the device."""
-    generator = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 0))
-    order = train[torch.randperm(len(train), generator=generator).numpy()]
-    share = _share(recipe, fabric)
-    # Every process makes as many steps: a remainder smaller than their number waits for another epoch.
-    mine = order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
-    parts = [mine[start : start + share] for start in range(0, len(mine), share)]
-    if recipe.data.bucketing:
-        parts = bucketed(mine, source.lengths(), share, generator)
-    classes = (source.dataset if isinstance(source, ResidentDataset) else source).n_classes
-    augmenting = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 1 + fabric.global_rank))
-    for part in parts:
-        batch = source.batch(part, recipe.data.tail_steps, recipe.data.padding)
-        batch = augmented(batch, recipe.augment, classes, augmenting)
-        yield Batch(*(fabric.to_device(part) for part in batch))
-
-
-def _train_epoch(
-    fabric: Fabric,
-    module: nn.Module,
-    network: Sequential,
-    optimisation: Optimisation,
-    source: BinnedDataset | ResidentDataset,
-    train: NDArray[np.int64],
-    recipe: Recipe,
-    epoch: int,
-    watcher: Watcher,
-) -> tuple[float, float]:
-    torch.manual_seed(seed_of(recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
-    module.train()
-    total_loss, correct, seen = 0.0, 0.0, 0.0
-    dtype = torch.float64 if recipe.training.precision == "64-true" else torch.float32
-    for batch in _batches(source, train, recipe, epoch, fabric):
-        x = batch.counts.to(dtype)
-        valid = valid_steps(batch.lengths, x.shape[0])
-        v, _ = module(x, None, valid)
-        scores = class_scores(v, valid, recipe.training.readout)
-        value = loss(scores, batch.labels)
-        number = float(value.detach())
-        if not np.isfinite(number):
-            raise TrainingError(_diagnosis(number, epoch, network, x))
-        for optimiser in optimisation.optimisers.values():
-            optimiser.zero_grad()
-        fabric.backward(value)
-        for optimiser in optimisation.optimisers.values():
-            optimiser.step()
-        for layer in delayed_layers(network).values():
-            layer.clamp_delays_()
-        if recipe.training.schedule_every == "step":
-            _advance(optimisation)
-        total_loss += number * len(scores)
-        correct += int((scores.argmax(1) == _class_of(batch.labels)).sum())
-        seen += len(scores)
-        watcher.step_done(number)
-    if recipe.training.schedule_every == "epoch":
-        _advance(optimisation)
-    if fabric.world_size > 1:
-        sums = torch.tensor([total_loss, correct, seen], device=fabric.device)
-        total_loss, correct, seen = cast(Tensor, fabric.all_reduce(sums, reduce_op="sum")).tolist()
-    return total_loss / seen, correct / seen
-
-
-def _advance(optimisation: Optimisation) -> None:
-    for schedule in optimisation.schedules.values():
-        schedule.step()
-
-
-def _class_of(labels: Tensor) -> Tensor:
-    return labels.argmax(1) if labels.ndim == 2 else labels
-
-
-def _diagnosis(number: float, epoch: int, network: nn.Module, x: Tensor) -> str:
-    broken = [name for name, p in network.named_parameters() if not bool(torch.isfinite(p).all())]
-    where = f"{broken[0]} holds values that are not finite" if broken else "all parameters are finite"
-    if not bool(torch.isfinite(x).all()):
-        where = "the input holds values that are not finite"
-    return f"the loss is {number} in epoch {epoch}: {where}"

@@ -1,6 +1,6 @@
-"""Language models: the task of recipes that say ``task = "language"``."""
+"""Language models: ``task = "language"``."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -9,19 +9,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn_delays.data.text import Corpus, RandomCrops, Vocabulary, load_corpus, vocabulary_from_json
-from snn_delays.errors import CheckpointError
 from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
 from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.training.activity import ones_rate
+from snn_delays.training.callbacks import Callback
+from snn_delays.training.card import NetworkCard
 from snn_delays.training.checkpoint import latest_epoch
 from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.language_measure import measure_text
+from snn_delays.training.optimise import StepOutput, share_of
 from snn_delays.training.runlog import Run
-from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import optimiser_step, share_of
-from snn_delays.training.task import best_of, seed_of
-from snn_delays.training.tasks.text import TextTask
-from snn_delays.training.watcher import Watcher
+from snn_delays.training.task import seed_of
+from snn_delays.training.tasks.text import TextTraining, vocabulary_in
 
 
 def corpus_of(recipe: LanguageRecipe, vocabulary: Vocabulary | None = None) -> Corpus:
@@ -67,84 +66,46 @@ def single(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-class Language(TextTask):
-    """A :class:`snn_delays.training.task.Task`: the next token of a text, on random crops."""
+class LanguageTraining(TextTraining):
+    """The next token of a text, on random crops."""
 
-    def __init__(self, run: Run, fabric: Fabric) -> None:
-        self.recipe: LanguageRecipe = run.recipe
-        self.corpus = corpus_of(self.recipe, _vocabulary_so_far(run))
+    recipe: LanguageRecipe
+
+    def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
+        """Read the text, in the vocabulary that the run was begun with."""
         config = self.recipe.training
+        self.fabric, self.corpus = fabric, corpus_of(self.recipe, _vocabulary_so_far(run))
         self.source, self.checksum = self.corpus.name, self.corpus.checksum
-        self.epochs, self.steps = config.epochs, config.steps_per_epoch
+        self.vocabulary, self.steps = self.corpus.vocabulary, config.steps_per_epoch
         self.share = share_of(config, fabric.world_size)
         self.crops = RandomCrops(self.corpus.train, config.context)
 
-    def card(self) -> dict[str, Any]:
-        """The vocabulary."""
-        return {"vocabulary": self.corpus.vocabulary}
-
-    def network(self) -> SpikeGPT:
+    def network(self, card: NetworkCard) -> SpikeGPT:
         """A SpikeGPT for the text's vocabulary."""
-        return language_network(self.recipe, self.corpus.vocabulary.size)
+        return language_network(self.recipe, vocabulary_in(card).size)
 
-    def begin(self, network: nn.Module) -> dict[str, Any]:
-        """The vocabulary, so that a run can be read without its text."""
-        vocabulary = self.corpus.vocabulary
-        return {"vocabulary": vocabulary.to_json(), "fingerprint": vocabulary.fingerprint}
-
-    def train_epoch(
-        self,
-        fabric: Fabric,
-        module: nn.Module,
-        network: nn.Module,
-        optimisation: Optimisation,
-        epoch: int,
-        watcher: Watcher,
-    ) -> dict[str, Any]:
+    def batches(self, epoch: int) -> Iterable[list[tuple[Tensor, Tensor]]]:
         """So many optimiser steps, each on new crops."""
-        config = self.recipe.training
-        torch.manual_seed(seed_of(self.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
-        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, fabric.global_rank))
-        module.train()
-        total = 0.0
+        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, self.fabric.global_rank))
+        for _ in range(self.steps):
+            yield [self.crops.batch(self.share, generator) for _ in range(self.recipe.training.accumulate)]
 
-        def loss() -> tuple[Tensor, Tensor]:
-            x, y = (fabric.to_device(part) for part in self.crops.batch(self.share, generator))
-            logits, _ = module(x)
-            return next_token_loss(logits, y, config.l2_wrap)
-
-        losses: list[Callable[[], tuple[Tensor, Tensor]]] = [loss] * config.accumulate
-        for step in range(self.steps):
-            self.narrow(network, epoch, step)
-            number = optimiser_step(fabric, module, network, optimisation, config, losses, epoch)
-            total += number
-            watcher.step_done(number)
-        if fabric.world_size > 1:
-            total = float(cast(Tensor, fabric.all_reduce(torch.tensor(total, device=fabric.device), reduce_op="mean")))
-        return {"train_loss": total / self.steps}
+    def training_step(self, module: nn.Module, part: tuple[Tensor, Tensor]) -> StepOutput:
+        """Cross-entropy of the next token, with the pull on the largest logits in the gradient alone."""
+        x, y = (self.fabric.to_device(each) for each in part)
+        logits, _ = module(x)
+        return StepOutput(*next_token_loss(logits, y, self.recipe.training.l2_wrap))
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Bits per byte of the validation text in windows, with whole delays; and how much fires."""
-        whole = with_whole_delays(cast(SpikeGPT, network))
-        found = measure_text(
-            whole, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
+        """Bits per byte of the validation text in windows, with integer delays; and how much fires."""
+        discrete = with_whole_delays(cast(SpikeGPT, network))
+        result = measure_text(
+            discrete, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
         )
         return {
-            "valid_loss": found.loss,
-            "valid_bits_per_byte": found.bits_per_byte,
-            "firing_rate": found.mean_rate,
-            "embedding_ones": ones_rate(whole),
-            **silent_and_saturated(found.rates),
+            "valid_loss": result.loss,
+            "valid_bits_per_byte": result.bits_per_byte,
+            "firing_rate": result.mean_rate,
+            "embedding_ones": ones_rate(discrete),
+            **silent_and_saturated(result.rates),
         }
-
-    def best(self, history: list[dict[str, Any]]) -> int:
-        """The epoch of the least loss on validation."""
-        return best_of(history, "loss")
-
-
-def stored_vocabulary(progress: dict[str, Any], where: str) -> dict[str, Any]:
-    """The vocabulary in a run's progress. Raises CheckpointError if there is none."""
-    found = progress.get("vocabulary")
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{where} has no vocabulary in its checkpoint; train it anew")
-    return found

@@ -1,7 +1,7 @@
-"""Classifiers of sentences: the task of recipes that say ``task = "sentences"``."""
+"""Classifiers of sentences: ``task = "sentences"``."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,23 +12,22 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn_delays.data.bucketing import bucketed
 from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
 from snn_delays.errors import ConfigError
 from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
 from snn_delays.recipes.text import SentenceRecipe
 from snn_delays.training.activity import Activity, operations
+from snn_delays.training.callbacks import Callback
+from snn_delays.training.card import NetworkCard
 from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.objective import valid_steps
+from snn_delays.training.optimise import StepOutput, share_of
 from snn_delays.training.runlog import Run
-from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import optimiser_step, share_of
-from snn_delays.training.task import best_of, seed_of
+from snn_delays.training.task import seed_of, shared_out
 from snn_delays.training.tasks.language import single
-from snn_delays.training.tasks.text import TextTask
-from snn_delays.training.watcher import Watcher
-
-ALIKE = 16  # batches whose sentences are sorted by length together: little padding, and still in a new order each epoch
+from snn_delays.training.tasks.text import TextTraining, vocabulary_in
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,11 @@ class Encoded:
 
     tokens: list[NDArray[np.int32]]
     labels: Tensor
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each sentence."""
+        return np.array([len(each) for each in self.tokens])
 
     def batch(self, chosen: Indices, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``[time, batch]``, which of them are no padding, and classes."""
@@ -66,108 +70,68 @@ def sentence_network(recipe: SentenceRecipe, tokens: int, classes: int) -> Spike
     return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
 
 
-class Sentences(TextTask):
-    """A :class:`snn_delays.training.task.Task`: the class of a sentence."""
+class SentencesTraining(TextTraining):
+    """The class of a sentence."""
 
-    def __init__(self, run: Run, fabric: Fabric) -> None:
-        self.recipe: SentenceRecipe = run.recipe
-        self.found = load_sentences(self.recipe.data.set)
-        self.vocabulary = vocabulary_of(self.recipe, self.found)
-        self.train = encode(self.found.train, self.vocabulary, self.recipe)
-        self.valid = encode(self.found.valid, self.vocabulary, self.recipe)
+    recipe: SentenceRecipe
+
+    def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
+        """Read the sentences, and build the vocabulary on those of training."""
+        self.fabric, self.sentences = fabric, load_sentences(self.recipe.data.set)
+        self.source, self.checksum = self.sentences.name, self.sentences.checksum
+        self.vocabulary = vocabulary_of(self.recipe, self.sentences)
+        self.train = encode(self.sentences.train, self.vocabulary, self.recipe)
+        self.valid = encode(self.sentences.valid, self.vocabulary, self.recipe)
         config = self.recipe.training
-        self.source, self.checksum = self.found.name, self.found.checksum
         self.share = share_of(config, fabric.world_size)
-        self.epochs = config.epochs
         self.steps = math.ceil(len(self.train.tokens) // fabric.world_size / (self.share * config.accumulate))
-
-        if config.warmup_steps >= self.epochs * self.steps:
-            raise ConfigError(
-                f"training.warmup_steps ({config.warmup_steps}) must be below all steps ({self.epochs * self.steps})"
-            )
+        total = config.epochs * self.steps
+        if config.warmup_steps >= total:
+            raise ConfigError(f"training.warmup_steps ({config.warmup_steps}) must be below all steps ({total})")
 
     def card(self) -> dict[str, Any]:
         """Vocabulary and classes."""
-        return {"vocabulary": self.vocabulary, "class_names": tuple(self.found.class_names)}
+        return {**super().card(), "class_names": tuple(self.sentences.class_names)}
 
-    def network(self) -> SpikeGPTClassifier:
+    def network(self, card: NetworkCard) -> SpikeGPTClassifier:
         """A classifier for the set's vocabulary and classes."""
-        return sentence_network(self.recipe, self.vocabulary.size, len(self.found.class_names))
+        return sentence_network(self.recipe, vocabulary_in(card).size, len(card.class_names))
 
-    def begin(self, network: nn.Module) -> dict[str, Any]:
+    def on_fit_start(self, network: nn.Module) -> dict[str, Any]:
         """The vocabulary and the classes, so that a run can be read without its data."""
-        return {
-            "vocabulary": self.vocabulary.to_json(),
-            "fingerprint": self.vocabulary.fingerprint,
-            "class_names": list(self.found.class_names),
-        }
+        return {**super().on_fit_start(network), "class_names": list(self.sentences.class_names)}
 
-    def train_epoch(
-        self,
-        fabric: Fabric,
-        module: nn.Module,
-        network: nn.Module,
-        optimisation: Optimisation,
-        epoch: int,
-        watcher: Watcher,
-    ) -> dict[str, Any]:
-        """Every training sentence once."""
-        config = self.recipe.training
-        torch.manual_seed(seed_of(self.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
-        module.train()
-        numbers, right, seen = [], 0, 0
-
-        def loss_of(chosen: list[int], weight: float) -> Callable[[], tuple[Tensor, Tensor]]:
-            def loss() -> tuple[Tensor, Tensor]:
-                nonlocal right, seen
-                tokens, valid, labels = self.train.batch(chosen, fabric.device)
-                scores, _ = module(tokens, None, valid)
-                right, seen = right + int((scores.argmax(1) == labels).sum()), seen + len(labels)
-                value = weight * F.cross_entropy(single(scores), labels)
-                return value, value
-
-            return loss
-
-        for step, parts in enumerate(self._steps(epoch, fabric)):
-            self.narrow(network, epoch, step)
+    def batches(self, epoch: int) -> Iterable[list[tuple[NDArray[np.int64], float]]]:
+        """For each optimiser step, this process's sentences in parts, each with its weight in the mean."""
+        for parts in self._steps(epoch):
             each = sum(map(len, parts)) / len(parts)  # the last step's parts may be of unequal size
-            losses = [loss_of(chosen, len(chosen) / each) for chosen in parts]
-            numbers.append(optimiser_step(fabric, module, network, optimisation, config, losses, epoch))
-            watcher.step_done(numbers[-1])
-        sums = torch.tensor([sum(numbers), len(numbers), right, seen], dtype=torch.float64, device=fabric.device)
-        if fabric.world_size > 1:
-            sums = cast(Tensor, fabric.all_reduce(sums, reduce_op="sum"))
-        total, steps, right_sum, seen_sum = sums.tolist()
-        return {"train_loss": total / steps, "train_accuracy": right_sum / seen_sum}
+            yield [(part, len(part) / each) for part in parts]
 
-    def _steps(self, epoch: int, fabric: Fabric) -> Iterator[list[list[int]]]:
-        """For each optimiser step, this process's sentences in parts as they are accumulated; like lengths together."""
+    def _steps(self, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
+        """Sentences of like lengths in each step, in an order drawn from seed and epoch."""
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, 0))
-        order = torch.randperm(len(self.train.tokens), generator=generator).tolist()
-        # Every process makes as many steps: a remainder smaller than their number waits for another epoch.
-        mine = order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
+        order = torch.randperm(len(self.train.tokens), generator=generator).numpy()
         size = self.share * self.recipe.training.accumulate
-        batches: list[list[int]] = []
-        for begin in range(0, len(mine), ALIKE * size):
-            alike = sorted(mine[begin : begin + ALIKE * size], key=lambda i: len(self.train.tokens[i]))
-            batches += [alike[i : i + size] for i in range(0, len(alike), size)]
-        for i in torch.randperm(len(batches), generator=generator).tolist():
-            yield [batches[i][begin : begin + self.share] for begin in range(0, len(batches[i]), self.share)]
+        for batch in bucketed(shared_out(order, self.fabric), self.train.lengths, size, generator):
+            yield [batch[begin : begin + self.share] for begin in range(0, len(batch), self.share)]
+
+    def training_step(self, module: nn.Module, part: tuple[NDArray[np.int64], float]) -> StepOutput:
+        """Cross-entropy of the classes' scores."""
+        chosen, weight = part
+        tokens, valid, labels = self.train.batch(chosen, self.fabric.device)
+        scores, _ = module(tokens, None, valid)
+        correct = int((scores.argmax(1) == labels).sum())
+        return StepOutput(weight * F.cross_entropy(single(scores), labels), correct=correct, seen=len(labels))
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
-        """Loss and accuracy on validation sentences, with whole delays; and how much fires."""
-        whole = with_whole_delays(cast(SpikeGPTClassifier, network))
-        found = measure_sentences(whole, self.valid, device)
+        """Loss and accuracy on validation sentences, with integer delays; and how much fires."""
+        result = measure_sentences(with_whole_delays(cast(SpikeGPTClassifier, network)), self.valid, device)
         return {
-            "valid_loss": found.loss,
-            "valid_accuracy": found.accuracy,
-            "firing_rate": found.mean_rate,
-            **silent_and_saturated(found.rates),
+            "valid_loss": result.loss,
+            "valid_accuracy": result.accuracy,
+            "firing_rate": result.mean_rate,
+            **silent_and_saturated(result.rates),
         }
-
-    def best(self, history: list[dict[str, Any]]) -> int:
-        """By accuracy or loss, as the recipe says."""
-        return best_of(history, self.recipe.training.select_by)
 
 
 @dataclass(frozen=True)

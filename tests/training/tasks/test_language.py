@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from snn_delays.data.text import RandomCrops
 from snn_delays.errors import DataError, TrainingError
 from snn_delays.models.spikegpt import delay_shifts
 from snn_delays.nn import DelayShift
-from snn_delays.recipes.events import to_toml
+from snn_delays.recipes.files import to_toml
 from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.steps import width_at
 from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.tasks import language
 from tests.support import ROOT, tiny_texts
@@ -83,10 +84,10 @@ def test_every_epoch_and_every_process_draws_crops_of_its_own(finished: Run) -> 
                 raise Seen(x)
 
         fabric: Any = OneOfTwo()
-        task = language.Language(finished, fabric)
-        network = task.network()
+        task = language.LanguageTraining(finished.recipe)
+        task.setup(finished, fabric, Callback())
         with pytest.raises(Seen) as caught:
-            task.train_epoch(fabric, network, network, task.optimisation(network), epoch, loop.Silent())
+            task.training_step(nn.Identity(), next(iter(task.batches(epoch)))[0])
         return caught.value.args[0]
 
     drawn = [crops(0, 1), crops(1, 1), crops(0, 2)]
@@ -145,7 +146,7 @@ def test_the_run_folder(finished: Run) -> None:
     assert checkpoint.epochs_saved(finished.checkpoints) == sorted({0, best, 3})
     assert progress["source"] == "file words.txt"
     assert progress["vocabulary"] == {"kind": "bytes"}
-    assert open_run(finished.folder, tiny_texts.LanguageRecipe).recipe == finished.recipe
+    assert open_run(finished.folder, "language").recipe == finished.recipe
     assert not [path for path in finished.folder.rglob("*") if path.name.startswith(".")]
 
 
@@ -158,7 +159,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
 def test_the_best_epoch_is_kept_loaded_and_evaluated(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny_texts.validated_as(monkeypatch, language.Language, valid_loss=[3.0, 1.0, 2.0])
+    tiny_texts.validated_as(monkeypatch, language.LanguageTraining, valid_loss=[3.0, 1.0, 2.0])
     run = fitted(tmp_path / "run", finished.recipe)
     assert run.best_epoch() == 2
     assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
@@ -183,10 +184,10 @@ def test_the_width_of_the_taps_follows_every_step(corpus: Path, tmp_path: Path) 
     recipe = language_recipe(corpus, model={"max_delay_steps": 24}, training={"epochs": 2, "sigma_epochs": 2})
     saved = tensors(fitted(tmp_path / "run", recipe))
     widths = [float(tensor) for name, tensor in saved.items() if name.endswith(".sigma")]
-    expected = width_at(recipe.training, recipe.model, 1 + 2 / 3)  # the last of three steps
+    expected = recipe.sigma_at(1 + 2 / 3)  # the last of three steps
     assert expected == pytest.approx(3.0 * (0.4 / 3.0) ** (5 / 6))
     assert widths == pytest.approx([expected] * 4)
-    assert expected < 0.8 * width_at(recipe.training, recipe.model, 1)  # canary: that of the epoch's beginning is far
+    assert expected < 0.8 * recipe.sigma_at(1)  # canary: that of the epoch's beginning is far
 
 
 def test_the_pull_on_the_largest_logit_is_in_training(
@@ -197,13 +198,13 @@ def test_the_pull_on_the_largest_logit_is_in_training(
     }  # fmt: skip
     recipe = language_recipe(corpus, model={"shift": "token", "dropout": 0.0}, training=training)
     held: dict[str, torch.Tensor] = {}
-    real = language.Language.validate
+    real = language.LanguageTraining.validate
 
     def validate(self: Any, network: Any, device: Any) -> dict[str, Any]:
         held.update({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
         return real(self, network, device)
 
-    monkeypatch.setattr(language.Language, "validate", validate)
+    monkeypatch.setattr(language.LanguageTraining, "validate", validate)
     run = fitted(tmp_path / "run", recipe)
     found = []
     for pull in (1.0, 0.0):
@@ -273,7 +274,7 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained: ") == 1  # one of them reports
-    run = open_run(folder, tiny_texts.LanguageRecipe)
+    run = open_run(folder, "language")
     history = run.progress()["history"]
     assert [row["epoch"] for row in history] == [1, 2]
     for epoch in (1, 2):

@@ -13,15 +13,15 @@ from lightning_fabric import Fabric
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
-from snn_delays.recipes.text import SentenceRecipe
 from snn_delays.runs import evaluate_text as language_evaluation
 from snn_delays.runs.evaluate_text import evaluate_language, trained_sentence_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
+from snn_delays.training.callbacks import Callback
+from snn_delays.training.card import NetworkCard
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.steps import width_at
 from snn_delays.training.tasks import sentences
-from snn_delays.training.tasks.sentences import Sentences, encode, measure_sentences, vocabulary_of
+from snn_delays.training.tasks.sentences import SentencesTraining, encode, measure_sentences, vocabulary_of
 from tests.support import tiny_texts
 from tests.support.tiny_runs import Stopper, interrupt, numbers, same
 from tests.support.tiny_texts import assert_ended_alike, fitted, made_up_sentences, resumed, sentence_recipe, tensors
@@ -48,12 +48,14 @@ class Process:
         self.global_rank, self.world_size = rank, of
 
 
-def task(run: Run, rank: int = 0, of: int = 1) -> Sentences:
-    return Sentences(run, Process(rank, of))  # type: ignore[arg-type]
+def task(run: Run, rank: int = 0, of: int = 1) -> SentencesTraining:
+    made = SentencesTraining(run.recipe)
+    made.setup(run, Process(rank, of), Callback())  # type: ignore[arg-type]
+    return made
 
 
 def steps(run: Run, epoch: int = 1, rank: int = 0, of: int = 1) -> list[list[list[int]]]:
-    return list(task(run, rank, of)._steps(epoch, Process(rank, of)))  # type: ignore[arg-type]
+    return [[part.tolist() for part in parts] for parts in task(run, rank, of)._steps(epoch)]
 
 
 def best_accuracy(folder: Path) -> float:
@@ -197,7 +199,10 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int, t
         {"epoch": 3, "valid_accuracy": 0.8, "valid_loss": 0.3},
         {"epoch": 4, "valid_accuracy": 0.7, "valid_loss": 0.3},
     ]
-    assert task(create_run(tmp_path / "run", sentence_recipe(training={"select_by": select_by}))).best(history) == best
+    assert (
+        task(create_run(tmp_path / "run", sentence_recipe(training={"select_by": select_by}))).best_epoch(history)
+        == best
+    )
 
 
 def test_the_vocabulary_is_that_of_training_sentences_and_in_the_checkpoint(finished: Run) -> None:
@@ -270,7 +275,7 @@ def test_parameters_are_those_that_are_trained(shift: str, tmp_path: Path) -> No
 def test_the_best_epoch_is_kept_loaded_and_evaluated(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny_texts.validated_as(monkeypatch, Sentences, valid_accuracy=[0.1, 0.9, 0.2])
+    tiny_texts.validated_as(monkeypatch, SentencesTraining, valid_accuracy=[0.1, 0.9, 0.2])
     run = fitted(tmp_path / "run", finished.recipe)
     assert run.best_epoch() == 2
     assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
@@ -284,29 +289,31 @@ def test_the_width_of_the_taps_follows_every_step(tmp_path: Path) -> None:
     recipe = sentence_recipe(model={"max_delay_steps": 24}, training={"epochs": 2, "sigma_epochs": 2})
     saved = tensors(fitted(tmp_path / "run", recipe))
     widths = [float(tensor) for name, tensor in saved.items() if name.endswith(".sigma")]
-    expected = width_at(recipe.training, recipe.model, 1 + 2 / 3)  # the last of three steps
+    expected = recipe.sigma_at(1 + 2 / 3)  # the last of three steps
     assert widths == pytest.approx([expected] * 4)
-    assert expected < 0.8 * width_at(recipe.training, recipe.model, 1)
+    assert expected < 0.8 * recipe.sigma_at(1)
 
 
 def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = {"epochs": 1, "precision": "64-true", "eps": 1e-3, "lr": 1e-2, "clip": 1e9}
     run = create_run(tmp_path / "run", sentence_recipe(model={"dropout": 0.0}, training=training))
-    made = Sentences(run, Fabric(accelerator="cpu", devices=1))
+    made = SentencesTraining(run.recipe)
+    made.setup(run, Fabric(accelerator="cpu", devices=1, precision="64-true"), Callback())
+    card = NetworkCard(run.recipe, 0, **made.card())
 
     def epoch(parts: list[list[int]]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         first, order = [], iter(range(38))
         for step in parts:
             first.append([[next(order) for _ in range(size)] for size in step])
-        monkeypatch.setattr(Sentences, "_steps", lambda *_: iter(first))
+        monkeypatch.setattr(SentencesTraining, "_steps", lambda *_: iter(first))
         torch.manual_seed(8)
-        network, engine = made.network(), Fabric(accelerator="cpu", devices=1, precision="64-true")
+        network = made.network(card)
         for name, p in network.named_parameters():
             if name.endswith((".output.weight", ".value.weight")):
                 torch.nn.init.normal_(p)
-        optimisation = made.optimisation(network)
-        module, *_ = engine.setup(network, *optimisation.optimisers.values())
-        row = made.train_epoch(engine, module, network, optimisation, 1, loop.Silent())
+        optimisation = made.optimise(network)
+        module, *_ = made.fabric.setup(network, *optimisation.optimisers.values())
+        row = loop._train_epoch(made, made.fabric, module, network, optimisation, 1, Callback())
         return row, {name: p.detach() for name, p in network.named_parameters()}
 
     whole, parts = epoch([[16], [10]]), epoch([[8, 8], [8, 2]])
@@ -343,7 +350,7 @@ def test_padding_does_not_count_in_rates(finished: Run) -> None:
 def test_a_warm_up_that_is_all_there_is_is_refused(warmup: int, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", sentence_recipe(training={"warmup_steps": warmup}))
     if warmup < 9:  # three steps in each of three epochs
-        assert task(run).epochs * task(run).steps == 9
+        assert run.recipe.training.epochs * task(run).steps == 9
         return
     with pytest.raises(ConfigError, match=r"training\.warmup_steps \(9\) must be below all steps \(9\)"):
         loop.fit(run, accelerator="cpu")
@@ -371,7 +378,7 @@ def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", sentence_recipe())
 
     with pytest.raises(KeyboardInterrupt):
-        loop.fit(run, accelerator="cpu", watcher=Stopper(("step", 1, 1), interrupt))
+        loop.fit(run, accelerator="cpu", callbacks=[Stopper(("step", 1, 1), interrupt)])
     assert checkpoint.epochs_saved(run.checkpoints) == [0]
     with pytest.raises(CheckpointError, match="has not finished an epoch; continue it: snn-delays train"):
-        evaluate_language(open_run(run.folder, SentenceRecipe))
+        evaluate_language(open_run(run.folder))

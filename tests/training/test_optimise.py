@@ -15,8 +15,14 @@ from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import delay_shifts
 from snn_delays.recipes.text import LanguageRecipe
-from snn_delays.training.schedule import Optimisation
-from snn_delays.training.steps import build_steps, optimiser_step, rate_at, set_width, share_of, width_at
+from snn_delays.training.optimise import (
+    Optimisation,
+    StepOutput,
+    optimise,
+    optimiser_step,
+    rate_at,
+    share_of,
+)
 from snn_delays.training.tasks.language import next_token_loss
 from tests.support import tiny_texts
 
@@ -44,10 +50,11 @@ def fabric() -> Fabric:
 
 
 def step(made: SpikeGPT, config: Any, losses: list[Loss], total: int = 10) -> tuple[float, Optimisation]:
-    optimisation = build_steps(config, made, total)
+    optimisation = optimise(config, made, math.ceil(total / config.epochs))
     engine = fabric()
     module, *_ = engine.setup(made, *optimisation.optimisers.values())
-    return optimiser_step(engine, module, made, optimisation, config, losses, 1), optimisation
+    parts = [lambda loss=loss: StepOutput(*loss()) for loss in losses]
+    return optimiser_step(engine, module, made, optimisation, parts, 1)[0], optimisation
 
 
 def on(made: SpikeGPT, x: Tensor, y: Tensor) -> Loss:
@@ -89,7 +96,7 @@ def test_without_warm_up_the_first_step_is_at_the_peak() -> None:
 def test_the_optimisers_walk_their_schedules() -> None:
     config = recipe(warmup_steps=2, lr=0.5, final_lr=0.05, lr_delay=0.2, epochs=2, steps_per_epoch=5).training
     made = network()
-    optimisation = build_steps(config, made, 10)
+    optimisation = optimise(config, made, 10 // config.epochs)
     seen: dict[str, list[float]] = {"weight": [], "delay": []}
     for _ in range(10):
         for name, optimiser in optimisation.optimisers.items():
@@ -121,22 +128,23 @@ def test_width_narrows_by_the_same_factor_from_epoch_to_epoch(
     model: dict[str, Any], training: dict[str, Any], expected: list[float | None]
 ) -> None:
     made = recipe(model, **training)
-    assert [width_at(made.training, made.model, epoch) for epoch in (0, 1, 2)] == pytest.approx(expected)
+    assert [made.sigma_at(epoch) for epoch in (0, 1, 2)] == pytest.approx(expected)
 
 
 def test_width_narrows_within_an_epoch_too() -> None:
     made = recipe({"max_delay_steps": 32}, sigma_epochs=2)
-    widths = [width_at(made.training, made.model, step / 10) for step in range(31)]
+    widths = [made.sigma_at(step / 10) for step in range(31)]
     assert widths[:21] == pytest.approx([4.0 * 0.1 ** (step / 20) for step in range(21)])
     assert widths[21:] == pytest.approx([0.4] * 10)
 
 
 def test_every_shift_that_learns_gets_the_width() -> None:
     made, config = network(neuron_delays="axonal"), recipe(sigma_start_steps=0.7)
-    assert set_width(made, config.training, config.model, 0.0) == pytest.approx(0.7)
+    optimisation = optimise(config.training, made, 10)
+    optimisation.set_sigma(config.sigma_at(0))
     assert [float(shift.sigma) for shift in delay_shifts(made).values()] == pytest.approx([0.7] * 8)
     still = recipe({"taps": "linear"})
-    assert set_width(made, still.training, still.model, 1.0) is None  # nothing is spread: nothing changes
+    optimisation.set_sigma(still.sigma_at(1))  # nothing is spread: nothing changes
     assert [float(shift.sigma) for shift in delay_shifts(made).values()] == pytest.approx([0.7] * 8)
 
 
@@ -144,7 +152,7 @@ def test_every_shift_that_learns_gets_the_width() -> None:
 def test_every_parameter_has_one_optimiser_and_only_matrices_decay(shift: str, kind: str) -> None:
     made = network(shift)
     config = recipe(optimiser=kind, weight_decay=0.3, betas=[0.8, 0.95], eps=1e-7).training
-    optimisation = build_steps(config, made, 10)
+    optimisation = optimise(config, made, 10 // config.epochs)
     assert set(optimisation.optimisers) == set(optimisation.schedules)
     assert set(optimisation.optimisers) == ({"weight", "delay"} if shift == "learned" else {"weight"})
     names = {id(p): name for name, p in made.named_parameters()}

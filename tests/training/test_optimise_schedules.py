@@ -9,12 +9,11 @@ import torch
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import BatchNorm, DelayedLinear
 from snn_delays.recipes.build import build_network
-from snn_delays.recipes.events import load_recipe
+from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.sigma import sigma_at
 from snn_delays.training import engine as loop
+from snn_delays.training.optimise import Optimisation, optimise
 from snn_delays.training.runlog import create_run
-from snn_delays.training.schedule import Optimisation, build_optimisation
-from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
 
 PUBLISHED = load_recipe("hammouamri_2024_shd")
@@ -24,7 +23,8 @@ def advance(optimisation: Optimisation) -> None:
     """A step of the optimisers, which moves nothing without gradients, then one of their schedules."""
     for optimiser in optimisation.optimisers.values():
         optimiser.step()
-    classification._advance(optimisation)
+    for schedule in optimisation.schedules.values():
+        schedule.step()
 
 
 def test_sigma_narrows_as_published() -> None:
@@ -64,7 +64,7 @@ def test_sigma_where_it_matters(model: dict[str, Any], training: dict[str, Any],
 
 def test_rates_and_betas_of_the_published_recipe() -> None:
     network = build_network(PUBLISHED, (140,), 20)
-    optimisation = build_optimisation(PUBLISHED, network, steps_per_epoch=29)
+    optimisation = optimise(PUBLISHED.training, network, steps_per_epoch=29)
     weight, delay = optimisation.optimisers["weight"], optimisation.optimisers["delay"]
     lone = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     reference = torch.optim.lr_scheduler.OneCycleLR(lone, max_lr=5e-3, total_steps=150)
@@ -94,7 +94,7 @@ def test_rates_and_betas_of_the_published_recipe() -> None:
 
 def test_by_step_the_same_curves_are_walked_in_steps() -> None:
     recipe = tiny_runs.tiny_recipe(training={"epochs": 5})
-    optimisation = build_optimisation(recipe, build_network(recipe, (12,), 4), steps_per_epoch=4)
+    optimisation = optimise(recipe.training, build_network(recipe, (12,), 4), steps_per_epoch=4)
     rates = []
     for _ in range(20):
         rates.append((optimisation.optimisers["weight"].param_groups[0]["lr"],
@@ -106,7 +106,7 @@ def test_by_step_the_same_curves_are_walked_in_steps() -> None:
 
 def test_every_parameter_is_trained_by_one_optimiser_and_only_weights_decay() -> None:
     network = build_network(PUBLISHED, (140,), 20)
-    optimisation = build_optimisation(PUBLISHED, network, 29)
+    optimisation = optimise(PUBLISHED.training, network, 29)
     assert set(optimisation.optimisers) == set(optimisation.schedules) == {"weight", "delay"}
     names = {id(p): name for name, p in network.named_parameters()}
     decay, by = {}, {}
@@ -126,7 +126,7 @@ def test_every_parameter_is_trained_by_one_optimiser_and_only_weights_decay() ->
 def test_delays_that_are_not_learned_have_no_optimiser(delays: str) -> None:
     recipe = tiny_runs.tiny_recipe(model={"delays": delays})
     network = build_network(recipe, (12,), 4)
-    optimisation = build_optimisation(recipe, network, 3)
+    optimisation = optimise(recipe.training, network, 3)
     assert set(optimisation.optimisers) == set(optimisation.schedules) == {"weight"}
     held = {id(p) for group in optimisation.optimisers["weight"].param_groups for p in group["params"]}
     assert held == {id(p) for p in network.parameters() if p.requires_grad}

@@ -1,0 +1,136 @@
+"""Reading recipes from TOML files, their bases and changes included, and writing them."""
+
+import re
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from snn_delays.errors import ConfigError
+from snn_delays.messages import did_you_mean
+from snn_delays.reading import parse_toml, read_text
+from snn_delays.recipes.explaining import explained
+from snn_delays.recipes.registry import recipe_class
+from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.recipes.unused import without_overruled
+
+
+def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
+    """Read a recipe of any task. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+
+    ``alone``: refuse a base, as in the folder of a run, whose recipe is written in full.
+
+    Its ``task`` says what kind of recipe it is, see :mod:`snn_delays.recipes.registry`; without one, it is a
+    :class:`snn_delays.recipes.events.Recipe`.
+
+    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text. What a recipe or a change
+    makes idle of what it changes is taken away: see :mod:`snn_delays.recipes.unused`.
+
+    Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
+    """
+    try:
+        levels = _read(find_recipe(path), alone=alone)
+        table: dict[str, Any] = reduce(_merge, levels)
+        said: dict[str, Any] = {}
+        for change in changes:
+            _apply(table, change)
+            _apply(said, change)
+        recipe = parse_recipe(table, str(path))
+        kept = without_overruled(table, recipe, [*levels, said])
+        return recipe if kept == table else parse_recipe(kept, str(path))
+    except RecursionError:
+        raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
+
+
+def find_recipe(path: Path | str) -> Path:
+    """Path of a recipe given as a file, or by the name of one that comes with the package."""
+    path = Path(path)
+    bundled = recipes_folder() / f"{path.name}.toml"
+    return bundled if not path.exists() and path.suffix != ".toml" and bundled.exists() else path
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes: inside an installed package, else at the root of the repository."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_bundled" / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
+
+
+def parse_recipe(table: dict[str, Any], where: str) -> Any:
+    """Validate a recipe given as a table; ``where`` is named in errors."""
+    kind = recipe_class(table.get("task", "events"), where)
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {explained(error, kind)}") from None
+
+
+def recipe_from_toml(text: str, where: str) -> Any:
+    """Validate a recipe given as TOML with nothing left out, as :func:`to_toml` writes it."""
+    try:
+        table = parse_toml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: its recipe is not valid TOML: {error}") from None
+    return parse_recipe(table, where)
+
+
+def _read(path: Path, seen: tuple[Path, ...] = (), *, alone: bool = False) -> list[dict[str, Any]]:
+    """The tables of a recipe and its bases, the lowest first."""
+    try:
+        table = parse_toml(read_text(path))
+    except FileNotFoundError:
+        raise ConfigError(f"no recipe at {path}; {_recipes_there_are(path)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: the recipe is its own base")
+    base = table.pop("base", None)
+    if not isinstance(base, str | None):
+        raise ConfigError(f"{path}: base must be the name of a recipe file in quotes, got {base!r}")
+    if base is not None and alone:
+        raise ConfigError(f"{path}: base = {base!r}; a run's recipe is written in full: put the run's own back")
+    return [*([] if base is None else _read(path.parent / base, (*seen, path.resolve()))), table]
+
+
+def _recipes_there_are(path: Path) -> str:
+    """The recipes that may have been meant: those in the folder of a path, and of the package for a mere name."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    beside = sorted(p.name if path.suffix else p.stem for p in path.parent.glob("*.toml"))
+    bundled = sorted(p.stem for p in recipes_folder().glob("*.toml")) if path.parent == Path() else []
+    there = [f"{path.parent} has {', '.join(beside)}"] if beside else []
+    there += [f"the package has {', '.join(bundled)}"] if bundled else []
+    return did_you_mean(path.name, [*beside, *bundled]) + ("; ".join(there) or f"{path.parent} has none")
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merge(below[key], value) if nested else value
+    return merged
+
+
+def _apply(table: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
+        raise ConfigError(f"--set takes section.key=value, got {change!r}")
+    try:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        value = text.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {change}: {section!r} is a value, not a section")
+    table[last] = value
+
+
+def to_toml(recipe: BaseRecipe) -> str:
+    """The recipe in full, every default written out, as TOML."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))

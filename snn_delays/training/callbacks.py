@@ -1,0 +1,63 @@
+"""Callbacks of training, named as Lightning names them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class Callback:
+    """Called as training goes; a subclass overrides what it needs. In several processes, the first alone calls it."""
+
+    def on_resume(self, changes: dict[str, Any]) -> None:
+        """A run is continued; ``changes``: keys of the recipe that differ from here on, with both values."""
+
+    def on_load(self, done: int, total: int) -> None:
+        """Recordings were read and binned."""
+
+    def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
+        """An epoch of so many optimiser steps begins."""
+
+    def on_train_batch_end(self, loss: float) -> None:
+        """An optimiser step was made."""
+
+    def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
+        """An epoch was validated, and its checkpoint written."""
+
+    def on_evaluate(self, done: int, total: int) -> None:
+        """Samples were evaluated."""
+
+
+class Callbacks(Callback):
+    """Several callbacks as one, called in their order."""
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        self.callbacks = tuple(callbacks)
+
+    def on_resume(self, changes: dict[str, Any]) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_resume(changes)
+
+    def on_load(self, done: int, total: int) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_load(done, total)
+
+    def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_train_epoch_start(epoch, epochs, steps)
+
+    def on_train_batch_end(self, loss: float) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_train_batch_end(loss)
+
+    def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_train_epoch_end(row, best_epoch)
+
+    def on_evaluate(self, done: int, total: int) -> None:
+        """Call each."""
+        for callback in self.callbacks:
+            callback.on_evaluate(done, total)
