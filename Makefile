@@ -19,6 +19,7 @@ help:
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
 	@echo "make bench     our layers against the packages they replace, timed side by side"
 	@echo "make studies   the studies behind the documents' tables and pictures; finished ones are skipped (minutes)"
+	@echo "make env       the environment with what tests, linters and documents need"
 	@echo "make clean     remove the environment and what was built (runs/ stays)"
 
 .venv/.installed: pyproject.toml constraints.txt

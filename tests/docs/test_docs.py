@@ -105,6 +105,12 @@ def test_the_site_builds_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> N
         assert external_loads(file.read_text(encoding="utf-8")) == [], file
 
 
+def test_help_of_make_names_every_target() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = next(line for line in text.splitlines() if line.startswith(".PHONY:")).split()[1:]
+    assert {name for name in targets if f"make {name} " not in text} == {"help"}
+
+
 # Canaries: each check fails on a page that deserves it
 
 

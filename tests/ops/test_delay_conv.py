@@ -15,7 +15,8 @@ from torch import Tensor
 from snn_delays.errors import BackendUnavailableError, ConfigError, ShapeError
 from snn_delays.ops.delay.taps import TAPS, tap_weights
 from snn_delays.ops.delay_conv import OPERATION, delayed_conv2d, example_call
-from tests.support.contracts import NO_NUMBERS, Inputs, _compare, assert_causal, assert_same, fast_backends
+from tests.support.comparison import NO_NUMBERS, Inputs, assert_same, compare
+from tests.support.contracts import assert_causal, fast_backends
 
 SHARING = {"synapse": (1, 1, 1, 1), "channel": (1, 1, 0, 0), "axon": (0, 1, 0, 0), "dendrite": (1, 0, 0, 0)}
 SHARED = ("axon", "dendrite")
@@ -89,7 +90,7 @@ BACKENDS = fast_backends(OPERATION)
 def contract(run, case: ConvCase) -> None:
     options = {name: getattr(case, name) for name in ("max_delay_steps", "taps", "stride", "padding")}
     reference = partial(delayed_conv2d, backend="reference")
-    _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+    compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
 
 
 def case_name(case: ConvCase) -> str:

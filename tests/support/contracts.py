@@ -2,13 +2,13 @@
 
 A contract runs an implementation (a function with the operation's public signature) and the reference on the same
 case and raises AssertionError unless outputs, final state and every gradient agree. In float64 spikes must be equal;
-in float32 a spike may differ only where the reference's ``|h - threshold|`` is below ``FLOAT32_MARGIN``, and from then
-on that neuron is left out, gradients included.
+in float32 a spike may differ only where the reference's ``|h - threshold|`` is tiny (``FLOAT32_MARGIN`` of
+``comparison.py``), and from then on that neuron is left out, gradients included.
 """
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -20,102 +20,18 @@ from torch import Tensor
 
 from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle, delayed_linear, leaky_integrator, lif
 from snn_delays.ops.backends import Operation
+from tests.support.comparison import (
+    NO_NUMBERS,
+    Implementation,
+    Inputs,
+    assert_same,
+    compare,
+    equal,
+    spoil,
+)
 
-FLOAT32_MARGIN = 1e-5
 PLAIN = ATan(5.0)
-RELATIVE = {torch.float64: 1e-11, torch.float32: 2e-4}
-NO_NUMBERS = ("nan", "inf", "-inf")
 SURROGATES = (PLAIN, FastSigmoid(10.0), Triangle(0.7, 0.3), Sigmoid(4.0))
-
-Implementation = Callable[..., tuple[Tensor, Tensor]]
-Inputs = dict[str, Tensor | None]
-
-
-def _strided(value: Tensor) -> Tensor:
-    """The same numbers, not contiguous in memory."""
-    if value.ndim == 0:
-        return value
-    if value.ndim == 1:
-        return value.repeat_interleave(2)[::2]
-    return value.transpose(0, -1).contiguous().transpose(0, -1)
-
-
-def _evaluate(run: Implementation, inputs: Inputs, options: dict[str, Any], learns: tuple[str, ...], strided: bool):
-    """Run on copies of the inputs; returns the outputs and the tensors to differentiate by."""
-    given: Inputs = {}
-    for name, value in inputs.items():
-        given[name] = None if value is None else value.clone().requires_grad_(name in learns)
-        if strided and value is not None:
-            given[name] = _strided(given[name])
-    before = {name: None if value is None else value.detach().clone() for name, value in given.items()}
-    outputs = run(**given, **options)
-    for name, value in given.items():
-        assert value is None or _equal(value.detach(), before[name]).all(), f"{name} was written in place"
-    return outputs, {name: given[name] for name in learns if given[name] is not None}
-
-
-def _gradients(outputs, cotangents, leaves: dict[str, Tensor], strided: bool) -> dict[str, Tensor]:
-    chosen = [(y, g) for y, g in zip(outputs, cotangents) if g is not None and y.requires_grad]
-    if not chosen or not leaves:
-        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-    ys, gs = zip(*chosen)
-    grads = torch.autograd.grad(
-        ys, list(leaves.values()), [_strided(g) if strided else g for g in gs], allow_unused=True
-    )
-    return {name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads)}
-
-
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    return (a == b) | (a.isnan() & b.isnan())
-
-
-def _spoil(tensor: Tensor, value: str, *place: int) -> None:
-    if value:
-        tensor[place] = float(value)
-
-
-def assert_same(got: Tensor, want: Tensor, what: str) -> None:
-    """Equal shape, dtype and, relative to the largest number, value. NaN and infinity are where the reference's are."""
-    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, the reference has {tuple(want.shape)}"
-    assert got.dtype == want.dtype, f"{what}: {got.dtype}, the reference has {want.dtype}"
-    got, want = got.detach(), want.detach()
-    if not want.isfinite().all():
-        wrong = int((~_equal(got, want) & ~(got.isfinite() & want.isfinite())).sum())
-        assert not wrong, f"{what}: {wrong} numbers differ in being NaN or infinite"
-        got, want = (torch.where(want.isfinite(), one, 0) for one in (got, want))
-    if want.numel():
-        bound = RELATIVE[want.dtype] * max(1.0, float(want.abs().max()))
-        worst = float((got - want).abs().max())
-        assert worst <= bound, f"{what}: off by {worst:.3g}, {bound:.3g} is allowed"  # also fails on NaN
-
-
-def _compare(run, reference, inputs: Inputs, options, learns, uses, strided, seed, margins=None) -> None:
-    (want_y, want_state), want_leaves = _evaluate(reference, inputs, options, learns, False)
-    (got_y, got_state), got_leaves = _evaluate(run, inputs, options, learns, strided)
-    counted = torch.ones(1, *want_y.shape[1:], dtype=torch.bool)
-    if margins is not None and got_y.shape == want_y.shape:
-        differs = ~_equal(got_y.detach(), want_y.detach())
-        if want_y.dtype == torch.float64:
-            assert not differs.any(), f"{int(differs.sum())} spikes differ from the reference"
-        elif differs.any():
-            first = differs & (differs.cumsum(0) == 1)
-            worst = float(margins()[first].max())
-            assert worst < FLOAT32_MARGIN, f"a spike differs where |h - threshold| = {worst:.3g}"
-            counted = ~differs.any(0, keepdim=True)
-            assert counted.float().mean() > 0.98, "too many neurons differ from the reference"
-    assert_same(got_y.detach() * counted, want_y.detach() * counted, "output")
-    same_lanes = counted[0] if want_state.shape == counted.shape[1:] else torch.ones_like(want_state, dtype=torch.bool)
-    assert_same(got_state.detach() * same_lanes, want_state.detach() * same_lanes, "final state")
-    generator = torch.Generator().manual_seed(seed + 1)
-    draw = partial(torch.randn, generator=generator, dtype=want_y.dtype)
-    cotangents = [
-        draw(want_y.shape) * counted if "output" in uses else None,
-        draw(want_state.shape) * same_lanes if "state" in uses else None,
-    ]
-    want = _gradients((want_y, want_state), cotangents, want_leaves, False)
-    got = _gradients((got_y, got_state), cotangents, got_leaves, strided)
-    for name in want:
-        assert_same(got[name], want[name], f"gradient of {name}")
 
 
 @dataclass(frozen=True)
@@ -161,7 +77,7 @@ class LIFCase:
             current = (draw(self.steps, self.batch, self.neurons) * 1.8 - 0.5) * scale
             decay, threshold = draw(shape) * 0.6 + 0.3, draw(shape) * 0.8 + 0.6
             v0 = draw(self.batch, self.neurons) - 0.3
-        _spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
+        spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
         return {"current": current, "v0": v0 if self.start else None, "decay": decay, "threshold": threshold}
 
     def options(self) -> dict[str, Any]:
@@ -187,7 +103,7 @@ def lif_contract(run: Implementation, case: LIFCase) -> None:
     """Hold an implementation of :func:`lif` to the reference."""
     inputs = case.inputs()
     reference = partial(lif, backend="reference")
-    _compare(
+    compare(
         run, reference, inputs, case.options(), case.learns, case.uses, case.strided, case.seed,
         margins=lambda: lif_margins(case, inputs),
     )  # fmt: skip
@@ -253,7 +169,7 @@ class IntegratorCase:
         decay = draw((self.neurons,) if self.per_neuron else ()).sigmoid()
         v0 = draw(self.batch, self.neurons) if self.start else None
         current = draw(self.steps, self.batch, self.neurons)
-        _spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
+        spoil(current, self.spoilt, self.steps // 3, 0, self.neurons // 2)
         return {"current": current, "v0": v0, "decay": decay}
 
 
@@ -261,7 +177,7 @@ def integrator_contract(run: Implementation, case: IntegratorCase) -> None:
     """Hold an implementation of :func:`leaky_integrator` to the reference."""
     reference = partial(leaky_integrator, backend="reference")
     options = {"decay_input": case.decay_input}
-    _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+    compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
 
 
 def integrator_cases() -> Iterator[IntegratorCase]:
@@ -330,7 +246,7 @@ def delay_contract(run: Implementation, case: DelayCase) -> None:
         assert_causal(partial(run, **options), case.inputs(), case.spoilt, case.max_delay_steps)
         return
     reference = partial(delayed_linear, backend="reference")
-    _compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
+    compare(run, reference, case.inputs(), options, case.learns, case.uses, case.strided, case.seed)
 
 
 def assert_causal(run: Implementation, inputs: Inputs, value: str, longest: int) -> None:
@@ -338,13 +254,13 @@ def assert_causal(run: Implementation, inputs: Inputs, value: str, longest: int)
     at = len(inputs["x"]) // 2
     before, _ = run(**inputs)
     spoilt = inputs["x"].clone()
-    _spoil(spoilt, value, at, *[0] * (spoilt.ndim - 1))
+    spoil(spoilt, value, at, *[0] * (spoilt.ndim - 1))
     after, state = run(**{**inputs, "x": spoilt})
     reached = torch.zeros(before.shape, dtype=torch.bool)
     reached[at : at + longest + 1, 0] = True
     assert_same(after.masked_fill(reached, 0), before.masked_fill(reached, 0), "output that the input cannot reach")
     full = torch.cat([inputs["x"][:0] if inputs["history"] is None else inputs["history"], spoilt])
-    assert _equal(state[-1:], full[len(full) - longest :][-1:]).all(), "the state is not the last inputs"
+    assert equal(state[-1:], full[len(full) - longest :][-1:]).all(), "the state is not the last inputs"
     changed = after[at : at + longest + 1, 0] - before[at : at + longest + 1, 0]
     assert not (changed.nan_to_num(1e9).abs() < 1).all(), f"an input of {value} had no effect"
     if not math.isfinite(float(value)):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.depthwise import depthwise
-from tests.support.contracts import NO_NUMBERS, Implementation, Inputs, _compare, _spoil
+from tests.support.comparison import NO_NUMBERS, Implementation, Inputs, compare, spoil
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DepthwiseCase:
         if self.whole:
             kernel = kernel * (kernel == kernel.amax(0))
         x = draw(self.steps, self.batch, self.neurons)
-        _spoil(x, self.spoilt, self.steps // 2, 0, self.neurons // 2)
+        spoil(x, self.spoilt, self.steps // 2, 0, self.neurons // 2)
         return {
             "x": x,
             "kernel": kernel,
@@ -51,7 +51,7 @@ class DepthwiseCase:
 def depthwise_contract(run: Implementation, case: DepthwiseCase) -> None:
     """Hold an implementation of :func:`depthwise` to the reference."""
     reference = partial(depthwise, backend="reference")
-    _compare(run, reference, case.inputs(), {}, case.learns, case.uses, case.strided, case.seed)
+    compare(run, reference, case.inputs(), {}, case.learns, case.uses, case.strided, case.seed)
 
 
 def depthwise_cases() -> Iterator[DepthwiseCase]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, example_call, wkv
-from tests.support.contracts import RELATIVE, Inputs, _evaluate, _gradients, assert_same
+from tests.support.comparison import RELATIVE, Inputs, assert_same, evaluate, gradients
 
 WKV = Callable[..., tuple[Tensor, WKVState]]
 TENSORS = ("key", "value", "log_decay", "bonus", "numerator", "denominator")
@@ -58,10 +58,10 @@ class WKVCase:
 
 def wkv_contract(run: WKV, case: WKVCase) -> None:
     """Hold an implementation of :func:`wkv` to the reference: output, the true sums after the last step, gradients."""
-    (want_y, *want), want_leaves = _evaluate(
+    (want_y, *want), want_leaves = evaluate(
         _flat(partial(wkv, backend="reference")), case.inputs(), {}, case.learns, False
     )
-    (got_y, *got), got_leaves = _evaluate(_flat(run), case.inputs(), {}, case.learns, case.strided)
+    (got_y, *got), got_leaves = evaluate(_flat(run), case.inputs(), {}, case.learns, case.strided)
     assert_same(got_y, want_y, "output")
     assert got[2].dtype == want[2].dtype, "dtype of the exponent"
     assert not got[2].requires_grad, "the exponent is a scale, no gradient passes through it"
@@ -69,10 +69,10 @@ def wkv_contract(run: WKV, case: WKVCase) -> None:
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(case.seed + 1), dtype=case.dtype)
     names = ("output", "numerator", "denominator")
     cotangents = [draw(y.shape) if name in case.uses else None for name, y in zip(names, (want_y, *want))]
-    wanted = _gradients((want_y, *want[:2]), cotangents, want_leaves, False)
+    wanted = gradients((want_y, *want[:2]), cotangents, want_leaves, False)
     # Sums kept in another scale have gradients in the inverse one.
     scaled = [g if g is None or i == 0 else g * scale for i, g in enumerate(cotangents)]
-    found = _gradients((got_y, *got[:2]), scaled, got_leaves, case.strided)
+    found = gradients((got_y, *got[:2]), scaled, got_leaves, case.strided)
     for name in wanted:
         assert_same(found[name], wanted[name], f"gradient of {name}")
 
