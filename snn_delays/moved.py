@@ -9,17 +9,20 @@ from typing import Any
 def forward(here: str, moved: Mapping[str, str] | str) -> Callable[[str], Any]:
     """A module's ``__getattr__`` that serves names from elsewhere with a DeprecationWarning.
 
-    ``moved``: for each name the module that has it, as ``{"discretize": "snn_delays.discrete"}``; or one module for all
-    names. Dunder names are never served, so that tools that look for them find nothing.
+    ``moved``: for each name the module that has it, as ``{"discretize": "snn_delays.discrete"}``, and where the name
+    changed too, as ``"snn_delays.models:with_integer_delays"``; or one module for all names.
+    Dunder names are never served, so that tools that look for them find nothing.
     """
 
     def __getattr__(name: str) -> Any:
         module = moved if isinstance(moved, str) else moved.get(name)
         if module is None or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(f"module {here!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(module), name)
+        module, _, new = module.partition(":")
+        new = new or name
+        value = getattr(importlib.import_module(module), new)
         warnings.warn(
-            f"{here}.{name} is now {module}.{name}; the old name goes with the next version",
+            f"{here}.{name} is now {module}.{new}; the old name goes with the next version",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -17,7 +17,7 @@ from experiments.benchmarks.run import Case, Side
 from experiments.benchmarks.sides import missing
 from experiments.benchmarks.sizes import LanguageSizes, Sizes
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import with_whole_delays
+from snn_delays.models.spikegpt import with_integer_delays
 
 OURS, DELAYED, SOFTMAX = "snn_delays", "snn_delays, DelayShift", "torch GPT, no spikes"
 LEARNED = f"{DELAYS['points']} learned delays up to {DELAYS['max_delay_steps']} tokens beside the token shift"
@@ -82,7 +82,7 @@ def generation(sizes: Sizes, device: torch.device) -> Case:
     places, line = small.positions, missing("spikingjelly")
     tokens, _ = text(small, places[-1] + gpt_checks.MORE, 1, device)
     ours = language_network(small).to(device)
-    delayed = with_whole_delays(language_network(small, delays=True).to(device))
+    delayed = with_integer_delays(language_network(small, delays=True).to(device))
     states, delayed_states = (dict(_states(net, tokens, places)) for net in (ours, delayed))
     softmax = softmax_network(small, places[-1] + 1).to(device)
     row, cache = tokens[: places[-1] + 1].T, softmax.cache(1)

@@ -20,7 +20,7 @@ from experiments.studies.token_streams import UNSCORED, FixedLagCopy, PeriodicSt
 from snn_delays.errors import ConfigError
 from snn_delays.files import write_between_markers
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import with_whole_delays
+from snn_delays.models.spikegpt import with_integer_delays
 from snn_delays.nn import DelayShift, SpikingEmbedding
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.module import SpikingModule
@@ -123,7 +123,7 @@ def find_lag(
         schedule.step()
         for one in shifts:
             one.clamp_delays_()
-    made = with_whole_delays(made)
+    made = with_integer_delays(made)
     shifts = [module for module in made.modules() if isinstance(module, DelayShift)]
     with torch.no_grad():
         loss, accuracy = _loss_and_accuracy(made, task, TEST_SEQUENCES, np.random.default_rng([seed, 1]))

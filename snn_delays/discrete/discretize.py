@@ -104,7 +104,7 @@ def discretize(
             if isinstance(layer, BatchNorm):
                 reason = "follows no synapse it could be folded into"
             elif isinstance(layer, (SpikeGPT, SpikeGPTClassifier)):
-                reason += "; snn_delays.models.with_whole_delays gives one with integer delays, which is not exported"
+                reason += "; snn_delays.models.with_integer_delays gives one with integer delays, which is not exported"
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
     _finish(waiting, None, plan, kept, reports)
     made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))

@@ -3,7 +3,8 @@
 from snn_delays.models.classifier import DelayClassifier
 from snn_delays.models.convolutional import ConvolutionalClassifier
 from snn_delays.models.sampling import sample
-from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, delay_shifts, with_whole_delays
+from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier, delay_shifts, with_integer_delays
+from snn_delays.moved import forward
 
 __all__ = [
     "ConvolutionalClassifier",
@@ -12,5 +13,7 @@ __all__ = [
     "SpikeGPTClassifier",
     "delay_shifts",
     "sample",
-    "with_whole_delays",
+    "with_integer_delays",
 ]
+
+__getattr__ = forward(__name__, {"with_whole_delays": "snn_delays.models.spikegpt:with_integer_delays"})

@@ -1,6 +1,7 @@
 """SpikeGPT: a language model of RWKV blocks with spiking neurons, and a classifier of sentences on the same blocks."""
 
 import copy
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models.spikegpt_init import initialise
+from snn_delays.moved import forward
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.door import FLAT, TOKENS, admit, check_states, check_tensor, check_valid, parts_of
@@ -25,12 +27,13 @@ from snn_delays.nn.rwkv import (
     SpikingTimeMix,
     SpikingTimeMixState,
     norm_for_neurons,
+    shift_spec,
     spikegpt_neuron,
 )
+from snn_delays.nn.specs import Device, ShiftSpec
 from snn_delays.ops.state import loadable
 
 Network = TypeVar("Network", bound=nn.Module)
-SHIFT_ARGUMENTS = ("kind", "max_delay_steps", "points", "taps", "sigma_steps")
 NEURON_DELAYS = ("none", "axonal", "dendritic")
 
 # Zhu et al., TMLR 2024: that of enwik8 (on bytes here; the paper's vocabulary is the text's characters) and that of
@@ -41,15 +44,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
-def _arguments(given: Any, name: str) -> dict[str, Any]:
-    if given is not None and not isinstance(given, dict):
-        raise ConfigError(f"{name} takes arguments of DelayShift by name, as in {{'kind': 'learned'}}; got {given!r}")
-    return given or {}
-
-
 @loadable
 class SpikingBranchState(NamedTuple):
-    """A half of a block: its mixing, the membranes behind it, and the delay line around them, where there are any."""
+    """A half of a block: its mixing, the membranes after it, and the delay line around them, where there are any."""
 
     mixing: SpikingTimeMixState | SpikingChannelMixState
     neuron: MembraneState | None
@@ -57,7 +54,7 @@ class SpikingBranchState(NamedTuple):
 
 
 class SpikingBranch(SpikingModule):
-    """Layer norm, a mixing, and, where neurons stand behind it, the neurons with their delays.
+    """Layer norm, a mixing, and, where neurons stand after it, the neurons with their delays.
 
     ``delays``: "axonal", on the neurons' spikes; "dendritic", on their input current; "none".
     """
@@ -68,13 +65,15 @@ class SpikingBranch(SpikingModule):
         mixing: SpikingTimeMix | SpikingChannelMix,
         spiking: str,
         delays: str,
-        shift: dict[str, Any],
+        shift: ShiftSpec,
+        factory: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.norm = norm_for_neurons(features) if spiking == "before" else nn.LayerNorm(features)
+        make = norm_for_neurons if spiking == "before" else nn.LayerNorm
+        self.norm = make(features, **factory)
         self.mixing = mixing
         self.neuron = spikegpt_neuron() if spiking == "after" else None
-        self.delays = NeuronDelays(features, **shift) if delays != "none" else None
+        self.delays = NeuronDelays(features, shift, **factory) if delays != "none" else None
         self.axonal = delays == "axonal"
 
     def forward(self, x: Tensor, state: SpikingBranchState | None = None) -> tuple[Tensor, SpikingBranchState]:
@@ -100,7 +99,7 @@ class SpikeGPT(SpikingModule):
         x \leftarrow x + \text{LIF}(\text{TimeMix}(\text{LN}(x))), \quad
         x \leftarrow x + \text{LIF}(\text{ChannelMix}(\text{LN}(x))), \quad x \leftarrow \text{Dropout}(x)
 
-    before them ``x = LN(spikes of the tokens)``, behind them ``logits = W LN(x)``. The steps of the neurons are the
+    before them ``x = LN(spikes of the tokens)``, after them ``logits = W LN(x)``. The steps of the neurons are the
     tokens. Generation is the same code on chunks of one token; the state has constant size.
 
     Args:
@@ -109,13 +108,15 @@ class SpikeGPT(SpikingModule):
         layers: blocks ``L``.
         spiking: where neurons stand: ``"after"`` each mixing, as published; ``"before"`` each of its matrices, which
             then multiply no real numbers; ``"none"``, the same network of real numbers, its embedding too.
-        shift: kind of shift in front of the mixings, and its arguments: see :class:`snn_delays.nn.DelayShift`.
-        neuron_delays: delays around the neurons behind the mixings: ``"axonal"`` on their spikes, ``"dendritic"`` on
+        shift: the shift in front of the mixings: a :class:`snn_delays.nn.ShiftSpec`, or those of its fields that differ
+            from the token shift, by name.
+        neuron_delays: delays around the neurons after the mixings: ``"axonal"`` on their spikes, ``"dendritic"`` on
             their input.
-        neuron_shift: their kind and other arguments, as ``shift``; what is left out is learned, or as in ``shift``.
-        dropout: of the stream, behind each block.
+        neuron_shift: of those delays, as ``shift``; what is left out is as in ``shift``, but that they are learned.
+        dropout: of the stream, after each block.
         init: how matrices begin: ``"published"``, ``"replicated"`` or ``"torch"``, see
             :func:`snn_delays.models.spikegpt_init.initialise`.
+        device, dtype: of the parameters.
 
     Parameters: ``L (13 C^2 + 11 C) + 4 C + 2 V C`` with the token shift; ``10 C`` more a block with neurons
     ``"before"`` the matrices, for two norms. Children: ``embedding``, ``norm_in``,
@@ -138,13 +139,16 @@ class SpikeGPT(SpikingModule):
         layers: int,
         *,
         spiking: str = "after",
-        shift: dict[str, Any] | None = None,
+        shift: ShiftSpec | dict[str, Any] | None = None,
         neuron_delays: str = "none",
-        neuron_shift: dict[str, Any] | None = None,
+        neuron_shift: ShiftSpec | dict[str, Any] | None = None,
         dropout: float = 0.0,
         init: str = "published",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        factory: Any = {"device": device, "dtype": dtype}
         seed = int(torch.randint(2**62, (), device="cpu"))
         tokens, features = integer("tokens", tokens, 1), integer("features", features, 1)
         layers = integer("layers", layers, 1)
@@ -154,28 +158,25 @@ class SpikeGPT(SpikingModule):
             raise ConfigError(f"neuron_delays must be one of {', '.join(NEURON_DELAYS)}; got {neuron_delays!r}")
         if neuron_delays != "none" and spiking != "after":
             raise ConfigError(
-                f"neuron_delays = {neuron_delays!r} act around neurons behind a mixing, and spiking = {spiking!r} has "
+                f"neuron_delays = {neuron_delays!r} act around neurons after a mixing, and spiking = {spiking!r} has "
                 "none there; with spiking = 'before' the delays of the shift act on the neurons' input already"
             )
         self.spiking, self.dropout, self.init = spiking, probability(dropout), init
-        for name, given in (("shift", shift), ("neuron_shift", neuron_shift)):
-            unknown = set(_arguments(given, name)) - set(SHIFT_ARGUMENTS)
-            if unknown:
-                raise ConfigError(f"{name} has no argument {min(unknown)!r}; it has {', '.join(SHIFT_ARGUMENTS)}")
-        shift = {"kind": "token", **(shift or {})}
-        delays = {**shift, "kind": "learned", **(neuron_shift or {})}
-        self.embedding = SpikingEmbedding(tokens, features, binary=spiking != "none")
-        self.norm_in = nn.LayerNorm(features)
+        shift = shift_spec("shift", shift)
+        delays = shift_spec("neuron_shift", neuron_shift, replace(shift, kind="learned"))
+        self.embedding = SpikingEmbedding(tokens, features, binary=spiking != "none", **factory)
+        self.norm_in = nn.LayerNorm(features, **factory)
         self.blocks = nn.ModuleList()
         for layer in range(layers):
             block = nn.ModuleDict()
             for name, kind in (("time", SpikingTimeMix), ("channel", SpikingChannelMix)):
-                mixing = kind(features, layer, layers, spiking=spiking, shift=shift)
-                block[name] = SpikingBranch(features, mixing, spiking, neuron_delays, delays)
+                mixing = kind(features, layer, layers, spiking=spiking, shift=shift, **factory)
+                block[name] = SpikingBranch(features, mixing, spiking, neuron_delays, delays, factory)
             self.blocks.append(block)
-        self.norm_out = nn.LayerNorm(features)
-        self.head = Linear(features, tokens)
-        with torch.random.fork_rng(devices=()):
+        self.norm_out = nn.LayerNorm(features, **factory)
+        self.head = Linear(features, tokens, **factory)
+        weight = self.embedding.weight
+        with torch.random.fork_rng(devices=[weight.device] if weight.is_cuda else ()):
             # From a draw of its own, so that networks of one seed begin with the same matrices, whatever their delays.
             torch.manual_seed(seed)
             initialise(self, init)
@@ -194,7 +195,7 @@ class SpikeGPT(SpikingModule):
     def stream(
         self, tokens: Tensor, state: tuple[SpikingBranchState, ...] | None = None
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
-        """What the head reads, ``LN(x)`` behind the last block, ``[time, batch, features]``; and the state."""
+        """What the head reads, ``LN(x)`` after the last block, ``[time, batch, features]``; and the state."""
         branches = self.branches()
         if state is not None:
             check_states(self, state, len(branches), "branches")
@@ -225,7 +226,7 @@ class SpikeGPTClassifier(SpikingModule):
         tokens, features, layers, options: of :class:`SpikeGPT`; its own head is left out.
 
     Shapes: int64 ``[time, batch]`` with ``valid`` bool ``[time, batch]`` (which tokens are no padding; None: all) to
-    scores ``[batch, classes]`` and the state. Padding behind a text changes nothing, since every layer is causal and
+    scores ``[batch, classes]`` and the state. Padding after a text changes nothing, since every layer is causal and
     the mean leaves it out; the state has read it. Raises ShapeError for another ``valid``, and, on the CPU, for a text
     without tokens.
 
@@ -238,7 +239,9 @@ class SpikeGPTClassifier(SpikingModule):
             raise ConfigError(f"there must be at least two classes, got {classes}")
         self.network = SpikeGPT(tokens, features, layers, **options)
         del self.network.head
-        self.classes = nn.Linear(features, classes)  # begins as PyTorch has it, whatever ``init`` says of the others
+        factory: Any = {name: options.get(name) for name in ("device", "dtype")}
+        # It begins as PyTorch has it, whatever ``init`` says of the others.
+        self.classes = nn.Linear(features, classes, **factory)
 
     def forward(
         self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
@@ -265,10 +268,13 @@ def delay_shifts(network: nn.Module) -> dict[str, DelayShift]:
     }
 
 
-def with_whole_delays(network: Network) -> Network:
-    """A copy in evaluation whose delays are whole: the form that is evaluated and writes. It is not trained further."""
-    whole = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in whole.modules():
+def with_integer_delays(network: Network) -> Network:
+    """A copy for evaluation whose delays are integers: the form that is evaluated and generates text."""
+    rounded = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in rounded.modules():
         if isinstance(module, DelayShift):
-            module.settle_()
-    return whole
+            module.freeze_()
+    return rounded
+
+
+__getattr__ = forward(__name__, {"with_whole_delays": "snn_delays.models.spikegpt:with_integer_delays"})

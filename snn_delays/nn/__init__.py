@@ -17,7 +17,7 @@ from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.rwkv import SpikingChannelMix, SpikingTimeMix
 from snn_delays.nn.sigma import SigmaSchedule
-from snn_delays.nn.specs import DelaySpec, NeuronSpec
+from snn_delays.nn.specs import DelaySpec, NeuronSpec, ShiftSpec
 from snn_delays.nn.state import detach_state, map_state, move_state
 from snn_delays.nn.synapse import DelayedLinear
 
@@ -49,6 +49,7 @@ __all__ = [
     "Recurrent",
     "RecurrentState",
     "Sequential",
+    "ShiftSpec",
     "SigmaSchedule",
     "SpikingChannelMix",
     "SpikingEmbedding",

@@ -11,12 +11,11 @@ from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.door import FLAT, admit, held, summed_in
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.specs import Device, ShiftSpec, spec_from
 from snn_delays.ops.delay import check_delays
-from snn_delays.ops.delay.taps import TAPS, tap_weights
+from snn_delays.ops.delay.taps import tap_weights
 from snn_delays.ops.depthwise import depthwise
-from snn_delays.units import MAX_DELAY_STEPS, round_delays
-
-KINDS = ("token", "learned", "fixed", "dense")
+from snn_delays.units import round_delays
 
 
 class DelayShift(nn.Module):
@@ -27,16 +26,12 @@ class DelayShift(nn.Module):
 
     The first two terms are RWKV's token shift. Each further point has a weight ``a``, zero at first, so that the layer
     begins as a token shift, and a delay ``d``: real-valued, spread over neighbouring steps by ``taps`` while it is
-    learned (:mod:`snn_delays.ops.delay.taps`), whole in the form that is evaluated (:meth:`settle_`).
+    learned (:mod:`snn_delays.ops.delay.taps`), integers in the form that is evaluated (:meth:`freeze_`).
 
     Args:
         mix: ``mu`` at first, ``[mixes, features]``; it decides both numbers.
-        kind: ``"token"``, the token shift alone; ``"learned"``, with learned delays; ``"fixed"``, with whole ones that
-            stay as drawn; ``"dense"``, a free weight for every lag up to ``max_delay_steps``.
-        max_delay_steps: longest delay, in tokens; at least 1, and without meaning for ``"token"``.
-        points: ``P``, delays for each mixture and neuron (``"learned"``, ``"fixed"``).
-        taps: how learned delays are spread; the others are whole and are not.
-        sigma_steps: initial width of the taps; None takes an eighth of the window, at least 1.
+        delays: their kind, window, number, taps and width; any field of :class:`ShiftSpec` can be given by keyword.
+        device, dtype: of the parameters.
 
     Delays are drawn log-uniformly from ``1..max_delay_steps``: recent tokens matter most.
 
@@ -62,43 +57,39 @@ class DelayShift(nn.Module):
     def __init__(
         self,
         mix: Tensor,
+        delays: ShiftSpec | None = None,
         *,
-        kind: str = "learned",
-        max_delay_steps: int = 32,
-        points: int = 2,
-        taps: str = "gaussian",
-        sigma_steps: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-        if taps not in TAPS:
-            raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
-        max_delay_steps = integer("max_delay_steps", max_delay_steps, 1, MAX_DELAY_STEPS)
-        points = integer("points", points, 1)
+        factory: Any = {"device": device, "dtype": dtype}
+        spec = spec_from(ShiftSpec, delays, options)
+        kind, points, max_delay_steps = spec.kind, spec.points, spec.max_delay_steps
         if not isinstance(mix, Tensor) or mix.ndim != 2 or not mix.is_floating_point():
             raise ShapeError(f"mix must be a floating-point tensor [mixes, features], got {shown(mix)}")
         self.kind, self.points = kind, points
         self.max_delay_steps = 1 if kind == "token" else max_delay_steps
-        self.taps = "linear" if kind == "fixed" else taps
-        self.mix = nn.Parameter(mix.clone())
+        self.taps = "linear" if kind == "fixed" else spec.taps
+        self.mix = nn.Parameter(mix.to(**factory, copy=True))
         self.weight: nn.Parameter | None = None
         self.delay: nn.Parameter | None = None
         self.lags: nn.Parameter | None = None
         # Drawn for every kind, so that networks of the same seed that differ in it begin with the same matrices.
-        drawn = torch.exp(torch.rand(points, *mix.shape) * math.log(max_delay_steps))
+        drawn = torch.exp(torch.rand(points, *mix.shape, **factory) * math.log(max_delay_steps))
         if kind in ("learned", "fixed"):
-            self.weight = nn.Parameter(torch.zeros(points, *mix.shape))
+            self.weight = nn.Parameter(torch.zeros(points, *mix.shape, **factory))
             self.delay = nn.Parameter(drawn, requires_grad=kind == "learned")
             if kind == "fixed":
                 self.round_delays_()
         elif kind == "dense":
-            self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape))
-        self.settled: Tensor | None
-        self.register_buffer("settled", None, persistent=False)
+            self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape, **factory))
+        self.frozen: Tensor | None
+        self.register_buffer("frozen", None, persistent=False)
         self.sigma: Tensor
-        self.register_buffer("sigma", torch.tensor(0.0))
-        self.set_sigma(max(max_delay_steps / 8, 1.0) if sigma_steps is None else sigma_steps)
+        self.register_buffer("sigma", torch.tensor(0.0, **factory))
+        self.set_sigma(spec.initial_sigma)
 
     def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """The mixtures ``[mixes, time, batch, features]`` and the delay line's state."""
@@ -110,8 +101,8 @@ class DelayShift(nn.Module):
 
     def kernel(self) -> Tensor:
         """What an input k steps ago counts for: ``[max_delay_steps + 1, mixes, features]``."""
-        if self.settled is not None:
-            return self.settled
+        if self.frozen is not None:
+            return self.frozen
         now_and_before = torch.stack([self.mix, 1 - self.mix])
         if self.lags is not None:
             rest: Tensor = self.lags
@@ -129,31 +120,31 @@ class DelayShift(nn.Module):
         if not (math.isfinite(sigma_steps) and sigma_steps > 0):
             raise ConfigError(f"sigma_steps must be > 0, got {sigma_steps}")
         self.sigma.fill_(sigma_steps)
-        self.settled = None
+        self.frozen = None
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
-        """Bring every delay back into the window, in place: what the recipe does after each optimiser step."""
+        """Bring every delay back into the window, in place: as training does after each optimiser step."""
         if self.delay is not None:
             self.delay.clamp_(0, self.max_delay_steps)
-            self.settled = None
+            self.frozen = None
 
     @torch.no_grad()
     def round_delays_(self) -> None:
-        """Make every delay whole and its taps a single one, in place."""
+        """Round every delay to an integer, spread over no other step, in place."""
         if self.delay is not None:
             self.delay.copy_(round_delays(self.delay))
             self.delay.requires_grad_(False)
             self.taps = "linear"
 
     @torch.no_grad()
-    def settle_(self) -> None:
-        """Make every delay whole, in place, and keep the kernel: the form that is evaluated, a step at a time too."""
+    def freeze_(self) -> None:
+        """Round every delay, in place, and keep the kernel: the form that is evaluated, a step at a time too."""
         self.round_delays_()
-        self.settled = self.kernel().detach().clone()
+        self.frozen = self.kernel().detach().clone()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.settled = None  # it is of the weights that were
+        self.frozen = None  # it is of the weights that were
         super()._load_from_state_dict(*args, **kwargs)
 
     def check_delays(self, name: str = "delay") -> None:
@@ -178,10 +169,9 @@ class NeuronDelays(SpikingModule):
     Shapes: ``[time, batch, features]`` to the same.
     """
 
-    def __init__(self, features: int, **shift: object) -> None:
+    def __init__(self, features: int, delays: ShiftSpec | None = None, **options: Any) -> None:
         super().__init__()
-        mix = torch.ones(1, integer("features", features, 1))
-        self.shift = DelayShift(mix, **shift)  # type: ignore[arg-type]
+        self.shift = DelayShift(torch.ones(1, integer("features", features, 1)), delays, **options)
 
     def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """The signal with its delayed copies, and the delay line's state."""

@@ -7,6 +7,7 @@ from snn_delays.arguments import integer
 from snn_delays.errors import ShapeError
 from snn_delays.nn.door import TOKENS, check_device, check_stateless, check_tensor
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.specs import Device
 from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate, spike
 
 
@@ -15,7 +16,7 @@ class SpikingEmbedding(SpikingModule):
 
     .. math:: y_t[c] = \Theta(E[\text{token}_t, c])
 
-    with a surrogate gradient in place of the step's; zero fires. ``binary=False`` gives the numbers themselves, the
+    with a surrogate gradient in place of the step's; zero fires. ``binary=False`` returns the numbers themselves, the
     embedding of a network that does not spike.
 
     Args:
@@ -23,6 +24,7 @@ class SpikingEmbedding(SpikingModule):
         features: neurons.
         binary: fire or not, else real numbers.
         surrogate: derivative in place of the step's, ``ATan(2)`` by default.
+        device, dtype: of the weight.
 
     Attributes: ``weight`` ``[tokens, features]``, standard normal.
 
@@ -34,11 +36,20 @@ class SpikingEmbedding(SpikingModule):
     Source: Zhu et al., TMLR 2024 (SpikeGPT), section 3.1, and the code published with it.
     """
 
-    def __init__(self, tokens: int, features: int, *, binary: bool = True, surrogate: Surrogate | None = None) -> None:
+    def __init__(
+        self,
+        tokens: int,
+        features: int,
+        *,
+        binary: bool = True,
+        surrogate: Surrogate | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.tokens, self.features, self.binary = integer("tokens", tokens, 1), integer("features", features, 1), binary
         self.surrogate = checked_surrogate(surrogate, ATan(2.0))
-        self.weight = nn.Parameter(torch.randn(self.tokens, self.features))
+        self.weight = nn.Parameter(torch.randn(self.tokens, self.features, device=device, dtype=dtype))
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """Spikes; there is no state."""
@@ -46,7 +57,7 @@ class SpikingEmbedding(SpikingModule):
         check_tensor(self, x, TOKENS)
         if x.dtype not in (torch.int64, torch.int32):
             raise ShapeError(
-                f"tokens must be whole numbers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
+                f"tokens must be integers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
             )
         check_device(self, x, self.weight)
         looked_at = x.device.type == "cpu" and x.numel() and not torch.compiler.is_compiling()

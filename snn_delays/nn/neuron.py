@@ -144,8 +144,6 @@ class LIF(Neuron):
         super().__init__()
         self._set_tau(tau_steps)
         self._set_constant("threshold", threshold)
-        if device is not None:
-            self.to(device)
         self.v_reset = real("v_reset", v_reset)
         if not _least(self.threshold) > self.v_reset:
             raise ConfigError(f"the threshold ({shown(threshold)}) must lie above v_reset ({v_reset})")
@@ -157,6 +155,8 @@ class LIF(Neuron):
             raise ConfigError(f"constants of different numbers of neurons: {self.per_neuron()}")
         self.reset, self.detach_reset, self.decay_input, self.strict = reset, detach_reset, decay_input, strict
         self.surrogate: Surrogate = checked_surrogate(surrogate, ATan())
+        if device is not None:
+            self.to(device)
 
     def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Spikes, shaped as ``x``, and the membrane state."""

@@ -1,4 +1,9 @@
-"""Neurons that hear their own population's spikes, delayed."""
+"""Recurrence: neurons that receive their own population's spikes, delayed.
+
+The forward pass computes one step after the other, each from the spikes so far. The gradients of weights and delays are
+computed once for all steps, by replaying the recorded spikes through ``delayed_linear``: a step keeps its spikes, and
+no copy of weights and delays.
+"""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +34,7 @@ class RecurrentState(NamedTuple):
 
 
 class Recurrent(Neuron):
-    r"""A population whose spikes come back to it, every synapse with a delay of its own, of at least one step.
+    r"""A population that receives its own spikes, each synapse with a delay of at least one step.
 
     .. math:: I_t[i] = x_t[i] + \sum_{j,c} w[i,j,c]\; s_{t - d[i,j,c]}[j] \qquad s_t = \text{neuron}(I_t)
 
@@ -114,10 +119,10 @@ class Recurrent(Neuron):
         neuron_state = None if state is None else state.neuron
         if not steps:
             return self.neuron(x, neuron_state)
-        heard = _Heard(self.synapse, state)
-        currents = _Credited.apply(x, weight, self.synapse.delay, self.synapse.sigma, heard).unbind(0)
+        recording = _Recording(self.synapse, state)
+        currents = _ReplayGradient.apply(x, weight, self.synapse.delay, self.synapse.sigma, recording).unbind(0)
         kernel = self._kernel(weight)
-        # Every sample's spikes lie side by side by time: what a step needs is a slice, read where it lies.
+        # A sample's spikes lie in a row, step after step: what a step receives is a slice of it.
         line = x.new_zeros(batch, (longest + steps) * width)
         past: list[Tensor | None] = [None] * longest
         if state is not None:
@@ -125,12 +130,13 @@ class Recurrent(Neuron):
             past = list(state.history.unbind(0))
         for t, current in enumerate(currents):
             end = t + longest - shortest + 1
-            arriving = _Arriving.apply(line[:, t * width : end * width], kernel, *past[t:end])
-            spikes, neuron_state = self.neuron((current + arriving)[None], neuron_state)
+            feedback = _Feedback.apply(line[:, t * width : end * width], kernel, *past[t:end])
+            spikes, neuron_state = self.neuron((current + feedback)[None], neuron_state)
             past.append(spikes[0])
             line[:, (longest + t) * width : (longest + t + 1) * width] = spikes[0].detach()
         spikes = torch.stack(past[longest:])  # type: ignore[arg-type]
-        heard.keep(spikes)
+        recording.spikes = spikes.detach()
+        recording.mark()
         return spikes, neuron_state
 
     @torch.no_grad()
@@ -143,8 +149,11 @@ class Recurrent(Neuron):
         return kernel.flip(0).transpose(0, 1).flatten(1)
 
 
-class _Arriving(torch.autograd.Function):
-    """Current of the spikes of some steps; they are given once as numbers, once each for its gradient."""
+class _Feedback(torch.autograd.Function):
+    """Current that past spikes cause in one step: ``kernel`` times ``line``, the spikes of the window side by side.
+
+    ``spikes`` are those of each step of the window, for autograd: they receive the gradient of their part of ``line``.
+    """
 
     @staticmethod
     def forward(ctx: Any, line: Tensor, kernel: Tensor, *spikes: Tensor | None) -> Tensor:
@@ -155,15 +164,16 @@ class _Arriving(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         (kernel,) = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2:]
-        parts = linear(grad, kernel.T).chunk(len(wanted), 1)
-        return None, None, *(part if needed else None for part, needed in zip(parts, wanted))
+        needed = ctx.needs_input_grad[2:]
+        parts = linear(grad, kernel.T).chunk(len(needed), 1)
+        return None, None, *(part if one else None for part, one in zip(parts, needed))
 
 
-class _Heard:
-    """What the synapse received, for :class:`_Credited`; the spikes are known only once all steps are done.
+class _Recording:
+    """The spikes of all steps and those before them, to be replayed in the backward pass.
 
-    Too late for ``save_for_backward``, so changes in place are looked for here, as autograd would.
+    They are complete only after the last step, too late for ``save_for_backward``; so changes in place are detected
+    here, as autograd would.
     """
 
     def __init__(self, synapse: DelayedLinear, state: RecurrentState | None) -> None:
@@ -173,33 +183,37 @@ class _Heard:
         }  # fmt: skip
         self.history = None if state is None else state.history.detach()
         self.spikes: Tensor | None = None
-        self._versions: list[int | None] = []
+        self._marked: list[int | None] = []
 
-    def keep(self, spikes: Tensor) -> None:
-        self.spikes = spikes.detach()
-        self._versions = self._current()
+    def mark(self) -> None:
+        """Note how often spikes and history were changed so far."""
+        self._marked = self._versions()
 
     def check(self) -> None:
-        if self._versions != self._current():
+        """Raise RuntimeError if either was changed since."""
+        if self._marked != self._versions():
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: the "
                 "spikes of a Recurrent layer, or the state it was given; write y = 2 * y in place of y.mul_(2)"
             )
 
-    def _current(self) -> list[int | None]:
+    def _versions(self) -> list[int | None]:
         # Tensors of inference mode count no changes, and have no gradients.
         return [None if one is None or one.is_inference() else one._version for one in (self.spikes, self.history)]
 
 
-class _Credited(torch.autograd.Function):
-    """The current as it is; backward, weights and delays get the gradients that a synapse fed those spikes would.
+class _ReplayGradient(torch.autograd.Function):
+    """Identity on the current; its backward pass gives weights and delays their gradients, for all steps at once.
 
-    That is one call for all steps, by the fastest backend, where every step keeps no more than its spikes.
+    The gradient of the current is that of what the synapse adds to it. So the recorded spikes are replayed through
+    ``delayed_linear``, by the fastest backend, and that call is differentiated.
     """
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor, heard: _Heard) -> Tensor:
-        ctx.heard = heard
+    def forward(
+        ctx: Any, current: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor, recording: _Recording
+    ) -> Tensor:
+        ctx.recording = recording
         ctx.save_for_backward(weight, delay, sigma)
         return current.view_as(current)
 
@@ -207,15 +221,16 @@ class _Credited(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         weight, delay, sigma = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:3]
-        found: list[Tensor | None] = [None, None]
-        if any(wanted):
-            ctx.heard.check()
-            with torch.enable_grad():
-                own = [tensor.detach().requires_grad_(needed) for tensor, needed in zip((weight, delay), wanted)]
-                added, _ = in_window(
-                    delayed_linear, ctx.heard.spikes, ctx.heard.history, own[0], own[1], sigma, **ctx.heard.window
-                )
-                grads = iter(torch.autograd.grad(added, [one for one in own if one.requires_grad], grad))
-            found = [next(grads) if needed else None for needed in wanted]
-        return grad, *found, None, None
+        recording, needed = ctx.recording, ctx.needs_input_grad[1:3]
+        if not any(needed):
+            return grad, None, None, None, None
+        recording.check()
+        with torch.enable_grad():
+            weight, delay = leaves = [
+                tensor.detach().requires_grad_(one) for tensor, one in zip((weight, delay), needed)
+            ]
+            added, _ = in_window(
+                delayed_linear, recording.spikes, recording.history, weight, delay, sigma, **recording.window
+            )
+            grads = iter(torch.autograd.grad(added, [leaf for leaf in leaves if leaf.requires_grad], grad))
+        return grad, *(next(grads) if one else None for one in needed), None, None

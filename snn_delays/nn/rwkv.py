@@ -1,6 +1,6 @@
 """The two halves of a block of SpikeGPT: time mixing and channel mixing of RWKV-4, with spiking neurons.
 
-Neurons stand in one of three places. ``"after"`` (as published): behind each half, so that the block adds spikes to the
+Neurons stand in one of three places. ``"after"`` (as published): after each half, so that the block adds spikes to the
 residual stream, while every matrix multiplies real numbers. ``"before"``: in front of every matrix, which then only
 adds weights of the inputs that spiked. ``"none"``: the network of real numbers.
 
@@ -23,6 +23,7 @@ from snn_delays.nn.door import FLAT, admit, check_state, fitting, parts_of, summ
 from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
+from snn_delays.nn.specs import Device, ShiftSpec, spec_from
 from snn_delays.ops.squared_relu import squared_relu
 from snn_delays.ops.state import loadable
 from snn_delays.ops.surrogate import ATan
@@ -57,11 +58,26 @@ class SpikingChannelMixState(NamedTuple):
     neurons: tuple[MembraneState | None, ...]
 
 
-def norm_for_neurons(features: int) -> nn.LayerNorm:
-    """Layer norm whose output makes the neurons behind it fire from the first."""
-    norm = nn.LayerNorm(features)
+def norm_for_neurons(features: int, **factory: Any) -> nn.LayerNorm:
+    """Layer norm whose output makes the neurons after it fire from the first."""
+    norm = nn.LayerNorm(features, **factory)
     nn.init.constant_(norm.weight, GAIN)
     return norm
+
+
+def shift_spec(name: str, given: ShiftSpec | dict[str, Any] | None, base: ShiftSpec | None = None) -> ShiftSpec:
+    """The shift that an argument asks for: a spec, or fields that differ from ``base``, the token shift by default.
+
+    Raises ConfigError for a field that there is not, and as the spec does.
+    """
+    if isinstance(given, ShiftSpec):
+        return given
+    if not isinstance(given, dict | None):
+        raise ConfigError(f"{name} takes a ShiftSpec or its fields by name, as in {{'kind': 'learned'}}; got {given!r}")
+    try:
+        return spec_from(ShiftSpec, base or ShiftSpec("token"), given or {})
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 class _Mixing(SpikingModule):
@@ -69,7 +85,7 @@ class _Mixing(SpikingModule):
 
     MATRICES: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, spiking: str, names: tuple[str, ...], product: str, width: int, layer: int, layers: int) -> None:
+    def __init__(self, spiking: str, product: str, width: int, layer: int, layers: int, factory: Any) -> None:
         super().__init__()
         layer, layers = integer("layer", layer, 0), integer("layers", layers, 1)
         if layer >= layers:
@@ -77,8 +93,8 @@ class _Mixing(SpikingModule):
         if spiking not in SPIKING:
             raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
         inside = spiking == "before"
-        self.neurons = nn.ModuleDict({name: spikegpt_neuron() for name in names} if inside else {})
-        self.norms = nn.ModuleDict({product: norm_for_neurons(width)} if inside else {})
+        self.neurons = nn.ModuleDict({name: spikegpt_neuron() for name in self.MATRICES} if inside else {})
+        self.norms = nn.ModuleDict({product: norm_for_neurons(width, **factory)} if inside else {})
 
     def _fire(
         self, name: str, x: Tensor, before: tuple[MembraneState | None, ...] | None, after: list[MembraneState | None]
@@ -112,7 +128,8 @@ class SpikingTimeMix(_Mixing):
         features: channels ``C``.
         layer, layers: number of the block, from 0, and of how many; they set where decay and mixtures begin.
         spiking: ``"before"`` puts neurons in front of the four matrices; else none are inside.
-        shift: arguments of :class:`DelayShift`.
+        shift: a :class:`ShiftSpec` or its fields by name; the token shift alone by default.
+        device, dtype: of the parameters.
 
     State: :class:`SpikingTimeMixState`. Shapes: ``[time, batch, features]`` to the same.
 
@@ -129,19 +146,24 @@ class SpikingTimeMix(_Mixing):
         layers: int = 1,
         *,
         spiking: str = "after",
-        shift: dict[str, Any] | None = None,
+        shift: ShiftSpec | dict[str, Any] | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        factory: Any = {"device": device, "dtype": dtype}
         features = integer("features", features, 1)
-        super().__init__(spiking, self.MATRICES, "output", features, layer, layers)
+        super().__init__(spiking, "output", features, layer, layers, factory)
         depth = layer / (layers - 1) if layers > 1 else 0.0
         channel = torch.arange(features) / max(features - 1, 1)
-        self.time_decay = nn.Parameter(-5 + 8 * channel ** (0.7 + 1.3 * depth))
+        self.time_decay = nn.Parameter((-5 + 8 * channel ** (0.7 + 1.3 * depth)).to(**factory))
         zigzag = 0.5 * ((torch.arange(features) + 1) % 3 - 1)
-        self.time_first = nn.Parameter(math.log(0.3) + zigzag)
+        self.time_first = nn.Parameter((math.log(0.3) + zigzag).to(**factory))
         share = (torch.arange(features) / features) ** (1 - layer / layers)
         mix = torch.stack([share, share + 0.3 * depth, share**0.5])
-        self.shift = DelayShift(mix, **{"kind": "token", **(shift or {})})
-        self.key, self.value, self.receptance, self.output = (Linear(features, features) for _ in self.MATRICES)
+        self.shift = DelayShift(mix, shift_spec("shift", shift), **factory)
+        self.key, self.value, self.receptance, self.output = (
+            Linear(features, features, **factory) for _ in self.MATRICES
+        )
 
     def forward(self, x: Tensor, state: SpikingTimeMixState | None = None) -> tuple[Tensor, SpikingTimeMixState]:
         """The mixed input and the state."""
@@ -181,15 +203,18 @@ class SpikingChannelMix(_Mixing):
         layers: int = 1,
         *,
         spiking: str = "after",
-        shift: dict[str, Any] | None = None,
+        shift: ShiftSpec | dict[str, Any] | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        factory: Any = {"device": device, "dtype": dtype}
         features = integer("features", features, 1)
-        super().__init__(spiking, self.MATRICES, "value", 4 * features, layer, layers)
+        super().__init__(spiking, "value", 4 * features, layer, layers, factory)
         share = (torch.arange(features) / features) ** (1 - layer / layers)
-        self.shift = DelayShift(torch.stack([share, share]), **{"kind": "token", **(shift or {})})
-        self.key = Linear(features, 4 * features)
-        self.receptance = Linear(features, features)
-        self.value = Linear(4 * features, features)
+        self.shift = DelayShift(torch.stack([share, share]), shift_spec("shift", shift), **factory)
+        self.key = Linear(features, 4 * features, **factory)
+        self.receptance = Linear(features, features, **factory)
+        self.value = Linear(4 * features, features, **factory)
 
     def forward(self, x: Tensor, state: SpikingChannelMixState | None = None) -> tuple[Tensor, SpikingChannelMixState]:
         """The mixed input and the state."""

@@ -19,6 +19,8 @@ DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_
 Device = torch.device | str | int | None
 SHARING = ("synapse", "channel", "axon", "dendrite")
 
+SHIFTS = ("token", "learned", "fixed", "dense")
+
 
 @dataclass(frozen=True)
 class DelaySpec:
@@ -99,6 +101,38 @@ class NeuronSpec:
     def __post_init__(self) -> None:
         for name in ("tau_steps", "threshold", "v_reset"):
             object.__setattr__(self, name, real(name, getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class ShiftSpec:
+    """The kind and the delays of a :class:`snn_delays.nn.DelayShift`.
+
+    Args:
+        kind: ``"token"``, RWKV's token shift alone; ``"learned"``, with learned delays; ``"fixed"``, with integer ones
+            that stay as drawn; ``"dense"``, a free weight for every lag up to ``max_delay_steps``.
+        max_delay_steps: longest delay, in tokens; at least 1, and without meaning for ``"token"``.
+        points: delays for each mixture and neuron (``"learned"``, ``"fixed"``).
+        taps: how learned delays are spread, see :class:`DelaySpec`; the others are integers and are not.
+        sigma_steps: initial width of the taps; None: an eighth of the window, at least 1.
+    """
+
+    kind: str = "learned"
+    max_delay_steps: int = 32
+    points: int = 2
+    taps: str = "gaussian"
+    sigma_steps: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", SHIFTS), ("taps", tuple(TAPS))):
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        for name, most in (("max_delay_steps", MAX_DELAY_STEPS), ("points", None)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1, most))
+
+    @property
+    def initial_sigma(self) -> float:
+        """Width of the taps of a new layer, in steps."""
+        return max(self.max_delay_steps / 8, 1.0) if self.sigma_steps is None else self.sigma_steps
 
 
 class DelayOptions(TypedDict, total=False):

@@ -8,7 +8,7 @@ from typing import Any
 from snn_delays.data.text import load_sentences
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.files import write_text
-from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
+from snn_delays.models.spikegpt import SpikeGPT, with_integer_delays
 from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.runs.load import trained_network
 from snn_delays.training.activity import ones_rate
@@ -25,7 +25,7 @@ def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool 
     """
     network = trained_network(run, epoch)
     vocabulary = network.card.vocabulary
-    return (with_whole_delays(network) if whole else network).eval(), vocabulary
+    return (with_integer_delays(network) if whole else network).eval(), vocabulary
 
 
 # A classifier of sentences is loaded alike.

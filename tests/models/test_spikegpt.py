@@ -1,5 +1,6 @@
 """SpikeGPT: what it is made of, how it begins, its delays, and what it refuses."""
 
+import importlib
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT
-from snn_delays.models.spikegpt import PUBLISHED, delay_shifts, with_whole_delays
+from snn_delays.models.spikegpt import PUBLISHED, delay_shifts, with_integer_delays
 from snn_delays.nn import SpikingChannelMix, SpikingTimeMix
 from tests.support.gpt_networks import (
     LAYERS,
@@ -202,16 +203,16 @@ def test_delays_by_name_and_rounded_together() -> None:
     assert sorted(delay_shifts(network)) == sorted(names)
     x = text()
     soft = network(x)[0]
-    rounded = with_whole_delays(network)
+    rounded = with_integer_delays(network)
     assert torch.equal(network(x)[0], soft)  # the copy alone was rounded
     for before, shift in zip(delay_shifts(network).values(), delay_shifts(rounded).values()):
         assert torch.equal(shift.delay, before.delay.round())
         assert not shift.delay.requires_grad
         assert before.delay.requires_grad
-        assert torch.equal(shift.kernel(), shift.settled)
-        shift.settled = None
+        assert torch.equal(shift.kernel(), shift.frozen)
+        shift.frozen = None
         assert not torch.equal(before.kernel(), shift.kernel())
-        shift.settle_()
+        shift.freeze_()
     hard = rounded(x)[0].detach()
     assert not torch.allclose(hard, soft)
     assert_lively(rounded, x)
@@ -267,7 +268,7 @@ def test_wrong_tokens_and_states() -> None:
     state = network(x)[1]
     for tokens, message in (
         (x + VOCABULARY, f"vocabulary has {VOCABULARY}: encode the text with the vocabulary"),
-        (x.double(), r"whole numbers \[time, batch\], int64 or int32, got torch.float64"),
+        (x.double(), r"integers \[time, batch\], int64 or int32, got torch.float64"),
         (x[:, 0], r"takes a tensor \[time, batch\], got an input of shape \(16,\)"),
     ):
         with pytest.raises(ShapeError, match=message):
@@ -298,7 +299,7 @@ def test_norms_in_front_of_neurons_begin_with_a_gain_that_makes_them_fire() -> N
 
 def test_the_copy_with_whole_delays_is_for_evaluation_alone() -> None:
     network = SpikeGPT(**SMALL, shift={"kind": "learned", "max_delay_steps": 8}, dropout=0.5).train()
-    whole = with_whole_delays(network)
+    whole = with_integer_delays(network)
     assert not any(module.training for module in whole.modules())
     assert not any(parameter.requires_grad for parameter in whole.parameters())
     assert network.training
@@ -311,11 +312,11 @@ def test_a_kept_kernel_goes_with_the_weights_it_is_of() -> None:
     with torch.no_grad():
         for module in delay_shifts(other).values():
             module.weight.normal_()
-    whole = with_whole_delays(one)
+    whole = with_integer_delays(one)
     x = text() % SMALL["tokens"]
-    assert not torch.equal(whole(x)[0], with_whole_delays(other)(x)[0])
-    whole.load_state_dict(with_whole_delays(other).state_dict())
-    assert torch.equal(whole(x)[0], with_whole_delays(other)(x)[0])
+    assert not torch.equal(whole(x)[0], with_integer_delays(other)(x)[0])
+    whole.load_state_dict(with_integer_delays(other).state_dict())
+    assert torch.equal(whole(x)[0], with_integer_delays(other)(x)[0])
 
 
 def test_networks_of_one_seed_begin_with_the_same_matrices_whatever_their_delays() -> None:
@@ -344,12 +345,18 @@ def test_delays_around_neurons_have_a_kind_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"shift": {"knd": "token"}}, "shift has no argument 'knd'; it has kind, max_delay_steps"),
-        ({"shift": "learned"}, "shift takes arguments of DelayShift by name"),
-        ({"neuron_delays": "axonal", "neuron_shift": {"taps_": 1}}, "neuron_shift has no argument 'taps_'"),
+        ({"shift": {"knd": "token"}}, "shift: unexpected argument 'knd'; .*there are kind, max_delay_steps"),
+        ({"shift": "learned"}, "shift takes a ShiftSpec or its fields by name"),
+        ({"neuron_delays": "axonal", "neuron_shift": {"taps_": 1}}, "neuron_shift: unexpected argument 'taps_'"),
         ({"shift": {"kind": "learned", "max_delay_steps": 4.5}}, "max_delay_steps must be an integer, got 4.5"),
     ],
 )
 def test_arguments_of_shifts_that_are_none(options: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         SpikeGPT(**SMALL, **options)
+
+
+@pytest.mark.parametrize("module", ["snn_delays.models", "snn_delays.models.spikegpt"])
+def test_the_old_name_of_integer_delays_serves_with_a_warning(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{module}.with_whole_delays is now .*with_integer_delays"):
+        assert importlib.import_module(module).with_whole_delays is with_integer_delays

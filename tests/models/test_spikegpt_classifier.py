@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
-from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
+from snn_delays.models.spikegpt import delay_shifts, with_integer_delays
 from tests.support.gpt_networks import (
     BATCH,
     FEATURES,
@@ -139,7 +139,7 @@ def test_delays_are_found_and_rounded() -> None:
     network, x = classifier(0, "before", "learned"), text()
     assert len(delay_shifts(network)) == 2 * LAYERS
     soft = network(x)[0]
-    whole = with_whole_delays(network)
+    whole = with_integer_delays(network)
     assert not torch.allclose(whole(x)[0], soft)
     assert all(torch.equal(shift.delay, shift.delay.round()) for shift in delay_shifts(whole).values())
 

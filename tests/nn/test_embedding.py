@@ -90,7 +90,7 @@ def test_no_steps_and_no_batch() -> None:
         (torch.tensor([[-1, 4]]), "tokens reach from -1 to 4, the vocabulary has 5"),
         (
             torch.tensor([[0.0, 1.0]]),
-            r"whole numbers \[time, batch\], int64 or int32, got torch.float32 of shape \(1, 2\)",
+            r"integers \[time, batch\], int64 or int32, got torch.float32 of shape \(1, 2\)",
         ),
         (torch.tensor([0, 1]), r"takes a tensor \[time, batch\], got an input of shape \(2,\)"),
         (torch.zeros(2, 3, 4, dtype=torch.int64), r"got an input of shape \(2, 3, 4\)"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.models import SpikeGPT, SpikeGPTClassifier
-from snn_delays.models.spikegpt import delay_shifts, with_whole_delays
+from snn_delays.models.spikegpt import delay_shifts, with_integer_delays
 from snn_delays.nn import LIF, DelayShift
 from snn_delays.training.activity import Activity, ones_rate, operations, population
 from tests.support.tiny_texts import mean_rates
@@ -209,7 +209,7 @@ def test_multiplications_of_shifts_are_their_taps(shift: str) -> None:
             for module in made.modules():
                 if isinstance(module, DelayShift):
                     module.lags.copy_(torch.randn_like(module.lags))
-    made = with_whole_delays(made)
+    made = with_integer_delays(made)
     direct = 0
     for module in made.modules():
         if isinstance(module, DelayShift):

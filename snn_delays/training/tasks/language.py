@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn_delays.data.text import Corpus, RandomCrops, Vocabulary, load_corpus, vocabulary_from_json
-from snn_delays.models.spikegpt import SpikeGPT, with_whole_delays
+from snn_delays.models.spikegpt import SpikeGPT, with_integer_delays
 from snn_delays.recipes.text import LanguageRecipe
 from snn_delays.training.activity import ones_rate
 from snn_delays.training.callbacks import Callback
@@ -98,7 +98,7 @@ class LanguageTraining(TextTraining):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Bits per byte of the validation text in windows, with integer delays; and how much fires."""
-        discrete = with_whole_delays(cast(SpikeGPT, network))
+        discrete = with_integer_delays(cast(SpikeGPT, network))
         result = measure_text(
             discrete, self.corpus.valid, self.corpus.bytes_of["valid"], self.recipe.training.context, device=device
         )

@@ -16,7 +16,7 @@ from snn_delays.data.bucketing import bucketed
 from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
 from snn_delays.errors import ConfigError
-from snn_delays.models.spikegpt import SpikeGPTClassifier, with_whole_delays
+from snn_delays.models.spikegpt import SpikeGPTClassifier, with_integer_delays
 from snn_delays.recipes.text import SentenceRecipe
 from snn_delays.training.activity import Activity, operations
 from snn_delays.training.callbacks import Callback
@@ -125,7 +125,7 @@ class SentencesTraining(TextTraining):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Loss and accuracy on validation sentences, with integer delays; and how much fires."""
-        result = measure_sentences(with_whole_delays(cast(SpikeGPTClassifier, network)), self.valid, device)
+        result = measure_sentences(with_integer_delays(cast(SpikeGPTClassifier, network)), self.valid, device)
         return {
             "valid_loss": result.loss,
             "valid_accuracy": result.accuracy,

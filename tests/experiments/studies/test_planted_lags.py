@@ -202,7 +202,7 @@ def test_the_picture_shows_shares_marks_and_accuracies():
 
 
 def test_what_is_measured_is_the_copy_with_whole_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, made = planted_lags.with_whole_delays, []
+    real, made = planted_lags.with_integer_delays, []
 
     def kept(network):
         made.append(real(network))
@@ -211,7 +211,7 @@ def test_what_is_measured_is_the_copy_with_whole_delays(monkeypatch: pytest.Monk
             made[-1].head.bias.zero_()
         return made[-1]
 
-    monkeypatch.setattr(planted_lags, "with_whole_delays", kept)
+    monkeypatch.setattr(planted_lags, "with_integer_delays", kept)
     task = planted_lags.COPIES[0]
     found = planted_lags.find_lag(task, "learned", steps=2)
     assert len(made) == 1
