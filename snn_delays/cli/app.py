@@ -71,11 +71,19 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option("--plugin", metavar="MODULE", help="import a module or .py file with tasks; may be repeated"),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
     """Spiking neural networks whose synaptic delays are learned."""
+    for module in plugins or ():
+        from snn_delays.recipes.registry import import_plugin
+
+        import_plugin(module)
 
 
 def main() -> None:

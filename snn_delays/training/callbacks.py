@@ -1,6 +1,7 @@
 """Callbacks of training, named as Lightning names them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 
@@ -30,34 +31,12 @@ class Callbacks(Callback):
     """Several callbacks as one, called in their order."""
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
-        self.callbacks = tuple(callbacks)
+        callbacks = tuple(callbacks)
+        for name in vars(Callback):
+            if name.startswith("on_"):
+                setattr(self, name, partial(_call, [getattr(callback, name) for callback in callbacks]))
 
-    def on_resume(self, changes: dict[str, Any]) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_resume(changes)
 
-    def on_load(self, done: int, total: int) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_load(done, total)
-
-    def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_train_epoch_start(epoch, epochs, steps)
-
-    def on_train_batch_end(self, loss: float) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_train_batch_end(loss)
-
-    def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_train_epoch_end(row, best_epoch)
-
-    def on_evaluate(self, done: int, total: int) -> None:
-        """Call each."""
-        for callback in self.callbacks:
-            callback.on_evaluate(done, total)
+def _call(functions: Iterable[Callable[..., None]], *values: Any) -> None:
+    for function in functions:
+        function(*values)

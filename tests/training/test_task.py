@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import snn_delays
 from snn_delays.errors import CheckpointError, ConfigError
-from snn_delays.nn import DelayedLinear, LeakyIntegrator, Sequential
+from snn_delays.nn import DelayedLinear, LeakyIntegrator, Sequential, SpikingModule
 from snn_delays.recipes import registry
 from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.strict import BaseRecipe, Strict
@@ -20,6 +20,7 @@ from snn_delays.training.optimise import StepOutput
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, open_run
 from snn_delays.training.task import Task, seed_of
+from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
 
 TABLE: dict[str, Any] = {
@@ -115,6 +116,30 @@ def test_a_network_of_ones_own_is_trained_by_a_recipe_and_loads_only_into_its_li
     assert loaded.card.network_class == "Sequential"
     with pytest.raises(CheckpointError, match="trains Sequential; resume with that network"):
         fit(resume_run(run.folder, tiny_runs.tiny_recipe(training={"epochs": 2})), accelerator="cpu")
+
+
+class Residual(SpikingModule):
+    """A network that is no chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synapse, self.direct = DelayedLinear(12, 4, max_delay_steps=5), DelayedLinear(12, 4, max_delay_steps=0)
+        self.readout = LeakyIntegrator(3.0)
+
+    def forward(self, x: Tensor, state: Any = None, valid: Tensor | None = None) -> tuple[Tensor, Any]:
+        return self.readout(self.synapse(x)[0] + self.direct(x)[0])
+
+
+def test_a_network_that_is_no_chain_is_validated_with_rounded_delays(tmp_path: Path) -> None:
+    network = Residual()
+    rounded = classification.with_integer_delays(network)
+    assert torch.equal(rounded.synapse.delay, network.synapse.delay.round())
+    assert not torch.equal(rounded.synapse.delay, network.synapse.delay)  # the one trained stays as it is
+    run = snn_delays.train(
+        tiny_runs.tiny_recipe(training={"epochs": 2}), network, out=tmp_path / "run", accelerator="cpu"
+    )
+    assert [row["valid_accuracy"] for row in run.progress()["history"]]
+    assert snn_delays.load(run.folder, network=Residual()).card.network_class == "Residual"
 
 
 def test_a_name_that_is_taken_is_refused() -> None:

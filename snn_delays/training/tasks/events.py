@@ -1,5 +1,6 @@
 """Classification of recordings: ``task = "events"``, that of recipes that name none."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,8 +15,9 @@ from snn_delays.data.bucketing import bucketed
 from snn_delays.data.dataset import Batch, BinnedDataset
 from snn_delays.data.resident import ResidentDataset
 from snn_delays.discrete.discretize import discretize
-from snn_delays.errors import CheckpointError
+from snn_delays.errors import CheckpointError, ExportError
 from snn_delays.nn import Sequential
+from snn_delays.nn.optimise import layers_with_delays
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.callbacks import Callback
@@ -29,6 +31,7 @@ from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import selection, training_data
 from snn_delays.training.task import Task, best_of, seed_of, shared_out
+from snn_delays.units import round_delays
 
 
 class EventsTraining(Task):
@@ -117,7 +120,7 @@ class EventsTraining(Task):
         """Cross-entropy of the readout's scores, and the samples that were classified correctly."""
         x = part.counts.to(torch.float64 if self.recipe.training.precision == "64-true" else torch.float32)
         valid = valid_steps(part.lengths, x.shape[0])
-        v, _ = module(x, None, valid)
+        v, _ = module(x, None, valid) if getattr(module, "takes_valid", False) else module(x)
         scores = class_scores(v, valid, self.recipe.training.readout)
         classes = part.labels.argmax(1) if part.labels.ndim == 2 else part.labels
         correct = int((scores.argmax(1) == classes).sum())
@@ -125,8 +128,7 @@ class EventsTraining(Task):
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Loss, accuracy and firing rates of the discretised network; both also masked, if it was not trained so."""
-        discrete = discretize(cast(Sequential, network))
-        result = measure(discrete, self.validation, self.selection.valid, self.recipe, device)
+        result = measure(with_integer_delays(network), self.validation, self.selection.valid, self.recipe, device)
         numbers = {"valid_loss": result.loss, "valid_accuracy": result.accuracy}
         if result.masked_scores is not None:
             numbers |= {f"{name}_masked": getattr(result.masked, name.removeprefix("valid_")) for name in numbers}
@@ -142,6 +144,19 @@ class EventsTraining(Task):
     def describe(self) -> dict[str, Any]:
         """Kind of delays, and the hidden layers."""
         return {"delays": self.recipe.model.delays, "hidden": self.recipe.model.layers}
+
+
+def with_integer_delays(network: nn.Module) -> Any:
+    """The form that is evaluated: discretised, or where a network is no chain of layers, a copy with rounded delays."""
+    try:
+        return discretize(cast(Sequential, network))
+    except ExportError:
+        rounded = copy.deepcopy(network).eval().requires_grad_(False)
+        for layer in layers_with_delays(rounded).values():
+            assert layer.delay is not None
+            layer.delay.copy_(round_delays(layer.delay))
+            layer.taps = "linear"
+        return rounded
 
 
 def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
