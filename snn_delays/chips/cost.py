@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_delays.chips.footprint import REAL_BITS, Footprint, footprint, parts_of
+from snn_delays.chips.footprint import REAL_BITS, Footprint, footprint
 from snn_delays.chips.profiles import Profile
 from snn_delays.errors import ExportError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
@@ -162,11 +162,9 @@ def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = N
 
 def _population(population: Population, arriving: Array, out: Array) -> PopulationCost:
     steps, samples = out.shape[:2]
-    reached = [(population.synapses, arriving)]
-    if population.recurrent is not None:
-        reached.append((population.recurrent, out))
+    reached = list(zip(population.parts.values(), (arriving, out)))
     spikes = _mean(out.sum(dtype=np.int64) if population.fires else 0.0, samples)
-    synapses = sum(len(part) for part in parts_of(population))
+    synapses = len(population.weights)
     return PopulationCost(
         name=population.name,
         neurons=population.size,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_delays.chips.footprint import cores, fitting_bits, parts_of, synapse_bits, weight_bits
+from snn_delays.chips.footprint import cores, fitting_bits, synapse_bits, weight_bits
 from snn_delays.chips.profiles import Profile
 from snn_delays.chips.violations import Violation, violations
 from snn_delays.ir.canonical import CanonicalNetwork, Population
@@ -148,7 +148,7 @@ def _silent(profile: Profile, name: str) -> bool:
 
 
 def _population(population: Population, profile: Profile, limit: int | None) -> PopulationFit:
-    parts = parts_of(population)
+    parts = population.parts.values()
     delays = np.concatenate([part.delay_steps for part in parts])
     beyond = 0
     if limit is not None:

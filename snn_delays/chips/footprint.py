@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn_delays.chips.profiles import Profile
 from snn_delays.fixed_point import FixedPoint
-from snn_delays.ir.canonical import Population, Synapses
+from snn_delays.ir.canonical import Population
 
 REAL_BITS = 32  # of weights, biases and membranes where the target computes in real numbers (single precision)
 Array = NDArray[Any]
@@ -58,7 +58,7 @@ class Footprint:
 
 def footprint(population: Population, profile: Profile) -> Footprint:
     """The bits of a population on a target, all of it on one core."""
-    parts = parts_of(population)
+    parts = population.parts.values()
     longest = max(part.max_delay_steps for part in parts)
     state_bits = profile.state_bits or REAL_BITS
     synapses = sum(len(part) for part in parts)
@@ -93,7 +93,7 @@ def fitting_bits(population: Population, profile: Profile) -> int | None:
     Real weights must be integer multiples of some step, to 1e-4 of it; beyond 8 bits their magnitudes are only counted.
     """
     numbers = population.arithmetic
-    values = np.concatenate([part.weight for part in parts_of(population)])
+    values = population.weights
     if not isinstance(numbers, FixedPoint):
         levels = np.unique(np.abs(values))
         return next((bits for bits in sorted(profile.weight_bits) if _on_grid(levels, bits)), None)
@@ -134,7 +134,7 @@ def synapse_bits(population: Population, profile: Profile, *, cores: int = 1, de
     target's number within the block, ``h`` the header and ``R`` the rounding of a row; or ``n`` words, where the
     target has synapses of one size. Not counted: pointers to rows, routing tables.
     """
-    parts = parts_of(population)
+    parts = population.parts.values()
     block = math.ceil(population.size / cores)
     longest = max(part.max_delay_steps for part in parts)
     bits = profile.synapse_word_bits
@@ -165,7 +165,7 @@ def neurons_per_core(population: Population, profile: Profile) -> int | None:
     """How many neurons of a population a core holds, by number and by accumulators; None if the card knows neither."""
     limits = [profile.neurons_per_core] if profile.neurons_per_core else []
     if profile.accumulator_entries_per_core:
-        longest = max(part.max_delay_steps for part in parts_of(population))
+        longest = max(part.max_delay_steps for part in population.parts.values())
         slots = min(2 ** delay_bits(longest), profile.max_delay_slots or math.inf)
         limits.append(int(profile.accumulator_entries_per_core // slots))
     return min(limits) if limits else None
@@ -185,15 +185,10 @@ def cores(population: Population, profile: Profile) -> int | None:
     count = math.ceil(population.size / per_core) if per_core else 1
     if memory is None:
         return count
-    least = sum(len(part) for part in parts_of(population)) * weight_bits(population, profile)
+    least = len(population.weights) * weight_bits(population, profile)
     count = min(population.size, max(count, least // memory))
     while synapse_bits(population, profile, cores=count) > memory:
         if count >= population.size:
             return 0
         count += 1
     return count
-
-
-def parts_of(population: Population) -> list[Synapses]:
-    """The synapses onto a population, and its recurrent ones."""
-    return [population.synapses] + ([population.recurrent] if population.recurrent is not None else [])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from snn_delays.chips.footprint import cores, fitting_bits, neurons_per_core, parts_of, weight_bits
+from snn_delays.chips.footprint import cores, fitting_bits, neurons_per_core, weight_bits
 from snn_delays.chips.profiles import Profile
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
@@ -53,6 +53,10 @@ class Violation:
         return self.text
 
 
+def _broken(kind: str, where: str, text: str, count: int = 1, total: int = 1) -> Violation:
+    return Violation(kind, where, f"{where}: {text}", count, total)
+
+
 def violations(network: CanonicalNetwork, profile: Profile, *, numbers: bool = True) -> list[Violation]:
     """Every limit of a target that a network breaks; nothing is changed. One that is not verified says so.
 
@@ -88,10 +92,10 @@ def _delays(name: str, synapses: Synapses, profile: Profile, *, recurrent: bool)
 
     early = np.flatnonzero(delay < least)
     if len(early):
-        yield Violation(
+        yield _broken(
             "delay", name,
-            f"{name}: {len(early):,} of {total:,} synapses have delays below {least} (shortest {example(early[0])}), "
-            f"the least of {profile.title}; train with min_delay_steps={least}",
+            f"{len(early):,} of {total:,} synapses have delays below {least} (shortest {example(early[0])}), the least "
+            f"of {profile.title}; train with min_delay_steps={least}",
             len(early), total,
         )  # fmt: skip
     if most is None:
@@ -100,10 +104,10 @@ def _delays(name: str, synapses: Synapses, profile: Profile, *, recurrent: bool)
     if len(late):
         longest = example(int(late[np.argmax(delay[late])]))
         why = "" if profile.has_delays else f", and {profile.title} has no delays that are programmed in steps"
-        yield Violation(
+        yield _broken(
             "delay", name,
-            f"{name}: {len(late):,} of {total:,} synapses have delays above {most} (longest {longest}){why}; retrain "
-            f"with max_delay_steps={most}, or clamp them with --clamp",
+            f"{len(late):,} of {total:,} synapses have delays above {most} (longest {longest}){why}; retrain with "
+            f"max_delay_steps={most}, or clamp them with --clamp",
             len(late), total,
         )  # fmt: skip
 
@@ -123,9 +127,9 @@ def _shared(network: CanonicalNetwork, profile: Profile) -> Iterator[Violation]:
         pairs = np.unique(np.stack([source, delay]), axis=1)[0]
         several = np.flatnonzero(np.bincount(pairs, minlength=sources) > 1)
         if profile.delay_kind == "axonal" and len(several):
-            yield Violation(
+            yield _broken(
                 "sharing", name,
-                f"{name}: {len(several):,} of {sources:,} sources have synapses of different delays (first: source "
+                f"{len(several):,} of {sources:,} sources have synapses of different delays (first: source "
                 f"{several[0]}), {profile.title} has one delay for a source; train with sharing='axon'",
                 len(several), sources,
             )  # fmt: skip
@@ -139,10 +143,10 @@ def _too_many(
 ) -> Iterator[Violation]:
     over = int((counts > limit).sum()) if limit else 0
     if over:
-        yield Violation(
+        yield _broken(
             kind, name,
-            f"{name}: {over:,} of {len(counts):,} {who} more than {limit:,} synapses (most: {counts.max():,}), the "
-            f"limit of {profile.title}; train a narrower or sparser layer",
+            f"{over:,} of {len(counts):,} {who} more than {limit:,} synapses (most: {counts.max():,}), the limit of "
+            f"{profile.title}; train a narrower or sparser layer",
             over, len(counts),
         )  # fmt: skip
 
@@ -150,44 +154,44 @@ def _too_many(
 def _neurons(population: Population, profile: Profile) -> Iterator[Violation]:
     name, numbers = population.name, population.arithmetic
     if population.fires and numbers.reset not in profile.resets:
-        yield Violation(
+        yield _broken(
             "reset", name,
-            f"{name}: {profile.title} has no {numbers.reset} reset, only {' and '.join(profile.resets)}; train with "
+            f"{profile.title} has no {numbers.reset} reset, only {' and '.join(profile.resets)}; train with "
             f"reset='{profile.resets[0]}'",
         )  # fmt: skip
     decay = numbers.decay if isinstance(numbers, Membrane) else numbers.decay_code / 2**numbers.decay_bits
     if profile.decay_rule == "none" and decay < 1:
-        yield Violation(
+        yield _broken(
             "decay", name,
-            f"{name}: membranes keep {decay:.4g} of their value in a step, those of {profile.title} keep all of it; no "
-            "leaky network of this package fits",
+            f"membranes keep {decay:.4g} of their value in a step, those of {profile.title} keep all of it; no leaky "
+            "network of this package fits",
         )  # fmt: skip
     if not population.fires and not profile.integrator_readout:
-        yield Violation(
+        yield _broken(
             "readout", name,
-            f"{name}: {profile.title} gives out spikes alone, and {population.size} leaky integrators are read by "
-            "their membranes; read them elsewhere, or train a readout that fires",
+            f"{profile.title} gives out spikes alone, and {population.size} leaky integrators are read by their "
+            "membranes; read them elsewhere, or train a readout that fires",
         )  # fmt: skip
     if population.recurrent is not None and not profile.recurrent:
-        yield Violation(
+        yield _broken(
             "recurrence", name,
-            f"{name}: {len(population.recurrent):,} recurrent synapses, and {profile.title} has none; train with "
+            f"{len(population.recurrent):,} recurrent synapses, and {profile.title} has none; train with "
             "recurrent=false",
             len(population.recurrent), len(population.recurrent),
         )  # fmt: skip
 
 
 def _wiring(population: Population, profile: Profile) -> Iterator[Violation]:
-    name, parts = population.name, parts_of(population)
+    name, parts = population.name, population.parts.values()
     target = np.concatenate([part.target for part in parts])
     into = np.bincount(target, minlength=population.size)
     yield from _too_many("fan_in", name, into, profile.max_fan_in, "neurons take", profile)
     axons = sum(len(np.unique(part.source)) for part in parts)
     if profile.fan_in_axons and axons > profile.fan_in_axons:
-        yield Violation(
+        yield _broken(
             "fan_in", name,
-            f"{name}: spikes come from {axons:,} sources, a core of {profile.title} receives from "
-            f"{profile.fan_in_axons:,}; train with fewer inputs or a narrower layer before it",
+            f"spikes come from {axons:,} sources, a core of {profile.title} receives from {profile.fan_in_axons:,}; "
+            "train with fewer inputs or a narrower layer before it",
             axons - profile.fan_in_axons, axons,
         )  # fmt: skip
     if profile.distinct_weights:
@@ -196,10 +200,10 @@ def _wiring(population: Population, profile: Profile) -> Iterator[Violation]:
         values = np.bincount(pairs, minlength=population.size)
         over = int((values > profile.distinct_weights).sum())
         if over:
-            yield Violation(
+            yield _broken(
                 "weight", name,
-                f"{name}: {over:,} of {population.size:,} neurons have more than {profile.distinct_weights} different "
-                f"weights (most: {values.max():,}), the limit of {profile.title}; train ternary weights",
+                f"{over:,} of {population.size:,} neurons have more than {profile.distinct_weights} different weights "
+                f"(most: {values.max():,}), the limit of {profile.title}; train ternary weights",
                 over, population.size,
             )  # fmt: skip
 
@@ -207,10 +211,9 @@ def _wiring(population: Population, profile: Profile) -> Iterator[Violation]:
 def _memory(population: Population, profile: Profile) -> Iterator[Violation]:
     if cores(population, profile) == 0:
         what = "its delay slots" if neurons_per_core(population, profile) == 0 else "the synapses of one neuron"
-        yield Violation(
+        yield _broken(
             "memory", population.name,
-            f"{population.name}: a core of {profile.title} cannot hold {what}; train shorter delays or a narrower "
-            "layer",
+            f"a core of {profile.title} cannot hold {what}; train shorter delays or a narrower layer",
         )  # fmt: skip
 
 
@@ -222,9 +225,9 @@ def _sizes(network: CanonicalNetwork, profile: Profile) -> Iterator[Violation]:
         (network.populations[-1].name, network.populations[-1].size, profile.max_outputs, "output neurons"),
     ):
         if limit and size > limit:
-            yield Violation(
+            yield _broken(
                 "size", where,
-                f"{where}: {size:,} {what}, {profile.title} has {limit:,}; train a smaller network",
+                f"{size:,} {what}, {profile.title} has {limit:,}; train a smaller network",
                 size - limit, size,
             )  # fmt: skip
 
@@ -234,9 +237,9 @@ def _numbers(population: Population, profile: Profile) -> Iterator[Violation]:
     if not isinstance(numbers, FixedPoint):
         yield from _levels(population, profile)
     elif profile.arithmetic == "real":
-        yield Violation(
+        yield _broken(
             "arithmetic", name,
-            f"{name}: computes in integers, {profile.title} in real ones; discretize without a chip as target",
+            f"computes in integers, {profile.title} in real ones; discretize without a chip as target",
         )  # fmt: skip
     elif profile.arithmetic == "whole":
         yield from _whole(population, numbers, profile)
@@ -245,13 +248,13 @@ def _numbers(population: Population, profile: Profile) -> Iterator[Violation]:
 def _levels(population: Population, profile: Profile) -> Iterator[Violation]:
     if not profile.weight_bits or fitting_bits(population, profile) is not None:
         return
-    levels = len(np.unique(np.abs(np.concatenate([part.weight for part in parts_of(population)]))))
+    levels = len(np.unique(np.abs(population.weights)))
     bits = max(profile.weight_bits)
     held = 2 ** (bits - 1) - 1
-    yield Violation(
+    yield _broken(
         "weight", population.name,
-        f"{population.name}: weights of {levels:,} magnitudes are not integer multiples, up to {held:,}, of any step, "
-        f"as {profile.title} has them ({bits} bits, sign included); discretize with target='{profile.name}'",
+        f"weights of {levels:,} magnitudes are not integer multiples, up to {held:,}, of any step, as {profile.title} "
+        f"has them ({bits} bits, sign included); discretize with target='{profile.name}'",
         max(levels - held, 1), levels,
     )  # fmt: skip
 
@@ -261,39 +264,38 @@ def _whole(population: Population, numbers: FixedPoint, profile: Profile) -> Ite
     again = f"discretize with target='{profile.name}'"
     if fitting_bits(population, profile) is None:
         most = max(profile.weight_bits)
-        weights = np.abs(np.concatenate([part.weight for part in parts_of(population)]))
+        weights = np.abs(population.weights)
         over = int((weights > 2 ** (most - 1) - 1).sum())
-        yield Violation(
+        yield _broken(
             "weight", name,
-            f"{name}: weights up to {int(weights.max()):,}, shifted left by {numbers.weight_shift}, do not fit the "
-            f"{most} bits of {profile.title} ({over:,} of {len(weights):,} above {2 ** (most - 1) - 1:,}; its "
-            f"shift is {profile.weight_shift(weight_bits(population, profile))}); {again}",
+            f"weights up to {int(weights.max()):,}, shifted left by {numbers.weight_shift}, do not fit the {most} bits "
+            f"of {profile.title} ({over:,} of {len(weights):,} above {2 ** (most - 1) - 1:,}; its shift is "
+            f"{profile.weight_shift(weight_bits(population, profile))}); {again}",
             over, len(weights),
         )  # fmt: skip
     if population.fires:
         if profile.strict_threshold is not None and numbers.strict != profile.strict_threshold:
             rule = "above the threshold alone" if profile.strict_threshold else "at the threshold too"
-            yield Violation("threshold", name, f"{name}: {profile.title} fires {rule}, the neurons otherwise; {again}")
+            yield _broken("threshold", name, f"{profile.title} fires {rule}, the neurons otherwise; {again}")
         step, bits = 2**profile.threshold_shift, profile.threshold_bits or 64
         if numbers.threshold % step or numbers.threshold // step >= 2**bits:
-            yield Violation(
+            yield _broken(
                 "threshold", name,
-                f"{name}: the threshold {numbers.threshold:,} is not a multiple of {step} below {step * 2**bits:,}, as "
+                f"the threshold {numbers.threshold:,} is not a multiple of {step} below {step * 2**bits:,}, as "
                 f"{profile.title} has them; {again}",
             )  # fmt: skip
     decay = numbers.decay_code / 2**numbers.decay_bits
     if profile.decay_rule == "shift" and decay not in (0.0, 1.0) and not np.log2(1 - decay).is_integer():
-        yield Violation("decay", name, f"{name}: the decay {decay:.6g} is not 1 - 2^-n, as on {profile.title}; {again}")
+        yield _broken("decay", name, f"the decay {decay:.6g} is not 1 - 2^-n, as on {profile.title}; {again}")
     if profile.decay_bits and (numbers.decay_code * 2**profile.decay_bits) % 2**numbers.decay_bits:
-        yield Violation(
+        yield _broken(
             "decay", name,
-            f"{name}: the decay {decay:.6g} is not a whole number of 2^-{profile.decay_bits}, as on {profile.title}; "
-            f"{again}",
+            f"the decay {decay:.6g} is not a whole number of 2^-{profile.decay_bits}, as on {profile.title}; {again}",
         )  # fmt: skip
     if profile.state_bits and numbers.state_bits > profile.state_bits:
-        yield Violation(
+        yield _broken(
             "state", name,
-            f"{name}: membranes of {numbers.state_bits} bits, {profile.title} has {profile.state_bits}; {again}",
+            f"membranes of {numbers.state_bits} bits, {profile.title} has {profile.state_bits}; {again}",
         )  # fmt: skip
     yield from _bias(population, profile, again)
 
@@ -307,9 +309,9 @@ def _bias(population: Population, profile: Profile, again: str) -> Iterator[Viol
     limit = (2 ** max(profile.bias_bits - 1, 0) - 1) << exponent
     over = int((bias > limit).sum())
     if over:
-        yield Violation(
+        yield _broken(
             "bias", population.name,
-            f"{population.name}: {over:,} of {len(bias):,} biases exceed {limit:,} (largest {bias.max():,}), the most "
-            f"that {profile.bias_bits} bits times 2^{exponent} hold on {profile.title}; {again}",
+            f"{over:,} of {len(bias):,} biases exceed {limit:,} (largest {bias.max():,}), the most that "
+            f"{profile.bias_bits} bits times 2^{exponent} hold on {profile.title}; {again}",
             over, len(bias),
         )  # fmt: skip

@@ -72,9 +72,8 @@ def refusal(network: CanonicalNetwork, what: str) -> str | None:
             if not least <= value <= most:
                 return f"{name} has {field} {value}, {what} takes {least}..{most}: choose another profile"
         values: list[tuple[NDArray[Any], str, int]] = [(population.bias, "bias", 2**31 - 1)]
-        for synapses in (population.synapses, population.recurrent):
-            if synapses is not None:
-                values += [(synapses.weight, "weight", 2**16 - 1), (synapses.delay_steps, "delay", 2**16 - 1)]
+        for synapses in population.parts.values():
+            values += [(synapses.weight, "weight", 2**16 - 1), (synapses.delay_steps, "delay", 2**16 - 1)]
         for array, kind, largest in values:
             bad = int((~(np.abs(array) <= largest) | (array != np.rint(array))).sum())
             if bad:

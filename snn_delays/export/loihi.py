@@ -43,10 +43,7 @@ def refuses(network: CanonicalNetwork) -> str | None:
         if reason:
             return f"{population.name}: {reason}"
         assert isinstance(population.arithmetic, FixedPoint)
-        sets = [(population.name, population.synapses, LONGEST_DELAY)]
-        if population.recurrent is not None:
-            sets.append((f"{population.name}.recurrent", population.recurrent, LONGEST_DELAY + 1))
-        for name, synapses, longest in sets:
+        for (name, synapses), longest in zip(population.parts.items(), (LONGEST_DELAY, LONGEST_DELAY + 1)):
             reason = _synapses(synapses, population.arithmetic, longest)
             if reason:
                 return f"{name}: {reason}"

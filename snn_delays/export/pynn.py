@@ -42,9 +42,9 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     late = int(network.lags)
     entries = []
     for number, population in enumerate(network.populations, 1):
-        projections = _lists(population, population.synapses, late, folder)
-        if population.recurrent is not None:
-            projections += _lists(population, population.recurrent, 0, folder)
+        projections = []
+        for synapses, longer in zip(population.parts.values(), (late, 0)):
+            projections += _lists(population, synapses, longer, folder)
         entries.append(_entry(population, projections, number * late))
     longest = max((synapses.max_delay_steps for _, synapses in network.all_synapses()), default=0)
     outline = {

@@ -102,10 +102,8 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
     before, times = "input", copies
     for population in network.populations:
         populations.append(_neurons(population))
-        sets = [(population.name, before, population.synapses, lag, times)]
-        if population.recurrent is not None:
-            sets.append((f"{population.name}.recurrent", population.name, population.recurrent, 0, 1))
-        for name, source, synapses, late, repeats in sets:
+        sides = ((before, lag, times), (population.name, 0, 1))
+        for (name, synapses), (source, late, repeats) in zip(population.parts.items(), sides):
             steps = synapses.delay_steps.astype(np.int64) + late
             over = int((steps > HOP).sum())
             if over and not relays:
@@ -130,8 +128,7 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
 
 def _step(population: Population) -> float | None:
     """The largest step of which all weights onto a population are codes; None if there is none."""
-    sets = [population.synapses, *([] if population.recurrent is None else [population.recurrent])]
-    weight = np.concatenate([synapses.weight for synapses in sets])
+    weight = population.weights
     peak = float(np.abs(weight).max(initial=0))
     for most in range(1, LARGEST_WEIGHT + 1):
         codes = weight * (most / peak) if peak else weight

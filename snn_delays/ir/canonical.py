@@ -137,6 +137,17 @@ class Population:
         return self.synapses.targets
 
     @property
+    def parts(self) -> dict[str, Synapses]:
+        """The synapses onto it by name, its recurrent ones last."""
+        own = {} if self.recurrent is None else {f"{self.name}.recurrent": self.recurrent}
+        return {self.name: self.synapses, **own}
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The weights of all synapses onto it."""
+        return np.concatenate([part.weight for part in self.parts.values()])
+
+    @property
     def whole(self) -> bool:
         """Whether the population computes in integers."""
         return isinstance(self.arithmetic, FixedPoint)
@@ -168,12 +179,7 @@ class CanonicalNetwork:
 
     def all_synapses(self) -> list[tuple[str, Synapses]]:
         """Every set of synapses by name: ``hidden1``, ``hidden1.recurrent``, ``readout``, ..."""
-        found = []
-        for population in self.populations:
-            found.append((population.name, population.synapses))
-            if population.recurrent is not None:
-                found.append((f"{population.name}.recurrent", population.recurrent))
-        return found
+        return [part for population in self.populations for part in population.parts.items()]
 
     def with_notes(self, **notes: str) -> CanonicalNetwork:
         """The same network with notes added."""
@@ -309,9 +315,8 @@ def check(network: CanonicalNetwork) -> None:
             raise ExportError(f"{name}: leaky integrators never fire: they stand at the end alone, without recurrence")
         if population.bias.shape != (population.size,) or not np.isfinite(population.bias).all():
             raise ExportError(f"{population.name}.bias must be {population.size} finite numbers")
-        parts = [population.synapses] + ([] if population.recurrent is None else [population.recurrent])
         if population.whole:
-            values = np.concatenate([population.bias, *(part.weight for part in parts)])
+            values = np.concatenate([population.bias, population.weights])
             if (np.isfinite(values) & (values != np.rint(values))).any():
                 raise ExportError(f"{name} computes in integers; its weights and biases must be integers, too")
     for name, synapses in network.all_synapses():

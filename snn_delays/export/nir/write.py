@@ -103,10 +103,12 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
     dtype, dt = _dtype(network), network.dt_ms / UNIT_MS[time_unit]
     for population in network.populations:
         name = population.name
-        chains = [(before, chain) for chain in _chains(name, population.synapses, population.bias, encoding, dt)]
-        if population.recurrent is not None:
-            back = _chains(f"{name}.recurrent", population.recurrent, None, encoding, dt)
-            chains += [(name, chain) for chain in back]
+        sides = ((before, population.bias), (name, None))
+        chains = [
+            (source, chain)
+            for (prefix, synapses), (source, bias) in zip(population.parts.items(), sides)
+            for chain in _chains(prefix, synapses, bias, encoding, dt)
+        ]
         for source, chain in chains:
             for inner, node in chain:
                 _cast(node, dtype)
