@@ -34,7 +34,7 @@ class Task:
         steps: optimiser steps of an epoch; set by :meth:`setup`.
         fabric: device and processes; set by :meth:`setup`.
         pictures: how the pictures of a run are drawn, by name.
-        record: what :meth:`evaluate` returns, as it is checked when it is read again.
+        evaluation_record: what :meth:`evaluate` returns, as it is checked when it is read again.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Task:
     steps: int
     fabric: Fabric
     pictures: ClassVar[Mapping[str, Callable[[Run, int | None], list[Path]]]] = {}
-    record: ClassVar[type[Record]] = EvaluationRecord
+    evaluation_record: ClassVar[type[Record]] = EvaluationRecord
 
     def __init__(self, recipe: Any) -> None:
         self.recipe = recipe

@@ -38,7 +38,7 @@ class EventsTraining(Task):
     """Events to classes, validated on the discretised network."""
 
     recipe: Recipe
-    record = EventEvaluationRecord
+    evaluation_record = EventEvaluationRecord
 
     def check(self, folder: Path) -> None:
         """The run to fine-tune is there, finished, and of the same data and network."""
