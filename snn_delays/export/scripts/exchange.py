@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,23 @@ def arguments(description: str = "") -> argparse.Namespace:
     if given.samples is not None and given.samples < 1:
         parser.error(f"--samples must be at least 1, got {given.samples}")
     return given
+
+
+def main(description: str, prepare: Callable[[Path, SimpleNamespace], Callable[[np.ndarray], dict[str, Any]]]) -> int:
+    """Run every sample of an export and compare; the exit status.
+
+    ``prepare(folder, network)`` returns what runs one sample ``[time, input]`` from rest and gives the outputs by
+    population ``[time, neuron]``.
+    """
+    given = arguments(description)
+    network, trace = read_network(given.folder), read_trace(given.folder, given.samples)
+    run_sample, samples = prepare(given.folder, network), trace.counts.shape[1]
+    responses = []
+    for sample in range(samples):
+        responses.append(run_sample(trace.counts[:, sample]))
+        progress(sample + 1, samples)
+    outputs = {p.name: np.stack([r[p.name] for r in responses], axis=1) for p in network.populations}
+    return compare(network, trace, outputs)
 
 
 def read_network(folder: Any) -> SimpleNamespace:

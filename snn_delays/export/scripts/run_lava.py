@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,12 +112,8 @@ def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
 
 def main() -> int:
     """Run every sample and compare."""
-    given = exchange.arguments(__doc__ or "")
     logging.getLogger().setLevel(logging.ERROR)
-    network, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    responses = [run(network, trace.counts[:, sample]) for sample in range(trace.counts.shape[1])]
-    outputs = {p.name: np.stack([r[p.name] for r in responses], axis=1) for p in network.populations}
-    return exchange.compare(network, trace, outputs)
+    return exchange.main(__doc__ or "", lambda folder, network: partial(run, network))
 
 
 if __name__ == "__main__":

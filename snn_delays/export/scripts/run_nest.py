@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,8 +74,9 @@ def connect(source: Any, target: Any, synapses: SimpleNamespace, factor: float, 
         )
 
 
-def run_sample(network: SimpleNamespace, counts: np.ndarray) -> list[np.ndarray]:
-    """Spikes or membranes of each population ``[time, neuron]`` from counts ``[time, input]``."""
+def run_sample(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Spikes or membranes by population ``[time, neuron]`` from counts ``[time, input]``."""
+    nest.verbosity = nest.VerbosityLevel.ERROR
     nest.ResetKernel()
     nest.resolution = 1.0
     steps = len(counts)
@@ -104,10 +106,10 @@ def run_sample(network: SimpleNamespace, counts: np.ndarray) -> list[np.ndarray]
                 group.set(I_e=gain(population) * population.bias)
         # A recorder hands over the last steps once the longest of them is past.
         nest.Simulate(1.0 if now < max(lags) else float(steps + FIRST + 1))
-    return [
-        raster(recorder.events, group, population, steps, FIRST + lag)
+    return {
+        population.name: raster(recorder.events, group, population, steps, FIRST + lag)
         for recorder, group, population, lag in zip(recorders, groups, network.populations, lags)
-    ]
+    }
 
 
 def raster(
@@ -122,17 +124,6 @@ def raster(
     return out
 
 
-def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Spikes or membranes by population ``[time, sample, neuron]`` from counts ``[time, sample, input]``."""
-    nest.verbosity = nest.VerbosityLevel.ERROR
-    samples = []
-    for sample in range(counts.shape[1]):
-        samples.append(run_sample(network, counts[:, sample]))
-        exchange.progress(sample + 1, counts.shape[1])
-    return {p.name: np.stack(out, axis=1) for p, out in zip(network.populations, zip(*samples))}
-
-
 if __name__ == "__main__":
-    given = exchange.arguments("Run an exported network in NEST and compare it with its golden trace.")
-    model, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    sys.exit(exchange.compare(model, trace, run(model, trace.counts)))
+    about = "Run an exported network in NEST and compare it with its golden trace."
+    sys.exit(exchange.main(about, lambda folder, network: partial(run_sample, network)))

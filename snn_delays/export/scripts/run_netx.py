@@ -13,6 +13,8 @@ from __future__ import annotations
 import logging
 import sys
 import types
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,17 +75,18 @@ def run(path: str, network: SimpleNamespace, counts: np.ndarray) -> dict[str, np
     }
 
 
-def main() -> int:
-    """Run every sample and compare."""
-    given = exchange.arguments(__doc__ or "")
-    logging.getLogger().setLevel(logging.ERROR)
-    network, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    path = given.folder / "network.net"
+def prepare(folder: Path, network: SimpleNamespace) -> Any:
+    """What runs a sample of ``network.net``."""
+    path = folder / "network.net"
     if not path.is_file():
         sys.exit(f"there is no {path}; README.txt says why the network does not fit netx")
-    responses = [run(str(path), network, trace.counts[:, sample]) for sample in range(trace.counts.shape[1])]
-    outputs = {p.name: np.stack([r[p.name] for r in responses], axis=1) for p in network.populations}
-    return exchange.compare(network, trace, outputs)
+    return partial(run, str(path), network)
+
+
+def main() -> int:
+    """Run every sample and compare."""
+    logging.getLogger().setLevel(logging.ERROR)
+    return exchange.main(__doc__ or "", prepare)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def project(source: Any, target: Any, projection: dict[str, str], rows: np.ndarr
     )
 
 
-def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np.ndarray) -> list[np.ndarray]:
-    """Spikes or membranes of each population ``[time, neuron]`` from counts ``[time, input]``."""
+def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Spikes or membranes by population ``[time, neuron]`` from counts ``[time, input]``."""
     # On the grid PyNN takes the neuron that computes in whole steps.
     sim.setup(timestep=1.0, min_delay=1.0, max_delay=outline["max_delay_ms"], spike_precision="on_grid")
     steps = len(counts)
@@ -68,7 +69,7 @@ def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np
             if start == now:
                 population.set(i_offset=entry["i_offset"])
     sim.run(float(steps + 1))
-    recorded = []
+    recorded = {}
     for population, entry, start in zip(populations, outline["populations"], starts):
         segment = population.get_data().segments[0]
         if entry["fires"]:
@@ -78,24 +79,18 @@ def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np
                 out[when[(when >= 0) & (when < steps)], neuron] = 1
         else:
             out = segment.analogsignals[0].magnitude[start + 1 : start + 1 + steps]
-        recorded.append(out)
+        recorded[entry["name"]] = out
     sim.end()
     return recorded
 
 
-def run(folder: Path, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Spikes or membranes by population ``[time, sample, neuron]`` from counts ``[time, sample, input]``."""
+def prepare(folder: Path, network: Any) -> Any:
+    """What runs a sample: the outline and the lists it names, read once."""
+    del network
     outline = json.loads((folder / "pynn.json").read_text())
     files = [projection["file"] for entry in outline["populations"] for projection in entry["projections"]]
-    lists = {name: np.loadtxt(folder / name, ndmin=2) for name in files}
-    samples = []
-    for sample in range(counts.shape[1]):
-        samples.append(run_sample(outline, lists, counts[:, sample]))
-        exchange.progress(sample + 1, counts.shape[1])
-    return {entry["name"]: np.stack(out, axis=1) for entry, out in zip(outline["populations"], zip(*samples))}
+    return partial(run_sample, outline, {name: np.loadtxt(folder / name, ndmin=2) for name in files})
 
 
 if __name__ == "__main__":
-    given = exchange.arguments("Run an exported network's PyNN lists on NEST and compare with its golden trace.")
-    model, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    sys.exit(exchange.compare(model, trace, run(given.folder, trace.counts)))
+    sys.exit(exchange.main("Run an exported network's PyNN lists on NEST and compare with its golden trace.", prepare))
