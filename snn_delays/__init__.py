@@ -1,13 +1,7 @@
 """Spiking neural networks whose synaptic delays are learned."""
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
-
-# PyTorch and Numba each bring a pool of OpenMP threads whose idle members spin, and on few cores they spin in each
-# other's way: a training step takes several times as long. Read once, when the first pool is loaded, so this helps only
-# where snn_delays is imported before torch, as by the command line.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from snn_delays.discrete.discretize import discretize

@@ -38,6 +38,45 @@ def test_torch_is_imported_with_the_first_name() -> None:
         snn_delays.LIFF  # noqa: B018
 
 
+STATE = """
+import os, signal, torch
+def state():
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    options = torch.is_grad_enabled(), torch.get_default_dtype(), torch.backends.cudnn.benchmark
+    return dict(os.environ), torch.get_num_threads(), torch.get_num_interop_threads(), handlers, options
+before = state()
+"""
+
+
+@pytest.mark.parametrize("names", ["snn_delays", "snn_delays.nn", "snn_delays.ops", "snn_delays.cli"])
+def test_importing_changes_nothing_in_the_process(names: str) -> None:
+    assert in_new_process(f"{STATE}\nimport {names}\nprint(before == state())") == ["True"]
+
+
+def test_importing_before_torch_leaves_the_environment_alone() -> None:
+    code = "import os; before = dict(os.environ); import snn_delays; snn_delays.LIF; print(before == dict(os.environ))"
+    assert in_new_process(code) == ["True"]
+
+
+@pytest.mark.parametrize(
+    "change", ["os.environ['OMP_WAIT_POLICY'] = 'passive'", "torch.set_num_threads(torch.get_num_threads() + 1)"]
+)
+def test_canary_a_change_in_the_process_is_seen(change: str) -> None:
+    assert in_new_process(f"{STATE}\nos.environ.pop('OMP_WAIT_POLICY', None); before = state()\n{change}\n"
+                          "print(before == state())") == ["False"]  # fmt: skip
+
+
+def test_the_command_line_has_idle_threads_sleep_before_torch_is_loaded() -> None:
+    code = """
+import os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+import importlib; app = importlib.import_module("snn_delays.cli.app")
+app.app = lambda: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+app.main()
+"""
+    assert in_new_process(code) == ["passive", "False"]
+
+
 def test_canary_a_module_that_imports_more_is_seen() -> None:
     code = f"import snn_delays.training.engine, sys; print(*[name for name in {OPTIONAL} if name in sys.modules])"
     assert {"numba", "lightning_fabric", "pydantic"} <= set(in_new_process(code))

@@ -104,7 +104,7 @@ def _ours(layer: DelayedLinear, call: Mapping[str, Any]) -> tuple[list[Contender
     def forced(name: str | None, x: Tensor) -> Tensor:
         if name is None:
             return layer(x)[0]
-        with use_backend(delay=name):
+        with use_backend(delayed_linear=name):
             return layer(x)[0]
 
     chosen = OPERATION.choose(call).name
@@ -152,7 +152,7 @@ def _expected(layer: DelayedLinear, x: Tensor, trains: bool) -> list[Tensor]:
     """Output and gradients of the reference in float64."""
     exact = copy.deepcopy(layer).double()
     x = x.double().requires_grad_(trains)
-    with use_backend(delay="reference"):
+    with use_backend(delayed_linear="reference"):
         y = exact(x)[0]
     leaves = [x, *(p for p in (exact.weight, exact.delay) if p.requires_grad)]
     return [y, *(gradients(y, leaves) if trains else [])]

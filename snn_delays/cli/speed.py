@@ -1,6 +1,5 @@
 """Which backend serves a call, and why."""
 
-import importlib
 import math
 import warnings
 from typing import Annotated
@@ -37,7 +36,7 @@ def backends(
         return
     table = Table("operation", "backend", "serves here")
     for operation in operations():
-        call = importlib.import_module(operation.backends[-1].module.rpartition(".")[0]).example_call()
+        call = operation.example()
         chosen = operation.choose(call)
         for backend in operation.backends:
             reason = backend.refuses(call)

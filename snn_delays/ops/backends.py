@@ -1,12 +1,13 @@
 """What a backend is, how one is chosen, and why one refused.
 
-An operation is a folder; every file in it that implements the operation is a backend: a name, a module that is
-imported when first needed, and a function ``refuses`` that says in a sentence why it cannot serve a call.
+An operation is a folder; every file in it that implements the operation is a backend: a name and a module that is
+imported when first needed. A module without a function ``refuses`` serves every call; with one, it says in a sentence
+why it cannot serve a call.
 
 Choice, first that applies: the ``backend=`` argument, ``with use_backend(...)``, the environment variable
 ``SNN_DELAYS_BACKEND``, the reference for a call that is done before a kernel is launched, the backend that does not
-refuse and, by the operation's cost model where it has one, is expected to be fastest. A backend asked for by name never
-falls back.
+refuse and, by the operation's cost model where it has one, is expected to be fastest. A backend requested by name never
+falls back. Unless one is requested, a choice is remembered for all calls with the same :func:`signature`.
 """
 
 import contextlib
@@ -14,19 +15,24 @@ import contextvars
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.ops.threads import lost_kernels
 
 SMALL = 2**13  # numbers
+REMEMBERED = 4096  # choices of an operation; beyond, it starts anew
 ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
+RENAMED = {"delay": "delayed_linear", "delay_conv": "delayed_conv2d"}  # operations, from the keys that served them
+_EVERY = "*"
 _OPERATIONS: dict[str, "Operation"] = {}
 _forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn_delays_backend")
 
@@ -35,8 +41,8 @@ _forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn
 class Backend:
     """One implementation of an operation.
 
-    ``module`` holds ``run(**call)`` and ``refuses(**call) -> str | None``; it is imported when first needed, and only
-    if every package in ``requires`` can be found.
+    ``module`` holds ``run(**call)`` and, unless it serves every call, ``refuses(**call) -> str | None``; it is imported
+    when first needed, and only if every package in ``requires`` can be found.
     """
 
     name: str
@@ -50,7 +56,8 @@ class Backend:
                 return f"the package {package} is not installed (pip install {package})"
         if "numba" in self.requires and (reason := lost_kernels()):
             return reason
-        return _module(self.module).refuses(**call)
+        refuses = getattr(_module(self.module), "refuses", None)
+        return None if refuses is None else refuses(**call)
 
     def run(self, call: Mapping[str, Any]) -> Any:
         """Compute the operation."""
@@ -69,9 +76,30 @@ def installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+def refuses_off_cpu(**tensors: Tensor | None) -> str | None:
+    """Sentence unless all tensors, by name, have the dtype of the first, float32 or float64, and it is on the CPU."""
+    name, first = next(iter(tensors.items()))
+    assert first is not None
+    if first.device.type != "cpu":
+        return f"it runs on the CPU and the {name} is on {first.device}"
+    return refuses_dtype(**tensors)
+
+
+def refuses_dtype(**tensors: Tensor | None) -> str | None:
+    """Sentence unless all tensors, by name, have the dtype of the first, which is float32 or float64."""
+    (name, first), *others = tensors.items()
+    assert first is not None
+    if first.dtype not in (torch.float32, torch.float64):
+        return f"it computes in float32 or float64 and the {name} is {first.dtype}"
+    for other, tensor in others:
+        if tensor is not None and tensor.dtype != first.dtype:
+            return f"it computes in one dtype; the {name} is {first.dtype}, the {other} {tensor.dtype}"
+    return None
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """What a backend says to a call: why it refuses it, or the seconds it is expected to take, if that is known."""
+    """A backend for a call: why it refuses it, or the seconds it is expected to take, if that is known."""
 
     backend: Backend
     refusal: str | None
@@ -82,41 +110,73 @@ class Candidate:
 class Operation:
     """A named operation and its backends, the reference last.
 
+    ``example()`` is a small call, for asking backends whether they can serve on this machine.
     ``cost(backend name, call)`` gives expected seconds; the cheapest backend serves. Without it the first one does.
     ``small(call)`` tells calls so small that the reference is done before a kernel is launched.
+    ``reads(call)`` is all that ``refuses`` and ``cost`` read of the numbers in a call's tensors, None where the choice
+    is not to be remembered. Without it they read none.
     """
 
     name: str
     backends: tuple[Backend, ...]
+    example: Callable[[], Mapping[str, Any]]
     cost: Callable[[str, Mapping[str, Any]], float] | None = None
     small: Callable[[Mapping[str, Any]], bool] | None = None
+    reads: Callable[[Mapping[str, Any]], Hashable] | None = None
+    _choices: dict[Hashable, Backend] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _OPERATIONS[self.name] = self
 
     def choose(self, call: Mapping[str, Any], backend: str | None = None) -> Backend:
-        """Backend that serves this call. Raises BackendUnavailableError if the one asked for cannot."""
-        wanted = backend or _wanted(self.name)
-        if wanted is None:
-            if self.small is not None and self.small(call):
-                return self.backends[-1]
-            serving = (candidate for candidate in self.backends if candidate.refuses(call) is None)
-            if self.cost is None:
-                return next(serving)
-            cost = self.cost
-            return min(serving, key=lambda candidate: cost(candidate.name, call))
+        """Backend that serves this call. Raises BackendUnavailableError if the one requested cannot."""
+        requested = backend or _requested(self.name)
+        if requested is not None:
+            return self._named(requested, call)
+        key = self.key(call)
+        if key is None:
+            return self.fastest(call)
+        try:
+            chosen = self._choices.get(key)
+        except TypeError:  # a surrogate of the user's that has no hash
+            return self.fastest(call)
+        if chosen is None:
+            if len(self._choices) >= REMEMBERED:
+                self._choices.clear()
+            chosen = self._choices[key] = self.fastest(call)
+        return chosen
+
+    def key(self, call: Mapping[str, Any]) -> Hashable:
+        """All that decides the choice for a call, None where it is not to be remembered."""
+        form = signature(call)
+        if self.reads is None or form is None:
+            return form
+        data = self.reads(call)
+        return None if data is None else (form, data)
+
+    def fastest(self, call: Mapping[str, Any]) -> Backend:
+        """Backend that serves this call if none is requested, by asking all of them."""
+        if self.small is not None and self.small(call):
+            return self.backends[-1]
+        serving = (candidate for candidate in self.backends if candidate.refuses(call) is None)
+        if self.cost is None:
+            return next(serving)
+        cost = self.cost
+        return min(serving, key=lambda candidate: cost(candidate.name, call))
+
+    def _named(self, name: str, call: Mapping[str, Any]) -> Backend:
         for candidate in self.backends:
-            if candidate.name == wanted:
+            if candidate.name == name:
                 reason = candidate.refuses(call)
                 if reason is not None:
-                    raise BackendUnavailableError(f"backend {wanted!r} cannot run {self.name}: {reason}")
+                    raise BackendUnavailableError(f"backend {name!r} cannot run {self.name}: {reason}")
                 return candidate
-        names = ", ".join(candidate.name for candidate in self.backends)
-        hint = did_you_mean(wanted, [candidate.name for candidate in self.backends])
-        raise BackendUnavailableError(f"{self.name} has no backend {wanted!r}; {hint}it has {names}")
+        names = [candidate.name for candidate in self.backends]
+        hint = did_you_mean(name, names)
+        raise BackendUnavailableError(f"{self.name} has no backend {name!r}; {hint}it has {', '.join(names)}")
 
     def explain(self, call: Mapping[str, Any]) -> list[Candidate]:
-        """What every backend says to a call; those that serve it first, fastest first."""
+        """All backends for a call; those that serve it first, fastest first."""
         found = []
         for backend in self.backends:
             refusal = backend.refuses(call)
@@ -129,6 +189,40 @@ class Operation:
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""
         return self.choose(call, backend).run(call)
+
+
+def signature(call: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
+    """All that a choice may depend on but the numbers in tensors; None while a CUDA graph is captured.
+
+    Shape, dtype, device and whether a gradient is needed of every tensor, all other arguments, whether gradients are
+    computed, and the number of threads.
+    """
+    parts: list[Hashable] = [torch.is_grad_enabled(), torch.get_num_threads()]
+    for value in call.values():
+        if isinstance(value, Tensor):
+            if value.is_cuda and capturing(value.device):
+                return None
+            parts.append((value.shape, value.dtype, value.device, value.requires_grad))
+        elif hasattr(value, "_asdict"):  # a state
+            parts.append(signature(value._asdict()))
+        else:
+            parts.append(value)
+    return tuple(parts)
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether work on this device is being captured in a CUDA graph, so that nothing may be read back."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def forget_choices() -> None:
+    """Have every operation choose anew: what a choice rests on beside the call has changed."""
+    for operation in _OPERATIONS.values():
+        operation._choices.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_choices)  # kernels may be lost
 
 
 def one_step_of(name: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -150,37 +244,52 @@ def operations() -> tuple[Operation, ...]:
 def use_backend(name: str | None = None, **by_operation: str) -> Iterator[None]:
     """Force a backend inside a ``with`` block.
 
-    ``use_backend("reference")`` speaks for every operation, ``use_backend(lif="numba_cpu")`` for one.
-    Raises ConfigError for an unknown operation; an unknown or refusing backend raises when the operation is called.
+    ``use_backend("reference")`` is for every operation, ``use_backend(lif="numba_cpu")`` for one, by the name of its
+    function. Raises ConfigError for an unknown operation; an unknown or refusing backend raises when the operation is
+    called.
     """
-    token = _forced.set({**_forced.get({}), **_parse(name, by_operation, "use_backend")})
+    outer = {} if name else _forced.get({})
+    token = _forced.set({**outer, **_parse(name, by_operation, "use_backend", stacklevel=4)})
     try:
         yield
     finally:
         _forced.reset(token)
 
 
-def _wanted(operation: str) -> str | None:
-    forced = _forced.get({})
-    if operation in forced:
-        return forced[operation]
-    return _from_environment(os.environ.get(ENVIRONMENT_VARIABLE, "")).get(operation)
-
-
-def _from_environment(text: str) -> dict[str, str]:
-    """Read ``reference`` or ``lif=numba_cpu,delay=dense``."""
+def _requested(operation: str) -> str | None:
+    requested = _forced.get(None)
+    if requested and (name := requested.get(operation) or requested.get(_EVERY)):
+        return name
+    text = os.environ.get(ENVIRONMENT_VARIABLE)
     if not text:
-        return {}
+        return None
+    requested = _from_environment(text)
+    return requested.get(operation) or requested.get(_EVERY)
+
+
+@lru_cache(maxsize=16)
+def _from_environment(text: str) -> Mapping[str, str]:
+    """Read ``reference`` or ``lif=numba_cpu,delayed_linear=dense``."""
     if "=" not in text:
         return _parse(text, {}, ENVIRONMENT_VARIABLE)
     pairs = [item.partition("=") for item in text.split(",")]
     return _parse(None, {key.strip(): value.strip() for key, _, value in pairs}, ENVIRONMENT_VARIABLE)
 
 
-def _parse(name: str | None, by_operation: Mapping[str, str], where: str) -> dict[str, str]:
-    unknown = set(by_operation) - set(_OPERATIONS)
-    if unknown:
-        first = sorted(unknown)[0]
-        hint = did_you_mean(first, _OPERATIONS)
-        raise ConfigError(f"{where}: no operation {first!r}; {hint}there are {', '.join(sorted(_OPERATIONS))}")
-    return {**(dict.fromkeys(_OPERATIONS, name) if name else {}), **by_operation}
+def _parse(name: str | None, by_operation: Mapping[str, str], where: str, stacklevel: int = 2) -> dict[str, str]:
+    """Names of backends by operation; ``_EVERY`` stands for those that have none of their own."""
+    found = {_EVERY: name} if name else {}
+    for operation, backend in by_operation.items():
+        if operation in RENAMED:
+            new = RENAMED[operation]
+            warnings.warn(
+                f"{where}: the operation {operation!r} is now {new!r}; the old name goes with the next version",
+                DeprecationWarning,
+                stacklevel=stacklevel,
+            )
+        elif operation not in _OPERATIONS:
+            hint = did_you_mean(operation, _OPERATIONS)
+            known = ", ".join(sorted(_OPERATIONS))
+            raise ConfigError(f"{where}: no operation {operation!r}; {hint}there are {known}")
+        found[RENAMED.get(operation, operation)] = backend
+    return found

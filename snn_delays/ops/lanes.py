@@ -21,6 +21,11 @@ def as_row(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().view(-1).numpy()
 
 
+def per_lane(tensor: Tensor, shape: torch.Size) -> np.ndarray:
+    """``[neuron]``, or one number, for every lane of ``[batch, neuron]``: ``[lane]``."""
+    return np.broadcast_to(tensor.detach().numpy(), shape).ravel()
+
+
 def follow_torch_threads() -> None:
     """Have the next kernel use as many threads as torch does.
 

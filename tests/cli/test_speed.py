@@ -17,9 +17,9 @@ SHAPE = "T=100,B=256,in=256,out=256,K=25"
 
 @pytest.fixture(autouse=True)
 def fresh_cost_model() -> Iterator[None]:
-    cost.cost_model.cache_clear()
+    cost.forget()
     yield
-    cost.cost_model.cache_clear()
+    cost.forget()
 
 
 def chosen(shown: str) -> str:
@@ -63,7 +63,7 @@ def test_calibration_serves_from_then_on(snn: Ok, tmp_path: Path, monkeypatch: p
     assert cost.cost_model() != cost.MEASURED
     assert f"cost model of {path}" in snn("backends", "--explain", SHAPE).stdout
     path.write_text("{")
-    cost.cost_model.cache_clear()
+    cost.forget()
     with pytest.warns(UserWarning, match="is no cost model .* Delete the file"):
         assert cost.cost_model() == cost.MEASURED
 

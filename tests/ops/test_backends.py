@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from snn_delays import ops
 from snn_delays.errors import BackendUnavailableError, ConfigError
-from snn_delays.ops import ATan, lif, use_backend
+from snn_delays.ops import ATan, backends, lif, use_backend
 from snn_delays.ops.backends import Backend, Operation, operations
 from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.delay import example_call as delay_example
+from snn_delays.ops.delay_conv import OPERATION as CONV
 from snn_delays.ops.lif import OPERATION as LIF
 from snn_delays.ops.lif import example_call as lif_example
 
@@ -47,16 +49,16 @@ def test_blocks_nest_and_end_even_after_an_error() -> None:
 
 
 def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SNN_DELAYS_BACKEND", "lif = reference, delay=reference")
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "lif = reference, delayed_linear=reference")
     assert chosen() == DELAY.choose(delay_example()).name == "reference"
-    monkeypatch.setenv("SNN_DELAYS_BACKEND", "delay=reference")
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", "delayed_linear=reference")
     assert chosen() == "numba_cpu"
 
 
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"use_backend: no operation 'lief'; did you mean 'lif'\? there are delay, delay_conv, depthwise, leaky",
+        match=r"use_backend: no operation 'lief'; did you mean 'lif'\? there are delayed_conv2d, delayed_linear",
     ):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
@@ -120,21 +122,46 @@ def test_a_missing_package_is_named(own_operation: Operation) -> None:
 
 @pytest.fixture
 def own_operation() -> Iterator[Operation]:
-    from snn_delays.ops import backends
-
     reference = "snn_delays.ops.lif.reference"
     yield Operation(
-        "own", (Backend("needy", reference, requires=("no_such_package",)), Backend("reference", reference))
+        "own",
+        (Backend("needy", reference, requires=("no_such_package",)), Backend("reference", reference)),
+        lif_example,
     )
     del backends._OPERATIONS["own"]
 
 
 def test_every_operation_has_a_reference_that_serves_everything() -> None:
     assert [operation.name for operation in operations()] == [
-        "delay", "delay_conv", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
+        "delayed_conv2d", "delayed_linear", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
     ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"
+        assert operation.choose(operation.example(), "reference").name == "reference"
+
+
+@pytest.mark.parametrize("operation", [one.name for one in operations()])
+def test_every_operation_is_named_as_its_function(operation: str) -> None:
+    assert callable(getattr(ops, operation))
+
+
+@pytest.mark.parametrize(("old", "operation"), [("delay", DELAY), ("delay_conv", CONV)])
+def test_keys_of_old_serve_with_a_warning(old: str, operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = use_backend(**{old: "reference"})
+    with pytest.warns(DeprecationWarning, match=f"use_backend: the operation '{old}' is now"):
+        block.__enter__()
+    assert operation.choose(operation.example()).name == "reference"
+    assert chosen() == "numba_cpu"
+    block.__exit__(None, None, None)
+    monkeypatch.setenv("SNN_DELAYS_BACKEND", f"{old}=reference")
+    backends._from_environment.cache_clear()
+    with pytest.warns(DeprecationWarning, match=f"SNN_DELAYS_BACKEND: the operation '{old}' is now"):
+        assert operation.choose(operation.example()).name == "reference"
+
+
+def test_a_name_for_all_ends_those_for_one_around_it() -> None:
+    with use_backend(lif="reference"), use_backend("numba_cpu"):
+        assert chosen() == "numba_cpu"
 
 
 SMALL_CALLS = {

@@ -230,8 +230,10 @@ WRONG = [
     (hold_lif, "gs += gv * (v_reset - m)", "gs -= gv * (v_reset - m)"),
     (hold_lif, "grad_v0[lane] = gv;", "grad_v0[lane] = 0;"),
     (hold_lif, "gs * slope(u, kind, p, q)", "gs * slope(u, 0, p, q)"),
-    (hold_integrator, "gv = total * d;", "gv = total;"),
-    (hold_integrator, "(t > 0 ? trace[at - lanes] : v0[lane])", "trace[at]"),
+    (hold_integrator, "gv = gh * d;", "gv = gh;"),
+    (hold_integrator, "const real before = h[at - lanes];", "const real before = h[at];"),
+    (hold_integrator, "if (kind == 4) return one;", "if (kind == 4) return zero;"),
+    (hold_integrator, "(s > (real)0 ? v_reset : m)", "v_reset"),
     (hold_delay, "first + past - delay - m - (TAPS - 1)", "first + past - delay - m"),
     (hold_delay, "w[k] * window[t + (FORWARD ? TAPS - 1 - k : k)]", "w[k] * window[t + TAPS - 1 - k]"),
     (hold_delay, "for (; t < steps; ++t) correlate", "for (; t < steps - 1; ++t) correlate"),
@@ -277,13 +279,14 @@ def test_canary_a_wrong_kernel_is_rejected(
 
 def test_canary_arguments_that_do_not_fit_are_seen(on_host: Callable) -> None:
     launch = on_host()
-    from snn_delays.ops.leaky_integrator.cupy import SOURCE
+    from snn_delays.ops.lif.cupy import SOURCE
 
     x = torch.zeros(2, 1, 1)
+    right = [x, x, x, 0, x, 0, x, 0, 0.0, 0, 0, 2, 1, 1, x, x, x]
     for args, why in (
-        ((x, x, x, 0, 2, 1, 1), "takes 8 arguments and was given 7"),
-        ((x, x, x, 0, 2, 1, 1.0, x), "argument 6 of integrate is a int, not 1.0"),
-        ((x, x.double(), x, 0, 2, 1, 1, x), "not torch.float64"),
+        (right[:-1], "takes 17 arguments and was given 16"),
+        ([*right[:12], 1.0, *right[13:]], "argument 12 of lif_forward is a int, not 1.0"),
+        ([x, x.double(), *right[2:]], "not torch.float64"),
     ):
         with pytest.raises(AssertionError, match=why):
-            launch(SOURCE, "integrate", (1,), (1,), x, args)
+            launch(SOURCE, "lif_forward", (1,), (1,), x, args)

@@ -61,7 +61,8 @@ def failures(name):
         except (AssertionError, IndexError) as error:  # the simulator sees an index outside an array
             yield contracts.case_name(case) + ": " + str(error)
 
-def wrong(module_name, old, new):
+def wrong(operation, old, new):
+    module_name = {modules!r}[operation]
     module = importlib.import_module(module_name)
     text = Path(module.__file__).read_text()
     assert old in text
@@ -70,7 +71,7 @@ def wrong(module_name, old, new):
     spoilt.update(LANES=3, OUTPUTS=2) if "LANES" in spoilt else None
     module.kernels = spoilt["kernels"]
     try:
-        return next(failures(module_name.split(".")[2]), None)
+        return next(failures(operation), None)
     finally:
         module.kernels = right
 
@@ -83,30 +84,35 @@ print(json.dumps(dict(
     wrong=[wrong(*edit) for edit in {edits!r}],
 )))
 """
-_LIF = "snn_delays.ops.lif.numba_cuda_kernels"
-_INTEGRATOR = "snn_delays.ops.leaky_integrator.numba_cuda_kernels"
-_DELAY = "snn_delays.ops.delay.gather_numba_cuda_kernels"
-_WKV = "snn_delays.ops.wkv.numba_cuda_kernels"
+_MODULES = {
+    "lif": "snn_delays.ops.lif.numba_cuda_kernels",
+    "leaky_integrator": "snn_delays.ops.lif.numba_cuda_kernels",
+    "delay": "snn_delays.ops.delay.gather_numba_cuda_kernels",
+    "wkv": "snn_delays.ops.wkv.numba_cuda_kernels",
+}
 WRONG = [
-    (_LIF, "strict == 0", "strict >= 0"),
-    (_LIF, "v = m - theta if fired else m", "v = m - one if fired else m"),
-    (_LIF, "lane % decay.shape[0]", "lane // decay.shape[0]"),
-    (_LIF, "sum_gain += gh * x[t, lane]", "sum_gain += gh"),
-    (_LIF, "gv = gh * d", "gv = gh"),
-    (_INTEGRATOR, "gv = total * d", "gv = total"),
-    (_DELAY, "direction * m", "m"),
-    (_DELAY, "for b in range(p * LANES + lane, batch, parts * LANES)", "for b in range(lane, LANES)"),
-    (_DELAY, "cuda.syncthreads()", "pass"),
-    (_WKV, "n = past if gap > zero else now", "n = now"),
-    (_WKV, "lane % log_decay.shape[0]", "lane // log_decay.shape[0]"),
-    (_WKV, "gq = past_next * gq - past_out * share * average", "gq = past_next * gq"),
-    (_WKV, "past_next * (p * gp + q * gq)", "past_next * p * gp"),
+    ("lif", "strict == 0", "strict >= 0"),
+    ("lif", "v = m - theta if fired else m", "v = m - one if fired else m"),
+    ("lif", "lane % decay.shape[0]", "lane // decay.shape[0]"),
+    ("lif", "sum_gain += gh * x[t, lane]", "sum_gain += gh"),
+    ("lif", "gv = gh * d", "gv = gh"),
+    ("leaky_integrator", "gv = gh * d", "gv = gh"),
+    ("leaky_integrator", "v = h[t - 1, lane]", "v = h[t, lane]"),
+    ("leaky_integrator", "if kind == 4:", "if kind == 5:"),
+    ("leaky_integrator", "v = v_reset if fired else m", "v = v_reset"),
+    ("delay", "direction * m", "m"),
+    ("delay", "for b in range(p * LANES + lane, batch, parts * LANES)", "for b in range(lane, LANES)"),
+    ("delay", "cuda.syncthreads()", "pass"),
+    ("wkv", "n = past if gap > zero else now", "n = now"),
+    ("wkv", "lane % log_decay.shape[0]", "lane // log_decay.shape[0]"),
+    ("wkv", "gq = past_next * gq - past_out * share * average", "gq = past_next * gq"),
+    ("wkv", "past_next * (p * gp + q * gq)", "past_next * p * gp"),
 ]
 
 
 @pytest.fixture(scope="module")
 def simulated() -> dict:
-    code = SIMULATED.format(edits=WRONG)
+    code = SIMULATED.format(edits=WRONG, modules=_MODULES)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=900,
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "OMP_WAIT_POLICY": "passive"},
@@ -125,7 +131,7 @@ def test_the_neurons_of_the_cases_fire(simulated: dict) -> None:
     assert 0.02 < simulated["rate"] < 0.6
 
 
-@pytest.mark.parametrize("which", range(len(WRONG)), ids=[f"{m.split('.')[2]}-{old[:25]}" for m, old, _ in WRONG])
+@pytest.mark.parametrize("which", range(len(WRONG)), ids=[f"{operation}-{old[:25]}" for operation, old, _ in WRONG])
 def test_canary_a_wrong_kernel_is_rejected(simulated: dict, which: int) -> None:
     failure = simulated["wrong"][which]
     assert failure is not None

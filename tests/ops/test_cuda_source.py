@@ -14,13 +14,12 @@ import snn_delays.ops
 from snn_delays.ops.cuda.source import Source
 from snn_delays.ops.delay.gather_cupy import SOURCE as GATHER
 from snn_delays.ops.depthwise.cupy import SOURCE as DEPTHWISE
-from snn_delays.ops.leaky_integrator.cupy import SOURCE as INTEGRATOR
 from snn_delays.ops.lif.cupy import SOURCE as LIF
 from snn_delays.ops.wkv.cupy import SOURCE as WKV
 from tests.support import nvrtc
 
-SOURCES = [LIF, INTEGRATOR, GATHER, WKV, DEPTHWISE]
-KERNELS = {LIF: {"lif_forward", "lif_backward"}, INTEGRATOR: {"integrate", "integrate_backward"}, GATHER: {
+SOURCES = [LIF, GATHER, WKV, DEPTHWISE]
+KERNELS = {LIF: {"lif_forward", "lif_backward"}, GATHER: {
     f"{name}_{taps}" for name in ("forward", "backward", "values") for taps in (1, 2, 4)
 }, WKV: {"wkv_forward", "wkv_backward"}, DEPTHWISE: {
     f"depthwise_{name}" for name in ("forward", "backward_line", "backward_kernel")
@@ -61,11 +60,10 @@ def _numba_kernels(dtype: torch.dtype) -> list[tuple[str, object, tuple]]:
     flag, shifts, values = types.int32, types.Array(types.int32, 3, "C"), types.Array(real, 4, "C")
     signatures = {
         "lif.numba_cuda": [
-            (two, one, one, one, one, number, flag, flag, flag, two, two, one),
+            (two, one, one, one, one, number, flag, flag, flag, flag, two, two, one),
             (two, one, two, two, one, one, one, one, number, flag, flag, flag, flag, number, number, flag, flag, two,
              one, one, one, one),
         ],
-        "leaky_integrator.numba_cuda": [(two, one, one, two), (two, two, one, one, two, one, one)],
         "delay.gather_numba_cuda": [(three, shifts, flag, values, three), (three, three, shifts, five)],
         "wkv.numba_cuda": [
             (two, two, one, one, one, one, one, flag, three, two, one, one, one),

@@ -288,7 +288,7 @@ def test_what_serves() -> None:
         assert chosen(replace(wide, sharing=sharing)) == "separable"
     assert chosen(replace(wide, max_delay_steps=0)) == "separable"
     assert OPERATION.choose(example_call()).name == "separable"
-    with pytest.raises(BackendUnavailableError, match=r"'separable' cannot run delay_conv: it needs a delay per input"):
+    with pytest.raises(BackendUnavailableError, match=r"'separable' cannot run delayed_conv2d: it needs a delay"):
         delayed_conv2d(**wide.inputs(), max_delay_steps=10, backend="separable")
 
 

@@ -98,20 +98,20 @@ def test_scratch_is_there_to_be_spoilt() -> None:
 
 
 def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snn_delays.ops.leaky_integrator import numba_cpu
+    from snn_delays.ops.lif import numba_cpu
 
-    right = numba_cpu._integrate
+    right = numba_cpu._forward
 
-    def forgetful(x, v0, decay, trace):
-        keep = x.shape[1] - 1
-        part = np.zeros((x.shape[0], keep))
-        right(np.ascontiguousarray(x[:, :keep]), v0[:keep].copy(), decay[:keep].copy(), part)
-        trace[:, :keep] = part
+    def forgetful(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v):
+        lanes = [np.ascontiguousarray(part[..., :-1]) for part in (x, v0, decay, threshold, gain, h, spikes, v)]
+        right(*lanes[:5], v_reset, soft_reset, strict, *lanes[5:])
+        for part, written in zip((h, spikes, v), lanes[5:]):
+            part[..., :-1] = written
 
     run = implementation(leaky_integrator, integrator_example(), "numba_cpu")
     case = IntegratorCase(batch=1, neurons=9)
     integrator_contract(run, case)
-    monkeypatch.setattr(numba_cpu, "_integrate", forgetful)
-    poison("snn_delays.ops.leaky_integrator.numba_cpu")
+    monkeypatch.setattr(numba_cpu, "_forward", forgetful)
+    poison("snn_delays.ops.lif.numba_cpu")
     with pytest.raises(AssertionError):
         integrator_contract(run, case)

@@ -134,7 +134,7 @@ def stream_report(
     time_engine, time_network = _time_engine(engine), _time_network(cpu)
     with torch.inference_mode(), _one_thread():
         backend = _fastest_delay_backend(cpu, inputs[0])
-        with use_backend(delay=backend):
+        with use_backend(delayed_linear=backend):
             time_engine(inputs[0])  # both warm up
             time_network(inputs[0][:5])
             engine_us: list[Array] = []
@@ -207,7 +207,7 @@ def _one_thread() -> Iterator[None]:
 def _fastest_delay_backend(network: DiscreteNetwork, x: Array) -> str:
     times: dict[str, float] = {}
     for backend in ONE_STEP_BACKENDS:
-        with use_backend(delay=backend):
+        with use_backend(delayed_linear=backend):
             times[backend] = float(_time_network(network)(np.repeat(x[:1], 3, 0)).min())
     return min(times, key=lambda name: times[name])
 
@@ -215,7 +215,7 @@ def _fastest_delay_backend(network: DiscreteNetwork, x: Array) -> str:
 def _at_once(network: DiscreteNetwork, inputs: Sequence[Array], fires: Sequence[str]) -> Array:
     """Spikes of all neurons, ``[time, neuron]`` bool, of whole recordings one after the other."""
     found = []
-    with torch.inference_mode(), use_backend(delay="gather"):
+    with torch.inference_mode(), use_backend(delayed_linear="gather"):
         for x in inputs:
             outputs = record(network, _shaped(network, torch.from_numpy(x).double()))
             found.append(_side_by_side([outputs[name][:, 0].flatten(1).numpy() for name in fires], len(x)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from snn_delays.ops.backends import installed
+from snn_delays.ops.backends import capturing, installed
 
 MAX_LANES = 2**31 - 1024  # kernels count lanes in 32 bits
 _log = logging.getLogger(__name__)
@@ -53,11 +53,6 @@ def failure(
         else:
             outcomes[key] = None
     return outcomes[key]
-
-
-def capturing(device: torch.device) -> bool:
-    """Whether work on this device is being captured in a CUDA graph, so that nothing may be read back."""
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _first_line(error: Exception) -> str:

@@ -10,12 +10,22 @@ from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay.cost import estimate
+from snn_delays.ops.delay.few_taps import what_counts_taps
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
 from snn_delays.ops.tracing import untraced
 
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    return {
+        "x": torch.zeros(1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
+        "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
+    }  # fmt: skip
+
+
 OPERATION = Operation(
-    "delay",
+    "delayed_linear",
     (
         Backend("gather_cupy", "snn_delays.ops.delay.gather_cupy"),
         Backend("gather_numba_cuda", "snn_delays.ops.delay.gather_numba_cuda", requires=("numba",)),
@@ -25,7 +35,9 @@ OPERATION = Operation(
         Backend("dense", "snn_delays.ops.delay.dense"),
         Backend("reference", "snn_delays.ops.delay.reference"),
     ),
+    example_call,
     cost=estimate,
+    reads=what_counts_taps,
 )
 
 
@@ -129,11 +141,3 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
             f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
             "(max_delay_steps, batch, in_features); pass state=None to start in silence"
         )
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    return {
-        "x": torch.zeros(1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
-        "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
-    }  # fmt: skip

@@ -54,7 +54,7 @@ def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape,
     path = cache_folder() / cost.FILE
     note = {"torch": torch.__version__, "threads": torch.get_num_threads(), "things": cost.THINGS, "seconds": fitted}
     write_text(path, json.dumps(note, indent=1))
-    cost.cost_model.cache_clear()
+    cost.forget()
     lost = [total[_chosen(shape)] / min(total.values()) for shape, total in zip(shapes, totals)]
     tell(
         f"chosen with these: the fastest for {lost.count(1.0)} of {len(lost)} shapes, at worst {max(lost):.2f} times it"

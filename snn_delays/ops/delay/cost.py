@@ -25,9 +25,9 @@ from typing import Any
 import torch
 
 from snn_delays.files import cache_folder
-from snn_delays.ops.cuda.support import capturing
+from snn_delays.ops.backends import capturing, forget_choices
 from snn_delays.ops.delay.expansion import expansion, tolerance_of
-from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.few_taps import WITHOUT_SIGMA, tap_count
 from snn_delays.ops.delay.transform_length import transform_length
 from snn_delays.reading import read_json
 
@@ -76,7 +76,7 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
 
 def _whole(call: Mapping[str, Any]) -> bool:
     """Whether all delays are fixed whole steps; while a CUDA graph is captured, whether they may be."""
-    if call["taps"] not in ("linear", "linear_normalized") or call["delay"].requires_grad:
+    if call["taps"] not in WITHOUT_SIGMA or call["delay"].requires_grad:
         return False
     return capturing(call["x"].device) or _taps(call) == 1
 
@@ -146,13 +146,19 @@ def _numbers_per_synapse(
         if found is not None:
             return found.shape[1]
     # Whether delays are whole, which tap_count would look up, is not worth it here.
-    few = 2 if taps in ("linear", "linear_normalized") else tap_count(delay, sigma, max_delay_steps, taps)
+    few = 2 if taps in WITHOUT_SIGMA else tap_count(delay, sigma, max_delay_steps, taps)
     return few if 2 * few <= max_delay_steps + 1 else max_delay_steps + 1
 
 
 def calibration() -> Path:
     """Where the user's own calibration is, if there is one."""
     return cache_folder() / FILE
+
+
+def forget() -> None:
+    """Read the calibration anew when it is next needed, and have every call choose anew."""
+    cost_model.cache_clear()
+    forget_choices()
 
 
 @lru_cache(maxsize=1)

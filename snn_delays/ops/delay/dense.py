@@ -4,18 +4,12 @@ The convolution is two-dimensional with a height of one and channels last: the l
 ``[batch, time, feature]`` as it lies, a good deal faster than ``conv1d``, and which cuDNN likes too.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay.taps import delay_kernel
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(

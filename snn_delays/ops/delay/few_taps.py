@@ -9,20 +9,38 @@ What is cut away is below the rounding of the dtype.
 """
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from snn_delays.ops.delay.taps import NORMALISER_FLOOR, TAPS
 
+WITHOUT_SIGMA = tuple(name for name, kind in TAPS.items() if not kind.needs_sigma)
+
 
 def tap_count(delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> int:
     """Number ``M`` of taps that a delay needs; reads ``delay`` and ``sigma`` back."""
-    if taps in ("linear", "linear_normalized"):
-        # A whole delay has one tap, but learns from the step before it.
-        alone = not delay.requires_grad and bool((delay == delay.round()).all())
-        return min(max_delay_steps + 1, 1 if alone else 2)
+    if taps in WITHOUT_SIGMA:
+        # An integer delay has one tap, but learns from the step before it.
+        return min(max_delay_steps + 1, 1 if has_one_tap(delay) else 2)
     return min(max_delay_steps + 1, math.floor(2 * _reach(sigma, delay.dtype, taps)) + 1)
+
+
+def what_counts_taps(call: Mapping[str, Any]) -> Hashable:
+    """What :func:`tap_count` reads of the numbers of a delay layer's call; None on an accelerator, to be left alone."""
+    delay, sigma = call["delay"], call["sigma"]
+    if delay.device.type != "cpu":
+        return None
+    if call["taps"] in WITHOUT_SIGMA:
+        return has_one_tap(delay)
+    return sigma.item() if sigma.numel() == 1 else _widest(sigma)
+
+
+def has_one_tap(delay: Tensor) -> bool:
+    """Whether delays are integers that do not learn, so that a tap of ``WITHOUT_SIGMA`` needs no neighbour."""
+    return not delay.requires_grad and torch.equal(delay, delay.round())
 
 
 def few_taps(
@@ -34,7 +52,7 @@ def few_taps(
     """
     count = tap_count(delay, sigma, max_delay_steps, taps)
     # From the first step within reach: for "linear" the one in [d - 1, d), for a lone tap the delay itself.
-    reach = (count - 1.0) if taps in ("linear", "linear_normalized") else _reach(sigma, delay.dtype, taps)
+    reach = (count - 1.0) if taps in WITHOUT_SIGMA else _reach(sigma, delay.dtype, taps)
     start = (delay.detach() - reach).ceil().clamp(0, max_delay_steps + 1 - count)
     steps = torch.arange(count, dtype=delay.dtype, device=delay.device).view(-1, 1, 1, 1) + start
     kind = TAPS[taps]
@@ -47,7 +65,11 @@ def few_taps(
 def _reach(sigma: Tensor | None, dtype: torch.dtype, taps: str) -> float:
     """Distance from the delay beyond which a tap is zero or lost in rounding, in steps."""
     assert sigma is not None
-    widest = float(sigma.detach().max()) if sigma.numel() else 0.0
+    widest = _widest(sigma)
     if taps == "triangle":
         return 1 + widest
     return widest * math.sqrt(-2 * math.log(torch.finfo(dtype).eps / 16))
+
+
+def _widest(sigma: Tensor) -> float:
+    return float(sigma.detach().max()) if sigma.numel() else 0.0

@@ -6,18 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.delay import gather_kernels
 from snn_delays.ops.delay.few_taps import few_taps
 from snn_delays.ops.delay.gather_function import GatherKernels, gather
 from snn_delays.ops.delay.gather_kernels import LANES, TERMS
-from snn_delays.ops.delay.signal import refuses_off_cpu, with_past
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import empty, scratch
 
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    return refuses_off_cpu(x, weight)
+    return refuses_off_cpu(input=x, weight=weight)
 
 
 def run(

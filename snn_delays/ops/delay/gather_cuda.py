@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from snn_delays.ops.cuda.support import capturing
+from snn_delays.ops.backends import capturing
 from snn_delays.ops.delay.few_taps import few_taps, tap_count
 from snn_delays.ops.delay.gather_function import GatherKernels, gather
 from snn_delays.ops.delay.signal import with_past

@@ -1,15 +1,9 @@
 """The delay layer as its definition: one matrix product for every step of the window."""
 
-from typing import Any
-
 from torch import Tensor
 
 from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay.taps import delay_kernel
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(

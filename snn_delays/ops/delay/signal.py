@@ -7,20 +7,6 @@ import torch
 from torch import Tensor
 
 
-def refuses_dtype(x: Tensor, weight: Tensor) -> str | None:
-    """Why a backend that computes in float32 or float64 cannot serve, or None if it can."""
-    if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
-        return f"it computes in float32 or float64; the input is {x.dtype}, the weight {weight.dtype}"
-    return None
-
-
-def refuses_off_cpu(x: Tensor, weight: Tensor) -> str | None:
-    """The same for a backend of the CPU."""
-    if x.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {x.device}"
-    return refuses_dtype(x, weight)
-
-
 def joined(x: Tensor, history: Tensor | None, max_delay_steps: int) -> Tensor:
     """``[max_delay_steps + time, batch, in]``: the history, or silence, followed by the input."""
     if max_delay_steps == 0:

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.delay import dense, gather
 from snn_delays.ops.delay.cost import ONE_BY_ONE, estimate
 from snn_delays.ops.delay.dynamic_range import needs_causal
-from snn_delays.ops.delay.signal import refuses_off_cpu, with_past
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.spectral_kernel import KernelSpectrum, kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.lanes import follow_torch_threads
@@ -36,7 +37,7 @@ SPECTRUM_BYTES = 2**22  # of the kernel's spectrum that a thread uses at once
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    return refuses_off_cpu(x, weight)
+    return refuses_off_cpu(input=x, weight=weight)
 
 
 def run(

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.backends import refuses_dtype
 from snn_delays.ops.delay import dense
 from snn_delays.ops.delay.dynamic_range import needs_causal, set_apart
 from snn_delays.ops.delay.kernel_parts import dense_gradients, kernel_gradients, output_parts, part
-from snn_delays.ops.delay.signal import refuses_dtype, with_past
+from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.taps import delay_kernel
 from snn_delays.ops.delay.transform_length import transform_length
 
@@ -24,7 +25,7 @@ KERNEL_BYTES = 2**25  # of the kernel built at once
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on every device."""
-    return refuses_dtype(x, weight)
+    return refuses_dtype(input=x, weight=weight)
 
 
 def run(

@@ -11,7 +11,7 @@ from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay import check_delays
-from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay.few_taps import tap_count, what_counts_taps
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import TAPS
 from snn_delays.ops.tracing import untraced
@@ -35,14 +35,25 @@ def rank(backend: str, call: Mapping[str, Any]) -> float:
     return {"separable": 0.0}.get(backend, 2.0)
 
 
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    return {
+        "x": torch.zeros(1, 1, 1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1, 1),
+        "delay": torch.zeros(1, 1, 1, 1), "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
+        "stride": (1, 1), "padding": (0, 0),
+    }  # fmt: skip
+
+
 OPERATION = Operation(
-    "delay_conv",
+    "delayed_conv2d",
     (
         Backend("separable", "snn_delays.ops.delay_conv.separable"),
         Backend("gather", "snn_delays.ops.delay_conv.gather", requires=("numba",)),
         Backend("reference", "snn_delays.ops.delay_conv.reference"),
     ),
+    example_call,
     cost=rank,
+    reads=what_counts_taps,
 )
 
 
@@ -149,12 +160,3 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
             f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
             "(max_delay_steps, batch, in_channels, y, x); pass state=None to start in silence"
         )
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    return {
-        "x": torch.zeros(1, 1, 1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1, 1),
-        "delay": torch.zeros(1, 1, 1, 1), "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
-        "stride": (1, 1), "padding": (0, 0),
-    }  # fmt: skip

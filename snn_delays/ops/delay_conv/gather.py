@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.delay.few_taps import few_taps
-from snn_delays.ops.delay.signal import joined, refuses_off_cpu
+from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay_conv import gather_kernels
 from snn_delays.ops.delay_conv.gather_kernels import TOGETHER
 from snn_delays.ops.lanes import follow_torch_threads
@@ -29,7 +30,7 @@ class _Layout(NamedTuple):
 
 def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    return refuses_off_cpu(x, weight)
+    return refuses_off_cpu(input=x, weight=weight)
 
 
 def run(

@@ -1,16 +1,10 @@
 """The delayed convolution as its definition: one dense convolution over time, y and x with the kernel of all taps."""
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay.taps import tap_weights
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(

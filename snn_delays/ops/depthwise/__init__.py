@@ -11,6 +11,12 @@ from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.tracing import untraced
 
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    return {"x": torch.zeros(1, 1, 1), "kernel": torch.zeros(2, 1, 1), "history": torch.zeros(1, 1, 1)}
+
+
 OPERATION = Operation(
     "depthwise",
     (
@@ -19,6 +25,7 @@ OPERATION = Operation(
         Backend("conv", "snn_delays.ops.depthwise.conv"),
         Backend("reference", "snn_delays.ops.depthwise.reference"),
     ),
+    example_call,
     small=one_step_of("x"),
 )
 
@@ -76,8 +83,3 @@ def depthwise(
     }  # fmt: skip
     y: Tensor = OPERATION(call, backend)
     return y.to(x.dtype), last_steps(call["x"], history if history is None else call["history"], past)
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    return {"x": torch.zeros(1, 1, 1), "kernel": torch.zeros(2, 1, 1), "history": torch.zeros(1, 1, 1)}

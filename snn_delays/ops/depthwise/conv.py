@@ -1,16 +1,10 @@
 """Depthwise filters as torch's convolution with a group per neuron."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.depthwise import reference
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(x: Tensor, kernel: Tensor, history: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from numba import prange
 from torch import Tensor
 
 from snn_delays.compiling import cached_njit
+from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.workspace import empty
 
@@ -25,11 +26,7 @@ PARTS = 8  # partial sums of the kernel's gradient, whatever the number of threa
 
 def refuses(x: Tensor, kernel: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if x.device.type != "cpu":
-        return f"it runs on the CPU and the input is on {x.device}"
-    if x.dtype not in (torch.float32, torch.float64) or kernel.dtype != x.dtype:
-        return f"it computes in float32 or float64; the input is {x.dtype}, the kernel {kernel.dtype}"
-    return None
+    return refuses_off_cpu(input=x, kernel=kernel)
 
 
 def run(x: Tensor, kernel: Tensor, history: Tensor) -> Tensor:

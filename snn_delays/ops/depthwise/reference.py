@@ -1,13 +1,7 @@
 """Depthwise filters in plain torch, one step at a time."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(x: Tensor, kernel: Tensor, history: Tensor) -> Tensor:

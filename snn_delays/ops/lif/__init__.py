@@ -11,6 +11,16 @@ from snn_delays.ops.backends import Backend, Operation, one_step_of
 from snn_delays.ops.surrogate import ATan, Surrogate
 from snn_delays.ops.tracing import untraced
 
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    zero = torch.zeros(2, 1, 1)
+    return {
+        "current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "threshold": zero[0, 0, 0], "v_reset": 0.0,
+        "soft_reset": False, "detach_reset": True, "decay_input": False, "strict": False, "surrogate": ATan(),
+    }  # fmt: skip
+
+
 OPERATION = Operation(
     "lif",
     (
@@ -19,6 +29,7 @@ OPERATION = Operation(
         Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
+    example_call,
     small=one_step_of("current"),
 )
 
@@ -124,12 +135,3 @@ def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
             f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"
         )
     return tensor
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    zero = torch.zeros(2, 1, 1)
-    return {
-        "current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "threshold": zero[0, 0, 0], "v_reset": 0.0,
-        "soft_reset": False, "detach_reset": True, "decay_input": False, "strict": False, "surrogate": ATan(),
-    }  # fmt: skip

@@ -13,7 +13,7 @@ from snn_delays.ops.surrogate import Surrogate
 SOURCE = Source("lif/lif.cu", contract=False)
 
 
-def refuses(current: Tensor, v0: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
+def refuses(current: Tensor, v0: Tensor, surrogate: Surrogate | None, **_: Any) -> str | None:
     """Serves float32 and float64 on a CUDA GPU with the surrogates of this package."""
     return function.refuses_surrogate(surrogate) or support.refuses(
         "cupy", cupy_launch.COMPILER, {"current": current, "state": v0}, _trial
@@ -37,9 +37,9 @@ def _forward(
     gain: Tensor,
     options: function.LIFOptions,
     keep_h: bool,
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    h = torch.empty_like(current) if keep_h else None
-    spikes, v = torch.empty_like(current), torch.empty_like(v0)
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    h, spikes = (torch.empty_like(current) if kept else None for kept in (keep_h, options.fires))
+    v = torch.empty_like(v0)
     _launch(
         "lif_forward", v0,
         (current, v0, *_strided(decay), *_strided(threshold), *_strided(gain), options.v_reset, options.soft_reset,

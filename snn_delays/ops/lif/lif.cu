@@ -6,7 +6,7 @@
 
 __device__ __forceinline__ bool fires(real u, int strict) { return strict ? u > (real)0 : u >= (real)0; }
 
-// Derivatives of ops/surrogate.py; the four kinds are numbered in ops/lif/function.py.
+// Derivatives of ops/surrogate.py; the kinds are numbered in ops/lif/function.py.
 __device__ __forceinline__ real slope(real u, int kind, real p, real q) {
     const real one = 1, zero = 0;
     const real a = u < zero ? -u : u;
@@ -22,11 +22,12 @@ __device__ __forceinline__ real slope(real u, int kind, real p, real q) {
         const real inside = one - a / p;
         return inside < zero ? zero : q * inside;  // NaN stays NaN
     }
+    if (kind == 4) return one;  // the neurons never fire: their output is the membrane
     const real e = exp(-p * a);  // from the negative side, so that it cannot overflow; the slope is even
     return p * e / ((one + e) * (one + e));
 }
 
-// h is null where no backward pass follows.
+// h is null where no backward pass follows, spikes where the neurons never fire.
 extern "C" __global__ void lif_forward(
     const real* __restrict__ x, const real* __restrict__ v0, const real* __restrict__ decay, int decay_stride,
     const real* __restrict__ threshold, int threshold_stride, const real* __restrict__ gain, int gain_stride,
@@ -45,7 +46,7 @@ extern "C" __global__ void lif_forward(
         const real u = m - theta;
         const real s = fires(u, strict) ? (real)1 : (real)0;
         if (h) h[at] = m;
-        spikes[at] = u == u ? s : u;  // of NaN, NaN
+        if (spikes) spikes[at] = u == u ? s : u;  // of NaN, NaN
         v = soft_reset ? m - theta * s : (s > (real)0 ? v_reset : m);
     }
     v_final[lane] = v;

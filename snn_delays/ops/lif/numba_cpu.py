@@ -12,20 +12,18 @@ from numba import prange
 from torch import Tensor
 
 from snn_delays.compiling import cached_njit
-from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
+from snn_delays.ops.backends import refuses_off_cpu
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads, per_lane
 from snn_delays.ops.lif import function
+from snn_delays.ops.lif.function import NEVER
 from snn_delays.ops.lif.numba_slope import slopes
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.workspace import empty
 
 
-def refuses(current: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
+def refuses(current: Tensor, surrogate: Surrogate | None, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU with the surrogates of this package."""
-    if current.device.type != "cpu":
-        return f"it runs on the CPU and the current is on {current.device}"
-    if current.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 or float64 and the current is {current.dtype}"
-    return function.refuses_surrogate(surrogate)
+    return refuses_off_cpu(current=current) or function.refuses_surrogate(surrogate)
 
 
 def run(**call: Any) -> tuple[Tensor, Tensor]:
@@ -41,19 +39,24 @@ def _run_forward(
     gain: Tensor,
     options: function.LIFOptions,
     keep_h: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
     x, shape = as_rows(current), v0.shape
-    h, spikes = empty(x.shape if keep_h else (0, x.shape[1]), current.dtype), empty(x.shape, current.dtype)
+    none = (0, x.shape[1])
+    h, spikes = (empty(x.shape if kept else none, current.dtype) for kept in (keep_h, options.fires))
     v = np.empty(x.shape[1], x.dtype)
-    d, theta, g = (as_row(tensor.expand(shape)) for tensor in (decay, threshold, gain))
+    d, theta, g = (per_lane(tensor, shape) for tensor in (decay, threshold, gain))
     v_reset = x.dtype.type(options.v_reset)
     follow_torch_threads()
     _forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v)
-    return h.view(current.shape) if keep_h else h, spikes.view(current.shape), torch.from_numpy(v).view(shape)
+    return (
+        h.view(current.shape) if keep_h else None,
+        spikes.view(current.shape) if options.fires else None,
+        torch.from_numpy(v).view(shape),
+    )
 
 
 def _run_backward(
-    grad_spikes: Tensor, grad_v: Tensor, saved: function.LIFSaved, options: function.LIFOptions, for_decay: bool
+    grad_output: Tensor, grad_v: Tensor, saved: function.LIFSaved, options: function.LIFOptions, for_decay: bool
 ) -> tuple[Tensor, ...]:
     del for_decay  # its sum is cheap beside the rest
     h, shape = as_rows(saved.h), saved.v0.shape
@@ -62,12 +65,12 @@ def _run_backward(
     # Without a gradient to the gain the current was not kept; the kernel then reads none.
     x = np.empty((0, lanes), h.dtype) if saved.current is None else as_rows(saved.current)
     grad_x = empty(h.shape, saved.h.dtype)
-    d, theta, g = (as_row(tensor.expand(shape)) for tensor in (saved.decay, saved.threshold, saved.gain))
+    d, theta, g = (per_lane(tensor, shape) for tensor in (saved.decay, saved.threshold, saved.gain))
     grads = [np.empty(lanes, h.dtype) for _ in range(4)]
     grad_v0, grad_decay, grad_threshold, grad_gain = grads
     follow_torch_threads()
     _backward(
-        as_rows(grad_spikes), as_row(grad_v), h, x, as_row(saved.v0), d, theta, g, number(options.v_reset),
+        as_rows(grad_output), as_row(grad_v), h, x, as_row(saved.v0), d, theta, g, number(options.v_reset),
         options.soft_reset, options.detach_reset, options.strict, kind, number(a), number(b),
         grad_x.numpy(), grad_v0, grad_decay, grad_threshold, grad_gain,
     )  # fmt: skip
@@ -76,15 +79,25 @@ def _run_backward(
 
 @cached_njit(parallel=True)
 def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
-    """``h`` has no steps where it need not be kept."""
+    """``h`` has no steps where it need not be kept, ``spikes`` where the neurons never fire."""
     steps, lanes = x.shape
-    keep = h.shape[0] > 0
+    keep, fires = h.shape[0] > 0, spikes.shape[0] > 0
     one, zero = x.dtype.type(1), x.dtype.type(0)
     for block in prange((lanes + BLOCK - 1) // BLOCK):
         a, b = block * BLOCK, min(lanes, (block + 1) * BLOCK)
         v, d, th, g = v_out[a:b], decay[a:b], threshold[a:b], gain[a:b]
         v[:] = v0[a:b]
         alone = np.empty(b - a, x.dtype)
+        if not fires:
+            before = v0[a:b]
+            for t in range(steps):
+                x_t, h_t = x[t, a:b], h[t, a:b]
+                for j in range(b - a):
+                    h_t[j] = d[j] * before[j] + g[j] * x_t[j]
+                before = h_t
+            for j in range(b - a):  # a loop: Numba loses the assignment of a slice here
+                v[j] = before[j]
+            continue
         for t in range(steps):
             x_t, h_t, s_t = x[t, a:b], h[t, a:b] if keep else alone, spikes[t, a:b]
             for j in range(b - a):
@@ -102,7 +115,7 @@ def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spik
 
 @cached_njit(parallel=True)
 def _backward(  # type: ignore[no-untyped-def]
-    grad_spikes, grad_v, h, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
+    grad_output, grad_v, h, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
     grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
 ):  # fmt: skip
     steps, lanes = h.shape
@@ -119,8 +132,19 @@ def _backward(  # type: ignore[no-untyped-def]
         gd[:] = 0
         gth[:] = 0
         gg[:] = 0
+        if kind == NEVER:
+            for t in range(steps - 1, -1, -1):
+                g_t, gx_t, before = grad_output[t, a:b], grad_x[t, a:b], h[t - 1, a:b] if t > 0 else v0[a:b]
+                x_t = x[t, a:b] if with_input else before
+                for j in range(size):
+                    gh = gv[j] + g_t[j]
+                    gx_t[j] = gh * g[j]
+                    gd[j] += gh * before[j]
+                    gg[j] += gh * x_t[j]
+                    gv[j] = gh * d[j]
+            continue
         for t in range(steps - 1, -1, -1):
-            h_t, gs_t, gx_t = h[t, a:b], grad_spikes[t, a:b], grad_x[t, a:b]
+            h_t, gs_t, gx_t = h[t, a:b], grad_output[t, a:b], grad_x[t, a:b]
             for j in range(size):
                 u = h_t[j] - th[j]
                 fired[j] = one if (u > 0 or (u == 0 and not strict)) else zero

@@ -10,7 +10,7 @@ from snn_delays.ops.lif import function
 from snn_delays.ops.surrogate import Surrogate
 
 
-def refuses(current: Tensor, v0: Tensor, surrogate: Surrogate, **_: Any) -> str | None:
+def refuses(current: Tensor, v0: Tensor, surrogate: Surrogate | None, **_: Any) -> str | None:
     """Serves float32 and float64 on a CUDA GPU, or in Numba's simulator, with the surrogates of this package."""
     return function.refuses_surrogate(surrogate) or numba_launch.refuses({"current": current, "state": v0}, _trial)
 
@@ -32,17 +32,17 @@ def _forward(
     gain: Tensor,
     options: function.LIFOptions,
     keep_h: bool,
-) -> tuple[Tensor | None, Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
     from snn_delays.ops.lif.numba_cuda_kernels import kernels
 
-    spikes, v = torch.empty_like(current), torch.empty_like(v0)
-    h = torch.empty_like(current) if keep_h else spikes  # not written
+    spikes, v = torch.empty_like(current) if options.fires else current, torch.empty_like(v0)  # current: not written
+    h = torch.empty_like(current) if keep_h else spikes  # likewise
     _launch(
         kernels(v0.dtype)[0], v0,
         (_rows(current), v0.view(-1), *map(Tensor.contiguous, (decay, threshold, gain)), options.v_reset,
-         options.soft_reset, options.strict, keep_h, _rows(h), _rows(spikes), v.view(-1)),
+         options.soft_reset, options.strict, keep_h, options.fires, _rows(h), _rows(spikes), v.view(-1)),
     )  # fmt: skip
-    return h if keep_h else None, spikes, v
+    return h if keep_h else None, spikes if options.fires else None, v
 
 
 def _backward(

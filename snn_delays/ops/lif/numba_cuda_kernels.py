@@ -32,11 +32,13 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
         if kind == 2:
             inside = one - a / p
             return zero if inside < zero else q * inside
+        if kind == 4:  # the neurons never fire: their output is the membrane
+            return one
         e = math.exp(-p * a)  # from the negative side, so that it cannot overflow; the slope is even
         return p * e / ((one + e) * (one + e))
 
     @cuda.jit
-    def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, keep_h, h, spikes, v_final):  # type: ignore[no-untyped-def]
+    def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, keep_h, writes_spikes, h, spikes, v_final):  # type: ignore[no-untyped-def]
         lane = cuda.grid(1)
         steps, lanes = x.shape
         if lane >= lanes:
@@ -50,7 +52,8 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
             fired = fires(u, strict)
             if keep_h:
                 h[t, lane] = m
-            spikes[t, lane] = (one if fired else zero) if u == u else u  # of NaN, NaN
+            if writes_spikes:
+                spikes[t, lane] = (one if fired else zero) if u == u else u  # of NaN, NaN
             if soft_reset:
                 v = m - theta if fired else m
             else:

@@ -8,10 +8,6 @@ from torch import Tensor
 from snn_delays.ops.surrogate import Surrogate, spike
 
 
-def refuses(**call: Any) -> None:
-    """Serves everything."""
-
-
 def run(
     current: Tensor,
     v0: Tensor,

@@ -12,12 +12,24 @@ from snn_delays.ops.lif import HALF, full_precision
 from snn_delays.ops.surrogate import ATan, Surrogate
 from snn_delays.ops.tracing import untraced
 
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    zero = torch.zeros(2, 1, 1)
+    return {
+        "current": zero, "gamma": zero[0, 0], "beta": zero[0, 0], "v0": zero[0], "valid": None, "mask": None,
+        "eps": 1e-5, "decay": 0.5, "threshold": 1.0, "v_reset": 0.0, "soft_reset": False, "detach_reset": True,
+        "decay_input": False, "strict": False, "surrogate": ATan(),
+    }  # fmt: skip
+
+
 OPERATION = Operation(
     "norm_lif",
     (
         Backend("numba_cpu", "snn_delays.ops.norm_lif.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.norm_lif.reference"),
     ),
+    example_call,
 )
 
 
@@ -112,13 +124,3 @@ def norm_lif(
     }
     spikes, v, mean, variance = OPERATION(call, backend)
     return spikes.to(spikes_dtype), v, mean, variance
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    zero = torch.zeros(2, 1, 1)
-    return {
-        "current": zero, "gamma": zero[0, 0], "beta": zero[0, 0], "v0": zero[0], "valid": None, "mask": None,
-        "eps": 1e-5, "decay": 0.5, "threshold": 1.0, "v_reset": 0.0, "soft_reset": False, "detach_reset": True,
-        "decay_input": False, "strict": False, "surrogate": ATan(),
-    }  # fmt: skip

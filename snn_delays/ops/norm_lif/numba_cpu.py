@@ -11,6 +11,7 @@ from numba import prange
 from torch import Tensor
 
 from snn_delays.compiling import cached_njit
+from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.lif.function import refuses_surrogate, surrogate_numbers
 from snn_delays.ops.lif.numba_slope import slopes
@@ -23,13 +24,9 @@ COLUMNS = 32  # neurons whose statistics are taken together
 
 def refuses(current: Tensor, surrogate: Surrogate, **call: Any) -> str | None:
     """Serves float32 and float64 on the CPU with the surrogates of this package, and one decay and threshold."""
-    if current.device.type != "cpu":
-        return f"it runs on the CPU and the current is on {current.device}"
-    if current.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 or float64 and the current is {current.dtype}"
-    for name in ("gamma", "beta", "v0", "mask"):
-        if call[name] is not None and call[name].dtype != current.dtype:
-            return f"it computes in one dtype; the current is {current.dtype}, {name} {call[name].dtype}"
+    tensors = {name: call[name] for name in ("gamma", "beta", "v0", "mask")}
+    if reason := refuses_off_cpu(current=current, **tensors):
+        return reason
     for name in ("decay", "threshold"):
         if isinstance(call[name], Tensor):
             return f"it takes one number as {name}, and got one for each neuron"

@@ -8,10 +8,6 @@ from torch import Tensor
 from snn_delays.ops.lif import lif
 
 
-def refuses(**_: Any) -> None:
-    """Serves everything."""
-
-
 def run(
     current: Tensor,
     gamma: Tensor,

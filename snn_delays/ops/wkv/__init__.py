@@ -13,6 +13,23 @@ from snn_delays.ops.tracing import untraced
 
 REST_EXPONENT = -1e38  # of an empty sum: the logarithm of nothing, kept finite
 
+
+@loadable
+class WKVState(NamedTuple):
+    """Sums over the past, each ``[batch, neuron]``: ``numerator e^exponent`` and ``denominator e^exponent``."""
+
+    numerator: Tensor
+    denominator: Tensor
+    exponent: Tensor
+
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    zero = torch.zeros(2, 1, 1)
+    state = WKVState(zero[0], zero[0], torch.full((1, 1), REST_EXPONENT))
+    return {"key": zero, "value": zero, "log_decay": zero[0, 0] - 1, "bonus": zero[0, 0], "state": state}
+
+
 OPERATION = Operation(
     "wkv",
     (
@@ -22,17 +39,9 @@ OPERATION = Operation(
         Backend("scan", "snn_delays.ops.wkv.scan"),
         Backend("reference", "snn_delays.ops.wkv.reference"),
     ),
+    example_call,
     small=one_step_of("key"),
 )
-
-
-@loadable
-class WKVState(NamedTuple):
-    """Sums over the past, each ``[batch, neuron]``: ``numerator e^exponent`` and ``denominator e^exponent``."""
-
-    numerator: Tensor
-    denominator: Tensor
-    exponent: Tensor
 
 
 @untraced
@@ -105,10 +114,3 @@ def _check_shapes(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, 
                 f"the state's {name} has shape {tuple(part.shape)}, the key needs {tuple(key.shape[1:])} "
                 "(batch, neuron); pass state=None to start with nothing before"
             )
-
-
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    zero = torch.zeros(2, 1, 1)
-    state = WKVState(zero[0], zero[0], torch.full((1, 1), REST_EXPONENT))
-    return {"key": zero, "value": zero, "log_decay": zero[0, 0] - 1, "bonus": zero[0, 0], "state": state}

@@ -13,7 +13,8 @@ from numba import njit, prange
 from torch import Tensor
 
 from snn_delays.compiling import cached_njit
-from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads
+from snn_delays.ops.backends import refuses_off_cpu
+from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads, per_lane
 from snn_delays.ops.wkv import WKVState, function
 from snn_delays.ops.wkv.numba_exp import exp
 from snn_delays.ops.workspace import empty
@@ -23,11 +24,7 @@ LEAST = 64  # lanes of a block: fewer would not fill the vectors
 
 def refuses(key: Tensor, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU."""
-    if key.device.type != "cpu":
-        return f"it runs on the CPU and the key is on {key.device}"
-    if key.dtype not in (torch.float32, torch.float64):
-        return f"it computes in float32 or float64 and the key is {key.dtype}"
-    return None
+    return refuses_off_cpu(key=key)
 
 
 def run(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:
@@ -44,8 +41,8 @@ def _run_forward(
     after = [as_row(part).copy() for part in state]
     follow_torch_threads()
     _forward(
-        _block_size(k.shape[1]), k, as_rows(value), as_row(log_decay.expand(shape[1:])),
-        as_row(bonus.expand(shape[1:])), y.numpy(), trace.numpy(), *after,
+        _block_size(k.shape[1]), k, as_rows(value),
+        per_lane(log_decay, shape[1:]), per_lane(bonus, shape[1:]), y.numpy(), trace.numpy(), *after,
     )  # fmt: skip
     final = WKVState(*(torch.from_numpy(part).view(shape[1:]) for part in after))
     return y.view(shape), final, trace.view(3, *shape) if keep else None
@@ -61,7 +58,7 @@ def _run_backward(
     follow_torch_threads()
     _backward(
         _block_size(k.shape[1]), as_rows(grad_output), k, as_rows(saved.value),
-        as_row(saved.log_decay.expand(shape[1:])), as_row(saved.bonus.expand(shape[1:])),
+        per_lane(saved.log_decay, shape[1:]), per_lane(saved.bonus, shape[1:]),
         saved.trace.view(3, *k.shape).numpy(), grad_key.numpy(), grad_value.numpy(), grad_decay, grad_bonus, *initial,
     )  # fmt: skip
     lanes = (torch.from_numpy(grad).view(shape[1:]) for grad in (grad_decay, grad_bonus, *initial))

@@ -1,15 +1,9 @@
 """WKV in plain torch, one step at a time: the definition every other backend is held to."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from snn_delays.ops.wkv import WKVState
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:

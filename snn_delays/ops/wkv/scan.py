@@ -5,16 +5,10 @@ one is ``span`` steps long, what the left one holds has aged by ``span``. Joinin
 length, and its results, joined with the elements between them, the rest: 2 log2(time) passes, about two joins a step.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from snn_delays.ops.wkv import REST_EXPONENT, WKVState
-
-
-def refuses(**call: Any) -> None:
-    """Serves everything."""
 
 
 def run(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:

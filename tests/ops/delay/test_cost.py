@@ -14,9 +14,9 @@ from snn_delays.ops.delay.call_shape import Shape
 @pytest.fixture(autouse=True)
 def the_packages_own_model(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
-    cost.cost_model.cache_clear()
+    cost.forget()
     yield
-    cost.cost_model.cache_clear()
+    cost.forget()
 
 
 def chosen(*sizes: float) -> str:
@@ -35,7 +35,7 @@ def test_a_backend_by_name_or_block_overrides_the_planner() -> None:
     calls = [delayed_linear(**shape.tensors())[0]]
     for name in ("reference", "dense", "spectral", "gather", "spectral_fft"):
         calls.append(delayed_linear(**shape.tensors(), backend=name)[0])
-        with use_backend(delay=name):
+        with use_backend(delayed_linear=name):
             assert OPERATION.choose(shape.call()).name == name
     for y in calls[1:]:
         torch.testing.assert_close(y, calls[0], rtol=1e-4, atol=1e-5)
@@ -70,7 +70,7 @@ def test_twice_the_samples_cost_more_and_never_less() -> None:
 def test_a_calibration_takes_the_place_of_the_packages_numbers() -> None:
     slow = {name: [1.0] * len(cost.THINGS) for name in cost.PASSES}
     cost.calibration().write_text(json.dumps({"seconds": {"spectral": slow}}))
-    cost.cost_model.cache_clear()
+    cost.forget()
     assert chosen(100, 256, 256, 256, 24, 12.0) != "spectral"
 
 
@@ -81,7 +81,7 @@ SHORT = {"seconds": {"spectral": {"forward": [1]}}}
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps(SHORT), json.dumps(NEGATIVE)])
 def test_a_damaged_calibration_is_named_and_not_used(text: str) -> None:
     cost.calibration().write_text(text)
-    cost.cost_model.cache_clear()
+    cost.forget()
     with pytest.warns(UserWarning, match=r"delay_cost_model.json is no cost model .*--calibrate"):
         assert cost.cost_model() == cost.MEASURED
 

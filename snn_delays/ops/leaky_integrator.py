@@ -1,4 +1,4 @@
-"""Leaky integrators: neurons that never fire, used as readout."""
+"""Leaky integrators: neurons that never fire, used as readout. Those of ``lif`` serve, without threshold or spikes."""
 
 from typing import Any
 
@@ -7,18 +7,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.errors import ShapeError
-from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.lif import OPERATION as LIF
 from snn_delays.ops.lif import full_precision, per_neuron
+from snn_delays.ops.lif.function import NEVER_FIRES
 from snn_delays.ops.tracing import untraced
+
+
+def example_call() -> dict[str, Any]:
+    """A small call, for asking backends whether they can serve on this machine."""
+    zero = torch.zeros(2, 1, 1)
+    return {"current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "decay_input": False, **NEVER_FIRES}
+
 
 OPERATION = Operation(
     "leaky_integrator",
-    (
-        Backend("numba_cpu", "snn_delays.ops.leaky_integrator.numba_cpu", requires=("numba",)),
-        Backend("cupy", "snn_delays.ops.leaky_integrator.cupy"),
-        Backend("numba_cuda", "snn_delays.ops.leaky_integrator.numba_cuda", requires=("numba",)),
-        Backend("reference", "snn_delays.ops.leaky_integrator.reference"),
-    ),
+    (*LIF.backends[:-1], Backend("reference", "snn_delays.ops.leaky_integrator")),
+    example_call,
+    small=one_step_of("current"),
 )
 
 
@@ -63,12 +69,19 @@ def leaky_integrator(
             f"the integrator's state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} "
             "(batch, neuron); pass state=None to start at rest"
         )
-    call = {"current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"), "decay_input": decay_input}
+    call = {
+        "current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"), "decay_input": decay_input,
+        **NEVER_FIRES,
+    }  # fmt: skip
     result: tuple[Tensor, Tensor] = OPERATION(call, backend)
     return result
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
-    zero = torch.zeros(2, 1, 1)
-    return {"current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "decay_input": False}
+def run(current: Tensor, v0: Tensor, decay: Tensor, decay_input: bool, **_: Any) -> tuple[Tensor, Tensor]:
+    """The reference, in plain torch, one step at a time: the definition every other backend is held to."""
+    v, trace = v0, []
+    gain = 1 - decay if decay_input else 1
+    for x in current.unbind(0):
+        v = decay * v + gain * x
+        trace.append(v)
+    return (torch.stack(trace) if trace else current.clone()), v
