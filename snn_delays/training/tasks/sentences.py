@@ -103,12 +103,12 @@ class SentencesTraining(TextTraining):
 
     def batches(self, epoch: int) -> Iterable[list[tuple[NDArray[np.int64], float]]]:
         """For each optimiser step, this process's sentences in parts, each with its weight in the mean."""
-        for parts in self._steps(epoch):
+        for parts in self.parts(epoch):
             each = sum(map(len, parts)) / len(parts)  # the last step's parts may be of unequal size
             yield [(part, len(part) / each) for part in parts]
 
-    def _steps(self, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
-        """Sentences of like lengths in each step, in an order drawn from seed and epoch."""
+    def parts(self, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
+        """Sentences of like lengths in the parts of each step, in an order drawn from seed and epoch."""
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, 0))
         order = torch.randperm(len(self.train.tokens), generator=generator).numpy()
         size = self.share * self.recipe.training.accumulate

@@ -55,7 +55,7 @@ def task(run: Run, rank: int = 0, of: int = 1) -> SentencesTraining:
 
 
 def steps(run: Run, epoch: int = 1, rank: int = 0, of: int = 1) -> list[list[list[int]]]:
-    return [[part.tolist() for part in parts] for parts in task(run, rank, of)._steps(epoch)]
+    return [[part.tolist() for part in parts] for parts in task(run, rank, of).parts(epoch)]
 
 
 def best_accuracy(folder: Path) -> float:
@@ -305,7 +305,7 @@ def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monke
         first, order = [], iter(range(38))
         for step in parts:
             first.append([[next(order) for _ in range(size)] for size in step])
-        monkeypatch.setattr(SentencesTraining, "_steps", lambda *_: iter(first))
+        monkeypatch.setattr(SentencesTraining, "parts", lambda *_: iter(first))
         torch.manual_seed(8)
         network = made.network(card)
         for name, p in network.named_parameters():
