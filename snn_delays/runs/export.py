@@ -139,11 +139,11 @@ def _pictures(
     target: Profile | None,
 ) -> dict[str, Figure]:
     """The first sample's spikes before and after, and the delays beside the longest of the target."""
-    x = torch.from_numpy(trace.counts[:, :1])
+    x = torch.from_numpy(trace.counts[:, :1]).unflatten(2, after.sensor or (-1,))
     with torch.inference_mode():
         rasters = [record(side, x.to(next(side.parameters()).dtype)) for side in (before, after)]
     fires = [layer for layer, module in layers_of(after) if isinstance(module, Neuron) and module.fires]
-    one, other = ({layer: raster[layer][:, 0].numpy() for layer in fires} for raster in rasters)
+    one, other = ({layer: raster[layer][:, 0].flatten(1).numpy() for layer in fires} for raster in rasters)
     limits = {} if target is None else {target.name: target.max_delay_steps if target.has_delays else 0}
     delays = {layer: synapses.delay_steps for layer, synapses in network.all_synapses() if len(synapses)}
     spikes = plot.changed_spikes_figure(one, other, dt_ms=network.dt_ms, title=f"{title}: spikes kept, lost and new")
