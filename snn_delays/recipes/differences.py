@@ -1,4 +1,4 @@
-"""How recipes differ, and what of it a run may change on its way."""
+"""How recipes differ, and which keys a run may change while it trains."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def differences(old: BaseRecipe, new: BaseRecipe) -> Differences:
 
 
 def what_differs(runs: Sequence["Run"]) -> list[str]:
-    """What tells each run from the others of its name, to go behind the name: keys of their recipes, or the folder."""
+    """What distinguishes each run from others of its name, to follow the name: keys of their recipes, or the folder."""
     named = []
     for run in runs:
         alike = [differences(run.recipe, other.recipe) for other in runs if other.recipe.name == run.recipe.name]
@@ -45,7 +45,7 @@ def what_differs(runs: Sequence["Run"]) -> list[str]:
 
 
 def check_changes(changes: Differences, folder: Path) -> None:
-    """Raise ConfigError naming the first key that a run in ``folder`` cannot change on its way."""
+    """Raise ConfigError naming the first key that a run in ``folder`` cannot change while it trains."""
     for key, (old, new) in changes.items():
         if key not in MAY_CHANGE:
             raise ConfigError(

@@ -145,7 +145,7 @@ class TrainingConfig(TrainingSection):
 
 
 class FineTuningConfig(Strict):
-    """Where training takes up a finished run: its discrete network, delays as they are, weights on a grid."""
+    """Warm start from a finished run: its discretised network, delays as they are, weights on a grid."""
 
     run: str = Field(min_length=1, description="a run's folder, or the name of one beside this run's folder")
     weight_bits: int | Literal["ternary"]

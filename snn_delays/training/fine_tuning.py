@@ -64,7 +64,7 @@ def run_to_fine_tune(folder: Path, recipe: Recipe, fine_tuning: FineTuningConfig
             f"fine-tuning starts from a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
             f"{origin.resume_command()}"
         )
-    old, new = (_shared(r) for r in (origin.recipe, recipe))
+    old, new = (fixed_keys(r) for r in (origin.recipe, recipe))
     for key in {**old, **new}:
         if old.get(key) != new.get(key):
             raise ConfigError(
@@ -74,7 +74,7 @@ def run_to_fine_tune(folder: Path, recipe: Recipe, fine_tuning: FineTuningConfig
     return origin
 
 
-def _shared(recipe: Recipe) -> dict[str, Any]:
+def fixed_keys(recipe: Recipe) -> dict[str, Any]:
     """What fine-tuning must not change: all that makes the discrete network, its input and its validation samples."""
     table = acting(recipe.model_copy(update={"fine_tuning": None})).model_dump(mode="json", include={"data", "model"})
     if recipe.data.validation == "fraction":

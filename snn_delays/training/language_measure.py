@@ -70,8 +70,8 @@ def measure_text(
 ) -> TextMeasurement:
     """Predict every token of a text but its first. ``bytes_of``: how many bytes the text has.
 
-    The first token's share of the bytes is left out of those predicted. ``progress`` is told how many tokens of how
-    many are done.
+    The first token's share of the bytes is left out of those predicted. ``progress`` is called with the
+    numbers of tokens done and in all.
     """
     was_training = network.training
     network.eval()

@@ -18,9 +18,9 @@ from snn_delays.reading import parse_toml
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
 from snn_delays.runs.evaluate import discrete_network, evaluate, trained_network
-from snn_delays.training import checkpoint, runlog, sources
+from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
-from snn_delays.training.fine_tuning import network_to_train, quantize_network
+from snn_delays.training.fine_tuning import fixed_keys, network_to_train, quantize_network
 from snn_delays.training.measure import measure
 from snn_delays.training.resuming import resume_run
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -185,10 +185,10 @@ def test_a_missing_run_is_named_and_nothing_is_left(folder: Path, monkeypatch: p
     assert not folder.exists()
     monkeypatch.chdir(folder.parent)
     with pytest.raises(
-        CheckpointError, match=r"takes up the run runs/demo, .* snn-delays train demo \(or name another"
+        CheckpointError, match=r"starts from the run runs/demo, .* snn-delays train demo \(or name another"
     ):
         create_run(Path("runs/demo_4bit"), tuning_recipe("demo"))
-    with pytest.raises(CheckpointError, match=r"takes up the run elsewhere/demo, "):
+    with pytest.raises(CheckpointError, match=r"starts from the run elsewhere/demo, "):
         create_run(Path("runs/demo_4bit"), tuning_recipe("elsewhere/demo"))
     assert not Path("runs").exists()
 
@@ -280,8 +280,8 @@ def test_the_section_is_written_and_read(bits: int | str) -> None:
 
 
 @pytest.mark.parametrize(("name", "bits"), [("demo_8bit", 8), ("demo_4bit", 4), ("demo_ternary", "ternary")])
-def test_the_recipes_take_up_the_demo(name: str, bits: int | str) -> None:
+def test_the_recipes_start_from_the_demo(name: str, bits: int | str) -> None:
     recipe, origin = load_recipe(name), load_recipe("demo")
     assert recipe.fine_tuning is not None
     assert (recipe.name, recipe.fine_tuning.weight_bits, recipe.fine_tuning.run) == (name, bits, origin.name)
-    assert runlog._shared(recipe) == runlog._shared(origin)
+    assert fixed_keys(recipe) == fixed_keys(origin)
