@@ -1,4 +1,4 @@
-"""Drawing the next token from the numbers a language model gives."""
+"""Drawing the next token from the logits of a language model."""
 
 import math
 
@@ -20,7 +20,7 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, generator: torch
     ``logits``: ``[batch, vocab]``, on any device; the result, ``[batch]`` int64, is on the same one. ``temperature``:
     >= 0. ``top_p``: 0 < top_p <= 1; 1 keeps all tokens, and one token is always kept. Of tokens equally likely, the
     lower number comes first. ``generator``: where the chance comes from (torch's default one if none); each row takes
-    one number of it, and none at temperature 0. All is computed in float64 on the CPU, so that one seed gives one text.
+    one number of it, none at temperature 0. All is computed in float64 on the CPU, so that one seed yields one text.
 
     Raises ConfigError for another temperature or top_p, ShapeError for logits that are no such matrix, TrainingError
     for logits that are not finite. Source: nucleus (top-p) sampling, Holtzman et al. 2020, arXiv 1904.09751.
@@ -34,13 +34,13 @@ def sample(logits: Tensor, *, temperature: float, top_p: float, generator: torch
     if not bool(scores.isfinite().all()):
         row, token = (~scores.isfinite()).nonzero()[0].tolist()
         raise TrainingError(
-            f"the network gave logits that are not finite ({scores[row, token]:g} for token {token}, row {row}), so no "
-            f"token can be drawn: its weights or its state have diverged; use an earlier checkpoint, or train again "
+            f"the network's logits are not finite ({scores[row, token]:g} for token {token}, row {row}), so "
+            f"no token can be drawn: its weights or its state have diverged; use an earlier checkpoint, or train again "
             f"with a smaller learning rate"
         )
     if temperature == 0:
         return scores.argmax(1).to(logits.device)
-    # The maximum goes first: dividing by a tiny temperature then gives 0 and -inf, never infinity less infinity.
+    # The maximum goes first: dividing by a tiny temperature then yields 0 and -inf, never infinity less infinity.
     p = ((scores - scores.amax(1, keepdim=True)) / temperature).softmax(1)
     p, tokens = p.sort(dim=1, descending=True, stable=True)
     reached = p.cumsum(1)

@@ -222,7 +222,7 @@ class SpikeGPTClassifier(SpikingModule):
     """Class of a text: the mean over its tokens of what :class:`SpikeGPT`'s head would read, and a linear layer.
 
     Args:
-        classes: classes to tell apart.
+        classes: number of classes.
         tokens, features, layers, options: of :class:`SpikeGPT`; its own head is left out.
 
     Shapes: int64 ``[time, batch]`` with ``valid`` bool ``[time, batch]`` (which tokens are no padding; None: all) to

@@ -52,10 +52,10 @@ def in_window(
             "(max_delay_steps, batch, ...); pass state=None to start in silence"
         )
     before = x.new_zeros(least, *x.shape[1:]) if history is None else history[spread:]
-    later, behind = torch.cat([before, x]).split([len(x), least])
+    delayed, waiting = torch.cat([before, x]).split([len(x), least])
     early = None if history is None else history[:spread]
-    current, early = operation(later, weight, delay - least, sigma, early, max_delay_steps=spread, **options)
-    return current, torch.cat([early, behind])
+    current, early = operation(delayed, weight, delay - least, sigma, early, max_delay_steps=spread, **options)
+    return current, torch.cat([early, waiting])
 
 
 class DelayedLayer(SpikingModule):
@@ -133,7 +133,7 @@ class DelayedLayer(SpikingModule):
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
-        """Bring every delay back into the window, in place: what the recipe does after each optimiser step."""
+        """Bring every delay back into the window, in place: as :func:`snn_delays.keep_delays_in_window` does."""
         self.delay.clamp_(self.min_delay_steps, self.max_delay_steps)
 
     def check_delays(self, name: str = "delay") -> None:
@@ -143,7 +143,7 @@ class DelayedLayer(SpikingModule):
             raise ConfigError(
                 f"{name}: {early} of {self.delay.numel()} delays are shorter than min_delay_steps = "
                 f"{self.min_delay_steps} (the shortest is {float(self.delay.detach().min()):g}); call clamp_delays_() "
-                "after every optimiser step, or lower min_delay_steps"
+                "after every optimiser step (keep_delays_in_window does), or lower min_delay_steps"
             )
         check_delays(self.delay, self.max_delay_steps, name)
 

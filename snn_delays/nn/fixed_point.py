@@ -75,7 +75,7 @@ class FixedPointLIF(_FixedPointNeuron):
         numbers: of the population.
         bias: integers in units of the membrane, ``[neuron]``, added in every step.
 
-    State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of whole weights ``[time, batch, neuron]`` to
+    State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of integer weights ``[time, batch, neuron]`` to
     spikes of the same shape and dtype. No gradients.
 
     Raises:

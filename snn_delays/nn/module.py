@@ -17,7 +17,7 @@ class SpikingModule(nn.Module):
     r"""A layer that obeys the chunk law: ``y, state = layer(x, state=None)``.
 
     ``x`` is ``[time, batch, ...]``; ``y`` has as many steps. Cutting ``x`` anywhere in time and passing ``state`` on
-    gives the same ``y``: training is one big chunk, streaming is chunks of any size, a step is a chunk of one. There is
+    yields the same ``y``: training is one big chunk, streaming is chunks of any size, a step a chunk of one. There is
     nothing to reset: ``state=None`` is the resting state. A state is a NamedTuple of tensors, None for a layer that
     has none, and for a network the tuple of its layers' states.
 

@@ -45,7 +45,7 @@ class Neuron(SpikingModule):
     def decay(self) -> float | Tensor:
         """Factor by which a membrane shrinks in a step, ``1 - 1 / tau_steps``."""
         tau = self.tau_steps
-        # Asked for at every step, so what was checked when it was given is not checked again.
+        # Read at every step, so what was checked on construction is not checked again.
         plain = tau.__class__ is float and tau >= 1
         return 1.0 - 1.0 / tau if plain or isinstance(tau, Tensor) else decay_from_tau(tau)
 
@@ -117,7 +117,7 @@ class LIF(Neuron):
         device, dtype: as torch's layers take them; constants per neuron move to the device and stay in float64.
 
     State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape; with constants per
-    neuron, everything behind time and batch is that many neurons. Constants per neuron are trained around and
+    neuron, everything after time and batch is that many neurons. Constants per neuron are trained around and
     evaluated; export and streaming refuse them by name.
 
     Raises:

@@ -65,7 +65,7 @@ class MaxPool2d(Pool2d):
 
 
 class Flatten(SpikingModule):
-    """Everything behind time and batch in one row, ``[time, batch, channel, y, x]`` to ``[time, batch, neuron]``."""
+    """Everything after time and batch in one axis, ``[time, batch, channel, y, x]`` to ``[time, batch, neuron]``."""
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """The same numbers, flat; there is no state."""

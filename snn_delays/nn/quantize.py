@@ -1,4 +1,4 @@
-"""Weights on a grid: whole codes times one step per layer."""
+"""Weights on a grid: integer codes times one step per layer."""
 
 import math
 from numbers import Integral
@@ -15,7 +15,7 @@ TERNARY_THRESHOLD = 0.7
 
 
 def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tuple[Tensor, float]:
-    r"""Whole codes ``q`` and the step ``s`` of the grid on which ``q s`` stands for ``weight``.
+    r"""Integer codes ``q`` and the step ``s`` of the grid on which ``q s`` stands for ``weight``.
 
     .. math::
         q = \operatorname{clip}\left(\operatorname{round}(w / s),\; -(2^{b-1} - 1),\; 2^{b-1} - 1\right), \qquad
@@ -64,7 +64,7 @@ def quantize(weight: Tensor, bits: int | str, scale: str = "power_of_two") -> tu
 
 
 def check_grid(bits: int | str, scale: str) -> None:
-    """Raise ConfigError for bits or a scale that mean nothing."""
+    """Raise ConfigError for bits or a scale that are unknown."""
     if bits != "ternary" and not (isinstance(bits, Integral) and not isinstance(bits, bool) and 2 <= bits <= 16):
         raise ConfigError(f"weight_bits must lie in 2..16 or be 'ternary', got {bits!r}")
     if scale not in SCALES:

@@ -1,4 +1,4 @@
-"""Layers whose weights lie on a grid while real-valued weights behind them are trained."""
+"""Layers whose weights lie on a grid while the real-valued weights they are rounded from are trained."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from snn_delays.nn.quantize import check_grid, quantize
 
 
 class WeightGrid(nn.Module):
-    r"""Rounds a weight to the grid on the way forward and lets the gradient through as it is (straight-through).
+    r"""Rounds a weight to the grid in the forward pass; the gradient passes unchanged (straight-through).
 
     .. math::
         \hat w = q s, \quad (q, s) = \operatorname{quantize}(w, \ldots) \qquad
@@ -41,7 +41,7 @@ class WeightGrid(nn.Module):
 
     @property
     def codes(self) -> Tensor:
-        """Whole codes of this weight now, in its shape and dtype; times ``step`` they are the layer's weight."""
+        """Integer codes of this weight now, in its shape and dtype; times ``step`` they are the layer's weight."""
         return self._quantized()[0].view_as(self.together[self.place])
 
     @torch.no_grad()
@@ -82,16 +82,16 @@ def quantize_weights(*layers: DelayedLayer, bits: int | str, scale: str = "power
 
     The parameter that was ``layer.weight`` stays the same object, found at ``layer.parametrizations.weight.original``;
     an optimiser trains it, and the rounding follows. Give one layer, or those that feed one population, whose currents
-    a chip adds up in whole numbers: the synapse from the layer before and the recurrent one. Ternary codes of weights
+    a chip adds up in integers: the synapse from the layer before and the recurrent one. Ternary codes of weights
     that are all far smaller than those beside them are all zero.
 
-    Raises ConfigError for bits or a scale that mean nothing, or a layer whose weight is on a grid, pruned or
+    Raises ConfigError for bits or a scale that are unknown, or a layer whose weight is on a grid, pruned or
     parametrised already.
     """
     check_grid(bits, scale)
     for layer in layers:
         if grid_of(layer) is not None:
-            raise ConfigError(f"the weights of {type(layer).__name__} are on a grid already; give the layer without it")
+            raise ConfigError(f"the weights of {type(layer).__name__} are on a grid already; pass the layer without it")
         if "weight" not in layer._parameters:
             raise ConfigError(
                 f"the weight of {type(layer).__name__} is pruned or parametrised; make that permanent first, with "

@@ -73,7 +73,7 @@ class Recurrent(Neuron):
                 "a recurrent delay of 0 would be a loop within the step: make the synapse with min_delay_steps=1"
             )
         if synapse.bias is not None:
-            raise ConfigError("a recurrent synapse has no bias; give it to the synapse before the population")
+            raise ConfigError("a recurrent synapse has no bias; add it to the synapse before the population")
         self.synapse, self.neuron = synapse, neuron
 
     @untraced

@@ -36,7 +36,7 @@ GAIN = 2.0  # of the norms in front of neurons
 def spikegpt_neuron() -> LIF:
     """The neuron of SpikeGPT: time constant of two tokens, scaled input, hard reset that gradients pass through.
 
-    Source: Zhu et al., TMLR 2024, and the code published with it (SpikingJelly's LIFNode and ATan as they come).
+    Source: Zhu et al., TMLR 2024, and the code published with it (SpikingJelly's LIFNode and ATan with their defaults).
     """
     return LIF(2.0, decay_input=True, detach_reset=False, surrogate=ATan(2.0))
 

@@ -19,10 +19,10 @@ class DelayedLinear(DelayedLayer):
 
     .. math:: y_t[o] = b[o] + \sum_{i,c} w[o,i,c]\; x_{t - d[o,i,c]}[i]
 
-    where a delay that is not a whole number of steps is spread over neighbouring steps by ``taps``
+    where a delay that is no integer is spread over neighbouring steps by ``taps``
     (:mod:`snn_delays.ops.delay.taps`). Parameters are complete after construction; ``delay`` is the delay, in steps,
-    min_delay_steps..max_delay_steps, larger is later. The optimiser can push it out of that window: call
-    :meth:`clamp_delays_` after every step.
+    min_delay_steps..max_delay_steps, larger is later. An optimiser knows no window:
+    :func:`snn_delays.keep_delays_in_window` clamps delays after each of its steps.
 
     Args:
         in_features: neurons before the synapse.

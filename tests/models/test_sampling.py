@@ -168,7 +168,7 @@ def test_an_impossible_top_p_is_refused(top_p: float) -> None:
 def test_logits_that_are_not_finite_name_the_network(value: float, temperature: float) -> None:
     logits = torch.zeros(3, 5)
     logits[1, 4] = value
-    with pytest.raises(TrainingError, match=rf"network gave logits .* \({value:g} for token 4, row 1\)"):
+    with pytest.raises(TrainingError, match=rf"network.s logits .* \({value:g} for token 4, row 1\)"):
         sample(logits, temperature=temperature, top_p=0.9)
 
 
