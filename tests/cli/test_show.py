@@ -163,7 +163,7 @@ def test_a_data_set_of_ones_own_is_shown_listed_and_verified(
     assert row(shown, "channels") == "7"
     assert (tmp_path / "words_train_0.png").exists()
     assert "has no split 'test'; choose train; put the missing" in refused("data", "show", mine, "--split", "test")
-    assert "is a data set of your own, so that no checksum" in snn("data", "verify", mine).stdout
+    assert "is a data set of your own, so that its card has no checksum" in snn("data", "verify", mine).stdout
     (mine.parent / "card.toml").write_text(
         'name = "my-words"\nsensor = [7]\nn_classes = 2\n[splits.train]\nfile = "words_train.h5"\nsamples = 4\n'
     )
@@ -196,7 +196,7 @@ def test_list_says_what_each_is_and_which_splits_are_there(snn: Ok, data: Path) 
 def test_verify_names_what_is_missing_and_what_it_cannot_know(snn: Ok, refused: Bad, data: Path, spoken: Path) -> None:
     assert refused("data", "verify", "gsc-35") == (
         f"error: {spoken} should be the split train of GSC-35 (log-mel), but by its checksum it is unidentified; "
-        "fetch or convert it again\n"
+        "fetch or unpack it again\n"
     )
     shutil.rmtree(spoken)
     assert refused("data", "verify", "gsc-35") == (

@@ -7,7 +7,8 @@ import pytest
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.recordings import FeatureRecordings, Recordings, open_recordings
+from snn_delays.data.opening import open_recordings
+from snn_delays.data.recordings import FeatureRecordings, Recordings
 from snn_delays.data.statistics import Spread, statistics
 from snn_delays.errors import ConfigError, DataError
 

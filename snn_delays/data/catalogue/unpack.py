@@ -17,6 +17,7 @@ from snn_delays.errors import DataError
 from snn_delays.reading import open_regular, room_for
 
 _BLOCK = 1 << 20
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError)
 
 
 def unpack_archive(
@@ -55,45 +56,60 @@ def holds(archive: Path, path: Path) -> bool:
     Hidden files do not count. False for an archive that cannot be read.
     """
     try:
-        inside = dict(_members(archive))
-        named = {_below(name, path.name): crc for name, crc in inside.items() if path.name in name.parts}
+        with open_regular(archive) as raw:
+            inside = dict(_checksums(raw, archive))
         if path.is_file():
-            return [_crc(path)] == [crc for name, crc in inside.items() if name.name == path.name]
-        wanted = {name: crc for name, crc in (named or inside).items() if not name.name.startswith(".")}
+            with path.open("rb") as content:
+                return [_crc(content)] == [crc for name, crc in inside.items() if name.name == path.name]
+        named = {_below(name, path.name): crc for name, crc in inside.items() if path.name in name.parts}
+        expected = {name: crc for name, crc in (named or inside).items() if not name.name.startswith(".")}
         there = {PurePosixPath(file.relative_to(path).as_posix()): file for file in files_in(path)}
-        return wanted.keys() == there.keys() and all(_crc(file) == wanted[name] for name, file in there.items())
-    except (OSError, EOFError, ValueError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+        if expected.keys() != there.keys():
+            return False
+        for name, file in there.items():
+            with file.open("rb") as content:
+                if _crc(content) != expected[name]:
+                    return False
+        return True
+    except (OSError, ValueError, DataError, *_DAMAGE):
         return False
 
 
-def _members(archive: Path | IO[bytes]) -> Iterator[tuple[PurePosixPath, int]]:
+def _checksums(raw: IO[bytes], archive: Path) -> Iterator[tuple[PurePosixPath, int]]:
     """Path and CRC-32 of every file in an archive, and of those in zips inside."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
+    for name, content, _ in _files(raw, archive):
+        if name.endswith(".zip"):
+            yield from _checksums(content, archive)
+        else:
+            yield PurePosixPath(name), _crc(content)
+
+
+def _files(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+    """Name and content of every file in a tar or zip archive, and how many of its bytes come before its end."""
+    if zipfile.is_zipfile(raw):
+        with zipfile.ZipFile(raw) as packed:
+            done = 0
             for info in packed.infolist():
-                if info.filename.endswith(".zip"):
-                    with packed.open(info) as inner:
-                        yield from _members(inner)
-                elif not info.is_dir():
-                    yield PurePosixPath(info.filename), info.CRC
+                if not info.is_dir():
+                    done += info.compress_size
+                    with packed.open(info) as content:
+                        yield info.filename, content, done
         return
-    assert isinstance(archive, Path)
-    with tarfile.open(archive) as packed_tar:
-        for member in packed_tar:
-            if member.isfile() and (content := packed_tar.extractfile(member)) is not None:
-                yield PurePosixPath(member.name), _crc_of(content)
+    raw.seek(0)
+    with tarfile.open(fileobj=raw, mode="r|*") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, content, raw.tell()
+            elif not member.isdir():
+                raise DataError(f"{archive}: {member.name} is a link or a device; expected files and folders")
 
 
 def _below(name: PurePosixPath, folder: str) -> PurePosixPath:
     return PurePosixPath(*name.parts[name.parts.index(folder) + 1 :])
 
 
-def _crc(path: Path) -> int:
-    with path.open("rb") as content:
-        return _crc_of(content)
-
-
-def _crc_of(content: IO[bytes]) -> int:
+def _crc(content: IO[bytes]) -> int:
     crc = 0
     while block := content.read(_BLOCK):
         crc = zlib.crc32(block, crc)
@@ -138,41 +154,13 @@ def _extract(archive: Path, folder: Path, progress: Progress | None) -> None:
     try:
         with open_regular(archive) as raw:
             size = os.fstat(raw.fileno()).st_size
-            if zipfile.is_zipfile(raw):
-                with zipfile.ZipFile(raw) as packed:
-                    _extract_zip(packed, archive, folder, size, progress)
-            else:
-                raw.seek(0)
-                _extract_tar(raw, archive, folder, size, progress)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+            room = room_for(size)
+            for name, content, done in _files(raw, archive):
+                room = _write(content, _inside(folder, name, archive), room)
+                if progress is not None:
+                    progress(min(done, size - 1), size)
+    except _DAMAGE as error:
         raise DataError(f"{archive} is damaged or no tar or zip archive ({error}); fetch it again") from error
-
-
-def _extract_tar(raw: IO[bytes], archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
-    room = room_for(size)
-    with tarfile.open(fileobj=raw, mode="r|*") as tar:
-        for member in tar:
-            target = _inside(folder, member.name, archive)
-            if member.isdir():
-                continue
-            content = tar.extractfile(member) if member.isfile() else None
-            if content is None:
-                raise DataError(f"{archive}: {member.name} is a link or a device; expected files and folders")
-            room = _write(content, target, room)
-            if progress is not None:
-                progress(min(raw.tell(), size - 1), size)
-
-
-def _extract_zip(packed: zipfile.ZipFile, archive: Path, folder: Path, size: int, progress: Progress | None) -> None:
-    done, room = 0, room_for(size)
-    for member in packed.infolist():
-        target = _inside(folder, member.filename, archive)
-        if not member.is_dir():
-            with packed.open(member) as content:
-                room = _write(content, target, room)
-            done += member.compress_size
-            if progress is not None:
-                progress(min(done, size - 1), size)
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:

@@ -122,14 +122,14 @@ def _open(path: Path) -> Iterator["h5py.File"]:
         file = opened_hdf5(path)
     except OSError as error:
         why = error.strerror or error
-        raise DataError(f"{path} is truncated or not an HDF5 file ({why}); fetch or convert it again") from error
+        raise DataError(f"{path} is truncated or not an HDF5 file ({why}); fetch or encode it again") from error
     with file:
         try:
             _check(path, file)
         except DataError:
             raise
         except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); fetch or convert it again") from error
+            raise DataError(f"{path} cannot be read ({error}); fetch or encode it again") from error
         yield file
 
 
@@ -168,7 +168,7 @@ def _class_names(path: Path, file: "h5py.File") -> tuple[str, ...]:
     try:
         return tuple(bytes(name).decode() for name in file["extra/keys"][()])
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: extra/keys is not UTF-8 ({error}); fetch or convert it again") from error
+        raise DataError(f"{path}: extra/keys is not UTF-8 ({error}); fetch or encode it again") from error
 
 
 class ShdRecordings(Recordings):
@@ -219,7 +219,7 @@ class ShdRecordings(Recordings):
             j = int((~good).argmax())
             raise DataError(
                 f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds from 0 to {_TOO_LATE_S:g}: "
-                "fetch or convert it again"
+                "fetch or encode it again"
             )
         if times.size != units.size:
             raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
@@ -251,7 +251,7 @@ def open_shd(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     if len(recordings.class_names) != card.n_classes:
         raise DataError(
             f"{path} names {len(recordings.class_names)} classes; {card.display_name} has {card.n_classes}: "
-            "another data set is there, fetch or convert it again"
+            "another data set is there, fetch or encode it again"
         )
     return recordings
 
@@ -285,7 +285,7 @@ def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:
         return N_CHANNELS if expected is None else expected
     found = file[_CHANNELS]
     if getattr(found, "shape", None) != () or found.dtype.kind not in "iu" or not 1 <= int(found[()]) <= 1 << 16:
-        raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; fetch or convert it again")
+        raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; fetch or encode it again")
     if expected not in (None, n_channels := int(found[()])):
         raise DataError(f"{path} has {n_channels} channels; the data set has {expected}")
     return n_channels
@@ -296,7 +296,7 @@ def _read_block(path: Path, file: "h5py.File", start: int) -> list[_Spikes]:
         times, units = (file[key][start : start + BLOCK] for key in _KEYS[:2])
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or convert it again"
+            f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or encode it again"
         ) from error
     return list(zip(times, units))
 

@@ -6,7 +6,8 @@ from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, Ra
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.shd import shd_recordings, write_shd_hdf5
 from snn_delays.data.loaders import bin_recordings, load_binned
-from snn_delays.data.recordings import FeatureRecordings, open_recordings
+from snn_delays.data.opening import open_recordings
+from snn_delays.data.recordings import FeatureRecordings
 from snn_delays.errors import ConfigError, DataError
 
 RULE = RateFreeRule(least_spikes=2, max_short=0.2)

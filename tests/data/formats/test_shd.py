@@ -207,7 +207,7 @@ def test_truncated_and_missing_files_are_refused(path, tmp_path):
     for size in (0, 100, len(content) // 2, len(content) - 1):
         bad = tmp_path / "bad.h5"
         bad.write_bytes(content[:size])
-        with pytest.raises(DataError, match=r"bad.h5 is truncated or not an HDF5 file .*fetch or convert it again"):
+        with pytest.raises(DataError, match=r"bad.h5 is truncated or not an HDF5 file .*fetch or encode it again"):
             read_shd_hdf5(bad)
     with pytest.raises(DataError, match=r"absent\.h5 does not exist"):
         shd_recordings(tmp_path / "absent.h5", "own")
