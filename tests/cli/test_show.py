@@ -202,7 +202,7 @@ def test_verify_names_what_is_missing_and_what_it_cannot_know(snn: Ok, refused: 
     assert refused("data", "verify", "gsc-35") == (
         f"error: GSC-35 (log-mel), split train: {spoken} is missing; get speech_commands_v0.02.tar.gz (md5 "
         "6b74f3901214cb2c2934e98196829835) from http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz and "
-        "run: snn-delays data convert speech_commands_v0.02.tar.gz. SNN_DELAYS_DATA moves the folder\n"
+        "run: snn-delays data unpack speech_commands_v0.02.tar.gz. SNN_DELAYS_DATA moves the folder\n"
     )
     assert refused("data", "verify", "s-mnist") == (
         f"error: sMNIST: {data / 'MNIST' / 'train-images-idx3-ubyte'} is missing, with and without .gz; get it from "
@@ -215,7 +215,7 @@ def test_verify_names_what_is_missing_and_what_it_cannot_know(snn: Ok, refused: 
         write_shd_hdf5(path, [Sample(Events([5], [6], 700), 0, 0)], 1)
         assert path.name == f"gsc_{split}.h5"
     shown = snn("data", "verify", "gsc-35-cochlea").stdout
-    assert shown.count("is made on this machine, so that no checksum is on its card to compare with") == 3
+    assert shown.count("is made on this machine, so that its card has no checksum to compare with") == 3
 
 
 def test_a_generated_set_is_shown_and_has_nothing_to_verify(snn: Ok, tmp_path: Path) -> None:
