@@ -98,9 +98,9 @@ def _files(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes], int]
     raw.seek(0)
     with tarfile.open(fileobj=raw, mode="r|*") as tar:
         for member in tar:
-            content = tar.extractfile(member) if member.isfile() else None
-            if content is not None:
-                yield member.name, content, raw.tell()
+            inside = tar.extractfile(member) if member.isfile() else None
+            if inside is not None:
+                yield member.name, inside, raw.tell()
             elif not member.isdir():
                 raise DataError(f"{archive}: {member.name} is a link or a device; expected files and folders")
 
