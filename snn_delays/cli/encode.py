@@ -25,7 +25,7 @@ def data_encode(
         typer.Option(help="CSV with the columns file,label and, optionally, speaker,split; default: by names"),
     ] = None,
     scheme: Annotated[
-        str, typer.Option(help="what names say: heidelberg, speech_commands, spoken_digits or folder; auto finds out")
+        str, typer.Option(help="naming scheme: heidelberg, speech_commands, spoken_digits or folder; auto detects it")
     ] = "auto",
     test: Annotated[
         str | None,
@@ -36,18 +36,24 @@ def data_encode(
     ] = None,
     parts: Annotated[
         Path | None,
-        typer.Option(help="folder of finished recordings that is kept for later calls; default: OUT.parts, removed"),
+        typer.Option(
+            help="folder that keeps finished recordings for later calls; default: OUT.parts, removed at the end"
+        ),
     ] = None,
-    channels: Annotated[int, typer.Option(help="places along the cochlea; channel 0 is the highest frequency")] = 700,
-    seed: Annotated[int, typer.Option(help="of the draws; with each file's contents it decides its spikes")] = 0,
+    channels: Annotated[int, typer.Option(help="places along the cochlea; channel 0 has the highest frequency")] = 700,
+    seed: Annotated[
+        int, typer.Option(help="seed of the random draws; with a file's contents it determines its spikes")
+    ] = 0,
     workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
     window: Annotated[
         bool, typer.Option("--window/--no-window", help="Hann window over each whole file, as the published program")
     ] = False,
     tick_us: Annotated[int, typer.Option(help="times are rounded to this many microseconds, 1 to 1000")] = 500,
-    causal: Annotated[bool, typer.Option("--causal", help="a membrane that answers after the sound")] = False,
-    max_seconds: Annotated[float, typer.Option(help="longest recording that is taken")] = 600.0,
-    max_clipped: Annotated[float, typer.Option(help="share of samples at full scale that is let pass")] = 0.01,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="a membrane that responds after the sound, not before")
+    ] = False,
+    max_seconds: Annotated[float, typer.Option(help="longest recording that is accepted, in seconds")] = 600.0,
+    max_clipped: Annotated[float, typer.Option(help="largest share of samples at full scale that is accepted")] = 0.01,
 ) -> None:
     """Turn recordings into spikes of a model cochlea, as for the Spiking Heidelberg Digits.
 
@@ -84,7 +90,9 @@ def data_encode_speech_commands(
         Path | None, typer.Option(help="folder of the three files; default: where `gsc-35-cochlea` looks for them")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
-    seed: Annotated[int, typer.Option(help="of the draws; with each file's contents it decides its spikes")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="seed of the random draws; with a file's contents it determines its spikes")
+    ] = 0,
 ) -> None:
     """Turn Speech Commands into spikes of a model cochlea: a file for each official split, as `gsc-35-cochlea` reads.
 

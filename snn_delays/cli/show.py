@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 @data_app.command("show")
 def data_show(
     name: Annotated[str, typer.Argument(help="data set, as in `data list`, or the path of one of your own")],
-    sample: Annotated[int, typer.Option(min=0, help="which recording to draw, from 0")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="number of the recording to draw, from 0")] = 0,
     split: Annotated[str, typer.Option(help="train, or another split of the data set")] = "train",
     out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file; default: NAME_SPLIT_SAMPLE.png here")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="recordings to look at for the numbers; 0: all")] = 2000,
-    dt_ms: Annotated[float, typer.Option(help="width of the steps that are counted, for events")] = 10.0,
+    limit: Annotated[
+        int, typer.Option(min=0, help="number of recordings the statistics are computed from; 0: all")
+    ] = 2000,
+    dt_ms: Annotated[float, typer.Option(help="width of the time steps, for events")] = 10.0,
 ) -> None:
-    """Draw one recording and print what is in a split: classes, events, rates, durations, frames."""
+    """Draw one recording and print statistics of a split: classes, events, rates, durations, frames."""
     from snn_delays.data.binning import Binning
     from snn_delays.data.catalogue.lookup import card
     from snn_delays.data.opening import open_recordings
