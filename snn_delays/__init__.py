@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snn_delays.data import Binning, load_binned
     from snn_delays.discrete.discretize import discretize
     from snn_delays.models import DelayClassifier, SpikeGPT
     from snn_delays.nn import (
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     )
     from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Triangle, use_backend
     from snn_delays.recipes.registry import register_task
+    from snn_delays.runs.evaluate import evaluate
+    from snn_delays.runs.export import export
     from snn_delays.runs.load import load
     from snn_delays.training.train import train
 
@@ -36,6 +39,7 @@ __all__ = [
     "LIF",
     "ATan",
     "BatchNorm",
+    "Binning",
     "DelayClassifier",
     "DelaySpec",
     "DelayedConv2d",
@@ -53,8 +57,11 @@ __all__ = [
     "Triangle",
     "detach_state",
     "discretize",
+    "evaluate",
+    "export",
     "keep_delays_in_window",
     "load",
+    "load_binned",
     "map_state",
     "move_state",
     "parameter_groups",
@@ -65,10 +72,12 @@ __all__ = [
 
 # Where a name is; in nn if it is in none of these.
 _HOMES = {
+    "data": ("Binning", "load_binned"),
     "discrete": ("discretize",),
     "models": ("DelayClassifier", "SpikeGPT"),
     "ops": ("ATan", "FastSigmoid", "Sigmoid", "Triangle", "use_backend"),
     "recipes.registry": ("register_task",),
+    "runs.evaluate": ("evaluate",),
     "runs.load": ("load",),
     "training.train": ("train",),
 }

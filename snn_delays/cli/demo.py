@@ -1,4 +1,4 @@
-"""The demo: what delays buy on the bundled digits, over several seeds."""
+"""The demos: what delays buy on the bundled digits, over several seeds; and a small language model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,23 @@ import typer
 from rich.table import Table
 
 from snn_delays.cli.app import RUNS, app, console
-from snn_delays.cli.runs import evaluate_run, train_run
+from snn_delays.cli.results import evaluate_run
+from snn_delays.cli.train import train_run
+from snn_delays.messages import command
 
 RECIPES = {"demo_no_delays": "none", "demo_fixed_delays": "fixed", "demo": "learned"}
 FORMATS = ("nir", "c99")
+Out = Annotated[Path, typer.Option(help="folder of the runs")]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
-    seeds: Annotated[int, typer.Option(min=1, help="networks of each kind of delays")] = 3,
+    out: Out = RUNS,
+    seeds: Annotated[int, typer.Option(min=1, help="number of seeds for each kind of delays")] = 3,
 ) -> None:
     """Train without delays, with fixed and with learned delays on bundled spoken digits; evaluate, draw, export."""
     from snn_delays.cli.export import export_lines
-    from snn_delays.runs.export import export_run
+    from snn_delays.runs.export import export
     from snn_delays.runs.figures import draw
 
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in RECIPES}
@@ -36,11 +39,29 @@ def demo(
     shown = next(run for run in runs if run.folder == out / "demo")
     lines = [f"picture  {path}" for path in draw(shown)]
     for to in FORMATS:
-        lines += export_lines(export_run(shown, to))
+        lines += export_lines(export(shown, to))
     console.rule("what delays buy")
     _print_gain(found)
     for line in [*lines, f"runs     {', '.join(str(run.folder) for run in runs)}"]:
         console.print(line)
+
+
+@app.command("demo-gpt")
+def demo_gpt(out: Out = RUNS) -> None:
+    """Train a small SpikeGPT with learned delays on the bundled tiny Shakespeare; evaluate, draw, generate text."""
+    from snn_delays.cli.generate import write_text_of
+    from snn_delays.cli.output import print_page
+    from snn_delays.runs.figures import draw
+    from snn_delays.runs.tasks import pages
+
+    run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)
+    for page in pages([run.recipe], [evaluate_run(run, "cpu")]):
+        print_page(page)
+    for path in draw(run):
+        console.print(f"picture  {path}")
+    console.rule("generated text")
+    write_text_of(run, "ROMEO:", tokens=400)
+    console.print(f"continue with: {command('generate', run.folder, '--prompt', 'JULIET:', '--seed', 1)}")
 
 
 def _print_gain(found: dict[str, list[dict[str, Any]]]) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 
-_TASKS = "snn_delays.training.tasks"
+_TASKS = "snn_delays.runs.tasks"
 # Where the class of the recipe is, and that of the task; classes themselves once they are imported.
 TASKS: dict[str, tuple[Any, Any]] = {
-    "events": ("snn_delays.recipes.events:Recipe", f"{_TASKS}.events:EventsTraining"),
-    "language": ("snn_delays.recipes.text:LanguageRecipe", f"{_TASKS}.language:LanguageTraining"),
-    "sentences": ("snn_delays.recipes.text:SentenceRecipe", f"{_TASKS}.sentences:SentencesTraining"),
+    "events": ("snn_delays.recipes.events:Recipe", f"{_TASKS}:Events"),
+    "language": ("snn_delays.recipes.text:LanguageRecipe", f"{_TASKS}:Language"),
+    "sentences": ("snn_delays.recipes.text:SentenceRecipe", f"{_TASKS}:Sentences"),
 }
 ALIASES = {"classification": "events"}
 

@@ -1,4 +1,4 @@
-"""From a run to an export: discretised for a target, checked against it, compared on samples, written with a report."""
+"""From a trained network to an export: discretised for a target, checked against it, written with trace and report."""
 
 import hashlib
 import json
@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 import snn_delays
 from snn_delays import plot
-from snn_delays.chips.cost import cost_of
+from snn_delays.chips.cost import Cost, cost_of
 from snn_delays.chips.fit import Fit, fit
 from snn_delays.chips.profiles import Profile, profile
 from snn_delays.chips.violations import Violation
@@ -24,11 +25,12 @@ from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace, make_trace
 from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
-from snn_delays.runs.evaluate import samples_of
+from snn_delays.recipes.files import to_toml
 from snn_delays.runs.fidelity import Fidelity, fidelity
-from snn_delays.runs.load import trained_network
+from snn_delays.runs.load import Trained, trained
+from snn_delays.runs.samples import samples_of
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.runlog import Run
-from snn_delays.training.sources import LoadingWatcher, Selection, selection
 
 # Samples on which the networks before and after are compared; a raster of each is kept at once.
 COMPARED = 512
@@ -37,8 +39,8 @@ CLOSE = 1e-12
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What an export is to be like: see :func:`snn_delays.discrete.discretize` for each."""
+class ExportOptions:
+    """How a network is discretised for an export; each as in :func:`snn_delays.discretize`."""
 
     target: str | None = None
     weight_bits: int | str | None = None
@@ -46,8 +48,8 @@ class Wishes:
     max_delay_steps: int | None = None
     clamp: bool = False
 
-    def apply(self, network: Sequential, *, real: bool, target: str | None) -> DiscreteNetwork:
-        """The network made discrete accordingly."""
+    def discretize(self, network: Sequential, *, real: bool, target: str | None) -> DiscreteNetwork:
+        """The network discretised with these options."""
         return discretize(
             network, target=target, weight_bits=self.weight_bits, scale=self.scale,
             max_delay_steps=self.max_delay_steps, clamp=self.clamp, real=real,
@@ -65,83 +67,151 @@ class Export:
     summary: list[str]
 
 
-def export_run(
-    run: Run,
-    to: str,
+def export(
+    source: Run | Path | str | Any,
+    format: str,
     *,
-    wishes: Wishes | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
+    options: ExportOptions = ExportOptions(),
     samples: int = 20,
     split: str = "validation",
-    options: dict[str, Any] | None = None,
-    watcher: LoadingWatcher | None = None,
+    inputs: ArrayLike | None = None,
+    dt_ms: float | None = None,
+    callback: Callback | None = None,
+    **format_options: Any,
 ) -> Export:
-    """Write a run's best network in a format, with a golden trace of real samples and a report beside it.
+    """Write a trained network in a format, with a golden trace to check it by and a report.
 
-    Nothing is left behind where anything fails.
+    Nothing is written where anything fails. A data set is opened only for samples: with ``samples=0`` or ``inputs``
+    none is.
 
     Args:
-        run: trained.
-        to: a name of :data:`snn_delays.export.targets.FORMATS`.
-        wishes: target, bits and the like.
-        out: folder; default ``export/FORMAT`` in the run's, or ``export/FORMAT_TARGET``.
-        samples: how many go into the trace.
-        split: where the trace's samples are from: ``"validation"``, or ``"test"``, which is opened for that alone.
-        options: of the format: ``encoding`` and ``time_unit`` of NIR, ``relays`` of SpiNNaker 2.
+        source: a run (its best network is taken), the path of a run, a checkpoint or a ``.safetensors`` file, or a
+            network, trained or discrete.
+        format: a name of :data:`snn_delays.export.targets.FORMATS`: ``"nir"``, ``"c99"`` ...
+        out: folder; default ``export/FORMAT`` or ``export/FORMAT_TARGET`` in the run's. Without a run it is needed.
+        options: target, bits of weights, longest delay.
+        samples: how many go into the trace. 0: the trace is of random events, and nothing is measured on data.
+        split: where samples are from: ``"validation"``, or ``"test"``.
+        inputs: events to trace instead of samples, counts ``[time, sample, input]``.
+        dt_ms: length of a time step; default that of the network's card.
+        callback: its ``on_load(done, total)`` is called while data are read.
+        format_options: ``encoding`` and ``time_unit`` of NIR, ``relays`` of SpiNNaker 2.
 
     Raises:
         ConfigError: a format, target or number that does not exist.
         ExportError: what the format or the target cannot hold, or a folder that cannot be written.
+        CheckpointError: a file that holds no network, or a network without a card where its data are needed.
+
+    Example:
+        >>> network = snn_delays.load("runs/demo")  # doctest: +SKIP
+        >>> snn_delays.export(network, "nir", out="demo_nir", samples=0)  # doctest: +SKIP
     """
-    wishes = wishes or Wishes()
-    chosen = format_named(to)
-    target = target_of(chosen, wishes.target)
-    if (options or {}).get("relays"):  # they hold what is longer than the target's delays
-        wishes = replace(wishes, weight_bits=wishes.weight_bits or (target.default_weight_bits if target else None))
-        target = None
-    if samples < 1:
-        raise ConfigError(f"the trace needs at least one sample, got {samples}")
-    run, data = run.pinned(), selection(run.recipe, watcher)
-    before = trained_network(run)
-    after = wishes.apply(before, real=chosen.arithmetic == "real", target=target.name if target else None)
-    network = canonical(after, dt_ms=run.recipe.data.dt_ms, notes=_notes(run, data))
-    trace = make_trace(network, *_samples(run, data, samples, split, watcher))
-    changed = fidelity(before, after, data.validation, data.valid[:COMPARED], run.recipe)
+    chosen = format_named(format)
+    target = target_of(chosen, options.target)
+    plan = options
+    if format_options.get("relays"):  # they hold what is longer than the target's delays
+        default = target.default_weight_bits if target else None
+        plan, target = replace(options, weight_bits=options.weight_bits or default), None
+    if samples < 0:
+        raise ConfigError(f"the number of samples must be 0 or more, got {samples}")
+    opened = trained(source, "events")
+    before = opened.network
+    name = format if options.target is None else f"{format}_{options.target}"
+    folder = _folder(opened, out, name)
+    after = plan.discretize(before, real=chosen.arithmetic == "real", target=target.name if target else None)
+    network = canonical(after, dt_ms=_dt_ms(opened, dt_ms), notes=_notes(opened))
+    of_data = bool(samples) and inputs is None
+    if inputs is not None:
+        trace = make_trace(network, inputs, {"data": "events given to the export"})
+    elif not samples:
+        trace = random_trace(network)
+    else:
+        recipe = opened.recipe
+        dataset, indices = samples_of(recipe, split, callback)
+        counts = dataset.batch(indices[:samples], recipe.data.tail_steps).counts.flatten(2).numpy()
+        trace = make_trace(network, counts, {"data": dataset.source, "split": split})
+        if split != "validation":
+            dataset, indices = samples_of(recipe, "validation", callback)
+    changed = fidelity(before, after, dataset, indices[:COMPARED], recipe) if of_data else None
+    cost = cost_of(network, trace, target) if samples or inputs is not None else None
     fitting = fit(network, target) if target else None
-    cost = cost_of(network, trace, target)
     summary = _summary(after, network, trace, changed, fitting)
-    report = [*summary, *(fitting.lines()[1:] if fitting else []), "cost", *cost.lines()]
-    name = to if wishes.target is None else f"{to}_{wishes.target}"
-    folder = out or run.own("export", name)
-    numbers = {
-        "format": to,
-        "target": target.name if target else None,
-        "wishes": {key: value for key, value in vars(wishes).items() if value is not None and value is not False},
-        "network": network.notes,
-        "discretization": [vars(layer) for layer in after.report.layers],
-        "fidelity": changed.as_json(),
-        "margins": trace.margins,
-        "fit": fitting.as_json() if fitting else None,
-        "cost": cost.as_json(),
-    }
+    report = [*summary, *(fitting.lines()[1:] if fitting else []), *(["cost", *cost.lines()] if cost else [])]
+    numbers = _numbers(format, options, target, after, network, trace, changed, fitting, cost)
     documents = {"report.txt": "\n".join(report) + "\n", "report.json": json.dumps(numbers, indent=1) + "\n"}
-    pictures = _pictures(f"{run.recipe.name} as {name}", before, after, network, trace, target)
-    files = write_export(network, trace, to, folder, documents=documents, pictures=pictures, **(options or {}))
+    title = f"{network.notes.get('run', 'network')} as {name}"
+    pictures = _pictures(title, before, after, network, trace, target)
+    files = write_export(network, trace, format, folder, documents=documents, pictures=pictures, **format_options)
     return Export(folder, files, network, trace, summary)
 
 
-def _pictures(
-    title: str,
-    before: Sequential,
+def _folder(opened: Trained, out: Path | str | None, name: str) -> Path:
+    if out is not None:
+        return Path(out)
+    if opened.run is None:
+        raise ConfigError("a network without a run has no folder of its own: say where the export goes, out=FOLDER")
+    return opened.run.own("export", name)
+
+
+def _dt_ms(opened: Trained, dt_ms: float | None = None) -> float:
+    """The length of a step: that given, else the card's."""
+    if dt_ms is not None:
+        return dt_ms
+    known = opened.card.dt_ms if opened.has_card else None
+    if known is None:
+        raise ConfigError("the network does not say how long its steps are; give dt_ms")
+    return known
+
+
+def random_trace(network: CanonicalNetwork, samples: int = 4, steps: int = 50, seed: int = 0) -> Trace:
+    """The golden trace of random events, as few as make every population fire. Needs no data.
+
+    Raises ExportError if a population stays silent however many events come.
+    """
+    generator = np.random.default_rng(seed)
+    longest = sum(synapses.max_delay_steps for _, synapses in network.all_synapses() if len(synapses))
+    draws = generator.random((steps + longest, samples, network.inputs))
+    for rate in (0.02, 0.05, 0.1, 0.2, 0.5):
+        try:
+            return make_trace(network, draws < rate, {"data": f"random events, {rate:.0%} of the steps, seed {seed}"})
+        except ExportError as error:
+            silent = error
+    raise ExportError(f"random events make no trace ({silent}); export with samples of the data instead")
+
+
+def _numbers(
+    format: str,
+    options: ExportOptions,
+    target: Profile | None,
     after: DiscreteNetwork,
     network: CanonicalNetwork,
     trace: Trace,
-    target: Profile | None,
-) -> dict[str, Figure]:
+    changed: Fidelity | None,
+    fitting: Fit | None,
+    cost: Cost | None,
+) -> dict[str, Any]:
+    """The report as numbers; null for what was not measured."""
+    return {
+        "format": format,
+        "target": target.name if target else None,
+        "options": {key: value for key, value in vars(options).items() if value is not None and value is not False},
+        "network": network.notes,
+        "discretization": [vars(layer) for layer in after.report.layers],
+        "fidelity": changed.as_json() if changed else None,
+        "margins": trace.margins,
+        "fit": fitting.as_json() if fitting else None,
+        "cost": cost.as_json() if cost else None,
+    }
+
+
+def _pictures(
+    title: str, before: Sequential, after: DiscreteNetwork, network: CanonicalNetwork, trace: Trace, target: Any
+) -> dict[str, Any]:
     """The first sample's spikes before and after, and the delays beside the longest of the target."""
     x = torch.from_numpy(trace.counts[:, :1]).unflatten(2, after.sensor or (-1,))
     with torch.inference_mode():
-        rasters = [record(side, x.to(next(side.parameters()).dtype)) for side in (before, after)]
+        rasters = [record(side.eval(), x.to(next(side.parameters()).dtype)) for side in (before, after)]
     fires = [layer for layer, module in layers_of(after) if isinstance(module, Neuron) and module.fires]
     one, other = ({layer: raster[layer][:, 0].flatten(1).numpy() for layer in fires} for raster in rasters)
     limits = {} if target is None else {target.name: target.max_delay_steps if target.has_delays else 0}
@@ -150,59 +220,57 @@ def _pictures(
     return {"spikes.png": spikes, "delays.png": plot.delay_budget_figure(delays, limits)}
 
 
-def check_run(run: Run, wishes: Wishes, watcher: LoadingWatcher | None = None) -> Fit:
-    """Whether a run's best network fits ``wishes.target``, discretised as wished; nothing is clamped unasked.
+def check_fit(source: Run | Path | str | Any, options: ExportOptions, *, dt_ms: float | None = None) -> Fit:
+    """Whether a trained network fits ``options.target``, discretised with the options. Opens no data set.
 
-    What only discretising shows, as a threshold that the target's numbers cannot hold, is a violation too.
+    What only discretising shows, as a threshold that the target's numbers cannot hold, is a violation too. Arguments
+    and errors as of :func:`export`.
     """
-    if wishes.target is None:
+    if options.target is None:
         raise ConfigError("a check needs a target; see `snn-delays targets`")
-    run, data, chip = run.pinned(), selection(run.recipe, watcher), profile(wishes.target)
-    trained = trained_network(run)
-    dt_ms, notes = run.recipe.data.dt_ms, _notes(run, data)
-    limit = wishes.max_delay_steps if wishes.clamp else None
-    plain = discretize(trained, max_delay_steps=limit, clamp=wishes.clamp)
-    fitting = fit(canonical(plain, dt_ms=dt_ms, notes=notes), chip)
-    if chip.arithmetic == "other" or chip.delay_kind == "analog" or not (fitting.fits or wishes.clamp):
+    opened, chip = trained(source, "events"), profile(options.target)
+    network, dt, notes = opened.network, _dt_ms(opened, dt_ms), _notes(opened)
+    limit = options.max_delay_steps if options.clamp else None
+    plain = discretize(network, max_delay_steps=limit, clamp=options.clamp)
+    fitting = fit(canonical(plain, dt_ms=dt, notes=notes), chip)
+    if chip.arithmetic == "other" or chip.delay_kind == "analog" or not (fitting.fits or options.clamp):
         return fitting
     try:
-        made = wishes.apply(trained, real=False, target=chip.name)
+        discrete = options.discretize(network, real=False, target=chip.name)
     except ExportError as error:
         return replace(fitting, violations=(*fitting.violations, Violation("numbers", "the network", str(error))))
-    return fit(canonical(made, dt_ms=dt_ms, notes=notes), chip)
+    return fit(canonical(discrete, dt_ms=dt, notes=notes), chip)
 
 
-def _samples(
-    run: Run, data: Selection, samples: int, split: str, watcher: LoadingWatcher | None
-) -> tuple[Any, dict[str, str]]:
-    """Counts of the first samples of a split, and where they are from."""
-    dataset, chosen = samples_of(run.recipe, split, watcher, data)
-    chosen = chosen[:samples]
-    counts = dataset.batch(chosen, run.recipe.data.tail_steps).counts.flatten(2).numpy()
-    return counts, {"data": dataset.source, "split": split}
-
-
-def _notes(run: Run, data: Selection) -> dict[str, str]:
-    return {
-        "made_by": f"snn_delays {snn_delays.__version__}",
-        "run": run.recipe.name,
-        "recipe_sha256": hashlib.sha256((run.folder / "recipe.toml").read_bytes()).hexdigest(),
-        "epoch": str(run.best_epoch()),
-        "trained_on": data.training.source,
+def _notes(opened: Trained) -> dict[str, str]:
+    """Where a network comes from, as far as is known."""
+    made_by = {"made_by": f"snn_delays {snn_delays.__version__}"}
+    if not opened.has_card:
+        return made_by
+    card = opened.card
+    recipe, source = to_toml(card.recipe).encode(), card.source
+    if opened.run is not None:
+        recipe, source = (opened.run.folder / "recipe.toml").read_bytes(), opened.run.progress()["source"]
+    return made_by | {
+        "run": card.recipe.name,
+        "recipe_sha256": hashlib.sha256(recipe).hexdigest(),
+        "epoch": str(card.epoch),
+        "trained_on": source,
     }
 
 
 def _summary(
-    network: DiscreteNetwork, form: CanonicalNetwork, trace: Trace, changed: Fidelity, fitting: Fit | None
+    network: DiscreteNetwork, form: CanonicalNetwork, trace: Trace, changed: Fidelity | None, fitting: Fit | None
 ) -> list[str]:
-    lines = ["what became discrete", *(f"  {line}" for line in str(network.report).splitlines())]
-    lines += ["what that changed", *(f"  {line}" for line in changed.lines())]
-    of = f"{trace.notes['split']} " if "split" in trace.notes else ""
+    lines = ["discretised", *(f"  {line}" for line in str(network.report).splitlines())]
+    lines += [
+        "what that changed",
+        *(f"  {line}" for line in (changed.lines() if changed else ["not measured on data"])),
+    ]
+    of = f"{trace.notes['split']} samples" if "split" in trace.notes else f"samples ({trace.notes['data']})"
     for name, margin in trace.margins.items():
         close = "; another order of summation may decide otherwise" if margin < CLOSE and not form.whole else ""
-        lines.append(
-            f"  {name}: closest decision {margin:.3g} from the threshold, over {trace.samples} {of}samples{close}"
-        )
+        lines.append(f"  {name}: closest decision {margin:.3g} from the threshold, over {trace.samples} {of}{close}")
     if fitting is not None:
         verdict = fitting.lines()[0]
         known = f"; {len(fitting.unverified)} of its numbers are not verified" if fitting.unverified else ""

@@ -1,116 +1,100 @@
-"""The pictures of a run, drawn from its records and its discrete network."""
+"""The pictures of a run, drawn into its folder; data and networks are opened when a picture needs them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
-import torch
+from matplotlib.figure import Figure
 
 from snn_delays import plot
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import layers_of, record
-from snn_delays.nn.neuron import Neuron
-from snn_delays.runs.evaluate import discrete_network, read_evaluation
+from snn_delays.runs.evaluate import read_evaluation
 from snn_delays.runs.load import trained_network
-from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
-from snn_delays.training.sources import Selection, selection
+
+T = TypeVar("T")
+
+
+class Source:
+    """What a run's pictures are drawn from; ``sample``: number of the validation sample to show."""
+
+    def __init__(self, run: Run, sample: int | None = None) -> None:
+        self.run, self.recipe, self.sample = run, run.recipe, sample
+        self._found: dict[Callable[..., Any], Any] = {}
+
+    def once(self, function: Callable[["Source"], T]) -> T:
+        """What a function makes of this source, computed once for all pictures."""
+        if function not in self._found:
+            self._found[function] = function(self)
+        return self._found[function]
+
+    @cached_property
+    def network(self) -> Any:
+        """The run's best network, as it was trained."""
+        return trained_network(self.run)
+
+    @cached_property
+    def initial(self) -> Any:
+        """The network before training."""
+        return trained_network(self.run, 0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture by its function, which returns None where there is nothing to show; ``without`` says why.
+
+    ``evaluated``: it is of what :func:`snn_delays.runs.evaluate.evaluate` found.
+    """
+
+    draw: Callable[[Any], Figure | None]
+    without: str = ""
+    evaluated: bool = False
 
 
 def draw(run: Run, what: Sequence[str] = (), sample: int | None = None) -> list[Path]:
-    """Draw pictures of a run into its ``figures`` folder; ``what`` names some of ``PICTURES``, none means all.
+    """Draw pictures of a run into its ``figures`` folder.
 
-    Rasters and membranes are of a validation sample, by its number there; by default of the first that is classified
-    right. The confusion matrix is of the test samples, as ``evaluate`` counted them. Raises ConfigError for an unknown
-    name or sample.
+    Args:
+        run: to draw.
+        what: names of pictures; none: all that there is something to show of.
+        sample: of events, the validation sample in rasters and membranes, by its number there; by default the first
+            that is classified correctly.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: an unknown name or sample, or a named picture that there is nothing to show of.
+        CheckpointError: a named picture is of the evaluation, and the run was not evaluated.
     """
+    files: list[Path] = run.task.figures(run, what, sample)
+    return files
+
+
+def draw_pictures(pictures: Mapping[str, Picture], run: Run, what: Sequence[str], sample: int | None) -> list[Path]:
+    """:func:`draw`, of the pictures of a task."""
     for name in what:
-        if name not in PICTURES:
-            hint = did_you_mean(name, PICTURES)
-            raise ConfigError(f"there is no picture {name!r}; {hint}choose from {', '.join(PICTURES)}")
-    run, chosen = run.pinned(), selection(run.recipe)
-    names = what or tuple(PICTURES)
-    if sample is None:
-        sample = _first_right(run, chosen) if {"rasters", "membranes"} & set(names) else 0
-    return [path for name in names for path in PICTURES[name](run, chosen, sample)]
+        if name not in pictures:
+            hint = did_you_mean(name, pictures)
+            raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {', '.join(pictures)}")
+    source = Source(run.pinned(), sample)
+    there = [name for name, picture in pictures.items() if run.evaluation.exists() or not picture.evaluated]
+    figures = {name: pictures[name].draw(source) for name in what or there}
+    for name in what:
+        if figures[name] is None:
+            raise ConfigError(f"{run.folder} has nothing to show in the picture {name!r}: {pictures[name].without}")
+    folder = run.figures
+    return [plot.save_figure(figure, folder / f"{name}.png") for name, figure in figures.items() if figure is not None]
 
 
-def _first_right(run: Run, chosen: Selection) -> int:
-    """The first validation sample that is classified right; 0 if none is."""
-    found = measure(discrete_network(run), chosen.validation, chosen.valid, run.recipe, "cpu")
-    return int(found.correct.int().argmax())
+def curves(source: Source) -> Figure:
+    """The learning curves."""
+    return plot.learning_curves_figure(source.run.curves())
 
 
-def _rasters(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    counts, layers, length, index = _response(run, chosen, sample)
-    dataset = chosen.validation
-    spikes = {"input": counts, **{name: out for name, out in layers.items() if name != "readout"}}
-    title = dataset.class_names[int(dataset.labels[index])]
-    if dataset.speakers[index] >= 0:
-        title += f", speaker {dataset.speakers[index]}"
-    figure = plot.raster_figure(spikes, dt_ms=run.recipe.data.dt_ms, length=length, title=title)
-    return [plot.save_figure(figure, run.figures / "rasters.png")]
-
-
-def _membranes(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    _, layers, length, index = _response(run, chosen, sample)
-    dataset = chosen.validation
-    longest = chosen.valid[dataset.lengths()[chosen.valid].argmax()]  # what the readout counts may depend on it
-    measured = measure(discrete_network(run), dataset, np.array([index, longest]), run.recipe)
-    prediction = int(measured.predictions[0])
-    axes = plot.membrane_traces(
-        layers["readout"], dt_ms=run.recipe.data.dt_ms, label=int(dataset.labels[index]), prediction=prediction,
-        class_names=dataset.class_names, length=length,
-    )  # fmt: skip
-    return [plot.save_figure(axes.figure, run.figures / "membranes.png")]
-
-
-def _delays(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    before, after = (delayed_layers(trained_network(run, epoch)) for epoch in (0, None))
-    layers = {
-        name.removesuffix(".synapse"): (
-            before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(),
-            layer.min_delay_steps, layer.max_delay_steps,
-        )
-        for name, layer in after.items()
-        if layer.max_delay_steps > layer.min_delay_steps
-    }  # fmt: skip
-    if not layers:
-        return []
-    return [plot.save_figure(plot.delays_figure(layers, dt_ms=run.recipe.data.dt_ms), run.figures / "delays.png")]
-
-
-def _curves(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    figure = plot.learning_curves_figure(run.curves())
-    return [plot.save_figure(figure, run.figures / "curves.png")]
-
-
-def _confusion(run: Run, chosen: Selection, sample: int) -> list[Path]:
-    evaluation = read_evaluation(run, "confusion", "class_names")
-    axes = plot.confusion_matrix(np.array(evaluation["confusion"]), class_names=evaluation["class_names"])
-    return [plot.save_figure(axes.figure, run.figures / "confusion.png")]
-
-
-PICTURES: dict[str, Callable[[Run, Selection, int], list[Path]]] = {
-    "rasters": _rasters,
-    "membranes": _membranes,
-    "delays": _delays,
-    "curves": _curves,
-    "confusion": _confusion,
-}
-
-
-def _response(run: Run, chosen: Selection, sample: int) -> tuple[np.ndarray, dict[str, np.ndarray], int, int]:
-    """Input counts, hidden spikes and readout membranes of a validation sample, its length in steps, its index."""
-    if not 0 <= sample < len(chosen.valid):
-        raise ConfigError(f"there is no validation sample {sample}; there are 0..{len(chosen.valid) - 1}")
-    dataset, index = chosen.validation, int(chosen.valid[sample])
-    batch = dataset.batch(np.array([index]), run.recipe.data.tail_steps)
-    network = discrete_network(run)
-    shown = {name for name, layer in layers_of(network) if isinstance(layer, Neuron)}
-    with torch.inference_mode():
-        outputs = record(network, batch.counts.to(next(network.parameters()).dtype))
-    layers = {name.partition(".")[0]: out[:, 0].flatten(1).numpy() for name, out in outputs.items() if name in shown}
-    return batch.counts[:, 0].flatten(1).numpy(), layers, int(batch.lengths[0]) - run.recipe.data.tail_steps, index
+def evaluated(source: Source, *keys: str) -> dict[str, Any]:
+    """What ``evaluate`` found, with the keys that a picture needs."""
+    return read_evaluation(source.run, *keys)

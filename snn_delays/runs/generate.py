@@ -7,7 +7,8 @@ import torch
 
 from snn_delays.errors import ConfigError
 from snn_delays.models.sampling import check_options, sample
-from snn_delays.models.spikegpt import SpikeGPT
+from snn_delays.models.spikegpt import SpikeGPT, with_integer_delays
+from snn_delays.runs.load import trained
 
 
 def generate(
@@ -20,19 +21,33 @@ def generate(
     top_p: float = 0.95,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Characters that go on from ``prompt``, as soon as each is whole; every token costs the same.
+    """Continue ``prompt``; yields text as soon as its characters are complete. Every token costs the same.
 
     Raises ConfigError for an empty prompt or a number out of range, DataError for a character that the vocabulary does
     not have.
     """
     if not prompt:
-        raise ConfigError("the prompt is empty, and the network goes on from a text; give it at least a character")
+        raise ConfigError("the prompt is empty; give at least one character to continue")
     if tokens < 1:
         raise ConfigError(f"the number of tokens must be at least 1, got {tokens}")
     check_options(temperature, top_p)
     encoded = torch.from_numpy(vocabulary.encode(prompt)).long()
     device = next(network.parameters()).device
     return _tokens(network, vocabulary, encoded.to(device), tokens, temperature, top_p, seed)
+
+
+def continue_text(source: Any, prompt: str, *, device: str = "cpu", **options: Any) -> Iterator[str]:
+    """:func:`generate` with the network of a run, a file, or :func:`snn_delays.load`, with integer delays.
+
+    Raises also ConfigError for a device that is not there or a network that is no language model.
+    """
+    network: Any = trained(source, "language").network
+    vocabulary = network.card.vocabulary
+    try:
+        discrete = with_integer_delays(network).eval().to(device)
+    except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
+        raise ConfigError(f"cannot run on device {device!r}: {error}") from error
+    return generate(discrete, vocabulary, prompt, **options)
 
 
 def _tokens(

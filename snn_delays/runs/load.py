@@ -1,11 +1,13 @@
 """Trained networks from their files, without the data they were trained on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from snn_delays.errors import CheckpointError
+from snn_delays.discrete.discretize import DiscreteNetwork, discretize
+from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.recipes.registry import task_of
 from snn_delays.training import checkpoint
 from snn_delays.training.card import NetworkCard
@@ -13,13 +15,13 @@ from snn_delays.training.runlog import Run, open_run
 
 
 def load(path: Path | str, *, epoch: int | None = None, network: nn.Module | None = None) -> Any:
-    """Load a trained network from a run folder or a ``.safetensors`` file, in evaluation mode, on the CPU.
+    """Load a trained network, in evaluation mode, on the CPU.
 
     The file alone is enough: no data set is opened. ``network.card`` is its :class:`NetworkCard`, with recipe, sensor,
     class names, ``dt_ms`` and vocabulary. Delays are as they were trained: :func:`snn_delays.discretize` rounds them.
 
     Args:
-        path: folder of a run, or file.
+        path: folder of a run, of one of its checkpoints (``checkpoints/epoch-0007``), or a ``.safetensors`` file.
         epoch: of a run folder, the epoch to load; default: the best on validation.
         network: the network to load into, of the class that was trained; needed where it was one of your own, which
             the recipe does not describe.
@@ -28,11 +30,71 @@ def load(path: Path | str, *, epoch: int | None = None, network: nn.Module | Non
         CheckpointError: the file is missing, damaged, or of something else; or the epoch was not kept.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() and not (path / checkpoint.MODEL).exists():
         return trained_network(open_run(path), epoch, network=network)
     if epoch is not None:
-        raise CheckpointError(f"{path} is one file, of one epoch; give the run's folder to choose an epoch")
-    return load_file(path, network=network)
+        raise CheckpointError(f"{path} is of one epoch; give the run's folder to choose an epoch")
+    return load_file(path / checkpoint.MODEL if path.is_dir() else path, network=network)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, and the run that it is from where there is one."""
+
+    network: Any
+    run: Run | None = None
+
+    @property
+    def has_card(self) -> bool:
+        """Whether the network says what it is for; one of your own need not."""
+        return isinstance(getattr(self.network, "card", None), NetworkCard)
+
+    @property
+    def card(self) -> NetworkCard:
+        """What the network is for. Raises CheckpointError for a network that no file was the source of."""
+        if not self.has_card:
+            raise CheckpointError(
+                "the network has no card of its data and recipe; snn_delays.load returns one that has it"
+            )
+        card: NetworkCard = self.network.card
+        return card
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message: the run's folder, else the recipe's name."""
+        return self.recipe.name if self.run is None else str(self.run.folder)
+
+    @property
+    def recipe(self) -> Any:
+        """The recipe, with the epochs and rates that the run has now."""
+        return self.card.recipe if self.run is None else self.run.recipe
+
+
+def trained(source: Trained | Run | Path | str | Any, *tasks: str) -> Trained:
+    """A trained network from a run, the path of a run, a checkpoint or a file, or the network itself.
+
+    Of a run it is the best on validation; progress and network are of one moment. Raises CheckpointError, and
+    ConfigError if its task is none of ``tasks``, where any are named.
+    """
+    if isinstance(source, Trained):
+        opened = source
+    elif isinstance(source, Run):
+        run = source.pinned()
+        opened = Trained(trained_network(run), run)
+    elif not isinstance(source, (str, Path)):
+        opened = Trained(source)
+    elif Path(source).is_file() or (Path(source) / checkpoint.MODEL).exists():
+        opened = Trained(load(source))
+    else:
+        return trained(open_run(source), *tasks)
+    if tasks and opened.has_card and (task := opened.recipe.task) not in tasks:
+        raise ConfigError(f"{opened.name} holds a run of task {task!r}; this is for runs of {' or '.join(tasks)}")
+    return opened
+
+
+def discrete_network(run: Run) -> DiscreteNetwork:
+    """The network of events that is evaluated, drawn and exported: the run's best, discretised."""
+    return discretize(trained_network(run))
 
 
 def trained_network(run: Run, epoch: int | None = None, *, network: nn.Module | None = None) -> Any:

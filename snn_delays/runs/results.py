@@ -1,13 +1,14 @@
 """The table of results, written by the program only."""
 
 import statistics
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import snn_delays
 from snn_delays.errors import ConfigError
-from snn_delays.runs.table import append_rows, read_rows
+from snn_delays.runs.table import Table, append_rows, read_rows
 
 COLUMNS = (
     "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "readout", "valid_accuracy",
@@ -59,54 +60,51 @@ def read_results(path: Path) -> list[dict[str, str]]:
 def markdown(rows: list[dict[str, str]]) -> str:
     """The table as the documents show it: a line for runs that differ by their seed alone, with mean and deviation.
 
-    Rows with bits per byte, of language models, make a table of their own behind the others.
+    Rows with bits per byte, of language models, make a table of their own after the others.
     """
     of_text = [row for row in rows if row["test_bits_per_byte"]]
     others = [row for row in rows if not row["test_bits_per_byte"]]
-    tables = [table(part) for part, table in ((others, _of_classes), (of_text, _of_text)) if part]
-    return "\n".join(tables)
+    return "\n".join(table(part).markdown() for part, table in ((others, _of_classes), (of_text, _of_text)) if part)
 
 
-def _of_classes(rows: list[dict[str, str]]) -> str:
+def _of_classes(rows: list[dict[str, str]]) -> Table:
     """Columns on the readout are there where not all rows are as trained, or the masked readout gives other numbers."""
     odd = any(row["readout"] not in ("", AS_TRAINED) for row in rows)
     masked = odd or any(row["test_accuracy_masked"] not in ("", row["test_accuracy"]) for row in rows)
     heads = [
-        "delays", "network", "trainable", "epochs", "seeds", "test, whole delays", "real delays", "unseen speakers",
+        "delays", "network", "trainable", "epochs", "seeds", "test, integer delays", "real delays", "unseen speakers",
         *["masked readout"] * masked, *["readout"] * odd, "data",
     ]  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    cells = []
     keys = ["test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers"]
     for seeds in _alike(rows):
         first = next(iter(seeds.values()))
         shares = [_share([row[key] for row in seeds.values()]) for key in [*keys, *["test_accuracy_masked"] * masked]]
         trainable = _count(first["parameters"])
-        cells = [
+        cells.append([
             first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares,
             *[first["readout"]] * odd, first["data"],
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        ])  # fmt: skip
+    return Table(heads, cells)
 
 
-def _of_text(rows: list[dict[str, str]]) -> str:
+def _of_text(rows: list[dict[str, str]]) -> Table:
     heads = (
         "network", "delays", "trainable", "seeds", "test, bits per byte", "against token, same seeds", "state carried",
         "firing", "data",
     )  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
+    cells = []
     groups = _alike(rows)
     plain = {_network(seeds): seeds for seeds in groups if next(iter(seeds.values()))["delays"] == "token"}
     for seeds in groups:
         first = next(iter(seeds.values()))
-        cells = [
+        cells.append([
             first["hidden"], first["delays"], _count(first["parameters"]), str(len(seeds)),
-            _bits([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
-            _bits([row["test_bits_per_byte_carried"] for row in seeds.values()]),
+            _spread([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
+            _spread([row["test_bits_per_byte_carried"] for row in seeds.values()]),
             _share([row["firing_rate"] for row in seeds.values()]), first["data"],
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        ])  # fmt: skip
+    return Table(heads, cells)
 
 
 def _network(seeds: dict[str, dict[str, str]]) -> tuple[str, ...]:
@@ -121,10 +119,7 @@ def _against(seeds: dict[str, dict[str, str]], plain: dict[str, dict[str, str]] 
         return "-"
     key = "test_bits_per_byte"
     costs = [float(row[key]) - float(plain[seed][key]) for seed, row in seeds.items() if seed in plain]
-    if not costs:
-        return "-"
-    mean = f"{statistics.mean(costs):+.3f}"
-    return mean if len(costs) == 1 else f"{mean} ± {statistics.stdev(costs):.3f}"
+    return _spread(costs, sign="+")
 
 
 def bits_by_variant(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -151,23 +146,18 @@ def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
 
 
 def _count(number: str) -> str:
-    """A whole number; a dash where it is missing."""
+    """A count; a dash where it is missing."""
     return f"{int(float(number)):,}" if number else "-"
 
 
-def _bits(values: list[str]) -> str:
-    """Mean bits, and sample deviation where there are several; a dash where one is missing."""
-    if not all(values):
+def _spread(values: Sequence[float | str], form: str = ".3f", sign: str = "") -> str:
+    """Mean, and sample deviation where there are several; a dash where there is none or one is missing."""
+    if not values or "" in values:
         return "-"
     numbers = [float(value) for value in values]
-    mean = f"{statistics.mean(numbers):.3f}"
-    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.3f}"
+    mean = f"{statistics.mean(numbers):{sign}{form}}"
+    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):{form}}"
 
 
-def _share(values: list[str]) -> str:
-    """Mean share, and sample deviation where there are several; a dash where one is missing."""
-    if not all(values):
-        return "-"
-    numbers = [float(value) for value in values]
-    mean = f"{statistics.mean(numbers):.1%}"
-    return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):.1%}"
+def _share(values: Sequence[str]) -> str:
+    return _spread(values, ".1%")

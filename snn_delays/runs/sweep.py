@@ -1,4 +1,4 @@
-"""What fewer bits and shorter delays cost: whole-number networks on validation or test data, in a table."""
+"""Accuracy in integer arithmetic against bits of weights and longest delay, on validation or test data, in a table."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -10,13 +10,13 @@ from snn_delays.chips.profiles import profile
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
 from snn_delays.models.classifier import delayed_layers
-from snn_delays.runs.evaluate import samples_of
-from snn_delays.runs.load import trained_network
+from snn_delays.runs.load import trained
 from snn_delays.runs.results import AS_TRAINED
-from snn_delays.runs.table import append_rows, read_rows
+from snn_delays.runs.samples import samples_of
+from snn_delays.runs.table import Table, append_rows, read_rows
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
-from snn_delays.training.sources import LoadingWatcher
 
 COLUMNS = (
     "run", "data", "target", "trained_max_delay_steps", "fine_tuned_bits", "weight_bits", "max_delay_steps",
@@ -33,19 +33,19 @@ def _former(row: dict[str, str]) -> dict[str, str]:
     return {"split": "test", "samples": row["test_samples"], "readout": "masked"}
 
 
-def sweep_run(
-    run: Run,
+def sweep_precision(
+    source: Run | Path | str | Any,
     target: str,
     weight_bits: Sequence[int | str | None],
     max_delay_steps: Sequence[int],
-    watcher: LoadingWatcher | None = None,
+    callback: Callback | None = None,
     split: str = "validation",
 ) -> list[dict[str, Any]]:
     """A row for each number of bits and each longest delay; delays beyond it are clamped, and counted.
 
     ``split``: measure on ``"validation"`` samples, or on ``"test"``, which is for reporting a choice.
 
-    ``real_accuracy`` is that of real numbers, delays whole but none clamped, weights as they were trained: on their
+    ``real_accuracy`` is that of real numbers, delays integer but none clamped, weights as they were trained: on their
     grid where they were fine-tuned on one. ``max_delay_steps`` is the longest delay that the network has in the end.
     Limits above what the run was trained with change nothing; of those only the smallest is measured.
 
@@ -53,23 +53,24 @@ def sweep_run(
     """
     if profile(target).arithmetic != "whole":
         raise ExportError(f"{target} does not compute in whole numbers; name a target that does, as generic")
-    dataset, chosen = samples_of(run.recipe, split, watcher)
-    network = trained_network(run)
-    trained = run.recipe.max_delay_steps
-    above = [limit for limit in max_delay_steps if limit >= trained]
-    limits = [limit for limit in max_delay_steps if limit < trained or limit == min(above)]
-    real = measure(discretize(network), dataset, chosen, run.recipe).accuracy
+    opened = trained(source, "events")
+    network, recipe = opened.network, opened.recipe
+    dataset, chosen = samples_of(recipe, split, callback)
+    longest = recipe.max_delay_steps
+    above = [limit for limit in max_delay_steps if limit >= longest]
+    limits = [limit for limit in max_delay_steps if limit < longest or limit == min(above)]
+    real = measure(discretize(network), dataset, chosen, recipe).accuracy
     rows = []
     for bits in weight_bits:
         for limit in limits:
             whole = discretize(network, target=target, weight_bits=bits, max_delay_steps=limit, clamp=True)
             rows.append(
                 {
-                    "run": run.recipe.name,
+                    "run": recipe.name,
                     "data": dataset.source,
                     "target": target,
-                    "trained_max_delay_steps": trained,
-                    "fine_tuned_bits": getattr(run.recipe.fine_tuning, "weight_bits", "") or "",
+                    "trained_max_delay_steps": longest,
+                    "fine_tuned_bits": getattr(recipe.fine_tuning, "weight_bits", "") or "",
                     "weight_bits": bits,
                     "max_delay_steps": max(layer.max_delay_steps for layer in delayed_layers(whole).values()),
                     "delays_clamped": sum(layer.delays_over_limit for layer in whole.report.layers),
@@ -77,8 +78,8 @@ def sweep_run(
                     "samples": len(chosen),
                     "readout": AS_TRAINED,
                     "real_accuracy": f"{real:.4f}",
-                    "whole_accuracy": f"{measure(whole, dataset, chosen, run.recipe).accuracy:.4f}",
-                    "seed": run.recipe.seed,
+                    "whole_accuracy": f"{measure(whole, dataset, chosen, recipe).accuracy:.4f}",
+                    "seed": recipe.seed,
                     "version": snn_delays.__version__,
                     "date": datetime.now(timezone.utc).date().isoformat(),
                 }
@@ -103,20 +104,19 @@ def markdown(rows: list[dict[str, str]]) -> str:
         "trained with delays up to", "weights fine-tuned", "weights exported", "longest delay", "delays clamped",
         "real numbers", "whole numbers", "target", "measured on",
     )  # fmt: skip
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---'] * len(heads))}|"]
     latest: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         latest[tuple(row[key] for key in ("run", "seed", "target", "weight_bits", "max_delay_steps", "split"))] = row
+    cells = []
     for row in latest.values():
         bits = row["weight_bits"] if row["weight_bits"] == "ternary" else f"{row['weight_bits']} bits"
         tuned = row["fine_tuned_bits"]
-        cells = (
+        cells.append((
             row["trained_max_delay_steps"], (tuned if tuned == "ternary" else f"{tuned} bits") if tuned else "-", bits,
             row["max_delay_steps"], f"{int(float(row['delays_clamped'])):,}", f"{float(row['real_accuracy']):.1%}",
             f"{float(row['whole_accuracy']):.1%}", row["target"], _measured_on(row),
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        ))  # fmt: skip
+    return Table(heads, cells).markdown()
 
 
 def _measured_on(row: dict[str, str]) -> str:

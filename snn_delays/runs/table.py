@@ -1,15 +1,41 @@
-"""Tables of results as CSV, to which the program adds rows."""
+"""Tables of results: as Markdown or for the screen, and as CSV, to which the program adds rows."""
 
 import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snn_delays.errors import CheckpointError
 from snn_delays.files import locked, write_text
 from snn_delays.reading import read_text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under ``heads``; no heads where the first cell of a row names the others."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+    def markdown(self) -> str:
+        """The table as the documents show it."""
+        head, *rows = (
+            "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in (self.heads, *self.rows)
+        )
+        return "\n".join([head, "|" + "---|" * len(self.heads), *rows]) + "\n"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tables and, below them, lines."""
+
+    tables: Sequence[Table]
+    lines: Sequence[str] = ()
+
 
 # What a row of an earlier version says in today's columns; it keeps those of its columns that there still are.
 Former = Callable[[dict[str, str]], dict[str, str]]

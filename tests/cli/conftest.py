@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from snn_delays import cli
 from snn_delays.recipes.files import to_toml
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.training import sources
 from tests.support import tiny_runs
 
@@ -19,7 +19,7 @@ Run = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def made_up_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "load_binned", tiny_runs.fake_load)
-    monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load_any)
+    monkeypatch.setattr(samples, "load_binned", tiny_runs.fake_load_any)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SNN_DELAYS_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(cli.console, "width", 200)

@@ -263,9 +263,9 @@ def test_an_error_of_the_system_is_one_line(refused: Bad, run: Path, monkeypatch
 def test_a_bug_is_not_hidden(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from snn_delays.runs import evaluate
+    from snn_delays.runs import events
 
-    monkeypatch.setattr(evaluate, "measure", lambda *_: 1 / 0)
+    monkeypatch.setattr(events, "measure", lambda *_: 1 / 0)
     assert isinstance(CliRunner().invoke(cli.app, ["evaluate", str(run)]).exception, ZeroDivisionError)
 
 
@@ -277,7 +277,7 @@ def test_plot(snn: Ok, refused: Bad, run: Path) -> None:
     assert names == {"rasters.png", "membranes.png", "delays.png", "curves.png", "confusion.png"}
     assert all((run / "figures" / name).stat().st_size > 1000 for name in names)
     assert shown.count("drawn:") == 5
-    assert "there is no picture 'faces'; choose from rasters" in refused("plot", run, "--what", "faces")
+    assert "there is no picture 'faces' of this run; choose from rasters" in refused("plot", run, "--what", "faces")
     assert "there is no validation sample 999; there are 0..15" in refused("plot", run, "--sample", 999)
 
 
@@ -286,7 +286,7 @@ def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch
         path = tmp_path / f"{name}.toml"
         path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.demo, "train_run", lambda name, *rest: cli.runs.train_run(f"{name}.toml", *rest))
+    monkeypatch.setattr(cli.demo, "train_run", lambda name, *rest: cli.train.train_run(f"{name}.toml", *rest))
     shown = snn("demo", "--out", "runs", "--seeds", 2).stdout
     found = {
         name: [json.loads(Path("runs", folder, "evaluation.json").read_text()) for folder in (name, f"{name}_seed_1")]
@@ -330,5 +330,5 @@ def test_memory_that_is_not_there_is_one_line(refused: Bad, run: Path, monkeypat
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("snn_delays.training.runlog.open_run", fail)
+    monkeypatch.setattr("snn_delays.runs.load.open_run", fail)
     assert "not enough memory" in refused("evaluate", run, code=1)

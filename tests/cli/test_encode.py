@@ -19,7 +19,7 @@ from snn_delays.data import load_binned
 from snn_delays.data.encoders.cochlea import Cochlea
 from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.training import sources
 from tests.support.recordings_made_up import vowel, write
 
@@ -109,7 +109,7 @@ def test_refusals(refused: Bad, recordings: Path, tmp_path: Path) -> None:
 
 def test_splits_lead_straight_to_training(snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "load_binned", load_binned)  # in the place of made-up data
-    monkeypatch.setattr(evaluate, "load_binned", load_binned)
+    monkeypatch.setattr(samples, "load_binned", load_binned)
     monkeypatch.chdir(tmp_path)
     for word in ("go", "stop"):
         for who in ("adam", "eva"):

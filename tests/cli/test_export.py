@@ -18,7 +18,7 @@ from snn_delays.export.nir.write import read_nir
 from snn_delays.export.targets import FORMATS
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, make_trace, read_trace
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.runs.sweep import COLUMNS, EARLIER, markdown, read_sweep
 from tests.support import tiny_runs
 
@@ -44,7 +44,7 @@ def test_every_format_is_written_whole_with_its_trace_and_report(snn: Ok, run: P
         assert first_mismatch(network, trace, make_trace(network, trace.counts).outputs) is None
         assert trace.samples == 4
         assert network.whole == (one.arithmetic == "whole")
-        assert "what became discrete" in shown
+        assert "discretised" in shown
         assert str(folder / "network.npz") in shown
         report = json.loads((folder / "report.json").read_text())
         assert report["format"] == name
@@ -119,7 +119,7 @@ def test_targets_of_a_run(snn: Ok, run: Path, tmp_path: Path) -> None:
         (["--weight-bits", "1"], "weight_bits must lie in 2..16 or be 'ternary', got 1"),
         (["--weight-bits", "many"], "--weight-bits takes a number from 2 to 16 or ternary, got 'many'"),
         (["--scale", "log", "--weight-bits", "4"], "scale of weights must be one of"),
-        (["--samples", "0"], "at least one sample"),
+        (["--samples", "-1"], "must be 0 or more, got -1"),
         (["--to", "lava", "--encoding", "branch"], "--encoding belongs to --to nir"),
         (["--encoding", "loop"], "loop"),
         (["--to", "lava", "--time-unit", "s"], "--time-unit belongs to --to nir"),
@@ -180,7 +180,7 @@ def test_sweep_opens_test_data_when_asked_and_says_so(
 ) -> None:
     options = ("--weight-bits", "8", "--max-delays", "62", "--table", tmp_path / "whole.csv")
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "load_binned", tiny_runs.fake_load)  # which refuses test data
+        patch.setattr(samples, "load_binned", tiny_runs.fake_load)  # which refuses test data
         assert "1 rows, of 16 validation samples" in snn("sweep", run, *options).stdout
     assert "1 rows, of 64 test samples" in snn("sweep", run, *options, "--split", "test").stdout
     rows = read_sweep(tmp_path / "whole.csv")
@@ -217,5 +217,5 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     assert page.read_text().count("| loihi2 |") == len(rows)
     assert len(snn("sweep", "--table", table).stdout.splitlines()) == len(rows) + 2
     assert "does not compute in whole numbers" in refused("sweep", run, "--target", "nest", "--table", table)
-    assert "whole numbers separated by commas" in refused("sweep", run, "--max-delays", "7;0", "--table", table)
+    assert "integers separated by commas" in refused("sweep", run, "--max-delays", "7;0", "--table", table)
     assert len(read_sweep(table)) == len(rows)

@@ -149,7 +149,7 @@ def test_evaluate_prints_writes_and_appends(snn: Ok, run: Path, tmp_path: Path) 
     assert f"{result['test_bits_per_byte']:.4f} (valid {result['valid_bits_per_byte']:.4f})" in shown
     assert f"{result['test_bits_per_byte_carried']:.4f}" in shown
     assert f"{result['test_perplexity']:.3f}" in shown
-    assert f"{result['test_samples']:,} tokens, every one but the first; characters (15)" in shown
+    assert f"{result['test_samples']:,} tokens, all but the first; characters (15)" in shown
     for place in ("protocol", "protocol_carried"):
         assert result[place] in shown
     assert result["protocol"] == "windows of 16 tokens, each from rest"
@@ -175,7 +175,7 @@ def test_what_it_would_cost_is_never_said_without_what_it_costs(
     shown = snn("evaluate", folder).stdout
     done = json.loads((folder / "evaluation.json").read_text())["operations_per_token"]
     lines = shown.splitlines()
-    (built,) = (i for i, line in enumerate(lines) if "as built, a token" in line)
+    (built,) = (i for i, line in enumerate(lines) if "as built, per token" in line)
     (wished,) = (i for i, line in enumerate(lines) if "if it were spike-driven" in line)
     assert wished == built + 1
     assert sum("accumulates" in line for line in lines) == (2 if spiking == "after" else 1)
@@ -184,7 +184,7 @@ def test_what_it_would_cost_is_never_said_without_what_it_costs(
         assert "the same: every matrix of the blocks reads spikes" in lines[wished]
     elif spiking == "none":
         assert done["macs_if_spike_driven"] is done["accumulates_if_spike_driven"] is None
-        assert re.search("it does not spike: there is no firing rate to reckon with *│$", lines[wished])
+        assert re.search("the network does not spike: there is no firing rate *│$", lines[wished])
     else:
         assert f"{done['macs_if_spike_driven']:,.0f} MACs" in lines[wished]
         assert f"{done['accumulates_if_spike_driven']:,.0f} accumulates: not what this network does" in lines[wished]
@@ -286,7 +286,7 @@ def test_generate_stops_when_nobody_reads(run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--prompt", ""], "the prompt is empty, and the network goes on from a text"),
+        (["--prompt", ""], "the prompt is empty; give at least one character"),
         (["--prompt", "der Ω"], "character 'Ω' (U+03A9) at position 4 is not among the 15 characters"),
         (["--prompt", "der", "--temperature", "-1"], "temperature must be a finite number >= 0"),
         (["--prompt", "der", "--top-p", "2"], "top_p must be above 0 and at most 1"),
@@ -322,7 +322,7 @@ def test_plot_draws_what_there_is(snn: Ok, refused: Bad, run: Path, sentences: P
         shown = snn("plot", folder).stdout.replace("\n", "")
         for name in names:
             assert str(folder / "figures" / f"{name}.png") in shown
-        assert "is of the test data comes after" not in shown
+        assert "pictures of the test results" not in shown
     assert "choose from tokens, rates" in refused("plot", run, "--what", "confusion")
 
 
@@ -333,10 +333,10 @@ def test_plot_before_evaluate_draws_what_it_can(snn: Ok, refused: Bad, of_bytes:
     drawn = [line.rpartition("/")[2] for line in shown.splitlines() if line.startswith("drawn: ")]
     assert drawn == ["tokens.png", "shift_delays.png", "curves.png"]
     assert sorted(path.name for path in (of_bytes / "figures").iterdir()) == sorted(drawn)
-    assert f"what is of the test data comes after: snn-delays evaluate {of_bytes}" in shown
+    assert f"pictures of the test results need: snn-delays evaluate {of_bytes}" in shown
     assert "was not evaluated yet" in refused("plot", of_bytes, "--what", "rates")
     assert (
-        "is of the test data comes after" not in snn("plot", of_bytes, "--what", "curves").stdout
+        "pictures of the test results" not in snn("plot", of_bytes, "--what", "curves").stdout
     )  # nobody asked for them
 
 
@@ -350,7 +350,7 @@ def test_commands_of_event_networks_refuse_in_a_line(
     before = sorted(run.rglob("*"))
     options = ["--table", tmp_path / "table.csv"] if command == ["sweep"] else []
     message = refused(command[0], run, *command[1:], *options)
-    assert "holds a run of task 'language'; this is for runs of classification" in message
+    assert "holds a run of task 'language'; this is for runs of events" in message
     assert sorted(run.rglob("*")) == before
 
 

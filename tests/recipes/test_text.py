@@ -13,8 +13,7 @@ from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe, SpikeGPTConfig
-from snn_delays.runs import evaluate
-from snn_delays.runs.evaluate_text import evaluate_language
+from snn_delays.runs.evaluate import evaluate, read_evaluation
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.resuming import resume_run
@@ -189,7 +188,7 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     loop.fit(run, accelerator="cpu")
     for device in ("cuda", "abacus"):
         with pytest.raises(ConfigError, match=f"cannot run on device '{device}'"):
-            evaluate_language(run, device=device)
+            evaluate(run, device=device)
     assert not run.evaluation.exists()
 
 
@@ -241,6 +240,6 @@ def test_resuming_with_another_recipe_names_the_key(tmp_path: Path) -> None:
 def test_a_run_that_was_not_trained_has_nothing_to_evaluate(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", language_recipe(text_file(tmp_path)))
     with pytest.raises(CheckpointError, match=r"has no checkpoint yet; start it again: snn-delays train .*--resume"):
-        evaluate_language(run)
+        evaluate(run)
     with pytest.raises(CheckpointError, match="was not evaluated yet"):
-        evaluate.read_evaluation(run)
+        read_evaluation(run)

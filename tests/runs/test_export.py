@@ -7,11 +7,10 @@ from snn_delays.discrete import discretize
 from snn_delays.errors import ConfigError, ExportError
 from snn_delays.ir.canonical import read_network
 from snn_delays.nn import LIF, layers_of, record
-from snn_delays.runs import evaluate
-from snn_delays.runs import export as export_run_module
-from snn_delays.runs.evaluate import trained_network
-from snn_delays.runs.export import Wishes, check_run, export_run
+from snn_delays.runs import samples
+from snn_delays.runs.export import ExportOptions, check_fit, export
 from snn_delays.runs.fidelity import fidelity
+from snn_delays.runs.load import trained_network
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import selection
@@ -49,43 +48,42 @@ def test_nothing_changes_where_nothing_is_lost(trained: Run) -> None:
 def test_an_export_never_opens_test_data(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     out = tmp_path_factory.mktemp("export") / "npz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "held_out_data", lambda *_: 1 / 0)
-        made = export_run(trained, "npz", out=out, samples=3)
+        patch.setattr(samples, "load_test_data", lambda *_: 1 / 0)
+        made = export(trained, "npz", out=out, samples=3)
     assert made.trace.notes["split"] == "validation"
     network = read_network(out / "network.npz")
     assert network.notes["run"] == trained.recipe.name
     assert len(network.notes["recipe_sha256"]) == 64
 
 
-def test_check_reports_and_wishes_are_applied(trained: Run) -> None:
+def test_check_reports_and_options_are_applied(trained: Run) -> None:
     longest = trained.recipe.max_delay_steps
-    assert check_run(trained, Wishes("loihi2")).fits
-    fitting = check_run(trained, Wishes("xylo"))
+    assert check_fit(trained, ExportOptions("loihi2")).fits
+    fitting = check_fit(trained, ExportOptions("xylo"))
     assert not fitting.fits
     network = trained_network(trained)
     with pytest.raises(ExportError, match="--clamp"):
-        Wishes(max_delay_steps=longest - 2).apply(network, real=True, target=None)
-    short = Wishes(max_delay_steps=longest - 2, clamp=True).apply(network, real=True, target=None)
+        ExportOptions(max_delay_steps=longest - 2).discretize(network, real=True, target=None)
+    short = ExportOptions(max_delay_steps=longest - 2, clamp=True).discretize(network, real=True, target=None)
     delays = short.get_submodule("hidden1.synapse").delay
     assert float(delays.max()) == longest - 2
     with pytest.raises(ConfigError, match="no profile"):
-        check_run(trained, Wishes("nothing"))
+        check_fit(trained, ExportOptions("nothing"))
 
 
-def test_a_check_finds_what_only_discretising_shows(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_finds_what_only_discretising_shows(trained: Run) -> None:
     network = trained_network(trained)
     for _, layer in layers_of(network):
         if isinstance(layer, LIF):
             layer.threshold = 1e9
-    monkeypatch.setattr(export_run_module, "trained_network", lambda *_: network)
-    fitting = check_run(trained, Wishes("loihi2"))
+    fitting = check_fit(network, ExportOptions("loihi2"))
     assert not fitting.fits
     assert "the weights are too small beside it" in str(fitting)
 
 
 def test_a_trace_may_be_of_test_samples(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     out = tmp_path_factory.mktemp("export")
-    test = export_run(trained, "npz", out=out / "test", samples=3, split="test").trace
-    valid = export_run(trained, "npz", out=out / "valid", samples=3).trace
+    test = export(trained, "npz", out=out / "test", samples=3, split="test").trace
+    valid = export(trained, "npz", out=out / "valid", samples=3).trace
     assert test.notes["split"] == "test"
     assert test.counts.shape != valid.counts.shape or not (test.counts == valid.counts).all()

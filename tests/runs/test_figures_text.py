@@ -9,8 +9,10 @@ import torch
 
 from snn_delays import plot
 from snn_delays.errors import CheckpointError, ConfigError
-from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
-from snn_delays.runs.figures_text import PICTURES, draw_language, spikes_of
+from snn_delays.runs.evaluate import evaluate
+from snn_delays.runs.figures import Source, draw
+from snn_delays.runs.language import trained_language_network
+from snn_delays.runs.language_figures import PICTURES, spikes_of
 from snn_delays.training.activity import Activity
 from snn_delays.training.runlog import Run
 from snn_delays.training.tasks.language import corpus_of
@@ -32,7 +34,7 @@ def evaluated(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = fitted(
         tmp_path_factory.mktemp("run") / "run", language_recipe(corpus, model=model, data=data, training=SHORT)
     )
-    evaluate_language(run)
+    evaluate(run)
     return run
 
 
@@ -46,50 +48,47 @@ def is_picture(path: Path) -> bool:
 
 
 def test_all_pictures_are_drawn(evaluated: Run) -> None:
-    drawn = draw_language(evaluated)
+    drawn = draw(evaluated)
     assert [path.name for path in drawn] == [f"{name}.png" for name in PICTURES]
     assert all(path.parent == evaluated.figures and is_picture(path) for path in drawn)
 
 
 def test_a_picture_by_name(evaluated: Run) -> None:
     (evaluated.figures / "tokens.png").unlink(missing_ok=True)
-    assert [path.name for path in draw_language(evaluated, ["positions", "curves"])] == ["positions.png", "curves.png"]
+    assert [path.name for path in draw(evaluated, ["positions", "curves"])] == ["positions.png", "curves.png"]
     assert not (evaluated.figures / "tokens.png").exists()
 
 
 def test_an_unknown_picture_lists_those_there_are(evaluated: Run) -> None:
     message = "no picture 'raster' of this run; did you mean 'rates'[?] choose from tokens, rates, shift_delays, posi"
     with pytest.raises(ConfigError, match=message):
-        draw_language(evaluated, ["curves", "raster"])
+        draw(evaluated, ["curves", "raster"])
 
 
 def test_a_run_that_was_not_evaluated_says_so(corpus: Path, tmp_path: Path) -> None:
     run = plain(corpus, tmp_path)
     for name in ("rates", "positions"):
         with pytest.raises(CheckpointError, match="was not evaluated yet: snn-delays evaluate"):
-            draw_language(run, [name])
-    assert [path.name for path in draw_language(run, ["curves", "tokens"])] == ["curves.png", "tokens.png"]
-    assert [path.name for path in draw_language(run)] == ["tokens.png", "curves.png"]  # all that it has
+            draw(run, [name])
+    assert [path.name for path in draw(run, ["curves", "tokens"])] == ["curves.png", "tokens.png"]
+    assert [path.name for path in draw(run)] == ["tokens.png", "curves.png"]  # all that it has
 
 
 @pytest.mark.parametrize("unit", ["byte", "character"])
-def test_positions_are_of_what_was_predicted(unit: str, evaluated: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure) or path)
-    run = evaluated
+def test_positions_are_of_what_was_predicted(unit: str, evaluated: Run) -> None:
+    recipe = evaluated.recipe
     if unit == "byte":
-        data = evaluated.recipe.data.model_copy(update={"vocabulary": "bytes"})
-        run = Run(evaluated.folder, evaluated.recipe.model_copy(update={"data": data}))
-    draw_language(run, ["positions"])
-    assert figures[0].axes[0].get_ylabel() == f"bits per {unit}"
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"vocabulary": "bytes"})})
+    figure = PICTURES["positions"].draw(Source(Run(evaluated.folder, recipe)))
+    assert figure.axes[0].get_ylabel() == f"bits per {unit}"
 
 
 def test_curves_have_bits_per_byte(evaluated: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
     monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure) or path)
-    draw_language(evaluated, ["curves"])
+    draw(evaluated, ["curves"])
     panels = {ax.get_ylabel(): ax for ax in figures[0].axes}
-    assert list(panels) == ["loss", "bits per byte", "firing rate", "width of the taps, sigma (steps)"]
+    assert list(panels) == ["loss", "bits per byte", "firing rate", "sigma (steps)"]
     history = evaluated.progress()["history"]
     for name, key in (("bits per byte", "valid_bits_per_byte"), ("firing rate", "firing_rate")):
         np.testing.assert_array_equal(panels[name].lines[0].get_ydata(), [row[key] for row in history])
@@ -97,31 +96,31 @@ def test_curves_have_bits_per_byte(evaluated: Run, monkeypatch: pytest.MonkeyPat
 
 def test_a_network_without_delays_has_none_to_show(corpus: Path, tmp_path: Path) -> None:
     run = plain(corpus, tmp_path)
-    evaluate_language(run)
+    evaluate(run)
     with pytest.raises(ConfigError, match="nothing to show in the picture 'shift_delays': its network has no delays"):
-        draw_language(run, ["shift_delays"])
-    assert [path.name for path in draw_language(run)] == ["tokens.png", "rates.png", "positions.png", "curves.png"]
+        draw(run, ["shift_delays"])
+    assert [path.name for path in draw(run)] == ["tokens.png", "rates.png", "positions.png", "curves.png"]
 
 
 def test_a_network_of_real_numbers_has_no_spikes_to_show(corpus: Path, tmp_path: Path) -> None:
     run = plain(corpus, tmp_path, spiking="none")
-    evaluate_language(run)
+    evaluate(run)
     for name in ("tokens", "rates"):
         with pytest.raises(ConfigError, match=f"nothing to show in the picture '{name}': its network does not spike"):
-            draw_language(run, [name])
-    assert [path.name for path in draw_language(run)] == ["positions.png", "curves.png"]
+            draw(run, [name])
+    assert [path.name for path in draw(run)] == ["positions.png", "curves.png"]
 
 
 def test_pictures_of_a_classifier_of_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_texts.use_made_up_sentences(monkeypatch)
     run = fitted(tmp_path / "run", sentence_recipe(training={"epochs": 2}))
-    assert [path.name for path in draw_language(run)] == ["curves.png"]
-    evaluate_language(run)
-    drawn = draw_language(run)
+    assert [path.name for path in draw(run)] == ["curves.png"]
+    evaluate(run)
+    drawn = draw(run)
     assert sorted(path.name for path in drawn) == ["curves.png", "rates.png"]
     assert all(map(is_picture, drawn))
     with pytest.raises(ConfigError, match="no picture 'tokens' of this run; choose from curves, rates"):
-        draw_language(run, ["tokens"])
+        draw(run, ["tokens"])
 
 
 def test_the_raster_shows_what_the_network_did(evaluated: Run) -> None:

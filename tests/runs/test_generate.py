@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.runs.evaluate_text import trained_language_network
 from snn_delays.runs.generate import generate
+from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, open_run
 from tests.support.tiny_texts import fitted, language_recipe, text_file

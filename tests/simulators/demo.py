@@ -24,7 +24,7 @@ from snn_delays.export.targets import NETWORK, TRACE
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, read_trace
 from snn_delays.recipes.files import load_recipe
-from snn_delays.runs.export import Wishes, export_run
+from snn_delays.runs.export import ExportOptions, export
 from snn_delays.training.engine import fit
 from snn_delays.training.progress import ProgressBar
 from snn_delays.training.resuming import resume_run
@@ -36,36 +36,36 @@ TOOLS = {
     "c99": (("cc", "test", SAMPLES),),
     "hdl": (("verilator", "fast", SAMPLES), ("iverilog", "test", FEW)),
 }
-LOIHI, GENERIC = Wishes("loihi2"), Wishes("generic")
-# By recipe: format, name of the export, what is asked for, options of the format.
-EXPORTS: dict[str, list[tuple[str, str, Wishes, dict[str, Any]]]] = {
+LOIHI, GENERIC = ExportOptions("loihi2"), ExportOptions("generic")
+# By recipe: format, name of the export, its options, options of the format.
+EXPORTS: dict[str, list[tuple[str, str, ExportOptions, dict[str, Any]]]] = {
     "demo": [
-        ("nir", "nir", Wishes(), {}),
-        ("nir", "nir_branch", Wishes(), {"encoding": "branch"}),
-        ("brian2", "brian2", Wishes(), {}),
+        ("nir", "nir", ExportOptions(), {}),
+        ("nir", "nir_branch", ExportOptions(), {"encoding": "branch"}),
+        ("brian2", "brian2", ExportOptions(), {}),
         ("brian2", "brian2_loihi2", LOIHI, {}),
-        ("nest", "nest", Wishes(), {}),
-        ("pynn", "pynn", Wishes(), {}),
+        ("nest", "nest", ExportOptions(), {}),
+        ("pynn", "pynn", ExportOptions(), {}),
         ("lava", "lava", LOIHI, {}),
-        ("lava", "lava_4bit", Wishes("loihi2", 4), {}),
+        ("lava", "lava_4bit", ExportOptions("loihi2", 4), {}),
         ("c99", "c99", GENERIC, {}),
         ("hdl", "hdl", GENERIC, {}),
     ],
     "demo_recurrent": [
-        ("nir", "nir", Wishes(), {}),
-        ("brian2", "brian2", Wishes(), {}),
-        ("nest", "nest", Wishes(), {}),
-        ("pynn", "pynn", Wishes(), {}),
+        ("nir", "nir", ExportOptions(), {}),
+        ("brian2", "brian2", ExportOptions(), {}),
+        ("nest", "nest", ExportOptions(), {}),
+        ("pynn", "pynn", ExportOptions(), {}),
         ("lava", "lava", LOIHI, {}),
         ("c99", "c99", GENERIC, {}),
     ],
     "demo_soft_reset": [
-        ("brian2", "brian2", Wishes(), {}),
+        ("brian2", "brian2", ExportOptions(), {}),
         ("brian2", "brian2_generic", GENERIC, {}),
         ("c99", "c99", GENERIC, {}),
     ],
     "demo_recurrent_soft_reset": [
-        ("brian2", "brian2", Wishes(), {}),
+        ("brian2", "brian2", ExportOptions(), {}),
         ("c99", "c99", GENERIC, {}),
     ],
 }
@@ -107,13 +107,13 @@ def check(kind: str, folder: Path) -> str | None:
 def main(runs: Path, exports: Path) -> None:
     """Train, export, check."""
     rows: list[dict[str, Any]] = []
-    for recipe, wanted in EXPORTS.items():
+    for recipe, requested in EXPORTS.items():
         run = trained(recipe, runs / recipe)
-        for to, name, wishes, options in wanted:
+        for to, name, options, of_format in requested:
             tool = tool_of(to)
             samples = SAMPLES if tool is None else tool[2]
-            made = export_run(
-                run, to, wishes=wishes, out=exports / recipe / name, samples=samples, split="test", options=options
+            made = export(
+                run, to, out=exports / recipe / name, options=options, samples=samples, split="test", **of_format
             )
             assert made.trace.samples == samples, f"asked for {samples} samples, got {made.trace.samples}"
             rasters = [made.trace.outputs[p.name] for p in made.network.populations if p.fires]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.training import engine as loop
 from snn_delays.training import sources
 from snn_delays.training.runlog import Run, create_run
@@ -16,7 +16,7 @@ from tests.support.tiny_texts import fitted, language_recipe, text_file
 def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training reads made-up data and fails if it opens test data; a test on real data undoes this."""
     monkeypatch.setattr(sources, "load_binned", tiny_runs.fake_load)
-    monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load_any)
+    monkeypatch.setattr(samples, "load_binned", tiny_runs.fake_load_any)
 
 
 @pytest.fixture(scope="session")

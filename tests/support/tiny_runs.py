@@ -20,7 +20,7 @@ from snn_delays.recipes.build import network_for
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.unused import without_overruled
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -154,7 +154,7 @@ def kill_on_call(owner: Any, name: str, call: int) -> None:
 def use_tiny_data() -> None:
     """Have this process train and evaluate on the made-up data."""
     sources.load_binned = fake_load
-    evaluate.load_binned = fake_load_any
+    samples.load_binned = fake_load_any
 
 
 def main(folder: str, moment: str) -> None:

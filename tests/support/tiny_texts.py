@@ -20,7 +20,7 @@ from snn_delays.nn import LIF
 from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
 from snn_delays.recipes.unused import without_overruled
-from snn_delays.runs import evaluate_text as language_evaluation
+from snn_delays.runs import language as language_evaluation
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run

@@ -21,7 +21,7 @@ from snn_delays.files import alone_in
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.recipes.build import network_for
 from snn_delays.recipes.events import Recipe
-from snn_delays.runs import evaluate, figures
+from snn_delays.runs import evaluate, events_figures, figures, load, samples
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -135,7 +135,7 @@ def test_validation_is_of_the_discrete_network_on_samples_held_out(trained: Run)
     train, valid = chosen.train, chosen.valid
     assert set(train).isdisjoint(valid)
     assert len(train) + len(valid) == len(dataset)
-    network = evaluate.trained_network(trained, 3)
+    network = load.trained_network(trained, 3)
     result = measure(discretize(network), dataset, valid, trained.recipe)
     row = trained.progress()["history"][-1]
     assert (result.accuracy, result.loss) == (row["valid_accuracy"], row["valid_loss"])
@@ -151,7 +151,7 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
     assert result["test_samples"] == len(test) == confusion.sum()
     known = np.isin(test.speakers, [0, 1])
     assert 0 < known.sum() < len(test)
-    network = evaluate.trained_network(trained)
+    network = load.trained_network(trained)
     everything = np.arange(len(test))
     real = measure(network, test, everything, trained.recipe)
     whole = measure(discretize(network), test, everything, trained.recipe)
@@ -191,14 +191,14 @@ def test_epochs_are_selected_and_tested_with_the_readout_as_trained(
 ) -> None:
     run = fitted(folder, published(select_by=select_by))
     chosen, row = selection(run.recipe), run.progress()["history"][-1]
-    network = discretize(evaluate.trained_network(run, 2))
+    network = discretize(load.trained_network(run, 2))
     found = measure(network, chosen.validation, chosen.valid, run.recipe)
     assert found.loss != found.masked.loss
     assert (row["valid_loss"], row["valid_accuracy"]) == (found.loss, found.accuracy)
     assert (row["valid_loss_masked"], row["valid_accuracy_masked"]) == (found.masked.loss, found.masked.accuracy)
     assert f"valid {found.accuracy:6.1%} ({found.masked.accuracy:.1%} masked)" in describe(row)
     result, test = evaluate.evaluate(run), tiny_runs.tiny_data("test")
-    whole = measure(evaluate.discrete_network(run), test, np.arange(len(test)), run.recipe)
+    whole = measure(load.discrete_network(run), test, np.arange(len(test)), run.recipe)
     assert result["readout"] == "as trained"
     assert (result["test_accuracy"], result["test_loss"]) == (whole.accuracy, whole.loss)
     assert result["test_accuracy_masked"] == whole.masked.accuracy
@@ -226,15 +226,15 @@ def test_a_run_whose_epochs_were_compared_masked_goes_on_so_and_says_so(
     masked = [row.get("valid_accuracy_masked", row["valid_accuracy"]) for row in history]
     assert run.best_epoch() == 1 + masked.index(max(masked))
     result, chosen = evaluate.evaluate(run), selection(run.recipe)
-    network = evaluate.discrete_network(run)
+    network = load.discrete_network(run)
     assert result["readout"] == "as trained; epoch chosen masked"
     assert result["valid_accuracy"] == measure(network, chosen.validation, chosen.valid, run.recipe).accuracy
     assert result["valid_accuracy_masked"] == max(masked)
 
 
 def test_canary_opening_the_test_data_in_training_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "training_data", lambda recipe, callback=None: evaluate.held_out_data(recipe))
-    monkeypatch.setattr(evaluate, "load_binned", tiny_runs.fake_load)
+    monkeypatch.setattr(sources, "training_data", lambda recipe, callback=None: samples.load_test_data(recipe))
+    monkeypatch.setattr(samples, "load_binned", tiny_runs.fake_load)
     with pytest.raises(AssertionError, match="opened the test data"):
         fitted(folder, tiny_runs.tiny_recipe())
 
@@ -437,7 +437,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, tmp_path: Pa
     assert {tensor.dtype for tensor in tensors(whole).values()} == {dtype}
     assert all(math.isfinite(row["train_loss"]) and 0.02 < row["rate_hidden1"] < 0.6 for row in numbers(whole))
     valid = selection(recipe).valid
-    network = evaluate.trained_network(whole, 2)
+    network = load.trained_network(whole, 2)
     result = measure(discretize(network), tiny_runs.tiny_data(), valid, recipe)
     assert result.loss == numbers(whole)[-1]["valid_loss"]  # evaluation runs what validation ran
 
@@ -446,15 +446,11 @@ def test_pictures_are_of_the_first_sample_that_is_classified_right(
     trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = selection(trained.recipe)
-    right = measure(evaluate.discrete_network(trained), chosen.validation, chosen.valid, trained.recipe).correct
+    right = measure(load.discrete_network(trained), chosen.validation, chosen.valid, trained.recipe).correct
     first = int(right.nonzero()[0])
-    seen: list[int] = []
-    monkeypatch.setitem(figures.PICTURES, "membranes", lambda run, chosen, sample: seen.append(sample) or [])
-    figures.draw(trained, ("membranes",))
-    figures.draw(trained, ("membranes",), 2)
-    assert seen == [first, 2]
+    assert events_figures.response(figures.Source(trained)).index == chosen.valid[first]
+    assert events_figures.response(figures.Source(trained, 2)).index == chosen.valid[2]
     wrong = int((~right).nonzero()[0])
     swapped = np.concatenate([chosen.valid[[wrong, first]], chosen.valid])
-    monkeypatch.setattr(figures, "selection", lambda recipe: replace(chosen, valid=swapped))
-    figures.draw(trained, ("membranes",))
-    assert seen[-1] == 1
+    monkeypatch.setattr(events_figures, "selection", lambda recipe: replace(chosen, valid=swapped))
+    assert events_figures.response(figures.Source(trained)).index == chosen.valid[first]

@@ -7,8 +7,8 @@ import torch
 
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import Recurrent
-from snn_delays.runs.evaluate import discrete_network, trained_network
 from snn_delays.runs.figures import draw
+from snn_delays.runs.load import discrete_network, trained_network
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import create_run, open_run
 from tests.support import tiny_runs

@@ -17,7 +17,8 @@ from snn_delays.nn.quantized import grid_of
 from snn_delays.reading import parse_toml
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
-from snn_delays.runs.evaluate import discrete_network, evaluate, trained_network
+from snn_delays.runs.evaluate import evaluate
+from snn_delays.runs.load import discrete_network, trained_network
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
 from snn_delays.training.fine_tuning import fixed_keys, network_to_train, quantize_network

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.runs.evaluate import read_evaluation
-from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
+from snn_delays.runs.evaluate import evaluate, read_evaluation
+from snn_delays.runs.language import trained_language_network
 from snn_delays.runs.results import append_result, markdown, read_results
 from snn_delays.training import language_measure
+from snn_delays.training.callbacks import Callback
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
 from snn_delays.training.runlog import Run, open_run
 from snn_delays.training.tasks.language import corpus_of, language_network
@@ -225,7 +226,12 @@ def test_canary_dropout_would_be_seen(network: SpikeGPT) -> None:
 
 def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    result = evaluate_language(finished, progress=lambda *at: told.append(at))
+
+    class Listener(Callback):
+        def on_evaluate(self, done: int, total: int) -> None:
+            told.append((done, total))
+
+    result = evaluate(finished, callback=Listener())
     assert json.loads(finished.evaluation.read_text()) == result == read_evaluation(finished)
     assert sum(done == total == result["test_samples"] for done, total in told) == 3  # two protocols, real delays
     corpus, (network, _) = corpus_of(finished.recipe), trained_language_network(finished)
@@ -276,7 +282,7 @@ def test_a_text_in_another_vocabulary_is_not_what_it_was_trained_on(finished: Ru
     run = open_run(folder, "language")
     assert run.recipe.data.vocabulary == "characters"
     with pytest.raises(CheckpointError, match=r"data\.vocabulary = 'bytes', recipe\.toml says 'characters'"):
-        evaluate_language(run)
+        evaluate(run)
     assert not run.evaluation.exists()
 
 
@@ -285,7 +291,7 @@ def test_other_places_of_neurons_train_and_are_evaluated(spiking: str, corpus: P
     model = {"spiking": spiking, "shift": "token"}
     training = {"epochs": 1, "steps_per_epoch": 4, "batch_size": 4}
     run = fitted(tmp_path / "run", language_recipe(corpus, model=model, training=training))
-    row, result = run.progress()["history"][0], evaluate_language(run)
+    row, result = run.progress()["history"][0], evaluate(run)
     assert (row["firing_rate"] is None) == (row["embedding_ones"] is None) == (spiking == "none")
     assert (result["firing_rate"] is None) == (result["embedding_ones"] is None) == (spiking == "none")
     assert len(result["firing_rates"]) == (0 if spiking == "none" else 1 + 14)

@@ -11,7 +11,7 @@ from snn_delays import cli
 from snn_delays.data import Events, Sample, load_binned
 from snn_delays.data.formats.shd import write_shd_hdf5
 from snn_delays.recipes.files import load_recipe, to_toml
-from snn_delays.runs import evaluate
+from snn_delays.runs import samples
 from snn_delays.training import sources
 from tests.support import tiny_runs
 
@@ -40,7 +40,7 @@ def snn(*words: object, code: int = 0) -> str:
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sources, "load_binned", load_binned)  # in the place of made-up data
-    monkeypatch.setattr(evaluate, "load_binned", load_binned)
+    monkeypatch.setattr(samples, "load_binned", load_binned)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.toml"

@@ -6,7 +6,7 @@ import pytest
 
 from snn_delays.data.loaders import load_binned
 from snn_delays.recipes.files import load_recipe
-from snn_delays.runs import evaluate
+from snn_delays.runs import evaluate, samples
 from snn_delays.training import engine as loop
 from snn_delays.training import sources
 from snn_delays.training.runlog import create_run
@@ -20,7 +20,7 @@ SMALL = (
 def test_the_bundled_digits_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "load_binned", load_binned)
-    monkeypatch.setattr(evaluate, "load_binned", load_binned)
+    monkeypatch.setattr(samples, "load_binned", load_binned)
     run = create_run(tmp_path / "run", load_recipe("demo", SMALL))
     loop.fit(run, accelerator="cpu")
     assert all(0.02 < row["rate_hidden1"] < 0.6 for row in run.progress()["history"])

@@ -13,7 +13,7 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.models import ConvolutionalClassifier
 from snn_delays.recipes.build import network_for
-from snn_delays.runs import evaluate, figures
+from snn_delays.runs import evaluate, figures, load, samples
 from snn_delays.training import sources
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import measure
@@ -50,7 +50,7 @@ def test_the_official_split_chooses_the_epoch(official: None, folder: Path) -> N
     assert (len(chosen.train), len(chosen.valid)) == (64, 20)
     assert chosen.validation is not chosen.training
     run = tiny_runs.fitted(folder, recipe)
-    network = evaluate.discrete_network(run)
+    network = load.discrete_network(run)
     best = run.progress()["history"][run.best_epoch() - 1]
     found = measure(network, chosen.validation, chosen.valid, recipe)
     assert (found.accuracy, found.loss) == (best["valid_accuracy"], best["valid_loss"])
@@ -68,7 +68,7 @@ def test_splits_that_name_other_classes_are_refused(monkeypatch: pytest.MonkeyPa
 
 def test_a_camera_is_learned_by_convolutions_evaluated_and_drawn(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "load_binned", lambda name, split, *_, **__: camera(split))
-    monkeypatch.setattr(evaluate, "load_binned", lambda name, split, *_, **__: camera(split))
+    monkeypatch.setattr(samples, "load_binned", lambda name, split, *_, **__: camera(split))
     recipe = tiny_runs.tiny_recipe(
         model=CONVOLUTIONAL, training={"epochs": 10, "batch_size": 32, "max_lr_weight": 2e-2, "sigma_epochs": None}
     )
@@ -128,7 +128,7 @@ def test_a_network_is_measured_on_other_test_data(trained, monkeypatch: pytest.M
         data = tiny_runs.tiny_data("test")
         return data if name == "shd" else replace(data, class_names=("a", "b", "c", "d"))
 
-    monkeypatch.setattr(evaluate, "load_binned", load)
+    monkeypatch.setattr(samples, "load_binned", load)
     own = trained.evaluation.read_text() if trained.evaluation.exists() else None
     found = evaluate.evaluate(trained, on="shd")
     assert asked[-1] == ("shd", "test")
@@ -140,7 +140,7 @@ def test_a_network_is_measured_on_other_test_data(trained, monkeypatch: pytest.M
 
 def test_who_speaks_is_not_counted_where_nobody_is_known(trained, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = replace(tiny_runs.tiny_data("test"), speakers=np.full(len(tiny_runs.tiny_data("test")), -1))
-    monkeypatch.setattr(evaluate, "load_binned", lambda *_, **__: nobody)
+    monkeypatch.setattr(samples, "load_binned", lambda *_, **__: nobody)
     found = evaluate.evaluate(trained, on="shd")
     assert found["test_accuracy_unseen_speakers"] is None
     assert found["test_accuracy_known_speakers"] is None

@@ -20,7 +20,8 @@ from snn_delays.errors import DataError, TrainingError
 from snn_delays.models.spikegpt import delay_shifts
 from snn_delays.nn import DelayShift
 from snn_delays.recipes.files import to_toml
-from snn_delays.runs.evaluate_text import evaluate_language, trained_language_network
+from snn_delays.runs.evaluate import evaluate
+from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -168,7 +169,7 @@ def test_the_best_epoch_is_kept_loaded_and_evaluated(
     assert same(loaded, best)
     assert not same(loaded, last)
     assert same(trained_language_network(run, 3, whole=False)[0].state_dict(), last)
-    corpus, result = language.corpus_of(run.recipe), evaluate_language(run)
+    corpus, result = language.corpus_of(run.recipe), evaluate(run)
 
     def loss(epoch: int) -> float:
         network, _ = trained_language_network(run, epoch)
@@ -309,7 +310,7 @@ def test_training_opens_no_test_text(finished: Run, tmp_path: Path, monkeypatch:
     run = fitted(tmp_path / "run", finished.recipe)
     assert_ended_alike(run, finished)
     with pytest.raises(AssertionError, match="opened the test data"):  # canary: it would have been seen
-        evaluate_language(run)
+        evaluate(run)
 
 
 def test_a_text_that_changed_is_refused(tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ def test_a_text_that_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"was trained on file words.txt \(sha256 .*put the first back"):
         loop.fit(run, accelerator="cpu")
     with pytest.raises(DataError, match=r"was trained on file words.txt \(sha256 .*put the first back"):
-        evaluate_language(run)
+        evaluate(run)
     assert not run.evaluation.exists()
 
 

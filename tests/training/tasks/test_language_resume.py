@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snn_delays.errors import CheckpointError
-from snn_delays.runs.evaluate_text import evaluate_language
+from snn_delays.runs.evaluate import evaluate
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -96,9 +96,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Ru
     ours, theirs = (r.progress()["history"][0]["valid_loss"] for r in (whole, finished))
     assert ours != theirs
     assert ours == pytest.approx(theirs, abs=0.2)
-    assert evaluate_language(whole)["test_bits_per_byte"] == pytest.approx(
-        evaluate_language(cut)["test_bits_per_byte"], abs=0
-    )
+    assert evaluate(whole)["test_bits_per_byte"] == pytest.approx(evaluate(cut)["test_bits_per_byte"], abs=0)
 
 
 def test_an_epoch_on_a_full_disk_leaves_the_one_before(

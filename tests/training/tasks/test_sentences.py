@@ -13,8 +13,9 @@ from lightning_fabric import Fabric
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
-from snn_delays.runs import evaluate_text as language_evaluation
-from snn_delays.runs.evaluate_text import evaluate_language, trained_sentence_network
+from snn_delays.runs import language as language_evaluation
+from snn_delays.runs.evaluate import evaluate
+from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -93,7 +94,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Ru
     assert_ended_alike(cut, whole)
     kinds = {t.dtype for t in tensors(whole).values() if t.is_floating_point()}
     assert kinds == {torch.float64 if precision == "64-true" else torch.float32}
-    assert evaluate_language(whole)["test_loss"] == evaluate_language(cut)["test_loss"]
+    assert evaluate(whole)["test_loss"] == evaluate(cut)["test_loss"]
 
 
 def test_training_opens_no_test_sentences(
@@ -101,7 +102,7 @@ def test_training_opens_no_test_sentences(
 ) -> None:  # the sealed set of ``finished`` would have failed it; canary: evaluation does open them
     monkeypatch.setattr(language_evaluation, "load_sentences", sentences.load_sentences)
     with pytest.raises(AssertionError, match="opened the test data"):
-        evaluate_language(finished)
+        evaluate(finished)
 
 
 def test_every_sentence_once_an_epoch_in_an_order_of_its_own(finished: Run) -> None:
@@ -143,7 +144,7 @@ def test_processes_share_the_sentences_and_make_as_many_steps(processes: int, tm
 
 
 def test_padding_and_batches_change_no_measurement(finished: Run) -> None:
-    network, vocabulary = trained_sentence_network(finished)
+    network, vocabulary = trained_language_network(finished)
     held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
     assert len({len(tokens) for tokens in held.tokens}) > 3
     together, alone = (measure_sentences(network, held, "cpu", batch) for batch in (64, 1))
@@ -168,7 +169,7 @@ def test_padding_and_batches_change_no_measurement(finished: Run) -> None:
 
 
 def test_measuring_leaves_training_as_it_was(finished: Run) -> None:
-    network, vocabulary = trained_sentence_network(finished)
+    network, vocabulary = trained_language_network(finished)
     held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
     before, chance = copy.deepcopy(network.train().state_dict()), torch.get_rng_state()
     first = measure_sentences(network, held, "cpu")
@@ -181,7 +182,7 @@ def test_measuring_leaves_training_as_it_was(finished: Run) -> None:
 def test_validation_is_with_whole_delays(finished: Run) -> None:
     progress = finished.progress()
     row = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
-    network, vocabulary = trained_sentence_network(finished)
+    network, vocabulary = trained_language_network(finished)
     held = encode(made_up_sentences().valid, vocabulary, finished.recipe)
     found = measure_sentences(network, held, "cpu")
     assert (found.loss, found.accuracy) == (row["valid_loss"], row["valid_accuracy"])
@@ -207,7 +208,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int, t
 
 def test_the_vocabulary_is_that_of_training_sentences_and_in_the_checkpoint(finished: Run) -> None:
     progress = finished.progress()
-    _, vocabulary = trained_sentence_network(finished)
+    _, vocabulary = trained_language_network(finished)
     assert vocabulary.to_json() == progress["vocabulary"]
     assert set(vocabulary.words) == {"<unk>", "the", "film", "was", "so", "we", "say", "poor", "fine"}
     assert vocabulary.encode("the unheard film").tolist()[1] == 0
@@ -234,15 +235,15 @@ def test_sentences_become_tokens_as_the_recipe_says(data: dict[str, Any], size: 
 def test_a_sentence_set_of_bytes_trains_and_is_evaluated(tmp_path: Path) -> None:
     training = {"epochs": 1, "batch_size": 19, "accumulate": 1}
     run = fitted(tmp_path / "run", sentence_recipe(data={"vocabulary": "bytes", "max_tokens": 9}, training=training))
-    assert evaluate_language(run)["vocabulary"] == "bytes (256)"
+    assert evaluate(run)["vocabulary"] == "bytes (256)"
 
 
 def test_evaluation_says_what_it_measured(finished: Run) -> None:
-    result = evaluate_language(finished)
+    result = evaluate(finished)
     assert json.loads(finished.evaluation.read_text()) == result
-    found, (network, vocabulary) = made_up_sentences(), trained_sentence_network(finished)
+    found, (network, vocabulary) = made_up_sentences(), trained_language_network(finished)
     measured = measure_sentences(network, encode(found.test, vocabulary, finished.recipe), "cpu")
-    real, _ = trained_sentence_network(finished, whole=False)
+    real, _ = trained_language_network(finished, whole=False)
     expected = {
         "run": "tiny-sentences", "data": "made-up sentences", "delays": "learned", "hidden": "2x16 after", "seed": 3,
         "epochs": 3, "epochs_asked": 3, "best_epoch": finished.best_epoch(), "test_samples": 22, "split": "made up",
@@ -266,10 +267,10 @@ def test_parameters_are_those_that_are_trained(shift: str, tmp_path: Path) -> No
     saved = tensors(run)
     weights = [t.numel() for name, t in saved.items() if not name.endswith((".delay", ".sigma"))]
     delays = [t.numel() for name, t in saved.items() if name.endswith(".delay")]
-    network, _ = trained_sentence_network(run, whole=False)
+    network, _ = trained_language_network(run, whole=False)
     assert sum(weights) + sum(delays) >= sum(p.numel() for p in network.parameters()) > sum(delays) > 0
     expected = sum(p.numel() for name, p in network.named_parameters() if shift == "learned" or ".delay" not in name)
-    assert evaluate_language(run)["parameters"] == expected
+    assert evaluate(run)["parameters"] == expected
 
 
 def test_the_best_epoch_is_kept_loaded_and_evaluated(
@@ -279,10 +280,10 @@ def test_the_best_epoch_is_kept_loaded_and_evaluated(
     run = fitted(tmp_path / "run", finished.recipe)
     assert run.best_epoch() == 2
     assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
-    loaded = trained_sentence_network(run, whole=False)[0].state_dict()
+    loaded = trained_language_network(run, whole=False)[0].state_dict()
     assert same(loaded, tensors(run, 2))
     assert not same(loaded, tensors(run, 3))
-    assert evaluate_language(run)["best_epoch"] == 2
+    assert evaluate(run)["best_epoch"] == 2
 
 
 def test_the_width_of_the_taps_follows_every_step(tmp_path: Path) -> None:
@@ -328,7 +329,7 @@ def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monke
 
 
 def test_padding_does_not_count_in_rates(finished: Run) -> None:
-    network, vocabulary = trained_sentence_network(finished)
+    network, vocabulary = trained_language_network(finished)
     with torch.no_grad():
         for name, p in network.named_parameters():
             if name.endswith((".output.weight", ".value.weight")):
@@ -361,7 +362,7 @@ def test_sentences_that_changed_are_refused(finished: Run, tmp_path: Path, monke
     other = made_up_sentences(seed=1)
     monkeypatch.setattr(sentences, "load_sentences", lambda *_: other)
     monkeypatch.setattr(language_evaluation, "load_sentences", lambda *_: other)
-    for act in (evaluate_language, lambda run: loop.fit(run, accelerator="cpu")):
+    for act in (evaluate, lambda run: loop.fit(run, accelerator="cpu")):
         with pytest.raises(DataError, match=r"was trained on made-up sentences \(sha256 none-0\).*put the first back"):
             act(finished)
 
@@ -381,4 +382,4 @@ def test_a_run_without_a_finished_epoch(tmp_path: Path) -> None:
         loop.fit(run, accelerator="cpu", callbacks=[Stopper(("step", 1, 1), interrupt)])
     assert checkpoint.epochs_saved(run.checkpoints) == [0]
     with pytest.raises(CheckpointError, match="has not finished an epoch; continue it: snn-delays train"):
-        evaluate_language(open_run(run.folder))
+        evaluate(open_run(run.folder))
