@@ -1,4 +1,4 @@
-"""Work shared out over threads as a whole.
+"""A loop of many small operations, shared out over threads.
 
 torch starts and joins its threads for every operation. A loop of many small operations is better cut into as many parts
 as there are threads, each of which runs alone: there is one start and one join, and a neighbour who takes a core now
@@ -48,7 +48,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-_lost = _told = False
+_lost = _warned = False
 
 
 def lost_kernels() -> str | None:
@@ -56,9 +56,9 @@ def lost_kernels() -> str | None:
 
     GNU OpenMP kills a process that starts threads and was forked from one that had started them before.
     """
-    global _told
-    if _lost and not _told:
-        _told = True
+    global _warned
+    if _lost and not _warned:
+        _warned = True
         warnings.warn(
             "this process was forked from one that had run kernels, so slower backends without them serve; start "
             "workers with spawn (DataLoader(..., multiprocessing_context='spawn'))",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 LEAST = 2**20  # bytes; smaller blocks are left to the C library
-MOST_IDLE = 2**29  # bytes that wait to be used again; beyond, blocks of the size not used for longest are given back
+MOST_IDLE = 2**29  # bytes that wait to be used again; beyond, blocks of the size unused for longest are freed
 ALIGNED = 64  # bytes of a cache line
 
 _scratch: dict[int, dict[tuple[str, torch.dtype], Tensor]] = {}  # by thread
@@ -48,7 +48,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def release() -> None:
-    """Give all memory back that waits to be used again, that of other threads too; none of them may be at work."""
+    """Return all memory that waits to be used again, that of other threads too; none of them may be at work."""
     _idle.clear()
     for pool in list(_scratch.values()):
         pool.clear()

@@ -179,7 +179,7 @@ def test_results_prints_and_writes_the_table(snn: Ok, refused: Bad, run: Path, t
 
 def test_backends_says_which_serves_and_why_not(snn: Ok) -> None:
     shown = snn("backends").stdout
-    for name in ("lif", "leaky_integrator", "norm_lif", "delay", "reference", "numba_cpu"):
+    for name in ("lif", "leaky_integrator", "norm_lif", "delayed_linear", "reference", "numba_cpu"):
         assert name in shown
     assert shown.count("yes, chosen") == 7
 

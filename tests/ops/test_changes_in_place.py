@@ -38,8 +38,11 @@ OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[str, ...]]]
         lambda n: norm_lif(n["x"], n["one"], n["decay"], n["v0"], eps=1e-5, decay=0.5)[:2],
         ("x", "one", "decay", "v0"),
     ),
-    "delay": (lambda n: delayed_linear(n["x"], n["weight"], n["delay"], **DELAYS)[:1], ("x", "weight", "delay")),
-    "delay_conv": (
+    "delayed_linear": (
+        lambda n: delayed_linear(n["x"], n["weight"], n["delay"], **DELAYS)[:1],
+        ("x", "weight", "delay"),
+    ),
+    "delayed_conv2d": (
         lambda n: delayed_conv2d(n["maps"], n["filters"], n["places"], **DELAYS)[:1],
         ("maps", "filters", "places"),
     ),
@@ -54,8 +57,8 @@ OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[str, ...]]]
 }
 RUNS = [
     *((name, None) for name in OPERATIONS),
-    *(("delay", backend) for backend in ("spectral", "spectral_fft", "gather", "dense")),
-    ("delay_conv", "gather"), ("depthwise", "conv"), ("wkv", "scan"),
+    *(("delayed_linear", backend) for backend in ("spectral", "spectral_fft", "gather", "dense")),
+    ("delayed_conv2d", "gather"), ("depthwise", "conv"), ("wkv", "scan"),
 ]  # fmt: skip
 
 
@@ -91,7 +94,7 @@ def complaint(name: str, change: str, want: list[Tensor]) -> str | None:
 
 @pytest.mark.parametrize(("name", "backend"), RUNS)
 def test_gradients_are_those_of_what_was_computed_or_an_error(name: str, backend: str | None) -> None:
-    operation = "delay_conv" if name == "separable" else name
+    operation = "delayed_conv2d" if name == "separable" else name
     with use_backend(**({operation: backend} if backend else {})):
         want = gradients(name, None)
         assert all(grad.any() for grad in want)

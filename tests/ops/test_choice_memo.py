@@ -178,7 +178,7 @@ def test_kernels_lost_in_a_fork_end_what_was_chosen(monkeypatch: pytest.MonkeyPa
     assert LIF.choose(lif_example()).name == "numba_cpu"
     try:
         monkeypatch.setattr(threads, "_lost", True)
-        monkeypatch.setattr(threads, "_told", True)
+        monkeypatch.setattr(threads, "_warned", True)
         backends.forget_choices()  # as every forked process does
         assert LIF.choose(lif_example()).name == "reference"
     finally:

@@ -58,8 +58,8 @@ def delayed_linear(
     .. math::
         y_t[o] = \sum_{i,c} w[o,i,c] \sum_{k=0}^{D} \text{taps}(d[o,i,c], \sigma)[k]\; x_{t-k}[i]
 
-    With whole delays and narrow taps this is ``y_t[o] = sum w[o,i,c] x_{t - d[o,i,c]}[i]``. Causal; as many steps out
-    as in; a larger delay is later.
+    With integer delays and one tap each this is ``y_t[o] = sum w[o,i,c] x_{t - d[o,i,c]}[i]``. Causal; as many steps
+    out as in; a larger delay is later.
 
     Args:
         x: input spikes or counts, ``[time, batch, in]``.

@@ -29,10 +29,10 @@ SHAPES = tuple(
 )  # fmt: skip
 
 
-def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape, ...] = SHAPES) -> Path:
+def calibrate(progress: Callable[[str], None] = lambda _: None, shapes: tuple[Shape, ...] = SHAPES) -> Path:
     """Time every backend on a grid of shapes, fit its numbers, write them to the cache folder; returns the file.
 
-    ``tell`` is told of every shape and of the fit. Killed on the way, it leaves the calibration there was.
+    ``progress`` receives a line for every shape and for the fit. Interrupted, it leaves the earlier calibration.
     """
     rows: dict[tuple[str, str], list[tuple[tuple[float, ...], float]]] = {}
     totals: list[dict[str, float]] = []
@@ -44,11 +44,11 @@ def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape,
                 rows.setdefault((backend, name), []).append((things, took))
             times.append(f"{backend} {sum(seconds) * 1e3:.1f} ms")
         totals.append(total)
-        tell(f"{number}/{len(shapes)}  {shape}: {', '.join(times)}")
+        progress(f"{number}/{len(shapes)}  {shape}: {', '.join(times)}")
     fitted: dict[str, dict[str, list[float]]] = {}
     for (backend, name), measured in rows.items():
         fitted.setdefault(backend, {})[name] = fit(*zip(*measured))
-        tell(
+        progress(
             f"{backend} {name}: " + ", ".join(f"{s:.3g} s per {t}" for s, t in zip(fitted[backend][name], cost.THINGS))
         )
     path = cache_folder() / cost.FILE
@@ -56,7 +56,7 @@ def calibrate(tell: Callable[[str], None] = lambda _: None, shapes: tuple[Shape,
     write_text(path, json.dumps(note, indent=1))
     cost.forget()
     lost = [total[_chosen(shape)] / min(total.values()) for shape, total in zip(shapes, totals)]
-    tell(
+    progress(
         f"chosen with these: the fastest for {lost.count(1.0)} of {len(lost)} shapes, at worst {max(lost):.2f} times it"
     )
     return path
@@ -71,12 +71,12 @@ def fit(things: tuple[tuple[float, ...], ...], seconds: tuple[float, ...]) -> li
 
     Least squares; while a number comes out negative, the most negative is set to zero and the rest fitted again.
     """
-    design, wanted = np.array(things) / np.array(seconds)[:, None], np.ones(len(seconds))
+    design, target = np.array(things) / np.array(seconds)[:, None], np.ones(len(seconds))
     scale = np.maximum(np.abs(design).max(0), 1e-300)
     active = [column for column in range(design.shape[1]) if np.any(design[:, column])]
     numbers = np.zeros(design.shape[1])
     while active:
-        found = np.linalg.lstsq(design[:, active] / scale[active], wanted, rcond=None)[0] / scale[active]
+        found = np.linalg.lstsq(design[:, active] / scale[active], target, rcond=None)[0] / scale[active]
         if found.min() >= 0:
             numbers[active] = found
             break

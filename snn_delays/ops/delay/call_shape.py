@@ -12,7 +12,7 @@ _NAMES = {"T": "steps", "B": "batch", "in": "inputs", "out": "outputs", "K": "ma
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a delay layer's call; ``sigma_steps`` 0 stands for fixed whole delays."""
+    """Sizes of a delay layer's call; ``sigma_steps`` 0 means fixed integer delays."""
 
     steps: int
     batch: int
@@ -22,7 +22,7 @@ class Shape:
     sigma_steps: float
 
     def __str__(self) -> str:
-        taps = f"sigma {self.sigma_steps:g}" if self.sigma_steps else "whole delays"
+        taps = f"sigma {self.sigma_steps:g}" if self.sigma_steps else "integer delays"
         return f"T={self.steps}, B={self.batch}, {self.inputs} -> {self.outputs}, K={self.max_delay_steps + 1}, {taps}"
 
     def tensors(self) -> dict[str, Any]:
@@ -38,12 +38,12 @@ class Shape:
         }  # fmt: skip
 
     def call(self) -> dict[str, Any]:
-        """The call as backends get it."""
+        """The call as backends receive it."""
         return {**self.tensors(), "history": None}
 
 
 def parse_shape(text: str) -> Shape:
-    """A shape from ``T=100,B=256,in=256,out=256,K=25,sigma=12``; sigma, in steps, 0 without it: fixed whole delays.
+    """A shape from ``T=100,B=256,in=256,out=256,K=25,sigma=12``; sigma, in steps, 0 without it: fixed integer delays.
 
     Raises ConfigError for a size that is missing, unknown, not a number or out of range.
     """

@@ -61,8 +61,8 @@ CUDA_FEW_TAPS = 8  # up to here the gather does less than the transforms of a sp
 
 def estimate(backend: str, call: Mapping[str, Any]) -> float:
     """Expected seconds of a call, with its backward pass if there will be one; ``inf``: never choose it."""
-    if backend.startswith("spectral") and _whole(call):
-        return math.inf  # whole delays and weights on a grid add up exactly, but not through a transform
+    if backend.startswith("spectral") and _integer_delays(call):
+        return math.inf  # integer delays and weights on a grid add up exactly, but not through a transform
     if call["x"].device.type != "cpu":
         return _rank_on_accelerator(backend, call)
     model = cost_model().get(backend)
@@ -74,8 +74,8 @@ def estimate(backend: str, call: Mapping[str, Any]) -> float:
     )
 
 
-def _whole(call: Mapping[str, Any]) -> bool:
-    """Whether all delays are fixed whole steps; while a CUDA graph is captured, whether they may be."""
+def _integer_delays(call: Mapping[str, Any]) -> bool:
+    """Whether all delays are fixed integers; while a CUDA graph is captured, whether they may be."""
     if call["taps"] not in WITHOUT_SIGMA or call["delay"].requires_grad:
         return False
     return capturing(call["x"].device) or _taps(call) == 1
@@ -145,7 +145,7 @@ def _numbers_per_synapse(
         found = expansion(float(sigma), max_delay_steps, taps, tolerance_of(like.dtype))
         if found is not None:
             return found.shape[1]
-    # Whether delays are whole, which tap_count would look up, is not worth it here.
+    # Whether delays are integers, which tap_count would look up, is not worth it here.
     few = 2 if taps in WITHOUT_SIGMA else tap_count(delay, sigma, max_delay_steps, taps)
     return few if 2 * few <= max_delay_steps + 1 else max_delay_steps + 1
 

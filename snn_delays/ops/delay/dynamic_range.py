@@ -57,7 +57,7 @@ def set_apart(signal: Tensor, past: int, window: int) -> tuple[Tensor, Tensor | 
     """A signal ``[past + time, ...]`` with zeros for what is not finite, and what to add to the output for it.
 
     That is NaN for ``window`` steps from each such number on, by lane, and 0 elsewhere: ``[time, ...]``. None where all
-    is finite, which only a CPU is asked for: nothing is read back from an accelerator.
+    is finite, which is looked up on a CPU only: nothing is read back from an accelerator.
     """
     if signal.device.type == "cpu" and math.isfinite(float(signal.detach().sum())):
         return signal, None

@@ -27,7 +27,7 @@ def expansion(sigma: float, max_delay_steps: int, taps: str, tolerance: float) -
     if taps != "gaussian" or max_delay_steps < 1 or not sigma > 0:
         return None
     between = torch.linspace(0, max_delay_steps, 8 * MOST_TERMS + 1, dtype=torch.float64)
-    wanted = _taps(between, sigma, max_delay_steps, taps)
+    exact = _taps(between, sigma, max_delay_steps, taps)
     for terms in range(6, min(MOST_TERMS, (max_delay_steps + 1) // 2) + 1, 2):
         angles = (np.arange(terms) + 0.5) * np.pi / terms
         points = torch.from_numpy((np.cos(angles) + 1) / 2 * max_delay_steps)
@@ -36,7 +36,7 @@ def expansion(sigma: float, max_delay_steps: int, taps: str, tolerance: float) -
         cosines[:, 0] /= 2
         coefficients = values @ cosines
         basis = polynomials(between, max_delay_steps, terms).numpy()
-        if np.abs(coefficients @ basis - wanted).max() <= tolerance * np.abs(wanted).max():
+        if np.abs(coefficients @ basis - exact).max() <= tolerance * np.abs(exact).max():
             return coefficients
     return None
 

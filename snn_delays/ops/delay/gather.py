@@ -1,4 +1,4 @@
-"""The delay layer on the taps that matter, as offsets into memory: a whole delay costs what a linear layer costs."""
+"""The delay layer on the taps that matter, as offsets into memory: an integer delay costs what a linear layer costs."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def _add_up(x: Tensor, before: int, after: int, offset: Tensor, coefficient: Ten
     terms = neurons * each
     groups = -(-max(terms, 1) // TERMS)
     padding = groups * TERMS - terms
-    # The taps that fill up the last pass read the silent row behind the last neuron.
+    # The taps that fill up the last pass read the silent row after the last neuron.
     which = F.pad(torch.arange(neurons).repeat_interleave(each), (0, padding), value=neurons).view(groups, TERMS)
     passes = [
         F.pad(part.reshape(outputs, terms), (0, padding)).view(outputs, groups, TERMS).transpose(0, 1).contiguous()

@@ -12,7 +12,7 @@ from snn_delays.ops.packed import Packed, pack
 class GatherKernels(NamedTuple):
     """A gather and its two gradients, as functions of tensors.
 
-    ``signal`` is the input behind ``past`` steps of its history, and silent before and behind.
+    ``signal`` is the input after ``past`` steps of its history, and silent before and after.
 
     ``forward(signal, past, start, values)``
         ``y[t,b,o] = sum_{i,c,m} values[m,o,i,c] signal[past + t - start[o,i,c] - m, b, i]``

@@ -1,4 +1,4 @@
-"""The dense temporal kernel of narrow taps, built from those that matter; and the way back."""
+"""The dense temporal kernel at a small sigma, built from the taps that matter; and its gradients."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -15,7 +15,7 @@ def joined(x: Tensor, history: Tensor | None, max_delay_steps: int) -> Tensor:
 
 
 def with_past(x: Tensor, history: Tensor | None) -> tuple[Tensor, int]:
-    """The input behind its history, if there is any, and the number of steps of that history."""
+    """The input after its history, if there is any, and the number of steps of that history."""
     if history is None or history.shape[0] == 0:
         return x, 0
     return torch.cat([history, x]), history.shape[0]

@@ -1,4 +1,4 @@
-"""The kernel's spectrum, some frequencies at a time, and the way back from its gradient to weight and delay."""
+"""The kernel's spectrum, some frequencies at a time, and the gradients of weight and delay from its own."""
 
 from typing import Protocol
 

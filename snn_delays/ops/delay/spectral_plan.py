@@ -17,7 +17,7 @@ GROUP_BYTES = 96 * 2**20  # of the spectra that are held at once; more groups re
 class SpectralPlan:
     """Transforms of length ``n`` in ``blocks`` blocks that begin ``hop`` steps apart.
 
-    The signal is the input behind ``past`` steps of its history; up to ``max_delay_steps`` there is silence before it.
+    The signal is the input after ``past`` steps of its history; up to ``max_delay_steps`` there is silence before it.
     """
 
     def __init__(self, steps: int, max_delay_steps: int, past: int, dtype: torch.dtype) -> None:
@@ -72,7 +72,7 @@ class SpectralPlan:
         )
 
     def restore_kernel(self, spectrum: Tensor, kernel: Tensor, first_row: int) -> None:
-        """The way back of :meth:`transform_kernel`."""
+        """The inverse of :meth:`transform_kernel`."""
         window = self.max_delay_steps + 1
         lane_fft.irfft(
             spectrum.numpy(), self.n, 1, 0, 0, 0, window, *self._tables, first_row, kernel.numpy(), 0, kernel.shape[1]

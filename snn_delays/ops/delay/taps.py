@@ -1,4 +1,4 @@
-"""Taps: how a real-valued delay is spread over the whole steps of a window.
+"""Taps: how a real-valued delay is spread over the steps of a window.
 
 For a delay d in 0..D the taps are the weights of the steps k = 0..D, most of them near d. They are what gives a delay
 a gradient: moving d moves weight from one step to the next.
@@ -52,8 +52,8 @@ def _linear_normalized(offset: Tensor, sigma: Tensor | None) -> Tensor:
 
 
 def _linear(offset: Tensor, sigma: Tensor | None) -> Tensor:
-    # -1 < k - d <= 0 is the step at or before d, 0 < k - d < 1 the one after; at a whole delay only the first counts,
-    # and its slope is the one towards shorter delays, as in DCLS.
+    # -1 < k - d <= 0 is the step at or before d, 0 < k - d < 1 the one after; at an integer delay only the first
+    # counts, and its slope is the one towards shorter delays, as in DCLS.
     after = (offset >= 0) & (offset < 1)
     before = (offset >= -1) & (offset < 0)
     return torch.where(after, 1 - offset, torch.where(before, 1 + offset, torch.zeros_like(offset)))

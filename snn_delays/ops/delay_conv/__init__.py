@@ -77,8 +77,8 @@ def delayed_conv2d(
         y_t[o, v, u] = \sum_{i,a,b} w[o,i,a,b] \sum_{k=0}^{D} \text{taps}(d[o,i,a,b], \sigma)[k]\;
         x_{t-k}[i,\; s_y v + a - p_y,\; s_x u + b - p_x]
 
-    With whole delays and narrow taps this is ``sum w[o,i,a,b] x_{t - d[o,i,a,b]}[...]``. Causal; as many steps out as
-    in; a larger delay is later; silence around the maps.
+    With integer delays and one tap each this is ``sum w[o,i,a,b] x_{t - d[o,i,a,b]}[...]``. Causal; as many steps out
+    as in; a larger delay is later; silence around the maps.
 
     Args:
         x: input spikes or counts, ``[time, batch, in, y, x]``.

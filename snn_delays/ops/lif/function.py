@@ -24,7 +24,7 @@ NEVER = 4  # the kind of surrogate by which kernels know them
 
 
 class LIFOptions(NamedTuple):
-    """What holds for a whole call."""
+    """Options of a call, the same at every step and for every neuron."""
 
     v_reset: float
     soft_reset: bool
@@ -63,7 +63,7 @@ class LIFKernels(NamedTuple):
     neurons never fire) and ``v``."""
     backward: Callable[[Tensor, Tensor, LIFSaved, LIFOptions, bool], tuple[Tensor | None, ...]]
     """``(grad_output, grad_v, saved, options, for_decay)`` to the gradients of current and v0, and per lane, as
-    ``[batch, neuron]``, of decay, threshold and gain; what is not wanted may be None."""
+    ``[batch, neuron]``, of decay, threshold and gain; what is not needed may be None."""
 
 
 def surrogate_numbers(surrogate: Surrogate | None) -> tuple[int, float, float] | None:
@@ -119,7 +119,7 @@ def apply(
 
 
 def trial(kernels: LIFKernels, dtype: torch.dtype, device: torch.device) -> None:
-    """Compile and run both kernels on one neuron, every gradient wanted, and wait for them."""
+    """Compile and run both kernels on one neuron, with every gradient, and wait for them."""
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         one = torch.ones((), dtype=dtype, device=device, requires_grad=True)
         row = one.expand(1, 1)
@@ -155,6 +155,6 @@ class _LIF(torch.autograd.Function):
         grad_current, grad_v0, *per_lane = ctx.kernels.backward(
             grad_output.contiguous(), grad_v.contiguous(), saved, ctx.options, for_decay
         )
-        wanted = (for_decay, for_threshold, for_gain)
-        per_neuron = [grad.sum(0) if needed and grad is not None else None for grad, needed in zip(per_lane, wanted)]
+        needs = (for_decay, for_threshold, for_gain)
+        per_neuron = [grad.sum(0) if needed and grad is not None else None for grad, needed in zip(per_lane, needs)]
         return grad_current, grad_v0, *per_neuron, None, None, None

@@ -116,7 +116,7 @@ class _NormLIF(torch.autograd.Function):
             _array(grad_spikes), _array(grad_v), x, ok, _array(mask), _array(v0), _array(scale), _array(shift),
             *ctx.options, _block(current), grad.numpy(), grad_v0.numpy(), lane_sums,
         )  # fmt: skip
-        # Of the normalised current: sum of its gradient, and of its gradient times the current as it came.
+        # Of the normalised current: sum of its gradient, and of its gradient times the current.
         total, with_x = torch.from_numpy(lane_sums).double().sum(1)
         inverse = torch.rsqrt(variance + ctx.eps)
         grad_gamma = (inverse * (with_x - mean * total)).to(gamma.dtype)
