@@ -69,7 +69,7 @@ def _facts(opened: Trained) -> dict[str, Any]:
     facts = {
         "run": recipe.name,
         "data": card.source,
-        "delays": recipe.model.delays,
+        **task_of(recipe).describe(),
         "seed": recipe.seed,
         "best_epoch": card.epoch,
     }

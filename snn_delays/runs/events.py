@@ -45,7 +45,6 @@ def evaluate(opened: Trained, on: str | None, device: str, callback: Callback | 
     fine_tuning = recipe.fine_tuning
     result = {
         "data": dataset.source,
-        "hidden": recipe.model.layers,
         "test_file_sha256": dataset.checksum,
         "test_samples": len(dataset),
         "parameters": trainable_parameters(network),

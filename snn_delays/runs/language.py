@@ -89,7 +89,6 @@ def evaluate_sentences(opened: Trained, on: str | None, device: str, callback: C
 def _of_network(opened: Trained) -> dict[str, Any]:
     vocabulary: Any = opened.card.vocabulary
     return {
-        "hidden": opened.recipe.model.shape,
         "init": opened.recipe.model.init,
         "parameters": sum(p.numel() for p in opened.network.parameters() if p.requires_grad),
         "vocabulary": f"{vocabulary.kind} ({vocabulary.size})",

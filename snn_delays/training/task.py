@@ -118,10 +118,6 @@ class Task:
         """The network in short, for tables: ``delays`` and ``hidden``."""
         return {"delays": "", "hidden": ""}
 
-    def row(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-        """What a table of results has of an evaluation, by column; other keys are left out."""
-        return dict(evaluation)
-
     def figures(self, run: Run, names: Sequence[str] = (), sample: int | None = None) -> list[Path]:
         """Draw some of ``pictures``, or all that there are, into the run's ``figures`` folder.
 
