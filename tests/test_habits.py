@@ -40,8 +40,6 @@ OF_NO_MODULE = {
     ".": {"habits": "this file", "import": "the package", "public_names": "the package"},
 }  # fmt: skip
 
-STILL_PATCHED = {"test_poison"}
-
 
 def hasty(text: str) -> list[str]:
     """What of a test's source a loaded machine may make fail."""
@@ -72,7 +70,7 @@ def of_no_module(path: Path, source: Path) -> bool:
 def test_a_file_keeps_the_habits(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert hasty(text) == []
-    assert private_patches(text) == [] or path.stem in STILL_PATCHED
+    assert private_patches(text) == []
     assert "sys.path" not in text, "import helpers as tests.support...; a script is run as python -m, in the root"
 
 

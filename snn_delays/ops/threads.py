@@ -48,7 +48,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-_lost = _warned = False
+lost = warned = False
 
 
 def lost_kernels() -> str | None:
@@ -56,23 +56,23 @@ def lost_kernels() -> str | None:
 
     GNU OpenMP kills a process that starts threads and was forked from one that had started them before.
     """
-    global _warned
-    if _lost and not _warned:
-        _warned = True
+    global warned
+    if lost and not warned:
+        warned = True
         warnings.warn(
             "this process was forked from one that had run kernels, so slower backends without them serve; start "
             "workers with spawn (DataLoader(..., multiprocessing_context='spawn'))",
             stacklevel=4,
         )
-    return "this process was forked from one that had run its kernels; start workers with spawn" if _lost else None
+    return "this process was forked from one that had run its kernels; start workers with spawn" if lost else None
 
 
 def _after_fork() -> None:
-    global _lost
+    global lost
     _pool.cache_clear()  # threads do not survive a fork
     if "numba" in sys.modules:
         with contextlib.suppress(ValueError):  # no threads were started: the child can start its own
-            _lost = sys.modules["numba"].threading_layer() == "omp"
+            lost = sys.modules["numba"].threading_layer() == "omp"
 
 
 if hasattr(os, "register_at_fork"):

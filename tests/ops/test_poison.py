@@ -100,7 +100,7 @@ def test_scratch_is_there_to_be_spoilt() -> None:
 def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.MonkeyPatch) -> None:
     from snn_delays.ops.lif import numba_cpu
 
-    right = numba_cpu._forward
+    right = numba_cpu.forward
 
     def forgetful(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v):
         lanes = [np.ascontiguousarray(part[..., :-1]) for part in (x, v0, decay, threshold, gain, h, spikes, v)]
@@ -111,7 +111,7 @@ def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.Monkey
     run = implementation(leaky_integrator, integrator_example(), "numba_cpu")
     case = IntegratorCase(batch=1, neurons=9)
     integrator_contract(run, case)
-    monkeypatch.setattr(numba_cpu, "_forward", forgetful)
+    monkeypatch.setattr(numba_cpu, "forward", forgetful)
     poison("snn_delays.ops.lif.numba_cpu")
     with pytest.raises(AssertionError):
         integrator_contract(run, case)

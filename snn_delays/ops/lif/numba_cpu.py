@@ -47,7 +47,7 @@ def _run_forward(
     d, theta, g = (per_lane(tensor, shape) for tensor in (decay, threshold, gain))
     v_reset = x.dtype.type(options.v_reset)
     follow_torch_threads()
-    _forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v)
+    forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v)
     return (
         h.view(current.shape) if keep_h else None,
         spikes.view(current.shape) if options.fires else None,
@@ -78,7 +78,7 @@ def _run_backward(
 
 
 @cached_njit(parallel=True)
-def _forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
+def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spikes, v_out):  # type: ignore[no-untyped-def]
     """``h`` has no steps where it need not be kept, ``spikes`` where the neurons never fire."""
     steps, lanes = x.shape
     keep, fires = h.shape[0] > 0, spikes.shape[0] > 0

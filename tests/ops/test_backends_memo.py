@@ -177,8 +177,8 @@ def test_a_new_calibration_ends_what_was_chosen_by_the_old(tmp_path, monkeypatch
 def test_kernels_lost_in_a_fork_end_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LIF.choose(lif_example()).name == "numba_cpu"
     try:
-        monkeypatch.setattr(threads, "_lost", True)
-        monkeypatch.setattr(threads, "_warned", True)
+        monkeypatch.setattr(threads, "lost", True)
+        monkeypatch.setattr(threads, "warned", True)
         backends.forget_choices()  # as every forked process does
         assert LIF.choose(lif_example()).name == "reference"
     finally:
