@@ -14,7 +14,7 @@ LIMITS = re.compile(r"\btimeout\s*=\s*([\d.]+)|\b(?:timeout|wait|join)\(([\d.]+)
 
 # Tests of a law or of a meaning, which no one module has; all others are named after a module or a folder.
 OF_NO_MODULE = {
-    "cli": {"commands": "what all commands share", "processes": "the command as a process"},
+    "cli": {"commands": "what all commands share", "language": "runs of text", "processes": "the command as a process"},
     "data/formats": {"ssc": "a data set in the format of another"},
     "docs": {"docs": "the documents", "datasets_page": "a page written from cards"},
     "experiments/benchmarks": {
@@ -36,6 +36,7 @@ OF_NO_MODULE = {
         "mixed_precision": "dtypes of all operations", "poison": "memory that is not written",
     },
     "plot": {"plot": "all pictures"},
+    "runs": {"without_data": "what is done to a run"},
     "training": {"own_data": "the whole path", "real_data": "the whole path"},
     ".": {"habits": "this file", "import": "the package", "public_names": "the package"},
 }  # fmt: skip
