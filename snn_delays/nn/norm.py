@@ -140,6 +140,8 @@ class BatchNorm(SpikingModule):
 
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
+        if x.ndim != 3:
+            raise ShapeError(f"spikes takes a tensor [time, batch, feature], got an input of shape {tuple(x.shape)}")
         x = self._admit(x, valid)
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)

@@ -21,13 +21,13 @@ class ProgressBar(Callback):
         self._losses: list[float] = []
 
     def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        return self
+        return self  # the bar starts with what it first shows: in a pipe, ending it prints a line
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def on_resume(self, changes: dict[str, Any]) -> None:
         """Print the keys of the recipe that change."""
@@ -67,6 +67,7 @@ class ProgressBar(Callback):
 
     def _show(self, description: str, total: int) -> None:
         if self._task is None:
+            self._bar.start()
             self._task = self._bar.add_task(description, total=total, note="")
 
     def _update(self, done: int, note: str) -> None:

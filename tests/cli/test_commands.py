@@ -241,7 +241,8 @@ def test_runs_that_were_damaged(refused: Bad, run: Path) -> None:
     assert f"cannot read {model}" in refused("evaluate", run)
     model.write_bytes(content)
     recipe = (run / "recipe.toml").read_text()
-    (run / "recipe.toml").write_text(recipe.replace("hidden = [10]", "hidden = [11]"))
+    assert "    10,\n" in recipe  # of hidden
+    (run / "recipe.toml").write_text(recipe.replace("    10,\n", "    11,\n"))
     # torch's own message has several lines; ours has one
     assert "is of another network" in refused("evaluate", run)
     (run / "recipe.toml").write_text("name =")

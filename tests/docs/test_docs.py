@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from snn_delays.recipes import registry
 from tests.support.pages import (
     ROOT,
     benchmark_calls,
@@ -40,7 +41,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder and caches of the tests' own."""
+    """A working folder and caches of the tests' own; tasks that a page registers are gone after it."""
+    monkeypatch.setattr(registry, "TASKS", dict(registry.TASKS))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(cache))
     monkeypatch.delenv("SNN_DELAYS_DATA", raising=False)

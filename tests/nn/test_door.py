@@ -43,6 +43,7 @@ from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.dropout import DropoutState
 from snn_delays.nn.neuron import MembraneState
 from snn_delays.nn.recurrent import RecurrentState
+from snn_delays.nn.specs import ShiftSpec
 from snn_delays.ops import leaky_integrator, lif
 from snn_delays.ops.delay import delayed_linear
 
@@ -88,7 +89,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "SpikingTimeMix": (lambda: SpikingTimeMix(N, shift={"kind": "learned", "max_delay_steps": 4}), FLAT),
     "SpikingTimeMix, before": (lambda: SpikingTimeMix(N, spiking="before"), FLAT),
     "SpikingChannelMix": (lambda: SpikingChannelMix(N, spiking="before"), FLAT),
-    "SpikingBranch": (lambda: SpikingBranch(N, SpikingTimeMix(N), "after", "axonal", {}), FLAT),
+    "SpikingBranch": (lambda: SpikingBranch(N, SpikingTimeMix(N), "after", "axonal", ShiftSpec(), {}), FLAT),
     "Sequential": (lambda: Sequential(BatchNorm(N), LIF(2.0), Dropout(0.5)), FLAT),
     "Sequential, nested": (lambda: Sequential(Sequential(DelayedLinear(N, 5, max_delay_steps=3), LIF(2.0))), FLAT),
     "DelayClassifier": (lambda: DelayClassifier(N, (8,), 4, max_delay_steps=4, dropout=0.2), FLAT),

@@ -142,7 +142,7 @@ def test_every_option_reaches_the_network() -> None:
 
 def test_neuron_delays_without_neurons_behind() -> None:
     config = language_recipe(Path("text"), model={"spiking": "before", "neuron_delays": "axonal"}).model
-    with pytest.raises(ConfigError, match="neuron_delays = 'axonal' act around neurons behind a mixing"):
+    with pytest.raises(ConfigError, match="neuron_delays = 'axonal' act around neurons after a mixing"):
         SpikeGPT(7, 8, 1, **config.options())
 
 

@@ -397,9 +397,9 @@ def test_accelerators_that_are_not_there(accelerator: str, devices: int, folder:
 def test_a_gpu_that_is_not_there(folder: Path, trained: Run) -> None:
     with pytest.raises(ConfigError, match="cuda"):
         loop.fit(create_run(folder, tiny_runs.tiny_recipe()), accelerator="cuda")
-    with pytest.raises(ConfigError, match="cannot evaluate on device 'cuda'"):
+    with pytest.raises(ConfigError, match="cannot run on device 'cuda'"):
         evaluate.evaluate(trained, device="cuda")
-    with pytest.raises(ConfigError, match="cannot evaluate on device 'abacus'"):
+    with pytest.raises(ConfigError, match="cannot run on device 'abacus'"):
         evaluate.evaluate(trained, device="abacus")
 
 
