@@ -191,13 +191,13 @@ class Operation:
         return self.choose(call, backend).run(call)
 
 
-def signature(call: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
+def signature(call: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """All that a choice may depend on but the numbers in tensors; None while a CUDA graph is captured.
 
     Shape, dtype, device and whether a gradient is needed of every tensor, all other arguments, whether gradients are
     computed, and the number of threads.
     """
-    parts: list[Hashable] = [torch.is_grad_enabled(), torch.get_num_threads()]
+    parts: list[Any] = [torch.is_grad_enabled(), torch.get_num_threads()]
     for value in call.values():
         if isinstance(value, Tensor):
             if value.is_cuda and capturing(value.device):
