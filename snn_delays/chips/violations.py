@@ -290,7 +290,7 @@ def _whole(population: Population, numbers: FixedPoint, profile: Profile) -> Ite
     if profile.decay_bits and (numbers.decay_code * 2**profile.decay_bits) % 2**numbers.decay_bits:
         yield _broken(
             "decay", name,
-            f"the decay {decay:.6g} is not a whole number of 2^-{profile.decay_bits}, as on {profile.title}; {again}",
+            f"the decay {decay:.6g} is no integer multiple of 2^-{profile.decay_bits}, as on {profile.title}; {again}",
         )  # fmt: skip
     if profile.state_bits and numbers.state_bits > profile.state_bits:
         yield _broken(
