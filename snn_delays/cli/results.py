@@ -55,7 +55,7 @@ def compare(
     table: Table = RESULTS,
 ) -> None:
     """Print the evaluations of several runs in one table. Opens no data."""
-    from snn_delays.recipes.differences import what_differs
+    from snn_delays.recipes.keys import what_differs
     from snn_delays.runs.evaluate import read_evaluation
     from snn_delays.runs.results import append_result
     from snn_delays.runs.tasks import pages

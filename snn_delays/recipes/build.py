@@ -4,8 +4,6 @@ import math
 from dataclasses import fields
 from typing import Any
 
-import torch
-
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
@@ -38,7 +36,7 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
         network = DelayClassifier(
             math.prod(sensor), config.hidden, classes, *specs, recurrent=config.recurrent, dropout=config.dropout
         )
-    return network.to(torch.float64 if recipe.training.precision == "64-true" else torch.float32)
+    return network.to(recipe.training.dtype)
 
 
 def network_for(recipe: Recipe, dataset: BinnedDataset) -> Sequential:
@@ -51,7 +49,7 @@ def delay_spec(recipe: Recipe) -> DelaySpec:
     return DelaySpec(
         **_shared(recipe.model, DelaySpec),
         max_delay_steps=recipe.max_delay_steps,
-        sigma_steps=recipe.initial_sigma,
+        sigma_steps=recipe.initial_sigma(),
         learn_delay=recipe.model.delays == "learned",
     )
 

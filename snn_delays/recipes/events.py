@@ -1,6 +1,7 @@
 """Recipes of classifiers of events."""
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -114,6 +115,9 @@ class ModelConfig(Strict):
         return self
 
 
+_SIGMA = "training.sigma_start_steps training.sigma_end_steps training.sigma_offset_steps training.sigma_epochs"
+
+
 class TrainingConfig(TrainingSection):
     """Two Adam optimisers, their schedules, the annealing of sigma, and the loss."""
 
@@ -181,16 +185,12 @@ class Recipe(BaseRecipe):
         given = self.training.sigma_epochs
         return self.training.epochs // 4 if given is None else given
 
-    @property
-    def initial_sigma(self) -> float | None:
-        """Width of the taps of a network that is freshly drawn, in steps; None where nothing is spread."""
-        return self._sigma(0)
-
     def sigma_at(self, epoch: float) -> float | None:
-        """Width of the taps, in steps, after so many epochs; None where nothing is spread."""
-        return self._sigma(epoch) if self.fine_tuning is None else None
+        """Sigma, the width of the taps, in steps, after so many epochs; None where it is not annealed."""
+        return self.initial_sigma(epoch) if self.fine_tuning is None else None
 
-    def _sigma(self, epoch: float) -> float | None:
+    def initial_sigma(self, epoch: float = 0) -> float | None:
+        """The same of the network before it is discretised for fine-tuning; at first that of a new network."""
         training, steps = self.training, self.max_delay_steps - self.model.min_delay_steps
         if self.model.delays != "learned" or self.model.taps not in SPREAD or steps == 0:
             return None
@@ -198,6 +198,34 @@ class Recipe(BaseRecipe):
         start = (steps + 1) // 2 + offset if start is None else start
         end = training.sigma_end_steps
         return sigma_after(epoch, start=start, end=end, epochs=self.sigma_epochs, offset=offset)
+
+    def idle(self) -> Iterator[tuple[str, str]]:
+        """As :meth:`BaseRecipe.idle`."""
+        data, augment, model, tuned = self.data, self.augment, self.model, self.fine_tuning is not None
+        if data.validation != "fraction":
+            yield "data.validation_fraction", "data.validation"
+        if data.rate_free == "off":
+            yield "data.rate_free_spikes", "data.rate_free"
+        for probability, most in (
+            ("neuron_mask_probability", "neuron_mask_max"), ("time_mask_probability", "time_mask_max_steps"),
+        ):  # fmt: skip
+            if not getattr(augment, probability):
+                yield f"augment.{most}", f"augment.{probability}"
+            if not getattr(augment, most):
+                yield f"augment.{probability}", f"augment.{most}"
+        if model.kind != "convolutional":
+            yield "model.kernel_size model.padding model.pool model.pooling", "model.kind"
+        if model.pool == 1:
+            yield "model.pooling", "model.pool"
+        if model.delays == "none" and not tuned:  # what is fine-tuned keeps the model of the run that it starts from
+            yield "model.max_delay_ms model.sharing model.delay_init", "model.delays"
+        if model.delays != "learned" and not tuned:
+            yield "model.taps", "model.delays"
+        if tuned or model.delays != "learned":
+            fixed = "fine_tuning" if tuned else "model.delays"
+            yield f"training.lr_delay {_SIGMA}", fixed
+        elif model.taps not in SPREAD:
+            yield _SIGMA, "model.taps"
 
     def contradictions(self) -> list[str]:
         """Keys whose values would be replaced, a line each."""

@@ -3,18 +3,18 @@
 import re
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.reading import parse_toml, read_text
-from snn_delays.recipes.explaining import explained
+from snn_delays.recipes.keys import without_overruled
 from snn_delays.recipes.registry import recipe_class
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.recipes.unused import without_overruled
 
 
 def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
@@ -26,7 +26,7 @@ def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool 
     :class:`snn_delays.recipes.events.Recipe`.
 
     ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text. What a recipe or a change
-    makes idle of what it changes is taken away: see :mod:`snn_delays.recipes.unused`.
+    makes idle of what it changes is taken away: see :mod:`snn_delays.recipes.keys`.
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
@@ -64,7 +64,39 @@ def parse_recipe(table: dict[str, Any], where: str) -> Any:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {explained(error, kind)}") from None
+        issues = "; ".join(_explained(issue, kind) for issue in error.errors())
+        raise ConfigError(f"{where}: {issues}") from None
+
+
+def _explained(issue: Any, kind: type[BaseModel]) -> str:
+    """An error of pydantic's as a sentence with its key, and the nearest known key for an unknown one."""
+    location = issue["loc"]
+    key = ".".join(str(part) for part in location)
+    if issue["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1], kind)
+        return f"unknown key {key!r}; {did_you_mean(location[-1], known)}known here: {', '.join(known)}"
+    if issue["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = issue["msg"].removeprefix("Value error, ")
+    where = f"{key}: " if key else ""
+    return f"{where}{message}" + (f", got {_shown(issue['input'])}" if not isinstance(issue["input"], dict) else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as it was given, unless it is too long to be read."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _known_keys(location: tuple[Any, ...], kind: type[BaseModel]) -> list[str]:
+    model: Any = kind
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
+    return list(model.model_fields)
 
 
 def recipe_from_toml(text: str, where: str) -> Any:

@@ -5,6 +5,7 @@ A package adds its own by the entry point group ``snn_delays.tasks``, a script o
 """
 
 import importlib
+import pkgutil
 import runpy
 from importlib.metadata import entry_points
 from typing import Any
@@ -70,15 +71,8 @@ def _classes(name: Any, where: str) -> tuple[Any, Any]:
             f"{where}: task must be {' or '.join(map(repr, TASKS))}, got {name!r}; {hint}a task of your own is "
             "registered by its package, or by --plugin MODULE"
         )
-    recipe, task = (_imported(part) for part in TASKS[key])
+    recipe, task = (pkgutil.resolve_name(part) if isinstance(part, str) else part for part in TASKS[key])
     return recipe, task
-
-
-def _imported(what: Any) -> Any:
-    if not isinstance(what, str):
-        return what
-    module, _, name = what.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _register_installed() -> None:

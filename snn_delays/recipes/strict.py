@@ -1,5 +1,6 @@
 """What every recipe shares: unknown keys are refused, numbers are ones to compute with; a name, a source and a seed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -46,6 +47,10 @@ class BaseRecipe(Strict):
     def sigma_epochs(self) -> int:
         """Epochs in which sigma is annealed."""
         return 0
+
+    def idle(self) -> Iterable[tuple[str, str]]:
+        """Keys that do nothing in this recipe, and those that make them so; both separated by blanks."""
+        return ()
 
     def contradictions(self) -> list[str]:
         """Keys whose values would be replaced, a line each; a new run is refused for them."""

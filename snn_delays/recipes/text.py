@@ -1,5 +1,6 @@
 """Recipes of spiking language models, and of classifiers of sentences on the same blocks."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -102,6 +103,22 @@ class TextRecipe(BaseRecipe):
         given = self.training.sigma_start_steps
         return max(self.model.max_delay_steps / 8, 1.0) if given is None else given
 
+    def idle(self) -> Iterator[tuple[str, str]]:
+        """As :meth:`BaseRecipe.idle`."""
+        model, sigma = self.model, "training.sigma_start_steps training.sigma_end_steps training.sigma_epochs"
+        alone = model.neuron_delays == "none"
+        kinds = {model.shift} if alone else {model.shift, model.neuron_shift}
+        if kinds == {"token"}:
+            yield "model.max_delay_steps", "model.shift model.neuron_delays"
+        if not kinds & {"learned", "fixed"}:
+            yield "model.points", "model.shift"
+        if alone:
+            yield "model.neuron_shift", "model.neuron_delays"
+        if "learned" not in kinds:
+            yield f"model.taps training.lr_delay {sigma}", f"model.shift model.neuron_{'delays' if alone else 'shift'}"
+        elif model.taps not in SPREAD:
+            yield sigma, "model.taps"
+
     def remedy(self, silent: bool) -> str:
         """What to change where populations never fire, or always do."""
         return (
@@ -155,3 +172,9 @@ class SentenceRecipe(TextRecipe):
     task: Literal["sentences"]
     data: SentenceConfig
     training: SentenceTrainingConfig
+
+    def idle(self) -> Iterator[tuple[str, str]]:
+        """As :meth:`BaseRecipe.idle`."""
+        yield from super().idle()
+        if self.data.vocabulary != "words":
+            yield "data.min_count", "data.vocabulary"

@@ -2,6 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from snn_delays.recipes.strict import MOST, Strict
@@ -21,6 +22,11 @@ class TrainingSection(Strict):
     epochs: int = Field(ge=1, le=MOST)
     batch_size: int = Field(ge=1, le=MOST)
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return torch.float64 if self.precision == "64-true" else torch.float32
 
     @property
     def peak_rate(self) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError, TrainingError
 from snn_delays.files import alone_in
-from snn_delays.recipes.differences import check_changes, differences
+from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.recipes.registry import task_of
 from snn_delays.training import checkpoint, health
 from snn_delays.training.callbacks import Callback, Callbacks

@@ -18,9 +18,8 @@ from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of
 from snn_delays.nn.quantized import quantize_weights
 from snn_delays.recipes.build import build_network
-from snn_delays.recipes.differences import flat
 from snn_delays.recipes.events import FineTuningConfig, Recipe
-from snn_delays.recipes.unused import acting
+from snn_delays.recipes.keys import acting, flat
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, open_run
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
-from snn_delays.recipes.differences import check_changes, differences
 from snn_delays.recipes.files import to_toml
+from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.training.checkpoint import latest_epoch
 from snn_delays.training.runlog import Run, open_run
 

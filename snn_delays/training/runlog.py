@@ -18,11 +18,10 @@ from snn_delays.data.catalogue.lookup import file_name_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command
-from snn_delays.recipes.differences import MAY_CHANGE, differences
 from snn_delays.recipes.files import load_recipe, to_toml
+from snn_delays.recipes.keys import MAY_CHANGE, differences, refuse_unused
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.recipes.unused import refuse_unused
 from snn_delays.training.card import NetworkCard
 from snn_delays.training.checkpoint import latest_epoch, network_file, read_network, read_progress
 

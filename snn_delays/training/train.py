@@ -8,8 +8,8 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from snn_delays.files import alone_in
-from snn_delays.recipes.differences import differences
 from snn_delays.recipes.files import load_recipe
+from snn_delays.recipes.keys import differences
 from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.training.callbacks import Callback, Callbacks
 from snn_delays.training.engine import fit

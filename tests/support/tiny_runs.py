@@ -19,7 +19,7 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.recipes.build import network_for
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import parse_recipe
-from snn_delays.recipes.unused import without_overruled
+from snn_delays.recipes.keys import without_overruled
 from snn_delays.runs import samples
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop

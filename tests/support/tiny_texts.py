@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from snn_delays.data.text import SentenceSet
 from snn_delays.nn import LIF
 from snn_delays.recipes.files import parse_recipe
+from snn_delays.recipes.keys import without_overruled
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
-from snn_delays.recipes.unused import without_overruled
 from snn_delays.runs import language as language_evaluation
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop

@@ -11,9 +11,9 @@ from snn_delays.errors import ConfigError
 from snn_delays.models.classifier import delayed_layers
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.files import load_recipe, parse_recipe, recipes_folder
+from snn_delays.recipes.keys import acting, refuse_unused
 from snn_delays.recipes.sigma import sigma_at
 from snn_delays.recipes.strict import BaseRecipe, Strict
-from snn_delays.recipes.unused import acting, refuse_unused
 from snn_delays.training.augmentation import augmented
 from snn_delays.training.optimise import optimise
 from snn_delays.training.runlog import create_run
