@@ -20,7 +20,7 @@ from snn_delays.data import augment_events as change
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.dataset import Batch
 from snn_delays.data.events import Events
-from snn_delays.plot.rasters import raster
+from snn_delays.plot.activity import raster
 from snn_delays.plot.style import axes_or_new, new_figure, save_figure
 
 DT_MS = 10.0

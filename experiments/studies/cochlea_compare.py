@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _draw(match: Match, picture: Path) -> Path:
     from snn_delays.plot import save_figure
-    from snn_delays.plot.rasters import raster
+    from snn_delays.plot.activity import raster
     from snn_delays.plot.style import new_figure
 
     figure = new_figure(9.0, 3.6)

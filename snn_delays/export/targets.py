@@ -116,8 +116,11 @@ def write_export(
             (inside / TRACE).write_bytes(trace_bytes(trace))
             for name, text in (documents or {}).items():
                 (inside / name).write_text(text, encoding="utf-8")
-            for name, figure in (pictures or {}).items():
-                figure.savefig(inside / name, format="png", dpi=150, metadata={"Software": None})
+            if pictures:
+                from snn_delays.plot.style import save_figure  # only pictures need Matplotlib
+
+                for name, figure in pictures.items():
+                    save_figure(figure, inside / name)
             if module is not None:
                 module.write(network, trace, inside, **options)
             names = sorted(path.relative_to(inside) for path in inside.rglob("*") if path.is_file())

@@ -36,7 +36,10 @@ def delay_budget(
     edges = np.arange(delays.max() + 2) - 0.5
     counts, _ = np.histogram(delays, edges)
     ax.stairs(counts, edges, fill=True, color=BLUE, alpha=0.8)
-    for place, (limit, targets) in enumerate(_together(known)):
+    groups: dict[int, list[str]] = {}
+    for target, limit in known.items():
+        groups.setdefault(limit, []).append(target)
+    for place, (limit, targets) in enumerate(sorted(groups.items())):
         label = f"{', '.join(targets)}: {limit}, {_share(int((delays > limit).sum()), delays.size)} beyond"
         if limit > shown:
             ax.plot([], [], " ", label=label)
@@ -68,11 +71,3 @@ def _share(part: int, whole: int) -> str:
     if part in (0, whole):
         return "all" if part else "none"
     return f"{min(max(part / whole, 0.01), 0.99):.0%}"
-
-
-def _together(limits: Mapping[str, int]) -> list[tuple[int, list[str]]]:
-    """Targets by limit, the shortest first."""
-    groups: dict[int, list[str]] = {}
-    for target, limit in limits.items():
-        groups.setdefault(limit, []).append(target)
-    return sorted(groups.items())

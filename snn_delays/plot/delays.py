@@ -1,7 +1,6 @@
 """Learned delays: where they lie, and how they moved."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,14 +34,9 @@ def delay_histogram(
         ax.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
         ax.margins(y=0.15)
     ax.set(xlim=(edges[0], edges[-1]), xlabel="delay (steps)", ylabel="synapses")
-
-    def to_ms(steps: Any) -> Any:
-        return steps * dt_ms
-
-    def to_steps(ms: Any) -> Any:
-        return ms / dt_ms
-
-    above = ax.secondary_xaxis("top", functions=(to_ms, to_steps))
+    above = ax.secondary_xaxis(
+        "top", functions=(lambda steps: np.multiply(steps, dt_ms), lambda ms: np.divide(ms, dt_ms))
+    )
     above.set_xlabel("delay (ms)", fontsize=9)
     above.tick_params(labelsize=8)
     return ax

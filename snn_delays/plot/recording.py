@@ -50,9 +50,8 @@ def _raster(t_us: NDArray[np.float64], channel: NDArray[np.int64], n_channels: i
     ax, beside = axes[0]
     size = float(np.clip(6000 / t_us.size, 0.4, 8))
     ax.scatter(t_us / 1000, channel, s=size, c=INK, linewidths=0)
-    ax.set(
-        xlim=(0, t_us.max() / 1000 * 1.02 or 1), ylim=(-0.5, n_channels - 0.5), xlabel="time (ms)", ylabel="channel",
-    )  # fmt: skip
+    ax.set(xlim=(0, t_us.max() / 1000 * 1.02 or 1), ylim=(-0.5, n_channels - 0.5))
+    ax.set(xlabel="time (ms)", ylabel="channel")
     ax.set_title(f"{t_us.size:,} events", loc="right", fontsize=7)
     counts = np.bincount(channel, minlength=n_channels)
     edges = np.arange(n_channels + 1) - 0.5  # every channel is a whole step, the outermost too
@@ -65,11 +64,10 @@ def _slices(t_us: NDArray[np.float64], channel: NDArray[np.int64], sensor: tuple
     polarities, height, width = sensor
     end = t_us.max() + 1
     which = np.minimum((t_us * _SLICES / end).astype(np.int64), _SLICES - 1)
-    counts = np.zeros((_SLICES, math.prod(sensor)), dtype=np.int64)
-    np.add.at(counts, (which, channel), 1)
-    frames = counts.reshape(_SLICES, polarities, height, width)
+    frames = np.bincount(which * math.prod(sensor) + channel, minlength=_SLICES * math.prod(sensor))
+    frames = frames.reshape(_SLICES, *sensor)
     # A few hot pixels would leave all others white.
-    brightest = max(float(np.percentile(counts[counts > 0], 99)), 1.0)
+    brightest = max(float(np.percentile(frames[frames > 0], 99)), 1.0)
     figure, axes = panels(polarities, _SLICES, 1.45 * _SLICES, 0.7 + 1.4 * polarities * height / width, title=title)
     names = ("off", "on") if polarities == 2 else tuple(f"polarity {p}" for p in range(polarities))
     for (p, k), ax in zip(np.ndindex(polarities, _SLICES), axes.flat):

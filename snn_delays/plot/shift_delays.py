@@ -81,13 +81,10 @@ def delay_shares(
         raise ConfigError(
             f"delays of {what} must lie in 0..{max_delay_steps} steps, got {steps.min():g}..{steps.max():g}"
         )
-    whole = np.rint(steps).astype(int)
-    weighted = np.zeros((steps.shape[1], max_delay_steps + 1))
-    counted = np.zeros_like(weighted)
-    for mix in range(steps.shape[1]):
-        at = whole[:, mix].ravel()
-        weighted[mix] = np.bincount(at, weight[:, mix].ravel(), max_delay_steps + 1)
-        counted[mix] = np.bincount(at, minlength=max_delay_steps + 1)
+    shape = steps.shape[1], max_delay_steps + 1
+    bins = (np.rint(steps).astype(int) + shape[1] * np.arange(shape[0])[:, None]).ravel()  # of each mix its own
+    weighted = np.bincount(bins, weight.ravel(), shape[0] * shape[1]).reshape(shape)
+    counted = np.bincount(bins, minlength=shape[0] * shape[1]).reshape(shape)
     total = weighted.sum(1, keepdims=True)
     weighted = np.divide(weighted, total, out=np.zeros_like(weighted), where=total > 0)
     mean = np.divide((weight * steps).sum((0, 2)), total[:, 0], out=np.zeros(len(total)), where=total[:, 0] > 0)
@@ -116,10 +113,9 @@ def _panel(ax: Axes, shift: Shift, before: Shift | None, longest: int, colors: S
 
 def _mix_names(shift: Shift, mixes: Sequence[str] | Mapping[str, Sequence[str]] | None, name: str) -> Sequence[str]:
     have = array(shift[0], 3, f"delays of {name}").shape[1]
-    if mixes is None:
-        names: Sequence[str] = _RWKV.get(have) or tuple(f"mix {i}" for i in range(have))
-    else:
-        names = mixes.get(name, ()) if isinstance(mixes, Mapping) else mixes
+    names = mixes.get(name, ()) if isinstance(mixes, Mapping) else mixes
+    if names is None:
+        names = _RWKV.get(have) or tuple(f"mix {i}" for i in range(have))
     if len(names) != have:
         raise ShapeError(f"{name} has {have} mixes but there are names for {len(names)}: {', '.join(names) or 'none'}")
     return names

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from snn_delays.errors import ConfigError, ShapeError
@@ -39,7 +39,7 @@ def step_times(sides: Mapping[str, ArrayLike], *, dt_ms: float, ax: Axes | None 
         textcoords="offset points", rotation=90, ha="right", va="bottom", fontsize=7, color=INK,
     )  # fmt: skip
     ax.set(xscale="log", ylim=(0, 1.02), xlabel="time of a step", ylabel="share of steps no longer")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda us, _: _duration(us)))
+    ax.xaxis.set_major_formatter(lambda us, _: _duration(us))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.legend(frameon=False, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
@@ -61,10 +61,9 @@ def step_time_by_activity(
     groups = np.array_split(order, min(12, np.unique(counts).size))
     middle = [(np.median(counts[group]), np.median(us[group])) for group in groups]
     ax.plot(*zip(*middle), color=color, linewidth=1.6, label=label or None)
-    ax.set(
-        xlabel="active inputs and neurons in the step", ylabel="time of the step", ylim=(0, 2 * np.percentile(us, 95))
-    )
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda us, _: _duration(us)))
+    ax.set(xlabel="active inputs and neurons in the step", ylabel="time of the step")
+    ax.set_ylim(0, 2 * np.percentile(us, 95))
+    ax.yaxis.set_major_formatter(lambda us, _: _duration(us))
     return ax
 
 
@@ -76,9 +75,8 @@ def streaming_figure(sides: Mapping[str, ArrayLike], active: ArrayLike, *, dt_ms
     name, first = next(iter(sides.items()))
     step_time_by_activity(active, first, ax=right)
     above = int((np.asarray(first) > right.get_ylim()[1]).sum())
-    right.set_title(
-        f"{name}, by activity" + (f" ({above} of {np.size(first)} steps above)" if above else ""), fontsize=7
-    )
+    note = f" ({above} of {np.size(first)} steps above)" if above else ""
+    right.set_title(f"{name}, by activity{note}", fontsize=7)
     return figure
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from snn_delays import plot
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.plot.language import visible
 from snn_delays.plot.shift_delays import delay_shares
-from snn_delays.plot.tokens import visible
 
 matplotlib.use("agg")
 
