@@ -11,7 +11,7 @@ import numpy as np
 from snn_delays.chips.footprint import REAL_BITS, Footprint, footprint
 from snn_delays.chips.profiles import Profile
 from snn_delays.errors import ExportError, ShapeError
-from snn_delays.ir.canonical import CanonicalNetwork, Population, Synapses
+from snn_delays.ir.canonical import CanonicalNetwork, Population
 from snn_delays.ir.trace import Array, Trace
 
 DEFINITIONS = (
@@ -21,8 +21,13 @@ DEFINITIONS = (
     "ANN MACs: steps times synapses, what the same network does if every synapse is used in every step",
     "neuron updates: steps times neurons; membranes change in every step whether spikes come or not",
 )
-
-
+MEMORY_DEFINITIONS = (
+    f"bits: synapses times (weight + delay + address); real numbers have {REAL_BITS}; programs and shared numbers are "
+    "left out",
+    "ring: neurons times (longest delay + 1) times the bits of a membrane; history: spikes remembered instead, sources "
+    "times (longest delay + 1), not in the sum",
+    "because of delays: what the network would take less if no delay were stored and the ring had one slot",
+)
 WORK = ("synops", "graded_synops", "ann_macs", "neuron_updates")
 
 
@@ -85,16 +90,16 @@ class Cost:
 
     def as_json(self) -> dict[str, Any]:
         """All numbers, totals and definitions in plain types."""
-        fields = ("spikes", "synops", "graded_synops", "ann_macs", "neuron_updates")
-        numbers = {
-            **asdict(self),
-            "memory": [part.as_json() for part in self.memory],
-            "total": {name: self.total(name) for name in fields},
-            "memory_bits": self.memory_bits,
-            "delay_share": self.delay_share,
-            "definitions": list(DEFINITIONS),
-        }
-        return _null_for_nan(numbers)
+        return _null_for_nan(
+            {
+                **asdict(self),
+                "memory": [part.as_json() for part in self.memory],
+                "total": {name: self.total(name) for name in ("spikes", *WORK)},
+                "memory_bits": self.memory_bits,
+                "delay_share": self.delay_share,
+                "definitions": DEFINITIONS,
+            }
+        )
 
     def lines(self) -> list[str]:
         """The page, line by line."""
@@ -106,28 +111,18 @@ class Cost:
                 _row("population", "spikes", "rate", "SynOps", "graded", "ANN MACs", "updates"),
             ]
             for part in self.populations:
-                work = (getattr(part, field) for field in WORK)
-                page.append(_row(part.name, *_cells(part.spikes, f"{part.rate:.1%}", *work)))
-            page.append(_row("total", *_cells(self.total("spikes"), "", *map(self.total, WORK))))
+                page.append(_row(part.name, part.spikes, f"{part.rate:.1%}", *(getattr(part, what) for what in WORK)))
+            page.append(_row("total", self.total("spikes"), "", *map(self.total, WORK)))
         if self.memory:
             page += ["", f"bits on {self.target}: {self.memory_bits:,}, {self.delay_share:.1%} because of delays"]
             page.append(_row("population", "weights", "delays", "addresses", "ring", "states", "or history"))
             for bits in self.memory:
                 each = (bits.weights, bits.delays, bits.addresses, bits.ring, bits.states, bits.history)
-                page.append(_row(bits.name, *_cells(*each)))
+                page.append(_row(bits.name, *each))
         return [*page, "", *(DEFINITIONS if self.samples else ()), *(MEMORY_DEFINITIONS if self.memory else ())]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
-
-
-MEMORY_DEFINITIONS = (
-    f"bits: synapses times (weight + delay + address); real numbers have {REAL_BITS}; programs and shared numbers are "
-    "left out",
-    "ring: neurons times (longest delay + 1) times the bits of a membrane; history: spikes remembered instead, sources "
-    "times (longest delay + 1), not in the sum",
-    "because of delays: what the network would take less if no delay were stored and the ring had one slot",
-)
 
 
 def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = None) -> Cost:
@@ -144,10 +139,9 @@ def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = N
         raise ShapeError(f"the trace has {trace.counts.shape[2]} input channels, the network {network.inputs}")
     rows, arriving = [], trace.counts
     for population in network.populations:
-        out = trace.outputs.get(population.name)
-        if out is None or out.shape != (steps, samples, population.size):
-            shape = None if out is None else out.shape
-            raise ShapeError(f"{population.name}: expected outputs {(steps, samples, population.size)}, got {shape}")
+        out, shape = trace.outputs.get(population.name), (steps, samples, population.size)
+        if out is None or out.shape != shape:
+            raise ShapeError(f"{population.name}: expected outputs {shape}, got {None if out is None else out.shape}")
         rows.append(_population(population, arriving, out))
         arriving = out
     return Cost(
@@ -162,28 +156,31 @@ def cost_of(network: CanonicalNetwork, trace: Trace, profile: Profile | None = N
 
 def _population(population: Population, arriving: Array, out: Array) -> PopulationCost:
     steps, samples = out.shape[:2]
-    reached = list(zip(population.parts.values(), (arriving, out)))
     spikes = _mean(out.sum(dtype=np.int64) if population.fires else 0.0, samples)
+    each = float(steps) if samples else math.nan
     synapses = len(population.weights)
+
+    def operations(graded: bool) -> float:
+        events = [(part, given != 0 if graded else given) for part, given in zip(parts, (arriving, out))]
+        every = (given.sum((0, 1), dtype=np.int64) @ np.diff(part.row_pointers) for part, given in events)
+        return _mean(float(sum(every)), samples)
+
+    parts = population.parts.values()
     return PopulationCost(
         name=population.name,
         neurons=population.size,
         synapses=synapses,
         spikes=spikes,
         rate=_mean(spikes, population.size * steps),
-        synops=_mean(sum(_operations(part, events) for part, events in reached), samples),
-        graded_synops=_mean(sum(_operations(part, events != 0) for part, events in reached), samples),
-        ann_macs=float(steps * synapses) if samples else math.nan,
-        neuron_updates=float(steps * population.size) if samples else math.nan,
+        synops=operations(graded=False),
+        graded_synops=operations(graded=True),
+        ann_macs=each * synapses,
+        neuron_updates=each * population.size,
     )
 
 
 def _mean(total: float, count: int) -> float:
     return float(total) / count if count else math.nan
-
-
-def _operations(synapses: Synapses, events: Array) -> float:
-    return float(events.sum((0, 1), dtype=np.int64) @ np.diff(synapses.row_pointers))
 
 
 @dataclass(frozen=True)
@@ -227,9 +224,5 @@ def _null_for_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _cells(*values: float | str) -> list[str]:
-    return [value if isinstance(value, str) else f"{value:,.0f}" for value in values]
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"  {name:<14}" + "".join(f"{cell:>13}" for cell in cells)
+def _row(name: str, *cells: float | str) -> str:
+    return f"  {name:<14}" + "".join(f"{c:>13}" if isinstance(c, str) else f"{c:>13,.0f}" for c in cells)

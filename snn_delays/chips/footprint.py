@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snn_delays.chips.profiles import Profile
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import Population
+from snn_delays.ir.trace import Array
 
 REAL_BITS = 32  # of weights, biases and membranes where the target computes in real numbers (single precision)
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -58,28 +57,28 @@ class Footprint:
 
 def footprint(population: Population, profile: Profile) -> Footprint:
     """The bits of a population on a target, all of it on one core."""
-    parts = population.parts.values()
-    longest = max(part.max_delay_steps for part in parts)
-    state_bits = profile.state_bits or REAL_BITS
-    synapses = sum(len(part) for part in parts)
+    parts, longest = population.parts.values(), _longest(population)
+    synapses = len(population.weights)
     weights = synapses * weight_bits(population, profile)
     holders = {"synaptic": synapses, "axonal": sum(part.sources for part in parts)}.get(profile.delay_kind, 0)
     delays = holders * delay_bits(longest)
-    stored = synapse_bits(population, profile)
-    without = synapse_bits(population, profile, delays=False)
+    slot = population.size * (profile.state_bits or REAL_BITS)
+    states = slot * (2 if population.bias.any() else 1)
     own = delays if profile.delay_kind == "synaptic" else 0
-    states = population.size * state_bits * (2 if population.bias.any() else 1)
-    slot = population.size * state_bits
     return Footprint(
         name=population.name,
         weights=weights,
         delays=delays,
-        addresses=stored - weights - own,
+        addresses=synapse_bits(population, profile) - weights - own,
         ring=slot * (longest + 1),
         history=sum(part.sources * (part.max_delay_steps + 1) for part in parts),
         states=states,
-        without_delays=without + slot + states,
+        without_delays=synapse_bits(population, profile, delays=False) + slot + states,
     )
+
+
+def _longest(population: Population) -> int:
+    return max(part.max_delay_steps for part in population.parts.values())
 
 
 def weight_bits(population: Population, profile: Profile) -> int:
@@ -92,18 +91,16 @@ def fitting_bits(population: Population, profile: Profile) -> int | None:
 
     Real weights must be integer multiples of some step, to 1e-4 of it; beyond 8 bits their magnitudes are only counted.
     """
-    numbers = population.arithmetic
-    values = population.weights
+    numbers, offered = population.arithmetic, sorted(profile.weight_bits)
+    levels = np.unique(np.abs(population.weights))
     if not isinstance(numbers, FixedPoint):
-        levels = np.unique(np.abs(values))
-        return next((bits for bits in sorted(profile.weight_bits) if _on_grid(levels, bits)), None)
-    weights, shift = values.astype(np.int64), numbers.weight_shift
-    common = int(np.bitwise_or.reduce(weights)) if len(weights) else 0
+        return next((bits for bits in offered if _on_grid(levels, bits)), None)
+    common = int(np.bitwise_or.reduce(levels.astype(np.int64))) if len(levels) else 0
     # Bits that all weights share as zeros belong to the shift: codes are as small as they can be.
     spare = (common & -common).bit_length() - 1 if common else 0
-    largest = int(np.abs(weights).max(initial=0)) >> spare
-    for bits in sorted(profile.weight_bits):
-        up = 0 if profile.any_shift else shift + spare - profile.weight_shift(bits)
+    largest = int(levels.max(initial=0)) >> spare
+    for bits in offered:
+        up = 0 if profile.any_shift else numbers.weight_shift + spare - profile.weight_shift(bits)
         if up >= 0 and largest << up <= 2 ** (bits - 1) - 1:
             return bits
     return None
@@ -134,16 +131,14 @@ def synapse_bits(population: Population, profile: Profile, *, cores: int = 1, de
     target's number within the block, ``h`` the header and ``R`` the rounding of a row; or ``n`` words, where the
     target has synapses of one size. Not counted: pointers to rows, routing tables.
     """
-    parts = population.parts.values()
     block = math.ceil(population.size / cores)
-    longest = max(part.max_delay_steps for part in parts)
     bits = profile.synapse_word_bits
     if bits is None:
         index = max(profile.synapse_index_bits, (block - 1).bit_length())
-        own_delay = delay_bits(longest) if delays and profile.delay_kind == "synaptic" else 0
+        own_delay = delay_bits(_longest(population)) if delays and profile.delay_kind == "synaptic" else 0
         bits = weight_bits(population, profile) + own_delay + index + profile.synapse_tag_bits
     per_core = np.zeros(cores, np.int64)
-    for part in parts:
+    for part in population.parts.values():
         counts = np.bincount(part.source * cores + part.target // block, minlength=part.sources * cores)
         per_core += _row_bits(counts.astype(np.int64), bits, profile).reshape(part.sources, cores).sum(0)
     return int(per_core.max())
@@ -165,8 +160,7 @@ def neurons_per_core(population: Population, profile: Profile) -> int | None:
     """How many neurons of a population a core holds, by number and by accumulators; None if the card knows neither."""
     limits = [profile.neurons_per_core] if profile.neurons_per_core else []
     if profile.accumulator_entries_per_core:
-        longest = max(part.max_delay_steps for part in population.parts.values())
-        slots = min(2 ** delay_bits(longest), profile.max_delay_slots or math.inf)
+        slots = min(2 ** delay_bits(_longest(population)), profile.max_delay_slots or math.inf)
         limits.append(int(profile.accumulator_entries_per_core // slots))
     return min(limits) if limits else None
 

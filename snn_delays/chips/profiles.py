@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -204,15 +206,10 @@ def read_profile(path: Path) -> Profile:
         raise DataError(f"{path}: {where}: {first['msg']}" if where else f"{path}: {first['msg']}") from error
 
 
-@lru_cache(maxsize=1)
-def _profiles() -> dict[str, Profile]:
-    found = sorted((read_profile(path) for path in CARDS.glob("*.toml")), key=lambda profile: profile.name)
-    return {profile.name: profile for profile in found}
-
-
-def profiles() -> dict[str, Profile]:
+@cache
+def profiles() -> Mapping[str, Profile]:
     """All targets by name."""
-    return dict(_profiles())
+    return MappingProxyType({path.stem: read_profile(path) for path in sorted(CARDS.glob("*.toml"))})
 
 
 def profile(name: str) -> Profile:
