@@ -22,7 +22,6 @@ class SyntheticRecordings(Recordings):
         self.path = Path(task.name)
         self.sensor = (task.channels,)
         self.class_names = task.class_names
-        self._name = task.name
         self._samples = task.split(split, seed)
 
     def __len__(self) -> int:
@@ -41,7 +40,7 @@ class SyntheticRecordings(Recordings):
 
     def source(self) -> str:
         """The name of the task: what is drawn from a seed is what it says it is."""
-        return self._name
+        return str(self.path)
 
 
 def open_synthetic(card: Card, split: str, path: Path, reader: Reader) -> SyntheticRecordings:

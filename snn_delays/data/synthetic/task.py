@@ -19,14 +19,15 @@ class SyntheticTask(ABC):
     """A classification task whose answer is in the times of spikes and nowhere else.
 
     A sample has one planted spike per channel, counted from a random onset, and background spikes that know no class.
-    Times are whole microseconds; planted lags and gaps are whole milliseconds, so that they are whole steps when binned
-    at ``dt_ms`` 1 with the rule ``"fixed"``.
+    Times are integer microseconds; planted lags and gaps are integer milliseconds, so that they are integer steps when
+    binned at ``dt_ms`` 1 with the rule ``"fixed"``.
 
     Args:
         onset_range_ms: the onset is drawn from so many milliseconds.
         background_hz: rate of the background, Poisson, per channel, over ``duration_ms``.
         jitter_ms: each planted spike is moved by a time drawn uniformly from ``-jitter_ms..jitter_ms``.
         task_seed: what is planted is drawn from it. Train, valid and test of a task share it.
+        n_channels: input channels.
 
     Raises ConfigError for numbers that cannot be.
     """
@@ -35,6 +36,7 @@ class SyntheticTask(ABC):
     background_hz: float = 2.0
     jitter_ms: int = 0
     task_seed: int = 0
+    n_channels: int = 6
 
     name: ClassVar[str]
 
@@ -53,17 +55,17 @@ class SyntheticTask(ABC):
 
     @property
     @abstractmethod
-    def channels(self) -> int:
-        """Input channels."""
-
-    @property
-    @abstractmethod
     def longest_ms(self) -> int:
         """From the onset to the last planted spike at most: the delays a solution needs."""
 
     @abstractmethod
     def planted_ms(self, label: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """When each channel fires after the onset, int64 ``[channel]``, for one sample of a class."""
+
+    @property
+    def channels(self) -> int:
+        """Input channels."""
+        return self.n_channels
 
     @property
     def duration_ms(self) -> int:
@@ -75,9 +77,7 @@ class SyntheticTask(ABC):
 
         Raises ConfigError for fewer samples than classes or a negative seed.
         """
-        if seed < 0:
-            raise ConfigError(f"seed must be >= 0, got {seed}")
-        return self._draw(n_samples, np.random.default_rng(seed))
+        return self._draw(n_samples, seed)
 
     def split(self, split: str, seed: int = 0, n_samples: int | None = None) -> list[Sample]:
         """The samples of ``"train"``, ``"valid"`` or ``"test"``: seeds of their own, drawn from (seed, split).
@@ -87,15 +87,15 @@ class SyntheticTask(ABC):
         """
         if split not in SPLITS:
             raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        return self._draw(SPLITS[split] if n_samples is None else n_samples, seed, list(SPLITS).index(split))
+
+    def _draw(self, n_samples: int, seed: int, *split: int) -> list[Sample]:
+        classes = len(self.class_names)
         if seed < 0:
             raise ConfigError(f"seed must be >= 0, got {seed}")
-        entropy = np.random.SeedSequence((seed, list(SPLITS).index(split)))
-        return self._draw(SPLITS[split] if n_samples is None else n_samples, np.random.default_rng(entropy))
-
-    def _draw(self, n_samples: int, generator: np.random.Generator) -> list[Sample]:
-        classes = len(self.class_names)
         if n_samples < classes:
             raise ConfigError(f"{n_samples} samples cannot hold {classes} classes")
+        generator = np.random.default_rng((seed, *split))
         labels = generator.permutation(np.arange(n_samples) % classes)
         return [Sample(events=self._events(int(label), generator), label=int(label)) for label in labels]
 
