@@ -10,8 +10,8 @@ import torch
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.loaders import bin_recordings
 from snn_delays.data.synthetic import SPLITS, TASKS, Coincidence, Ordering, PatternDetection
-from snn_delays.data.synthetic.tasks import alike, distinct_orders
 from snn_delays.data.synthetic.recordings import SyntheticRecordings
+from snn_delays.data.synthetic.tasks import alike, distinct_orders
 from snn_delays.errors import ConfigError
 from snn_delays.nn import LIF, DelayedLinear, Sequential
 

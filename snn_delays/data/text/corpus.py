@@ -11,19 +11,12 @@ from typing import Literal
 import numpy as np
 
 from snn_delays.data.text.cards import SPLITS, TextCard, text_card, text_cards
-from snn_delays.data.text.unpacking import read_files, unpacked
-from snn_delays.data.text.vocabulary import (
-    UNKNOWN_TOKEN,
-    ByteVocabulary,
-    CharacterVocabulary,
-    Tokens,
-    Vocabulary,
-)
+from snn_delays.data.text.unpacking import origin, read_files, unpacked
+from snn_delays.data.text.vocabulary import UNKNOWN_TOKEN, ByteVocabulary, CharacterVocabulary, Tokens, Vocabulary
 from snn_delays.errors import ConfigError, DataError
 
 OWN_SPLIT = (0.9, 0.05, 0.05)
 Fractions = tuple[float, ...]
-_Read = tuple[str, str, dict[str, tuple[Path, bytes]], Fractions | None]  # name, attribution, files, how to cut them
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +43,9 @@ class Corpus:
 
     def check_known(self) -> None:
         """Raise DataError naming the characters of valid and test that the vocabulary lacks, if there are any."""
-        for part, found in self.unknown.items():
-            named = ", ".join(f"{c!r} (U+{ord(c):04X}, {n:,} times)" for c, n in found.most_common(8))
-            more = f" and {len(found) - 8} others" if len(found) > 8 else ""
+        for part, unknown in self.unknown.items():
+            named = ", ".join(f"{c!r} (U+{ord(c):04X}, {n:,} times)" for c, n in unknown.most_common(8))
+            more = f" and {len(unknown) - 8} others" if len(unknown) > 8 else ""
             raise DataError(
                 f"{part} of {self.source} has characters that the training text lacks, which a network cannot learn "
                 f"to predict: {named}{more}; take the vocabulary 'bytes', which can write every text, other fractions, "
@@ -84,17 +77,24 @@ def load_corpus(
     if context < 1:
         raise ConfigError(f"context must be at least 1, got {context}")
     name = str(name_or_path)
-    own = name not in text_cards("corpus") and _is_path(name)
-    label, attribution, files, fractions = _own(Path(name).expanduser(), split) if own else _of_card(name, split)
-    checksum = hashlib.sha256(b"".join(content for _, content in files.values())).hexdigest()
+    if name not in text_cards("corpus") and _is_path(name):
+        path = Path(name).expanduser()
+        content = _file_content(path)
+        files, card = {"all": (path, content)}, _card_of(content)
+    else:
+        card = text_card(name, "corpus")
+        if split is not None and "all" not in card.files:
+            raise ConfigError(f"{card.display_name} comes as train, valid and test files; leave the split out")
+        files = read_files(card)
     if kind == "characters":
         for path, content in files.values():
             _check_utf8(content, path)
-    paths, texts = [path for path, _ in files.values()], {part: content for part, (_, content) in files.items()}
-    source = str(paths[0] if len(paths) == 1 else paths[0].parent)
-    if fractions is not None:
-        texts = _cut(texts["all"], _fractions(fractions), whole_characters=kind == "characters")
+    texts = {part: content for part, (_, content) in files.items()}
+    if "all" in texts:
+        fractions = split or (tuple(card.split) if card else OWN_SPLIT)
+        texts = _cut(texts["all"], fractions, between_characters=kind == "characters")
     coded, tokens, unknown = _encode(texts, vocabulary)
+    source, checksum = origin(files)
     for part in SPLITS:
         if len(tokens[part]) <= context:
             raise DataError(
@@ -102,16 +102,14 @@ def load_corpus(
                 f"{context + 1}; take a longer text, a shorter context or other fractions"
             )
     return Corpus(
-        name=label,
+        name=_label(card, split) if card else f"file {path.name}",
         source=source,
         checksum=checksum,
         vocabulary=coded,
-        train=tokens["train"],
-        valid=tokens["valid"],
-        test=tokens["test"],
         bytes_of={part: len(texts[part]) for part in SPLITS},
-        attribution=attribution,
+        attribution=card.attribution if card else "",
         unknown=unknown,
+        **tokens,
     )
 
 
@@ -120,59 +118,45 @@ def _is_path(name: str) -> bool:
     return any(separator in name for separator in separators) or Path(name).is_file()
 
 
-def _own(path: Path, split: Fractions | None) -> _Read:
+def _file_content(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the path of one text file")
     if not path.exists():
         raise DataError(
             f"there is no file {path}; give the path of a text, or one of the names {', '.join(text_cards('corpus'))}"
         )
-    content = unpacked(path)
-    if not content:
-        raise DataError(f"{path} is empty; give a file with text in it")
+    if content := unpacked(path):
+        return content
+    raise DataError(f"{path} is empty; give a file with text in it")
+
+
+def _card_of(content: bytes) -> TextCard | None:
+    """The card whose text this is."""
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    for card in text_cards("corpus").values():
-        if "all" in card.files and card.files["all"].md5 == md5:
-            return _labelled(card, {"all": (path, content)}, split)
-    return f"file {path.name}", "", {"all": (path, content)}, split or OWN_SPLIT
+    cards = (card for card in text_cards("corpus").values() if "all" in card.files)
+    return next((card for card in cards if card.files["all"].md5 == md5), None)
 
 
-def _of_card(name: str, split: Fractions | None) -> _Read:
-    card = text_card(name, "corpus")
-    if split is not None and "all" not in card.files:
-        raise ConfigError(f"{card.display_name} comes as train, valid and test files; leave the split out")
-    return _labelled(card, read_files(card), split)
-
-
-def _labelled(card: TextCard, files: dict[str, tuple[Path, bytes]], split: Fractions | None) -> _Read:
+def _label(card: TextCard, split: Fractions | None) -> str:
     """The card's name, with whatever makes results on this text differ from those of others."""
     other = f", split {'/'.join(f'{part:g}' for part in split)}" if split and [*split] != card.split else ""
     unverified = [part for part, file in card.files.items() if not file.md5]
-    label = card.display_name + other + (f" ({', '.join(unverified)} unverified)" if unverified else "")
-    return label, card.attribution, files, split or tuple(card.split) or None
+    return card.display_name + other + (f" ({', '.join(unverified)} unverified)" if unverified else "")
 
 
-def _fractions(fractions: Fractions) -> Fractions:
-    whole = len(fractions) == 3 and all(0 < part < 1 for part in fractions)
-    if not whole or not math.isclose(sum(fractions), 1, abs_tol=1e-9):
+def _cut(content: bytes, fractions: Fractions, *, between_characters: bool) -> dict[str, bytes]:
+    three = len(fractions) == 3 and all(0 < part < 1 for part in fractions)
+    if not three or not math.isclose(sum(fractions), 1, abs_tol=1e-9):
         raise ConfigError(
             f"split needs three fractions above 0 that sum to 1 (train, valid, test), got {list(fractions)}, "
             f"which sum to {sum(fractions):g}"
         )
-    return fractions
-
-
-def _cut(content: bytes, fractions: Fractions, *, whole_characters: bool) -> dict[str, bytes]:
     ends = [round(fractions[0] * len(content)), round((fractions[0] + fractions[1]) * len(content)), len(content)]
-    if whole_characters:
-        ends = [_character_start(content, end) for end in ends]
+    for i, end in enumerate(ends):
+        while between_characters and 0 < end < len(content) and content[end] & 0xC0 == 0x80:  # inside a character
+            end -= 1
+        ends[i] = end
     return {part: content[start:end] for part, start, end in zip(SPLITS, [0, *ends], ends)}
-
-
-def _character_start(content: bytes, at: int) -> int:
-    while 0 < at < len(content) and content[at] & 0xC0 == 0x80:  # a continuation byte of UTF-8
-        at -= 1
-    return at
 
 
 def _check_utf8(content: bytes, where: Path) -> None:
@@ -195,5 +179,5 @@ def _encode(
         vocabulary if isinstance(vocabulary, CharacterVocabulary) else CharacterVocabulary.build(decoded[SPLITS[0]])
     )
     tokens = {part: characters.encode_known(text) for part, text in decoded.items()}
-    places = {part: np.flatnonzero(found == UNKNOWN_TOKEN) for part, found in tokens.items()}
+    places = {part: np.flatnonzero(coded == UNKNOWN_TOKEN) for part, coded in tokens.items()}
     return characters, tokens, {part: Counter(decoded[part][i] for i in at) for part, at in places.items() if len(at)}

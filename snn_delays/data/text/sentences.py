@@ -1,16 +1,21 @@
 """Sentences with classes, in train, valid and test: official splits where there are, else a stated draw."""
 
-import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
-from snn_delays.data.text.cards import TextCard, text_card
-from snn_delays.data.text.parsing import Sentence, parse
-from snn_delays.data.text.unpacking import read_files
+from snn_delays.data.text.cards import SPLITS, TextCard, text_card
+from snn_delays.data.text.unpacking import origin, read_files
 from snn_delays.errors import ConfigError, DataError
+from snn_delays.reading import parse_json
+
+Sentence = tuple[str, int]
+_HEADING = "sentence\tlabel"
+_MARKS = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -47,36 +52,27 @@ def load_sentences(name: str, seed: int = 0) -> SentenceSet:
     if seed < 0:
         raise ConfigError(f"the seed of a draw must be at least 0, got {seed}")
     files = read_files(card)
-    read = {split: parse(card, split, path, content) for split, (path, content) in files.items()}
-    parts, rule = _splits(card, read, seed)
-    for split, sentences in parts.items():
-        if not sentences:
+    parts = {split: parse(card, split, path, content) for split, (path, content) in files.items()}
+    rule, drawn = card.split_rule, f"drawn with seed {seed}; texts that differ in case alone stay together"
+    if "all" in parts:
+        parts = dict(zip(SPLITS, draw(parts["all"], (0.1, 0.1), seed)))
+        rule = f"no official split: 80/10/10 of each class, {drawn}"
+    elif "valid" not in parts:
+        parts["train"], parts["valid"] = draw(parts["train"], (0.1,), seed)
+        rule = f"{card.split_rule}; valid is a tenth of each class of train, {drawn}"
+    for split in SPLITS:
+        if not parts[split]:
             raise DataError(f"{split} of {card.display_name} has no sentences; its files are not what its card says")
-    paths = [path for path, _ in files.values()]
+    source, checksum = origin(files)
     return SentenceSet(
         name=card.display_name,
-        source=str(paths[0] if len(set(paths)) == 1 else paths[0].parent),
-        checksum=hashlib.sha256(b"".join(content for _, content in files.values())).hexdigest(),
+        source=source,
+        checksum=checksum,
         class_names=tuple(card.class_names),
-        train=parts["train"],
-        valid=parts["valid"],
-        test=parts["test"],
         attribution=card.attribution,
         split_rule=rule,
+        **parts,
     )
-
-
-def _splits(card: TextCard, read: dict[str, list[Sentence]], seed: int) -> tuple[dict[str, list[Sentence]], str]:
-    alike = "texts that differ in case alone stay together"
-    if "all" in read:
-        train, valid, test = draw(read["all"], (0.1, 0.1), seed)
-        rule = f"no official split: 80/10/10 of each class, drawn with seed {seed}; {alike}"
-        return {"train": train, "valid": valid, "test": test}, rule
-    if "valid" not in read:
-        train, valid = draw(read["train"], (0.1,), seed)
-        rule = f"{card.split_rule}; valid is a tenth of each class of train, drawn with seed {seed}; {alike}"
-        return {"train": train, "valid": valid, "test": read["test"]}, rule
-    return {split: read[split] for split in ("train", "valid", "test")}, card.split_rule
 
 
 def draw(sentences: Sequence[Sentence], fractions: Sequence[float], seed: int) -> list[list[Sentence]]:
@@ -85,10 +81,9 @@ def draw(sentences: Sequence[Sentence], fractions: Sequence[float], seed: int) -
     Of each class the given fraction of its different texts is drawn, rounded to whole texts. Texts that differ in case
     alone are one text, of the class of the first, so that all of them are in the same part.
     """
-    first: dict[str, int] = {}
-    for i, (text, _) in enumerate(sentences):
-        first.setdefault(text.lower(), i)
-    labels = {text: sentences[i][1] for text, i in first.items()}
+    labels: dict[str, int] = {}
+    for text, label in sentences:
+        labels.setdefault(text.lower(), label)
     random = np.random.default_rng(seed)
     part_of: dict[str, int] = {}
     for label in sorted(set(labels.values())):
@@ -101,3 +96,69 @@ def draw(sentences: Sequence[Sentence], fractions: Sequence[float], seed: int) -
     for sentence in sentences:
         parts[part_of.get(sentence[0].lower(), 0)].append(sentence)
     return parts
+
+
+def parse(card: TextCard, split: str, path: Path, content: bytes) -> list[Sentence]:
+    """The sentences of a file in file order, texts that the card leaves out left out.
+
+    Lines are ``label sentence``, tab-separated with a heading, or one JSON object each, as the card's ``format`` says.
+    Spaces around a sentence are dropped; it may be empty. JSON lines hold raw text, whose punctuation is set apart
+    (:func:`set_apart`). Raises DataError naming file and line of whatever is no sentence with a known label.
+    """
+    part = card.files[split]
+    where = f"{part.file} in {path}" if path.name == card.archive else str(path)
+    try:
+        lines = content.decode(card.encoding).split("\n")  # not splitlines: Latin-1 has line ends of its own in these
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        raise DataError(f"{where}, line {number}: not {card.encoding} ({error.reason}); fetch it again") from None
+    if lines[-1] == "":
+        lines.pop()
+    begin = 0
+    if card.format == "tsv":
+        begin = 1
+        if lines[:1] != [_HEADING]:
+            raise DataError(f"{where}, line 1: expected the heading {_HEADING!r}, got {''.join(lines[:1])[:40]!r}")
+    outside = {(card.class_names.index(name), i) for name, ids in part.left_out.items() for i in ids}
+    read, expected = _FORMATS[card.format]
+    sentences = []
+    for number, line in enumerate(lines[begin:], start=begin + 1):
+        try:
+            text, label, identity = read(line)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            text, label, identity = "", -1, None
+        if not 0 <= label < len(card.class_names):
+            raise DataError(
+                f"{where}, line {number}: expected {expected} with a label from 0 to {len(card.class_names) - 1}, got "
+                f"{line[:40]!r}; fetch it again"
+            )
+        if (label, identity) not in outside:
+            sentences.append((text, label))
+    return sentences
+
+
+def _of_line(line: str) -> tuple[str, int, int | None]:
+    label, _, text = line.partition(" ")
+    return text.strip(), int(label), None
+
+
+def _of_row(line: str) -> tuple[str, int, int | None]:
+    text, label = line.split("\t")
+    return text.strip(), int(label), None
+
+
+def _of_json(line: str) -> tuple[str, int, int | None]:
+    value = parse_json(line)
+    return set_apart(value["text"]), int(value["label"]), int(value["id"])
+
+
+_FORMATS = {
+    "lines": (_of_line, "'label sentence'"),
+    "tsv": (_of_row, "'sentence<tab>label'"),
+    "jsonl": (_of_json, "a JSON object of id, label and text"),
+}
+
+
+def set_apart(text: str) -> str:
+    """A raw text with spaces around every mark of punctuation but an apostrophe within a word, ``<br />`` left out."""
+    return " ".join(_MARKS.findall(re.sub(r"<br\s*/?>", " ", text)))

@@ -9,11 +9,12 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from snn_delays.data.text.cards import TextCard, TextFile
+from snn_delays.data.text.cards import TextCard
 from snn_delays.errors import DataError
 from snn_delays.reading import Readable, open_regular, read_at_most, read_member, room_for
 
@@ -35,18 +36,20 @@ def unpacked(path: Path) -> bytes:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     with file:
-        size = os.fstat(file.fileno()).st_size
+        room = room_for(os.fstat(file.fileno()).st_size)
         suffix = path.suffix.lower() if path.suffix.lower() in _SUFFIXES else _by_first_bytes(file.read(10))
         file.seek(0)
         try:
-            if suffix == ".zip":
-                return _only_member(path, file, room_for(size))
-            return read_at_most(_STREAMS[suffix](file) if suffix else file, room_for(size))
-        except DataError:
-            raise
+            if suffix != ".zip":
+                return read_at_most(_STREAMS[suffix](file) if suffix else file, room)
+            with zipfile.ZipFile(file) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                if len(members) == 1:
+                    return read_member(archive, members[0], room)
         except _DAMAGE as error:
             kind = suffix or "readable"
             raise DataError(f"{path} is cut short, damaged or not a {kind} file ({error}); fetch it again") from error
+    raise DataError(f"{path} holds {len(members)} files, not one text; unpack it and give the file you mean")
 
 
 def _by_first_bytes(content: bytes) -> str:
@@ -56,14 +59,6 @@ def _by_first_bytes(content: bytes) -> str:
     return next((suffix for start, suffix in starts.items() if content.startswith(start)), "")
 
 
-def _only_member(path: Path, file: BinaryIO, room: int) -> bytes:
-    with zipfile.ZipFile(file) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) != 1:
-            raise DataError(f"{path} holds {len(members)} files, not one text; unpack it and give the file you mean")
-        return read_member(archive, members[0], room)
-
-
 def read_files(card: TextCard) -> dict[str, tuple[Path, bytes]]:
     """The path and the content of each file of a set, decompressed and verified.
 
@@ -71,72 +66,55 @@ def read_files(card: TextCard) -> dict[str, tuple[Path, bytes]]:
     given. Raises DataError naming what is missing, where it is looked for and where to get it, or what differs from the
     card.
     """
-    found: dict[str, tuple[Path, bytes]] = {}
-    members: dict[str, bytes] | None = None
-    archive = card.place / card.archive
+    files: dict[str, tuple[Path, bytes]] = {}
+    archive, members = card.place / card.archive, cache(_members)
+    remedy = f"{card.remedy or 'install the package again'}; source: {card.source}"
     for split, part in card.files.items():
-        path = _beside(card.place, part.file)
-        if path is not None:
-            content = unpacked(path)
-        elif card.archive and archive.is_file():
-            members = _members(archive) if members is None else members
-            if part.file not in members:
-                raise DataError(f"{archive} has no file {part.file}; {_remedy(card)}")
-            path, content = archive, members[part.file]
+        what = card.display_name if split == "all" else f"{card.display_name} ({split})"
+        beside = (card.place / f"{part.file}{suffix}" for suffix in ("", *_SUFFIXES))
+        path = next((path for path in beside if path.is_file()), archive)
+        if path != archive:
+            named, content = str(path), unpacked(path)
+        elif not (card.archive and archive.is_file()):
+            inside = f", nor {card.archive} that holds it" if card.archive else ""
+            raise DataError(
+                f"{what} is missing: there is no {part.file}, plain or with {', '.join(_SUFFIXES)}{inside}, in "
+                f"{card.place}; {remedy}"
+            )
+        elif part.file not in members(archive):
+            raise DataError(f"{archive} has no file {part.file}; {remedy}")
         else:
-            raise DataError(_missing(card, split, part))
-        _verify(card, split, part, path, content)
-        found[split] = path, content
-    return found
+            named, content = f"{part.file} in {archive}", members(archive)[part.file]
+        checks: list[tuple[str, object, object]] = [
+            ("bytes unpacked", part.bytes, len(content)),
+            ("lines", part.lines, content.count(b"\n")),
+            ("md5 unpacked", part.md5, part.md5 and hashlib.md5(content, usedforsecurity=False).hexdigest()),
+        ]
+        for name, expected, got in checks:
+            if expected and got != expected:
+                raise DataError(
+                    f"{named} is not {what}: {name} {_shown(got)}, its card says {_shown(expected)}; {remedy}"
+                )
+        files[split] = path, content
+    return files
 
 
-def _beside(folder: Path, name: str) -> Path | None:
-    paths = (folder / f"{name}{suffix}" for suffix in ("", *_SUFFIXES))
-    return next((path for path in paths if path.is_file()), None)
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _members(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(unpacked(archive)), mode="r:") as tar:
             # A sparse file may say that it is as long as it likes.
-            files = [member for member in tar.getmembers() if member.isfile() and not member.issparse()]
-            return {member.name.removeprefix("./"): _read(tar, member) for member in files}
+            streams = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile() and not m.issparse()}
+            return {name.removeprefix("./"): stream.read() for name, stream in streams.items() if stream}
     except tarfile.TarError as error:
         raise DataError(f"{archive} is cut short, damaged or not a tar file ({error}); fetch it again") from error
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = tar.extractfile(member)
-    return stream.read() if stream else b""
-
-
-def _missing(card: TextCard, split: str, part: TextFile) -> str:
-    what = card.display_name if split == "all" else f"{card.display_name} ({split})"
-    inside = f", nor {card.archive} that holds it" if card.archive else ""
-    return (
-        f"{what} is missing: there is no {part.file}, plain or with {', '.join(_SUFFIXES)}{inside}, in {card.place}; "
-        f"{_remedy(card)}"
-    )
-
-
-def _remedy(card: TextCard) -> str:
-    return f"{card.remedy or 'install the package again'}; source: {card.source}"
-
-
-def _verify(card: TextCard, split: str, part: TextFile, path: Path, content: bytes) -> None:
-    what = card.display_name if split == "all" else f"{card.display_name} ({split})"
-    checks: list[tuple[str, object, object]] = [
-        ("bytes unpacked", part.bytes, len(content)),
-        ("lines", part.lines, content.count(b"\n")),
-        ("md5 unpacked", part.md5, hashlib.md5(content, usedforsecurity=False).hexdigest() if part.md5 else ""),
-    ]
-    for name, expected, got in checks:
-        if expected and got != expected:
-            named = path if path.name.startswith(Path(part.file).name) else f"{part.file} in {path}"
-            raise DataError(
-                f"{named} is not {what}: {name} {_shown(got)}, its card says {_shown(expected)}; {_remedy(card)}"
-            )
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def origin(files: Mapping[str, tuple[Path, bytes]]) -> tuple[str, str]:
+    """Path of the one file or archive, else of the folder; and the sha256 of the contents one after the other."""
+    paths = [path for path, _ in files.values()]
+    source = paths[0] if len(set(paths)) == 1 else paths[0].parent
+    return str(source), hashlib.sha256(b"".join(content for _, content in files.values())).hexdigest()

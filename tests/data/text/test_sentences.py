@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 from snn_delays.data.text import WordVocabulary, load_sentences, pad, text_cards
 from snn_delays.data.text.cards import TextCard, TextFile
-from snn_delays.data.text.parsing import parse
-from snn_delays.data.text.sentences import draw
-from snn_delays.data.text.words import set_apart
+from snn_delays.data.text.sentences import draw, parse, set_apart
 from snn_delays.errors import ConfigError, DataError
 from tests.support import ROOT
 

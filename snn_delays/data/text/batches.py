@@ -1,9 +1,9 @@
-"""Cutting a split of a corpus into batches: random crops to train on, every token once to evaluate.
+"""Text in batches: random crops of a corpus to train on, every token once to evaluate, sentences padded.
 
 Throughout, ``x`` and ``y`` are int64 ``[time, batch]`` and ``y`` is the token after ``x``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -59,9 +59,8 @@ def streams(tokens: NDArray[np.int32], streams: int, chunk: int) -> Iterator[Cou
     """All of a split as ``streams`` long pieces side by side, in chunks of ``chunk`` steps, state to be carried on.
 
     Column i of every chunk goes on where column i of the chunk before ended. Column 0 begins at the split's first
-    token, column i at the token that column i - 1 predicts last. Yields ``(x, y, counted)`` of ``streams`` columns and
-    ``chunk`` steps, the last chunk of fewer. Every token but the split's first is predicted, that is stands in ``y``
-    where ``counted`` (bool ``[time, batch]``) is true, exactly once; columns that are one token shorter end in a token
+    token, column i at the token that column i - 1 predicts last. Yields ``(x, y, counted)`` as :func:`windows` does, of
+    ``streams`` columns and ``chunk`` steps, the last chunk of fewer; columns that are one token shorter end in a token
     that does not count.
 
     Raises DataError for a split with fewer predictions than streams, ConfigError for streams or a chunk below 1.
@@ -88,3 +87,18 @@ def _predictions(tokens: NDArray[np.int32]) -> int:
     if len(tokens) < 2:
         raise DataError(f"a split of {len(tokens)} tokens has nothing to predict; it needs at least 2")
     return len(tokens) - 1
+
+
+def pad(sentences: Sequence[NDArray[np.int32]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of sentences: tokens int64 ``[time, batch]``, 0 after the end of each, and lengths int64 ``[batch]``.
+
+    Raises DataError for no sentence at all, or one without tokens.
+    """
+    lengths = [len(sentence) for sentence in sentences]
+    if not all(lengths) or not lengths:
+        which = f"sentence {lengths.index(0)} has no tokens" if lengths else "there is no sentence"
+        raise DataError(f"cannot make a batch: {which}")
+    tokens = np.zeros((max(lengths), len(lengths)), np.int64)
+    for i, sentence in enumerate(sentences):
+        tokens[: lengths[i], i] = sentence
+    return torch.from_numpy(tokens), torch.tensor(lengths)
