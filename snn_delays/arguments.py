@@ -1,7 +1,9 @@
 """Numbers given as arguments: integers are integers, NumPy's scalars are numbers, anything else is refused by name."""
 
+import math
 import numbers
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from snn_delays.errors import ConfigError
@@ -27,15 +29,29 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
     return found
 
 
-def real(name: str, value: Any) -> float:
-    """A float, from any real number (int, NumPy's scalars); NaN and infinity are left to the caller.
+def real(name: str, value: Any, *, least: float | None = None, above: float | None = None, unit: str = "") -> float:
+    """A float, from any real number (int, NumPy's scalars); with a bound, a finite one at least or above it.
 
-    Raises ConfigError for anything else: text, True, None, a tensor.
+    Raises ConfigError for anything else: text, True, None, a tensor. Without a bound, NaN and infinity are left to the
+    caller.
     """
     try:
-        return _unless_odd(value, _float)
+        number = float(_unless_odd(value, _float))
     except (TypeError, OverflowError):
         raise ConfigError(f"{name} must be a number, got {shown(value)}") from None
+    if least is not None and not least <= number < math.inf:
+        raise ConfigError(f"{name} must be a finite number{unit} >= {least:g}, got {value}")
+    if above is not None and not above < number < math.inf:
+        kind = f"a finite number{unit} > {above:g}" if above else f"a positive number{unit}"
+        raise ConfigError(f"{name} must be {kind}, got {number}")
+    return number
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> Any:
+    """The value, one of the choices. Raises ConfigError for any other."""
+    if value not in (choices := tuple(choices)):
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return value
 
 
 def shown(value: Any) -> str:

@@ -1,6 +1,5 @@
 """The integers of neurons as chips compute them: sizes in bits, decays as fractions of a power of two."""
 
-import math
 from dataclasses import dataclass
 
 from snn_delays.arguments import integer, real
@@ -19,7 +18,7 @@ class FixedPoint:
                |h_t| \le 2^{B-1} - 1 \text{ (saturates)} \\
         s_t &= h_t > \theta \text{ (strict), else } h_t \ge \theta
 
-    and ``v`` is then 0 (hard) or ``h - theta`` (soft) where ``s``. ``x`` is the sum of whole weights; membranes rest
+    and ``v`` is then 0 (hard) or ``h - theta`` (soft) where ``s``. ``x`` is the sum of integer weights; membranes rest
     at 0.
 
     Attributes:
@@ -45,7 +44,7 @@ class FixedPoint:
     def __post_init__(self) -> None:
         for name in ("decay_code", "threshold", "decay_bits", "weight_shift", "state_bits"):
             object.__setattr__(self, name, integer(name, getattr(self, name), *LIMITS.get(name, ())))
-        object.__setattr__(self, "scale", real("the scale of the membrane", self.scale))
+        object.__setattr__(self, "scale", real("the scale of the membrane", self.scale, above=0))
         limit = 2 ** (self.state_bits - 1) - 1
         if not 0 <= self.decay_code <= 2**self.decay_bits:
             raise ConfigError(f"decay_code must lie in 0..{2**self.decay_bits}, got {self.decay_code}")
@@ -55,8 +54,6 @@ class FixedPoint:
             )
         if self.reset not in ("hard", "soft"):
             raise ConfigError(f"reset must be 'hard' or 'soft', got {self.reset!r}")
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ConfigError(f"the scale of the membrane must be a positive number, got {self.scale}")
 
     @property
     def limit(self) -> int:

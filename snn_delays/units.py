@@ -9,26 +9,21 @@ from snn_delays.arguments import real
 from snn_delays.errors import ConfigError
 
 MAX_DELAY_STEPS = 2**20  # longest delay of any layer: what is above it is a slip of units
+MS = " of milliseconds"
 
 
 def steps_from_ms(duration_ms: float, dt_ms: float) -> int:
-    """Number of whole steps in a duration: ``floor(duration_ms / dt_ms)``, exact multiples kept whole.
+    """Steps that fit into a duration: ``floor(duration_ms / dt_ms)``, with exact multiples counted in full.
 
     Raises ConfigError if either is not finite, ``dt_ms <= 0`` or ``duration_ms < 0``.
     """
-    duration_ms, dt_ms = real("a duration", duration_ms), real("dt_ms", dt_ms)
-    if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
-    if not (math.isfinite(duration_ms) and duration_ms >= 0):
-        raise ConfigError(f"a duration must be a number of milliseconds >= 0, got {duration_ms}")
-    return math.floor(duration_ms / dt_ms + 1e-9)
+    dt_ms = real("dt_ms", dt_ms, above=0, unit=MS)
+    return math.floor(real("a duration", duration_ms, least=0, unit=MS) / dt_ms + 1e-9)
 
 
 def tau_steps_from_ms(tau_ms: float, dt_ms: float) -> float:
     """Time constant in steps (dimensionless, not rounded). Raises ConfigError below one step."""
-    tau_ms, dt_ms = real("tau_ms", tau_ms), real("dt_ms", dt_ms)
-    if not (math.isfinite(dt_ms) and dt_ms > 0):
-        raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
+    tau_ms, dt_ms = real("tau_ms", tau_ms), real("dt_ms", dt_ms, above=0, unit=MS)
     tau_steps = tau_ms / dt_ms
     if not tau_steps >= 1:
         raise ConfigError(
@@ -54,5 +49,5 @@ def tau_from_decay(decay: float) -> float:
 
 
 def round_delays(delay_steps: Tensor) -> Tensor:
-    """Delays rounded to whole steps, halves to even (as DCLS evaluates them)."""
+    """Delays rounded to integers, halves to even (as DCLS evaluates them)."""
     return torch.round(delay_steps)

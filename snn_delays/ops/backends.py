@@ -225,12 +225,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget_choices)  # kernels may be lost
 
 
-def one_step_of(name: str) -> Callable[[Mapping[str, Any]], bool]:
-    """For ``Operation.small``: whether the tensor of that name is one short step on the CPU that needs no gradient."""
+def one_step_of(name: str, with_gradients: bool = False) -> Callable[[Mapping[str, Any]], bool]:
+    """For ``Operation.small``: whether the tensor of that name is one short step on the CPU.
+
+    Only where no gradients are computed, unless ``with_gradients``.
+    """
 
     def small(call: Mapping[str, Any]) -> bool:
         x = call[name]
-        return len(x) == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.is_grad_enabled()
+        short = len(x) == 1 and x.numel() <= SMALL and x.device.type == "cpu"
+        return short and (with_gradients or not torch.is_grad_enabled())
 
     return small
 

@@ -24,7 +24,7 @@ OPERATION = Operation(
     "leaky_integrator",
     (*LIF.backends[:-1], Backend("reference", "snn_delays.ops.leaky_integrator")),
     example_call,
-    small=one_step_of("current"),
+    small=one_step_of("current", with_gradients=True),
 )
 
 
