@@ -66,17 +66,6 @@ def test_canary_a_change_in_the_process_is_seen(change: str) -> None:
                           "print(before == state())") == ["False"]  # fmt: skip
 
 
-def test_the_command_line_has_idle_threads_sleep_before_torch_is_loaded() -> None:
-    code = """
-import os, sys
-os.environ.pop("OMP_WAIT_POLICY", None)
-import importlib; app = importlib.import_module("snn_delays.cli.app")
-app.app = lambda: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
-app.main()
-"""
-    assert in_new_process(code) == ["passive", "False"]
-
-
 def test_canary_a_module_that_imports_more_is_seen() -> None:
     code = f"import snn_delays.training.engine, sys; print(*[name for name in {OPTIONAL} if name in sys.modules])"
     assert {"numba", "lightning_fabric", "pydantic"} <= set(in_new_process(code))

@@ -88,9 +88,6 @@ def root(
 
 def main() -> None:
     """Entry point of ``snn-delays``."""
-    # The pools of threads of PyTorch and Numba otherwise spin in each other's way (docs/choosing.md). Read once, when
-    # torch is loaded, which no command has done yet. For this process only: a library leaves the environment alone.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     interrupt.end_at_once()  # but inside a command, and again when it has ended
     warnings.showwarning = _show_warning
     app()

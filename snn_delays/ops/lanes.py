@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snn_delays.ops.waiting import wait_asleep
+
 BLOCK = 512  # lanes that a kernel works through together; a few rows of them fit the first-level cache
 
 
@@ -34,5 +36,6 @@ def follow_torch_threads() -> None:
     """
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(threads)
+    wait_asleep("numba")
     if torch.get_num_threads() != threads:  # Numba's pool, when it is first made, sets the number of all its threads
         torch.set_num_threads(threads)

@@ -16,6 +16,8 @@ from functools import lru_cache
 
 import torch
 
+from snn_delays.ops.waiting import wait_asleep
+
 
 def share_out(work: Callable[[int, int], None], count: int) -> None:
     """Call ``work(first, last)`` for parts of ``range(count)``, one for each of torch's threads, and wait for all.
@@ -26,6 +28,7 @@ def share_out(work: Callable[[int, int], None], count: int) -> None:
     if threads < 2:
         work(0, count)
         return
+    wait_asleep("torch")
     bounds = [part * count // threads for part in range(threads + 1)]
     parts = [_pool(threads).submit(_alone, work, *ends) for ends in itertools.pairwise(bounds)]
     for part in parts:
