@@ -1,17 +1,15 @@
 """From a trained network to the discrete one: integer delays, folded norms, a target's integers where requested."""
 
 import copy
-from dataclasses import replace
 
-import torch
+from torch import nn
 
 from snn_delays.chips.profiles import Profile, profile
 from snn_delays.chips.violations import violations
 from snn_delays.discrete.conversion import canonical
 from snn_delays.discrete.integer import integer_neuron
-from snn_delays.discrete.network import DiscreteNetwork, copied_layers, nested
-from snn_delays.discrete.report import DiscretizationReport, LayerReport
-from snn_delays.discrete.synapse import Part, Plan, discrete_synapse, on_grid
+from snn_delays.discrete.network import DiscreteNetwork, DiscretizationReport, LayerReport, copied_layers, nested
+from snn_delays.discrete.synapse import Plan, discrete_synapse, on_grid
 from snn_delays.errors import ExportError
 from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier
 from snn_delays.nn import (
@@ -19,7 +17,6 @@ from snn_delays.nn import (
     BatchNorm,
     BatchNorm2d,
     DelayedConv2d,
-    DelayedLayer,
     DelayedLinear,
     Dropout,
     Flatten,
@@ -32,6 +29,10 @@ from snn_delays.nn import (
 from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.neuron import Neuron
 from snn_delays.nn.quantize import check_grid
+
+Layers = list[tuple[str, nn.Module]]
+NEURONS = (LIF, LeakyIntegrator, Recurrent)
+PASSED = (BatchNorm, Dropout, Flatten, Pool2d)  # between a synapse and its neurons
 
 
 def discretize(
@@ -81,40 +82,35 @@ def discretize(
         return copy.deepcopy(network)
     kept: dict[str, SpikingModule] = {}
     reports: list[LayerReport] = []
-    waiting: tuple[str, Part] | None = None  # a synapse whose neurons come next
-    skip_norm = False
-    for (name, layer), (_, following) in zip(layers, [*layers[1:], ("", None)]):
-        if plan.whole and isinstance(layer, DelayedConv2d):
-            raise ExportError(f"{name!r} is a convolution, which has no form in integer arithmetic; keep real numbers")
+    changed: dict[str, Neuron] = {}  # those whose synapse was discretised
+    folded: BatchNorm | None = None
+    for place, (name, layer) in enumerate(layers):
         if isinstance(layer, DelayedLinear | DelayedConv2d):
-            _finish(waiting, None, plan, kept, reports)
-            norm = following if isinstance(following, BatchNorm) and _fits(following, layer) else None
-            waiting = name, discrete_synapse(name, layer, norm, plan)
-            kept[name] = waiting[1].layer
-            skip_norm = norm is not None
-        elif isinstance(layer, BatchNorm) and skip_norm:
-            skip_norm = False
-        elif isinstance(layer, LIF | LeakyIntegrator | Recurrent):
-            _finish(waiting, (name, layer), plan, kept, reports)
-            waiting = None
+            folded = _norm(layer, layers[place + 1 :])
+            kept[name], neurons, report = _with_neurons(name, layer, folded, layers[place + 1 :], plan)
+            changed |= neurons
+            reports += report
+        elif isinstance(layer, NEURONS):
+            if name not in changed and (plan.integers or isinstance(layer, Recurrent)):
+                raise ExportError(f"{name!r} follows no synapse")
+            kept[name] = changed[name] if name in changed else copy.deepcopy(layer)
         elif isinstance(layer, Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
-        elif not isinstance(layer, Dropout):
+        elif layer is not folded and not isinstance(layer, Dropout):
             reason = "has no discrete form"
             if isinstance(layer, BatchNorm):
                 reason = "follows no synapse it could be folded into"
             elif isinstance(layer, (SpikeGPT, SpikeGPTClassifier)):
                 reason += "; snn_delays.models.with_integer_delays gives one with integer delays, which is not exported"
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
-    _finish(waiting, None, plan, kept, reports)
-    made = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
-    made.card = getattr(network, "card", None)  # a single layer has none
-    made.sensor = getattr(network, "sensor", None)
-    if plan.whole and not _exact_in_float32(made):
-        made.double()
-    if plan.target is not None:
-        _check_fit(made, plan.target)
-    return made
+    discrete = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
+    discrete.card = getattr(network, "card", None)  # a single layer has none
+    discrete.sensor = getattr(network, "sensor", None)
+    if plan.integers and not _exact_in_float32(discrete):
+        discrete.double()
+    if plan.target is not None and (broken := violations(canonical(discrete, dt_ms=1.0), plan.target)):
+        raise ExportError("; ".join(str(violation) for violation in broken))
+    return discrete
 
 
 def _plan(
@@ -123,82 +119,57 @@ def _plan(
     chip = profile(target) if isinstance(target, str) else target
     if bits is not None:
         check_grid(bits, scale or "power_of_two")
-    if chip is not None and chip.delay_kind == "analog":
-        raise ExportError(f"{chip.name} has analog delays, which no number of steps stands for: {chip.about}")
-    if chip is not None and chip.arithmetic == "other":
-        raise ExportError(f"{chip.name} computes as no network here does, its card serves checks alone: {chip.about}")
     if limit is not None and (limit < 0 or limit != int(limit)):
         raise ExportError(f"max_delay_steps must be an integer >= 0, got {limit}")
-    if chip is not None:
-        longest = chip.max_delay_steps if chip.has_delays else 0
-        limit = longest if limit is None else limit if longest is None else min(limit, longest)
-    whole = chip is not None and chip.arithmetic == "whole" and not real
-    plan = Plan(chip, whole, bits, scale, limit, clamp)
-    if chip is not None and bits is not None and not plan.holds(bits):
+    if chip is None:
+        return Plan(None, False, bits, scale, limit, clamp)
+    if chip.delay_kind == "analog":
+        raise ExportError(f"{chip.name} has analog delays, which no number of steps stands for: {chip.about}")
+    if chip.arithmetic == "other":
+        raise ExportError(f"{chip.name} computes as no network here does, its card serves checks alone: {chip.about}")
+    longest = chip.max_delay_steps if chip.has_delays else 0
+    limit = min((steps for steps in (limit, longest) if steps is not None), default=None)
+    plan = Plan(chip, chip.arithmetic == "whole" and not real, bits, scale, limit, clamp)
+    if bits is not None and not plan.holds(bits):
         known = ", ".join(map(str, sorted(chip.weight_bits)))
         raise ExportError(f"{chip.name} has weights of {known} bits, not {bits!r}; choose among them")
-    if chip is not None and scale == "free" and chip.weight_scale == "power_of_two":
+    if scale == "free" and chip.weight_scale == "power_of_two":
         raise ExportError(f"{chip.name} scales weights by powers of two; ask for scale='power_of_two'")
     return plan
 
 
-def _check_fit(network: DiscreteNetwork, target: Profile) -> None:
-    """Raise ExportError with every limit of the target that the network breaks."""
-    broken = violations(canonical(network, dt_ms=1.0), target)
-    if broken:
-        raise ExportError("; ".join(str(violation) for violation in broken))
+def _norm(synapse: DelayedLinear | DelayedConv2d, following: Layers) -> BatchNorm | None:
+    """The norm next to a synapse, which is folded into it where it fits."""
+    norm = following[0][1] if following else None
+    if not isinstance(norm, BatchNorm) or isinstance(norm, BatchNorm2d) != isinstance(synapse, DelayedConv2d):
+        return None
+    return norm if norm.num_features == synapse.weight.shape[0] else None
+
+
+def _with_neurons(
+    name: str, synapse: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, following: Layers, plan: Plan
+) -> tuple[SpikingModule, dict[str, Neuron], list[LayerReport]]:
+    """A synapse and the neurons after it: their weights on one grid, and the neurons in integers where requested."""
+    if plan.integers and isinstance(synapse, DelayedConv2d):
+        raise ExportError(f"{name!r} is a convolution, which has no form in integer arithmetic; keep real numbers")
+    part = discrete_synapse(name, synapse, norm, plan)
+    population, neuron = next((pair for pair in following if not isinstance(pair[1], PASSED)), ("", None))
+    loop = None
+    if isinstance(neuron, Recurrent):
+        loop = discrete_synapse(f"{population}.synapse", neuron.synapse, None, plan, least=1)
+        neuron = neuron.neuron
+    on_grid([part] if loop is None else [part, loop], plan)
+    if plan.integers:
+        neuron = integer_neuron(name, part, neuron, plan)
+    elif isinstance(neuron, Neuron):
+        neuron = copy.deepcopy(neuron)
+    reports = [part.report] if loop is None else [part.report, loop.report]
+    if not isinstance(neuron, Neuron):
+        return part.layer, {}, reports
+    return part.layer, {population: neuron if loop is None else Recurrent(loop.layer, neuron)}, reports  # type: ignore[arg-type]
 
 
 def _exact_in_float32(network: DiscreteNetwork) -> bool:
     """Whether no current of integer codes reaches 2^24, with inputs of up to 255 events."""
-    sums = (
-        layer.weight.abs().flatten(1).sum(1).max()
-        for _, layer in layers_of(network)
-        if isinstance(layer, DelayedLinear)
-    )
-    return all(float(most) * 255 < 2**24 for most in sums)
-
-
-def _fits(norm: BatchNorm, synapse: DelayedLayer) -> bool:
-    same_kind = isinstance(norm, BatchNorm2d) == isinstance(synapse, DelayedConv2d)
-    return same_kind and norm.num_features == synapse.weight.shape[0]
-
-
-def _finish(
-    waiting: tuple[str, Part] | None,
-    neurons: tuple[str, Neuron] | None,
-    plan: Plan,
-    kept: dict[str, SpikingModule],
-    reports: list[LayerReport],
-) -> None:
-    """Put a synapse's weights on their grid, with its neurons' recurrent ones, and the neurons into integers."""
-    if waiting is None:
-        if neurons is not None:
-            if plan.whole or isinstance(neurons[1], Recurrent):
-                raise ExportError(f"{neurons[0]!r} follows no synapse")
-            kept[neurons[0]] = copy.deepcopy(neurons[1])
-        return
-    name, part = waiting
-    parts = [part]
-    neuron = None if neurons is None else neurons[1]
-    if isinstance(neuron, Recurrent):
-        parts.append(discrete_synapse(f"{neurons[0]}.synapse", neuron.synapse, None, plan, least=1))  # type: ignore[index]
-        neuron = neuron.neuron
-    if plan.whole and not isinstance(neuron, LIF | LeakyIntegrator):
-        raise ExportError(f"{name!r} has no neurons after it, whose units its weights could be in")
-    on_grid(parts, plan)
-    reports += [one.report for one in parts]
-    if neurons is None or neuron is None:
-        return
-    if plan.whole:
-        assert plan.target is not None
-        assert isinstance(neuron, LIF | LeakyIntegrator)
-        bits = part.bits if isinstance(part.bits, int) else min(b for b in plan.target.weight_bits if b >= 2)
-        bias = part.layer.bias
-        current = torch.zeros(len(part.layer.weight)) if bias is None else bias.detach()
-        made, changes = integer_neuron(name, neuron, current, plan.target, bits=bits, step=part.step)
-        part.layer.bias = None
-        reports[-len(parts)] = replace(part.report, neuron=changes)
-    else:
-        made = copy.deepcopy(neuron)  # type: ignore[assignment]
-    kept[neurons[0]] = made if len(parts) == 1 else Recurrent(parts[1].layer, made)  # type: ignore[arg-type]
+    linear = (layer for _, layer in layers_of(network) if isinstance(layer, DelayedLinear))
+    return all(float(layer.weight.abs().flatten(1).sum(1).max()) * 255 < 2**24 for layer in linear)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from snn_delays.discrete.network import DiscreteNetwork, check_constants, copied_layers
+from snn_delays.discrete.network import DiscreteNetwork, check_constants, check_finite, copied_layers
 from snn_delays.errors import ExportError, ShapeError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses
@@ -19,7 +19,6 @@ from snn_delays.nn import (
     LIF,
     AvgPool2d,
     DelayedConv2d,
-    DelayedLayer,
     DelayedLinear,
     FixedPointIntegrator,
     FixedPointLIF,
@@ -94,163 +93,139 @@ def stages_of(network: DiscreteNetwork | CanonicalNetwork, sensor: Shape | None 
     if not isinstance(network, DiscreteNetwork):
         raise ExportError(f"expected a discrete network, got a {type(network).__name__}; pass discretize(network)")
     layers = copied_layers(network)
-    sensor = sensor or network.sensor
     if any(isinstance(layer, DelayedConv2d | Pool2d) for _, layer in layers):
-        if sensor is None or len(sensor) != 3:
+        shape: Shape = tuple(sensor or network.sensor or ())
+        if len(shape) != 3:
             raise ExportError(
                 "the size of a convolution's input is not part of it; pass sensor=(channels, rows, columns), or set "
                 "network.sensor"
             )
-        shape: Shape = tuple(sensor)
     else:
-        width = next((layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear)), None)
-        if width is None:
+        shape = tuple(layer.in_features for _, layer in layers if isinstance(layer, DelayedLinear))[:1]
+        if not shape:
             raise ExportError("the network has no synapse, so nothing says how many inputs it has")
-        shape = (width,)
-    found = []
+    stages = []
     for name, layer in layers:
-        try:
-            stage = _stage(name, layer, shape)
-        except ShapeError as error:
-            raise ExportError(f"{name}: {error}") from error
-        found.append(stage)
-        shape = stage.after
-    return found
+        stages.append(_stage(name, layer, shape))
+        shape = stages[-1].after
+    return stages
 
 
 def _of_canonical(network: CanonicalNetwork) -> Iterator[Stage]:
     before: Shape = (network.inputs,)
     for population in network.populations:
-        after, fixed = (population.size,), population.whole
-        bias = np.zeros(population.size) if fixed else population.bias
-        window = population.synapses.max_delay_steps
-        yield SynapseStage(f"{population.name}.synapse", before, after, population.synapses, bias, window)
-        own = population.recurrent
-        yield NeuronStage(
-            f"{population.name}.neuron", after, after, population.arithmetic, population.fires,
-            population.bias if fixed else None, own, 0 if own is None else max(1, own.max_delay_steps),
-        )  # fmt: skip
+        name, synapses, own, after = population.name, population.synapses, population.recurrent, (population.size,)
+        current, bias = population.bias, None
+        if population.whole:
+            current, bias = np.zeros(population.size), population.bias
+        yield SynapseStage(f"{name}.synapse", before, after, synapses, current, synapses.max_delay_steps)
+        window = 0 if own is None else max(1, own.max_delay_steps)
+        neuron = f"{name}.neuron"
+        yield NeuronStage(neuron, after, after, population.arithmetic, population.fires, bias, own, window)
         before = after
 
 
 def _stage(name: str, layer: nn.Module, shape: Shape) -> Stage:
     if isinstance(layer, DelayedLinear):
-        if shape != (layer.in_features,):
-            raise ExportError(
-                f"{name} takes {layer.in_features} inputs, the layer before it has {_text(shape)} outputs"
-            )
-        synapses, bias = synapses_of(name, layer)
+        _check_shape(shape == (layer.in_features,), f"{name} takes {layer.in_features} inputs", shape)
+        synapses, bias = _synapses(name, layer, shape)
         return SynapseStage(name, shape, (layer.out_features,), synapses, bias, layer.max_delay_steps)
     if isinstance(layer, DelayedConv2d):
-        return _convolution(name, layer, shape)
+        takes = f"{name} takes {layer.in_channels} maps, [channel, row, column]"
+        _check_shape(len(shape) == 3 and shape[0] == layer.in_channels, takes, shape)
+        after = (layer.out_channels, *_size(name, layer, shape, layer.padding))
+        synapses, bias = _synapses(name, layer, shape)
+        return SynapseStage(name, shape, after, synapses, bias, layer.max_delay_steps)
     if isinstance(layer, Neuron):
         return _neurons(name, layer, shape)
     if isinstance(layer, Pool2d):
-        _check_maps(name, shape)
-        size = map_size(shape[1:], layer.kernel_size, layer.stride)
-        places = np.arange(math.prod(shape)).reshape(shape)
-        windows = np.lib.stride_tricks.sliding_window_view(places, layer.kernel_size, (1, 2))
-        windows = windows[:, :: layer.stride[0], :: layer.stride[1]]
-        kind = POOLING[kind_of(layer)]
-        flat = windows.reshape(shape[0] * math.prod(size), -1).astype(np.int64)
-        return PoolStage(name, shape, (shape[0], *size), kind, flat)
+        _check_shape(len(shape) == 3, f"{name} takes maps, [channel, row, column]", shape)
+        after = (shape[0], *_size(name, layer, shape))
+        windows = _windows(layer, shape).reshape(math.prod(after), -1)
+        return PoolStage(name, shape, after, POOLING[kind_of(layer)], windows)
     if isinstance(layer, Flatten):
         return Stage(name, shape, (math.prod(shape),))
     raise ExportError(f"layer {name!r} ({type(layer).__name__}) cannot be streamed or exported")
 
 
-def _text(shape: Shape) -> str:
-    return " x ".join(map(str, shape))
+def _check_shape(fits: bool, takes: str, shape: Shape) -> None:
+    if not fits:
+        raise ExportError(f"{takes}, the layer before it has {' x '.join(map(str, shape))} outputs")
 
 
-def _check_maps(name: str, shape: Shape, channels: int | None = None) -> None:
-    if len(shape) != 3 or channels not in (None, shape[0]):
-        wanted = "maps" if channels is None else f"{channels} maps"
-        raise ExportError(f"{name} takes {wanted}, [channel, row, column], the layer before it has {_text(shape)}")
+def _size(name: str, layer: Any, shape: Shape, padding: Shape = (0, 0)) -> Shape:
+    try:
+        return map_size(shape[1:], layer.kernel_size, layer.stride, padding)
+    except ShapeError as error:
+        raise ExportError(f"{name}: {error}") from error
 
 
-def synapses_of(name: str, layer: DelayedLinear) -> tuple[Synapses, NDArray[np.float64]]:
-    """The synapses of a linear layer and its bias; weights of zero are left out."""
-    weight, delay, bias = discrete_numbers(name, layer)
-    target, source, synapse = np.nonzero(weight)
-    steps = np.broadcast_to(delay, weight.shape)[target, source, synapse]
-    values = weight[target, source, synapse]
-    return Synapses.sorted(layer.in_features, layer.out_features, source, target, steps, values, layer.sharing), bias
+def _windows(layer: Any, shape: Shape, padding: Shape = (0, 0)) -> NDArray[np.int64]:
+    """The input at each place of each window, ``[channel, y, x, row, column]``; -1 in the padding."""
+    inputs = np.arange(math.prod(shape)).reshape(shape)
+    padded = np.pad(inputs, [(0, 0), *((n, n) for n in padding)], constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel_size, (1, 2))
+    return windows[:, :: layer.stride[0], :: layer.stride[1]]
 
 
-def _convolution(name: str, layer: DelayedConv2d, shape: Shape) -> SynapseStage:
-    _check_maps(name, shape, layer.in_channels)
-    weight, delay, bias = discrete_numbers(name, layer)
-    delay = np.broadcast_to(delay, weight.shape)
-    size = map_size(shape[1:], layer.kernel_size, layer.stride, layer.padding)
-    count = int(np.count_nonzero(weight)) * math.prod(size)
-    if count > MOST_SYNAPSES:
-        raise ExportError(f"{name} has {count:,} synapses at its {_text(size)} places; {MOST_SYNAPSES:,} are the most")
-    area, (rows, columns) = math.prod(size), shape[1:]
-    v, u = (axis.ravel() for axis in np.indices(size))
-    parts: list[list[Any]] = [[np.zeros(0)] for _ in range(4)]
-    for a, c in np.ndindex(*layer.kernel_size):
-        y = v * layer.stride[0] + a - layer.padding[0]
-        x = u * layer.stride[1] + c - layer.padding[1]
-        inside = np.flatnonzero((y >= 0) & (y < rows) & (x >= 0) & (x < columns))
-        out, into = np.nonzero(weight[:, :, a, c])
-        place = (y * columns + x)[inside]
-        parts[0].append((into[:, None] * (rows * columns) + place).ravel())
-        parts[1].append((out[:, None] * area + inside).ravel())
-        parts[2].append(np.repeat(delay[out, into, a, c], len(inside)))
-        parts[3].append(np.repeat(weight[out, into, a, c], len(inside)))
-    source, target, steps, values = (np.concatenate(part) for part in parts)
-    sharing = "synapse" if layer.sharing == "channel" else layer.sharing
-    after = (layer.out_channels, *size)
-    synapses = Synapses.sorted(math.prod(shape), math.prod(after), source, target, steps, values, sharing)
-    return SynapseStage(name, shape, after, synapses, np.repeat(bias, area), layer.max_delay_steps)
-
-
-def _neurons(name: str, layer: Neuron, shape: Shape) -> NeuronStage:
-    if isinstance(layer, Recurrent):
-        if shape != (layer.synapse.in_features,):
-            raise ExportError(
-                f"{name} is a population of {layer.synapse.in_features} neurons, the layer before it has "
-                f"{_text(shape)} outputs"
-            )
-        own, _ = synapses_of(f"{name}.synapse", layer.synapse)
-        inner = _neurons(f"{name}.neuron", layer.neuron, shape)
-        return replace(inner, name=name, recurrent=own, window=layer.synapse.max_delay_steps)
-    if isinstance(layer, FixedPointLIF | FixedPointIntegrator):
-        if shape != tuple(layer.bias.shape):
-            raise ExportError(f"{name} has {len(layer.bias)} neurons, the layer before it {_text(shape)} outputs")
-        return NeuronStage(name, shape, shape, layer.numbers, layer.fires, layer.bias.cpu().numpy())
-    check_constants(name, layer)
-    if isinstance(layer, LIF):
-        arithmetic = Membrane(
-            float(layer.tau_steps), layer.decay_input, float(layer.threshold), layer.v_reset, layer.reset, layer.strict
-        )
-    elif isinstance(layer, LeakyIntegrator):
-        arithmetic = Membrane(float(layer.tau_steps), layer.decay_input)
+def _synapses(name: str, layer: DelayedLinear | DelayedConv2d, shape: Shape) -> tuple[Synapses, NDArray[np.float64]]:
+    """The synapses of a layer one by one, those of weight zero left out, and its bias, ``[neuron]``."""
+    weight, delay, bias = _numbers(name, layer)
+    place = np.nonzero(weight)  # target, source, and which of their synapses
+    if isinstance(layer, DelayedConv2d):
+        windows = _windows(layer, shape, layer.padding)
+        area = math.prod(windows.shape[1:3])
+        if (count := len(place[0]) * area) > MOST_SYNAPSES:
+            places = " x ".join(map(str, windows.shape[1:3]))
+            raise ExportError(f"{name} has {count:,} synapses at its {places} places; {MOST_SYNAPSES:,} are the most")
+        source = windows[place[1], :, :, place[2], place[3]].reshape(-1, area)
     else:
-        raise ExportError(f"{name}: neurons of kind {type(layer).__name__} can be neither streamed nor exported")
-    return NeuronStage(name, shape, shape, arithmetic, layer.fires)
+        area, source = 1, place[1][:, None]
+    target = place[0][:, None] * area + np.arange(area)
+    inside = source >= 0
+    steps, values = (
+        np.broadcast_to(part[place][:, None], inside.shape)[inside]
+        for part in (np.broadcast_to(delay, weight.shape), weight)
+    )
+    sharing = "synapse" if layer.sharing == "channel" else layer.sharing
+    sizes = math.prod(shape), len(weight) * area
+    return Synapses.sorted(*sizes, source[inside], target[inside], steps, values, sharing), np.repeat(bias, area)
 
 
-def discrete_numbers(name: str, layer: DelayedLayer) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any]]:
-    """Weight, integer delays and bias of a synapse of a discrete network, in float64; a bias that is None is zeros.
-
-    Raises ExportError for numbers that are not finite, delays that are not integer steps in the window, or taps that
-    spread.
-    """
+def _numbers(
+    name: str, layer: DelayedLinear | DelayedConv2d
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Weight, integer delays and bias of a synapse of a discrete network; a bias that is None is zeros."""
+    check_finite(name, layer)
     weight, delay = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.delay))
     bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
-    for what, values in (("weight", weight), ("delay", delay), ("bias", bias)):
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise ExportError(f"{name}.{what}: {bad} of {values.size} values are not finite; take a sound checkpoint")
     steps = np.rint(delay).astype(np.int64)
     outside = (steps != delay) | (steps < layer.min_delay_steps) | (steps > layer.max_delay_steps)
     if outside.any():
         raise ExportError(
-            f"{name}.delay: {int(outside.sum())} of {steps.size} delays are not whole steps in "
+            f"{name}.delay: {int(outside.sum())} of {steps.size} delays are not integer steps in "
             f"{layer.min_delay_steps}..{layer.max_delay_steps}; pass what discretize() returned, unchanged"
         )
     if layer.taps != "linear":
         raise ExportError(f"{name} spreads its delays by {layer.taps} taps; pass what discretize() returned")
     return weight, steps, bias
+
+
+def _neurons(name: str, layer: Neuron, shape: Shape) -> NeuronStage:
+    if isinstance(layer, Recurrent):
+        width = layer.synapse.in_features
+        _check_shape(shape == (width,), f"{name} is a population of {width} neurons", shape)
+        own, _ = _synapses(f"{name}.synapse", layer.synapse, shape)
+        inner = _neurons(f"{name}.neuron", layer.neuron, shape)
+        return replace(inner, name=name, recurrent=own, window=layer.synapse.max_delay_steps)
+    if isinstance(layer, FixedPointLIF | FixedPointIntegrator):
+        _check_shape(shape == tuple(layer.bias.shape), f"{name} is a population of {len(layer.bias)} neurons", shape)
+        return NeuronStage(name, shape, shape, layer.numbers, layer.fires, layer.bias.cpu().numpy())
+    check_constants(name, layer)
+    if not isinstance(layer, LIF | LeakyIntegrator):
+        raise ExportError(f"{name}: neurons of kind {type(layer).__name__} can be neither streamed nor exported")
+    arithmetic = Membrane(float(layer.tau_steps), layer.decay_input)
+    if isinstance(layer, LIF):
+        spiking = {name: getattr(layer, name) for name in ("v_reset", "reset", "strict")}
+        arithmetic = replace(arithmetic, threshold=float(layer.threshold), **spiking)
+    return NeuronStage(name, shape, shape, arithmetic, layer.fires)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from snn_delays.chips.profiles import Profile
-from snn_delays.discrete.report import LayerReport
+from snn_delays.discrete.network import LayerReport, check_finite, fixed_delays
 from snn_delays.errors import ExportError
-from snn_delays.nn import BatchNorm, DelayedConv2d, DelayedLayer, DelayedLinear
+from snn_delays.nn import BatchNorm, DelayedConv2d, DelayedLinear
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.quantized import WeightGrid, grid_of
 from snn_delays.units import round_delays
@@ -20,21 +20,11 @@ class Plan:
     """The options of :func:`snn_delays.discrete.discretize`; ``bits``, ``scale`` None: as the network's own grid."""
 
     target: Profile | None
-    whole: bool
+    integers: bool
     bits: int | str | None
     scale: str | None
     limit: int | None
     clamp: bool
-
-    @property
-    def default_bits(self) -> int | None:
-        """Of a network that has no grid of its own."""
-        return None if self.target is None else self.target.default_weight_bits
-
-    @property
-    def default_scale(self) -> str:
-        """Integers have any step that the target has; sums of real ones are exact with a power of two."""
-        return self.target.weight_scale if self.target is not None and self.whole else "power_of_two"
 
     def holds(self, bits: int | str) -> bool:
         """Whether weights may have so many bits."""
@@ -46,33 +36,33 @@ class Plan:
 class Part:
     """A discretised synapse, its weights still as they were, and its report so far."""
 
-    layer: DelayedLayer
+    layer: DelayedLinear | DelayedConv2d
     report: LayerReport
     grid: WeightGrid | None
-    bits: int | str | None = None
-    step: float = 1.0
 
 
 def on_grid(parts: list[Part], plan: Plan) -> None:
     """Put the weights of synapses onto the same neurons on one grid: codes times the step, or the codes themselves."""
-    own = parts[0].grid
-    if own is not None and not (len(own.together) == len(parts) and all(part.grid is not None for part in parts)):
-        own = None  # fine-tuned in other company
+    grid = parts[0].grid
+    if grid is not None and not (len(grid.together) == len(parts) and all(part.grid is not None for part in parts)):
+        grid = None  # fine-tuned in other company
     bits = plan.bits
-    if bits is None:
-        bits = own.bits if own is not None and plan.holds(own.bits) else plan.default_bits
+    if bits is None and grid is not None and plan.holds(grid.bits):
+        bits = grid.bits
+    elif bits is None and plan.target is not None:
+        bits = plan.target.default_weight_bits
     if bits is None:
         return
     weights = [part.layer.weight.detach().double() for part in parts]
-    if own is not None and own.bits == bits and plan.scale in (None, own.scale):  # on this very grid already
-        step = own.step
+    if grid is not None and grid.bits == bits and plan.scale in (None, grid.scale):  # on this very grid already
+        step = grid.step
         codes = [torch.round(weight / step) for weight in weights]
     else:
-        scale = plan.scale or plan.default_scale
-        together, step = quantize(torch.cat([weight.flatten() for weight in weights]), bits, scale)
+        # Integers have any step that the target has; sums of real numbers are exact with a power of two.
+        default = plan.target.weight_scale if plan.target is not None and plan.integers else "power_of_two"
+        together, step = quantize(torch.cat([weight.flatten() for weight in weights]), bits, plan.scale or default)
         codes = [q.view_as(w) for q, w in zip(together.split([w.numel() for w in weights]), weights)]
     for part, weight, code in zip(parts, weights, codes):
-        part.bits, part.step = bits, step
         part.report = replace(
             part.report,
             weight_bits=bits,
@@ -81,7 +71,7 @@ def on_grid(parts: list[Part], plan: Plan) -> None:
             weights_zeroed=int(((code == 0) & (weight != 0)).sum()),
         )
         with torch.no_grad():
-            part.layer.weight.copy_(code if plan.whole else code * step)
+            part.layer.weight.copy_(code if plan.integers else code * step)
 
 
 def discrete_synapse(
@@ -93,15 +83,9 @@ def discrete_synapse(
 
     Raises ExportError for numbers that are not finite, and for delays beyond the limit unless they may be clamped.
     """
-    weight = layer.weight.detach()
+    check_finite(name, layer)
+    weight, delay = layer.weight.detach(), layer.delay.detach()
     bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
-    delay = layer.delay.detach()
-    for what, tensor in (("weight", weight), ("delay", delay), ("bias", bias)):
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            raise ExportError(
-                f"{name}.{what}: {int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite; "
-                "training diverged, take an earlier checkpoint or lower the learning rate"
-            )
     if norm is not None:
         scale, shift = (part.detach() for part in norm.scale_and_shift())
         if not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
@@ -119,12 +103,17 @@ def discrete_synapse(
             f"{int(inside.max())}), which {what} does not allow; train with a shorter max_delay_ms, or have them "
             "clamped: --clamp, clamp=True"
         )
-    made = _single_tap(layer, min(layer.min_delay_steps, longest), longest, bias is not None).to(weight)
-    with torch.no_grad():
-        made.weight.copy_(weight)
-        made.delay.copy_(inside.clamp(max=longest))
-        if made.bias is not None and bias is not None:
-            made.bias.copy_(bias)
+    options: dict[str, Any] = {
+        "min_delay_steps": min(layer.min_delay_steps, longest), "max_delay_steps": longest, "sharing": layer.sharing,
+        "weight": weight, "delay": inside.clamp(max=longest), "bias": bias,
+    }  # fmt: skip
+    discrete: DelayedLinear | DelayedConv2d
+    if isinstance(layer, DelayedConv2d):
+        options |= {"stride": layer.stride, "padding": layer.padding}
+        discrete = fixed_delays(DelayedConv2d, layer.in_channels, layer.out_channels, layer.kernel_size, **options)
+    else:
+        options["delay_count"] = layer.delay_count
+        discrete = fixed_delays(DelayedLinear, layer.in_features, layer.out_features, **options)
     moved = (delay - rounded).abs()
     report = LayerReport(
         name=name,
@@ -139,16 +128,4 @@ def discrete_synapse(
         delays_over_limit=over,
         limit_steps=longest if over else None,
     )
-    return Part(made, report, grid_of(layer) if norm is None else None)
-
-
-def _single_tap(layer: DelayedLinear | DelayedConv2d, shortest: int, longest: int, bias: bool) -> DelayedLayer:
-    """A layer of the same sizes whose delays are integers and not learned."""
-    options: dict[str, Any] = {
-        "min_delay_steps": shortest, "max_delay_steps": longest, "sharing": layer.sharing,
-        "taps": "linear", "learn_delay": False, "bias": bias,
-    }  # fmt: skip
-    if isinstance(layer, DelayedConv2d):
-        shape = layer.in_channels, layer.out_channels, layer.kernel_size
-        return DelayedConv2d(*shape, stride=layer.stride, padding=layer.padding, **options)
-    return DelayedLinear(layer.in_features, layer.out_features, delay_count=layer.delay_count, **options)
+    return Part(discrete, report, grid_of(layer) if norm is None else None)

@@ -1,5 +1,7 @@
-"""Reading the package's own ``.npz`` files: arrays, and a JSON text that says what they are, both checked."""
+"""The package's own ``.npz`` files: arrays, and a JSON text that says what they are, both checked when read."""
 
+import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +29,22 @@ class Outline(BaseModel):
 OutlineOf = TypeVar("OutlineOf", bound=Outline)
 
 
+def archive_bytes(arrays: dict[str, Any]) -> bytes:
+    """The bytes of an ``.npz`` of arrays in their order; a dictionary among them becomes its JSON text."""
+    buffer = io.BytesIO()
+    texts = {name: np.array(json.dumps(value)) for name, value in arrays.items() if isinstance(value, dict)}
+    np.savez_compressed(buffer, **{**arrays, **texts})
+    return buffer.getvalue()
+
+
 class Arrays:
     """The arrays of a file, each taken once as what it must be; in the end none is left."""
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._arrays = arrays
 
-    def take(self, name: str, what: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """An array of ``"numbers"`` or ``"integers"``, all finite; None in ``shape`` is any length.
+    def take(self, name: str, what: str, shape: tuple[int | None, ...], end: int | None = None) -> NDArray[Any]:
+        """An array of ``"numbers"`` or ``"integers"``, all finite, in ``0..end - 1``; None in ``shape`` is any length.
 
         Raises DataError if it is not there, or is another.
         """
@@ -47,6 +57,8 @@ class Arrays:
             raise DataError(f"{name} must be {what} of shape [{wanted}], is {array.dtype} {list(array.shape)}")
         if bad := int((~np.isfinite(array)).sum()):
             raise DataError(f"{name}: {bad} of {array.size} values are not finite")
+        if end is not None and array.size and not (array.min() >= 0 and array.max() < end):
+            raise DataError(f"{name} must lie in 0..{end - 1}, has {array.min()}..{array.max()}")
         return array
 
     def names(self) -> list[str]:

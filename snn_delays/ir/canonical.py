@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -15,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from snn_delays.errors import DataError, ExportError
 from snn_delays.fixed_point import FixedPoint
-from snn_delays.ir.archive import Arrays, Outline, opened
+from snn_delays.ir.archive import Arrays, Outline, archive_bytes, opened
 
 FORMAT = "snn_delays network 1"
 MOST_INPUTS = 2**24
 Sharing = Literal["synapse", "axon", "dendrite"]
-Whole = NDArray[np.int32]
+Integers = NDArray[np.int32]
 # Populations' names are names of arrays and files.
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 TAKEN = ("input", "network", "trace", "file")
@@ -36,15 +34,15 @@ class Synapses:
     Attributes:
         sources, targets: numbers of neurons on either side.
         source, target, delay_steps: int32 ``[synapse]``.
-        weight: float64 ``[synapse]``; integers where the population's arithmetic is whole.
+        weight: float64 ``[synapse]``; integers where the population computes in integers.
         sharing: ``"synapse"``, ``"axon"`` or ``"dendrite"``: what has a delay of its own.
     """
 
     sources: int
     targets: int
-    source: Whole
-    target: Whole
-    delay_steps: Whole
+    source: Integers
+    target: Integers
+    delay_steps: Integers
     weight: NDArray[np.float64]
     sharing: str = "synapse"
 
@@ -66,13 +64,21 @@ class Synapses:
         """Where each source's synapses begin, ``[sources + 1]`` (compressed rows by source)."""
         return np.searchsorted(self.source, np.arange(self.sources + 1)).astype(np.int64)
 
+    @property
+    def twin(self) -> NDArray[np.int64]:
+        """For each synapse, how many of the same source, target and delay come before it, ``[synapse]``."""
+        number = np.arange(len(self))
+        same = np.diff(np.stack([self.source, self.target, self.delay_steps]), axis=1) == 0
+        first = np.where(np.append(False, same.all(0))[: len(self)], 0, number)
+        return number - np.maximum.accumulate(first)
+
     @classmethod
     def sorted(
         cls, sources: int, targets: int, source: Any, target: Any, delay_steps: Any, weight: Any, sharing: str
     ) -> Synapses:
-        """Synapses in order, those of weight zero left out. Raises ExportError for delays that are not whole."""
+        """Synapses in order, those of weight zero left out. Raises ExportError for delays that are not integers."""
         if (np.asarray(delay_steps) != np.rint(delay_steps)).any():
-            raise ExportError("delays must be whole steps; discretize() rounds them")
+            raise ExportError("delays must be integer steps; discretize() rounds them")
         source, target, delay = (np.asarray(part, np.int32) for part in (source, target, delay_steps))
         weight = np.asarray(weight, np.float64)
         present = np.flatnonzero(weight)
@@ -118,7 +124,7 @@ class Population:
     Attributes:
         name: as ``hidden1``.
         synapses: from the population before it (the inputs for the first).
-        bias: constant current, float64 ``[neuron]``; in units of the membrane where the arithmetic is whole.
+        bias: constant current, float64 ``[neuron]``; in units of the membrane in integer arithmetic.
         arithmetic: :class:`Membrane` (real numbers) or :class:`snn_delays.fixed_point.FixedPoint` (integers).
         fires: spiking neurons; else leaky integrators, read by their membranes.
         recurrent: synapses of the population onto itself, delays >= 1, or None.
@@ -194,35 +200,26 @@ def to_bytes(network: CanonicalNetwork) -> bytes:
     ``inputs``, ``notes`` and for each population ``name``, ``size``, ``fires``, ``sharing``, ``recurrent`` (null or its
     sharing), ``arithmetic`` (``"real"`` or ``"whole"``) and ``numbers``, the fields of its arithmetic. Nothing is lost.
     """
-    arrays: dict[str, Any] = {}
-    populations = []
-    for population in network.populations:
-        arrays[f"{population.name}.bias"] = population.bias
-        populations.append(
-            {
-                "name": population.name,
-                "size": population.size,
-                "fires": population.fires,
-                "sharing": population.synapses.sharing,
-                "recurrent": None if population.recurrent is None else population.recurrent.sharing,
-                "arithmetic": "whole" if population.whole else "real",
-                "numbers": asdict(population.arithmetic),
-            }
-        )
+    arrays: dict[str, Any] = {f"{population.name}.bias": population.bias for population in network.populations}
     for name, synapses in network.all_synapses():
-        for what in ("source", "target", "delay_steps", "weight"):
-            arrays[f"{name}.{what}"] = getattr(synapses, what)
-    outline = {
-        "format": FORMAT,
-        "dt_ms": network.dt_ms,
-        "inputs": network.inputs,
-        "notes": network.notes,
+        arrays |= {f"{name}.{what}": getattr(synapses, what) for what in ("source", "target", "delay_steps", "weight")}
+    populations = [
+        {
+            "name": population.name,
+            "size": population.size,
+            "fires": population.fires,
+            "sharing": population.synapses.sharing,
+            "recurrent": None if population.recurrent is None else population.recurrent.sharing,
+            "arithmetic": "whole" if population.whole else "real",
+            "numbers": asdict(population.arithmetic),
+        }
+        for population in network.populations
+    ]
+    arrays["network"] = {
+        "format": FORMAT, "dt_ms": network.dt_ms, "inputs": network.inputs, "notes": network.notes,
         "populations": populations,
-    }
-    arrays["network"] = np.array(json.dumps(outline))
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+    }  # fmt: skip
+    return archive_bytes(arrays)
 
 
 class _PopulationOutline(BaseModel):
@@ -266,35 +263,28 @@ def _population(entry: _PopulationOutline, width: int, arrays: Arrays) -> Popula
     def synapses(prefix: str, sources: int, sharing: str) -> Synapses:
         weight = arrays.take(f"{prefix}.weight", "numbers", (None,))
         source, target, delay = (
-            arrays.take(f"{prefix}.{what}", "integers", weight.shape) for what in ("source", "target", "delay_steps")
+            arrays.take(f"{prefix}.{what}", "integers", weight.shape, end)
+            for what, end in (("source", sources), ("target", size), ("delay_steps", 2**31))
         )
-        for what, values, end in (("source", source, sources), ("target", target, size), ("delay_steps", delay, 2**31)):
-            if len(values) and not (values.min() >= 0 and values.max() < end):
-                raise DataError(f"{prefix}.{what} must lie in 0..{end - 1}, has {values.min()}..{values.max()}")
         return Synapses.sorted(sources, size, source, target, delay, weight, sharing)
 
-    return Population(
-        name=name,
-        synapses=synapses(name, width, entry.sharing),
-        bias=np.asarray(arrays.take(f"{name}.bias", "numbers", (size,)), np.float64),
-        arithmetic=_arithmetic(entry),
-        fires=entry.fires,
-        recurrent=None if entry.recurrent is None else synapses(f"{name}.recurrent", size, entry.recurrent),
-    )
+    onto = synapses(name, width, entry.sharing)
+    bias = np.asarray(arrays.take(f"{name}.bias", "numbers", (size,)), np.float64)
+    recurrent = None if entry.recurrent is None else synapses(f"{name}.recurrent", size, entry.recurrent)
+    return Population(name, onto, bias, _arithmetic(entry), entry.fires, recurrent)
 
 
 def _arithmetic(entry: _PopulationOutline) -> Membrane | FixedPoint:
     """The neurons' numbers; all are there, under their names, of their types."""
     kind: Any = FixedPoint if entry.arithmetic == "whole" else Membrane
-    types = {one.name: str(getattr(one.type, "__name__", one.type)) for one in fields(kind)}
-    if strange := sorted(set(types) ^ set(entry.numbers)):
-        raise DataError(f"{entry.name}: numbers should have the keys {', '.join(types)}; missing or unknown: {strange}")
+    types = {part.name: str(getattr(part.type, "__name__", part.type)) for part in fields(kind)}
+    if unknown := sorted(set(types) ^ set(entry.numbers)):
+        raise DataError(f"{entry.name}: numbers should have the keys {', '.join(types)}; missing or unknown: {unknown}")
     for key, value in entry.numbers.items():
-        wanted = (float, int) if types[key] == "float" else {"int": int, "str": str, "bool": bool}[types[key]]
-        if not isinstance(value, wanted) or (isinstance(value, bool) and types[key] != "bool"):
+        if type(value).__name__ not in {types[key], "int" if types[key] == "float" else ""}:
             raise DataError(f"{entry.name}: numbers.{key} should be a {types[key]}, got {value!r}")
-    made: Membrane | FixedPoint = kind(**entry.numbers)
-    return made
+    arithmetic: Membrane | FixedPoint = kind(**entry.numbers)
+    return arithmetic
 
 
 def check(network: CanonicalNetwork) -> None:
@@ -314,27 +304,22 @@ def check(network: CanonicalNetwork) -> None:
         if not population.fires and (place < len(names) - 1 or population.recurrent is not None):
             raise ExportError(f"{name}: leaky integrators never fire: they stand at the end alone, without recurrence")
         if population.bias.shape != (population.size,) or not np.isfinite(population.bias).all():
-            raise ExportError(f"{population.name}.bias must be {population.size} finite numbers")
-        if population.whole:
-            values = np.concatenate([population.bias, population.weights])
-            if (np.isfinite(values) & (values != np.rint(values))).any():
-                raise ExportError(f"{name} computes in integers; its weights and biases must be integers, too")
+            raise ExportError(f"{name}.bias must be {population.size} finite numbers")
+        values = np.concatenate([population.bias, population.weights])
+        if population.whole and (np.isfinite(values) & (values != np.rint(values))).any():
+            raise ExportError(f"{name} computes in integers; its weights and biases must be integers, too")
     for name, synapses in network.all_synapses():
-        bad = int((~np.isfinite(synapses.weight)).sum())
-        if bad:
+        if bad := int((~np.isfinite(synapses.weight)).sum()):
             raise ExportError(
                 f"{name}: {bad} of {len(synapses)} weights are not finite; training diverged, export an "
                 "earlier checkpoint"
             )
-        for what, values, size in (
-            ("source", synapses.source, synapses.sources),
-            ("target", synapses.target, synapses.targets),
-        ):
-            if len(values) and (values.min() < 0 or values.max() >= size):
-                raise ExportError(f"{name}.{what} must lie in 0..{size - 1}")
+        for what, end in (("source", synapses.sources), ("target", synapses.targets)):
+            values = getattr(synapses, what)
+            if len(values) and (values.min() < 0 or values.max() >= end):
+                raise ExportError(f"{name}.{what} must lie in 0..{end - 1}")
         least = 1 if name.endswith(".recurrent") else 0
-        early = int((synapses.delay_steps < least).sum())
-        if early:
+        if early := int((synapses.delay_steps < least).sum()):
             raise ExportError(
                 f"{name}: {early} of {len(synapses)} delays are below {least}; a spike cannot act before it "
                 "is fired" + (", nor on its own population in the same step: set min_delay_steps = 1" if least else "")

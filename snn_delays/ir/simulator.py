@@ -20,7 +20,7 @@ class Response:
 
     Attributes:
         outputs: by population ``[time, neuron]``: spikes (uint8), or membranes of integrators (float64 in the units
-            of the network the export came from; int64 membranes where the arithmetic is whole).
+            of the network the export came from; int64 membranes in integer arithmetic).
         margins: by spiking population the least ``|h - threshold|`` over neurons and steps, in the units of the network
             the export came from; how far the closest decision was from falling otherwise.
     """
@@ -49,7 +49,7 @@ def simulate(network: CanonicalNetwork, counts: ArrayLike) -> Response:
 
     Raises:
         ShapeError: ``counts`` does not fit.
-        ExportError: whole currents that would overflow the membrane's bits, which chips wrap around.
+        ExportError: integer currents that would overflow the membrane's bits, which chips wrap around.
     """
     x = np.asarray(counts)
     if x.ndim != 2 or x.shape[1] != network.inputs:
@@ -68,16 +68,22 @@ def drive(synapses: Synapses, spikes: Array) -> NDArray[np.float64]:
     """Currents that spikes or counts ``[time, source]`` cause, ``[time, target]``; all synapses at their delays."""
     steps = len(spikes)
     when, source = np.nonzero(spikes)
+    event, synapse, arrival = _arrivals(synapses, when, source, steps)
+    strength = synapses.weight[synapse] * spikes[when, source].astype(np.float64)[event]
+    place = arrival * synapses.targets + synapses.target[synapse]
+    flat: Array = np.bincount(place, strength, minlength=steps * synapses.targets)
+    return flat.reshape(steps, synapses.targets)
+
+
+def _arrivals(synapses: Synapses, when: Array, source: Array, steps: int) -> tuple[Array, Array, Array]:
+    """Events spread over the synapses of their sources: number of event, synapse, and step before ``steps``."""
     pointers = synapses.row_pointers
     lengths = np.diff(pointers)[source]
-    # Each event, spread over the synapses of its source.
-    synapse = np.repeat(pointers[source] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-    arrival = np.repeat(when, lengths) + synapses.delay_steps[synapse]
-    strength = synapses.weight[synapse] * np.repeat(spikes[when, source].astype(np.float64), lengths)
+    event = np.repeat(np.arange(len(source)), lengths)
+    synapse = np.arange(len(event)) + (pointers[source] - np.cumsum(lengths) + lengths)[event]
+    arrival = when[event] + synapses.delay_steps[synapse]
     within = arrival < steps
-    place = arrival[within] * synapses.targets + synapses.target[synapse][within]
-    flat: Array = np.bincount(place, strength[within], minlength=steps * synapses.targets)
-    return flat.reshape(steps, synapses.targets)
+    return event[within], synapse[within], arrival[within]
 
 
 def _run(population: Population, x: Array) -> tuple[Array, float]:
@@ -88,7 +94,7 @@ def _run(population: Population, x: Array) -> tuple[Array, float]:
         step: Callable[[Array, Array], Array] = _real(numbers, population.bias)
     else:
         v = np.zeros(population.size, np.int64)
-        step = _whole(population.name, numbers, population.bias.astype(np.int64))
+        step = _integer(population.name, numbers, population.bias.astype(np.int64))
     out = np.zeros(current.shape, np.uint8 if population.fires else v.dtype)
     margin = np.inf
     feedback = np.zeros_like(current)
@@ -103,17 +109,11 @@ def _run(population: Population, x: Array) -> tuple[Array, float]:
         v = np.where(fired, h - numbers.threshold if numbers.reset == "soft" else rest, h)
         out[t] = fired
         if population.recurrent is not None and fired.any():
-            _feed_back(population.recurrent, t, fired, feedback)
+            source = np.flatnonzero(fired)
+            _, synapse, arrival = _arrivals(population.recurrent, np.full(len(source), t), source, len(feedback))
+            target, weight = population.recurrent.target[synapse], population.recurrent.weight[synapse]
+            np.add.at(feedback, (arrival, target), weight)
     return out, float(margin) * (1.0 if isinstance(numbers, Membrane) else numbers.scale)
-
-
-def _feed_back(synapses: Synapses, now: int, fired: Array, feedback: Array) -> None:
-    pointers = synapses.row_pointers
-    for source in np.flatnonzero(fired):
-        row = slice(pointers[source], pointers[source + 1])
-        arrival = now + synapses.delay_steps[row]
-        within = arrival < len(feedback)
-        np.add.at(feedback, (arrival[within], synapses.target[row][within]), synapses.weight[row][within])
 
 
 def _real(numbers: Membrane, bias: Array) -> Callable[[Array, Array], Array]:
@@ -121,7 +121,7 @@ def _real(numbers: Membrane, bias: Array) -> Callable[[Array, Array], Array]:
     return lambda v, x: decay * (v - rest) + rest + gain * (x + bias)
 
 
-def _whole(name: str, numbers: FixedPoint, bias: Array) -> Callable[[Array, Array], Array]:
+def _integer(name: str, numbers: FixedPoint, bias: Array) -> Callable[[Array, Array], Array]:
     def step(v: Array, x: Array) -> Array:
         current = np.rint(x).astype(np.int64) << numbers.weight_shift
         if np.abs(current).max(initial=0) > numbers.limit:

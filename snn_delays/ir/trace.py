@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from snn_delays.errors import DataError, ExportError, ShapeError
-from snn_delays.ir.archive import Outline, opened
+from snn_delays.ir.archive import Outline, archive_bytes, opened
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.simulator import simulate
 
@@ -28,7 +26,7 @@ class Trace:
     Attributes:
         counts: events, uint8 or wider ``[time, sample, input]``; zero after a sample's end.
         outputs: by population ``[time, sample, neuron]``: spikes (uint8) or membranes of integrators (float64, or
-            int64 where the arithmetic is whole).
+            int64 in integer arithmetic).
         margins: by spiking population the least ``|h - threshold|`` met (see
             :class:`snn_delays.ir.simulator.Response`).
         notes: where the samples come from.
@@ -81,7 +79,9 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
         raise ExportError("samples must hold counts of events: integers from 0 to 2^31 - 1")
     x = x.astype(np.uint8 if x.max(initial=0) < 256 else np.int32)
     if not x.shape[1]:
-        return _without_samples(network, x, dict(notes or {}))
+        empty = simulate(network, np.zeros((0, network.inputs))).outputs.items()
+        outputs = {name: np.zeros((len(x), 0, out.shape[1]), out.dtype) for name, out in empty}
+        return Trace(x, outputs, {}, dict(notes or {}))
     responses = [simulate(network, x[:, i]) for i in range(x.shape[1])]
     outputs = {p.name: np.stack([r.outputs[p.name] for r in responses], axis=1) for p in network.populations}
     silent = [p.name for p in network.populations if not outputs[p.name].any()]
@@ -89,14 +89,6 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
         raise ExportError(f"{', '.join(silent)} stayed silent on {x.shape[1]} samples; such a trace proves nothing")
     margins = {name: min(r.margins[name] for r in responses) for name in responses[0].margins}
     return Trace(x, outputs, margins, dict(notes or {}))
-
-
-def _without_samples(network: CanonicalNetwork, counts: Array, notes: dict[str, str]) -> Trace:
-    outputs = {}
-    for p in network.populations:
-        kind = np.uint8 if p.fires else np.int64 if p.whole else np.float64
-        outputs[p.name] = np.zeros((len(counts), 0, p.size), kind)
-    return Trace(counts, outputs, {}, notes)
 
 
 def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, Array]) -> Mismatch | None:
@@ -109,8 +101,8 @@ def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, A
     """
     if not trace.samples:
         raise ExportError("the trace has no samples, so there is nothing to compare; export with samples")
-    if strange := set(trace.outputs) ^ {population.name for population in network.populations}:
-        raise ShapeError(f"the trace and the network differ in populations: {', '.join(sorted(strange))}")
+    if unknown := set(trace.outputs) ^ {population.name for population in network.populations}:
+        raise ShapeError(f"the trace and the network differ in populations: {', '.join(sorted(unknown))}")
     for population in network.populations:
         want, got = trace.outputs[population.name], outputs.get(population.name)
         if got is None or got.shape != want.shape:
@@ -131,9 +123,7 @@ def first_mismatch(network: CanonicalNetwork, trace: Trace, outputs: dict[str, A
 def trace_bytes(trace: Trace) -> bytes:
     """The trace as the bytes of an ``.npz``: ``input``, one array per population, and ``trace``, a JSON text."""
     outline = {"format": FORMAT, "margin": trace.margin, "margins": trace.margins, "notes": trace.notes}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, input=trace.counts, trace=np.array(json.dumps(outline)), **trace.outputs)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return archive_bytes({"input": trace.counts, "trace": outline, **trace.outputs})
 
 
 class _TraceOutline(Outline):
@@ -143,14 +133,16 @@ class _TraceOutline(Outline):
 
 
 def read_trace(path: str | Path) -> Trace:
-    """A trace from the ``.npz`` of :func:`trace_bytes`. Raises DataError if it is missing, damaged, or its
-    arrays contradict each other."""
+    """A trace from the ``.npz`` of :func:`trace_bytes`.
+
+    Raises DataError if it is missing, damaged, or its arrays contradict each other.
+    """
     with opened(path, "trace", FORMAT, "a trace", _TraceOutline) as (arrays, outline):
         counts = arrays.take("input", "integers", (None, None, None))
         if (counts < 0).any():
             raise DataError("input must hold counts of events, none below 0")
         steps, samples, _ = counts.shape
         outputs = {name: arrays.take(name, "numbers", (steps, samples, None)) for name in arrays.names()}
-        if strange := sorted(set(outline.margins) - set(outputs)):
-            raise DataError(f"margins are of {strange[0]}, which has no array")
+        if unknown := sorted(set(outline.margins) - set(outputs)):
+            raise DataError(f"margins are of {unknown[0]}, which has no array")
         return Trace(counts, outputs, outline.margins, outline.notes)

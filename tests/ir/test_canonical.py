@@ -10,7 +10,7 @@ import torch
 
 from snn_delays.discrete import DiscreteNetwork, discretize
 from snn_delays.discrete.conversion import canonical, network_of
-from snn_delays.discrete.report import DiscretizationReport
+from snn_delays.discrete.network import DiscretizationReport
 from snn_delays.errors import DataError, ExportError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses, check, read_network, to_bytes
 from snn_delays.ir.simulator import simulate
@@ -189,7 +189,7 @@ def test_networks_without_a_canonical_form_are_refused_by_name() -> None:
         canonical(DiscreteNetwork(report, synapse=alone), dt_ms=1.0)
     with torch.no_grad():
         alone.delay.fill_(0.5)
-    with pytest.raises(ExportError, match="6 of 6 delays are not whole steps"):
+    with pytest.raises(ExportError, match="6 of 6 delays are not integer steps"):
         canonical(DiscreteNetwork(report, synapse=alone, neuron=LIF(2.0)), dt_ms=1.0)
     with pytest.raises(ExportError, match="dt_ms must be a positive number"):
         canonical(discretize(Sequential(DelayedLinear(3, 2, max_delay_steps=1), LIF(2.0))), dt_ms=0.0)

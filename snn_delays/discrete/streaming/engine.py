@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.discrete.streaming import kernels
-from snn_delays.discrete.streaming.program import Outline, Place, Program, program_of
+from snn_delays.discrete.streaming.program import Outline, Program, program_of
 from snn_delays.errors import ConfigError, DataError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork
-from snn_delays.nn import DelayLineState, MembraneState
-from snn_delays.nn.recurrent import RecurrentState
+from snn_delays.nn import map_state
 
 Array = NDArray[Any]
 
@@ -40,7 +39,7 @@ class StreamingEngine:
             currents of a synapse. Views that cannot be written and that the next step overwrites.
 
     Raises:
-        ExportError: not a discrete network: a layer of another kind, delays that are not whole, values not finite,
+        ExportError: not a discrete network: a layer of another kind, delays that are not integers, values not finite,
             neurons in integer arithmetic, or a convolution whose input has no known size.
         ConfigError: another dtype.
 
@@ -139,17 +138,15 @@ class StreamingEngine:
         Goes on from the present state: :meth:`reset` first for a new recording. Raises ShapeError or DataError as
         :meth:`step` does, before anything has changed.
         """
-        given = np.asarray(x)
-        if given.ndim != 2 or given.shape[1] != self.in_features or given.dtype.kind not in "biuf":
-            self._refuse(given, "a recording", ("time", self.in_features))
-        made = np.array(given, self.dtype, order="C")
-        if not np.isfinite(made).all():
-            t, i = np.argwhere(~np.isfinite(made))[0]
-            raise DataError(
-                f"input {i} of step {t} is {given[t, i]}, expected a finite number that {self.dtype} can hold"
-            )
-        y = np.empty((len(made), self.out_features), self.dtype)
-        kernels.run(made, y, *self._arrays)
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != self.in_features or x.dtype.kind not in "biuf":
+            self._refuse(x, "a recording", ("time", self.in_features))
+        steps = np.array(x, self.dtype, order="C")
+        if not np.isfinite(steps).all():
+            t, i = np.argwhere(~np.isfinite(steps))[0]
+            raise DataError(f"input {i} of step {t} is {x[t, i]}, expected a finite number that {self.dtype} can hold")
+        y = np.empty((len(steps), self.out_features), self.dtype)
+        kernels.run(steps, y, *self._arrays)
         return y
 
     def reset(self) -> None:
@@ -163,7 +160,7 @@ class StreamingEngine:
 
         ``network(x, engine.state())`` goes on where the engine is, as does an engine that it is loaded into.
         """
-        return self._assemble(self._program.outline)
+        return self._state_of(self._program.outline)
 
     def load_state(self, state: tuple | None) -> None:
         """Take the state that :meth:`state` or the network returned for a batch of one; None is the resting state.
@@ -173,22 +170,23 @@ class StreamingEngine:
         Raises ShapeError for the state of another network or batch, DataError for values that are not finite; the
         engine is then as before.
         """
-        parts = self._parts(self._program.outline, state)
-        checked = [(self._program.places[name], self._checked(name, part)) for name, part in parts]
+        places = self._program.places
+        parts = [
+            (places[name], self._checked(name, places[name].rest, part))
+            for name, part in self._by_name(self._program.outline, state)
+        ]
         self.reset()
-        for place, (history, membrane) in checked:
-            if membrane is not None:
-                self._own(place.row)[: membrane.size] = membrane
-            if history is not None:
-                recurrent = place.feedback is not None
-                row = place.feedback if recurrent else place.row
-                past = np.ascontiguousarray(history[: len(history) - recurrent])
-                kernels.replay(self._program.table[row], past, *self._arrays[1:])
-        for place, (history, _) in checked:
-            if history is not None and place.feedback is not None:
-                self._program.values[place.output] = history[-1]  # where the next step reads the last spikes
+        for place, numbers in parts:
+            if place.membrane is not None:
+                self._own(place.membrane)[: numbers[0].size] = numbers[0].ravel()
+            if place.ring is not None:
+                past = numbers[-1] if place.membrane is None else numbers[-1][:-1]
+                kernels.replay(self._program.table[place.ring], past, *self._arrays[1:])
+        for place, numbers in parts:
+            if place.ring is not None and place.membrane is not None:
+                self._program.values[place.output] = numbers[-1][-1]  # where the next step reads the last spikes
 
-    def _own(self, row: int | None) -> Array:
+    def _own(self, row: int) -> Array:
         return self._program.state[self._program.table[row, kernels.STATE] :]
 
     def _history(self, row: int) -> Array:
@@ -198,26 +196,22 @@ class StreamingEngine:
         history = self._own(row)[rows * outputs :][: rows * width].reshape(rows, width)
         return np.roll(history, -layer[kernels.SLOT], 0)[1:]
 
-    def _assemble(self, outline: Outline) -> Any:
+    def _state_of(self, outline: Outline) -> Any:
         if isinstance(outline, tuple):
-            return tuple(self._assemble(part) for part in outline)
-        place = self._program.places[outline]
-        if place.row is None or self._program.table[place.row, kernels.KIND] >= kernels.SUM:
-            return None
-        if self._program.table[place.row, kernels.KIND] == kernels.SYNAPSE:
-            return DelayLineState(self._as_state(self._history(place.row), place))
-        membrane = self._own(place.row)[: math.prod(place.shape)].reshape(place.shape)
-        neuron = MembraneState(torch.from_numpy(membrane.copy())[None])
-        if place.feedback is None:
-            return neuron
-        spikes = [self._history(place.feedback), self._program.values[place.output][None]]
-        return RecurrentState(neuron, self._as_state(np.concatenate(spikes), place))
+            return tuple(self._state_of(part) for part in outline)
+        place, parts = self._program.places[outline], []
+        if place.membrane is not None:
+            parts.append(self._own(place.membrane))
+        if place.ring is not None:
+            history, spikes = self._history(place.ring), self._program.values[place.output][None]
+            parts.append(history if place.membrane is None else np.concatenate([history, spikes]))
+        flat = iter(parts)
+        return map_state(
+            lambda rest: torch.from_numpy(next(flat).ravel()[: rest.numel()].reshape(rest.shape).copy()), place.rest
+        )
 
-    def _as_state(self, history: Array, place: Place) -> torch.Tensor:
-        return torch.from_numpy(history.reshape(-1, 1, *place.shape).copy())
-
-    def _parts(self, outline: Outline, state: Any) -> list[tuple[str, Any]]:
-        """States of all layers by name."""
+    def _by_name(self, outline: Outline, state: Any) -> list[tuple[str, Any]]:
+        """The states of all layers by name."""
         if not isinstance(outline, tuple):
             return [(outline, state)]
         if state is None:
@@ -227,39 +221,22 @@ class StreamingEngine:
                 f"the state is {_described(state)}, expected a tuple with a part for each of {len(outline)} layers; "
                 "pass what this network or its engine returned"
             )
-        return [found for inner, part in zip(outline, state) for found in self._parts(inner, part)]
+        return [pair for inner, part in zip(outline, state) for pair in self._by_name(inner, part)]
 
-    def _checked(self, name: str, state: Any) -> tuple[Array | None, Array | None]:
-        """A layer's history ``[time, input]`` and membranes, without the batch; None for what it has not."""
-        if state is None:
-            return None, None
-        place = self._program.places[name]
-        kind = kernels.SUM if place.row is None else int(self._program.table[place.row, kernels.KIND])
-        if kind >= kernels.SUM:
-            raise ShapeError(f"the state of {name} is {_described(state)}, expected None: it has no state")
-        if kind == kernels.SYNAPSE:
-            return self._numbers(name, state, DelayLineState, (place.window, 1, *place.shape)), None
-        if place.feedback is None:
-            return None, self._numbers(name, state, MembraneState, (1, *place.shape))
-        if not isinstance(state, RecurrentState):
-            raise ShapeError(f"the state of {name} is {_described(state)}, expected a RecurrentState")
-        history = self._numbers(name, state[1:], tuple, (place.window, 1, *place.shape))
-        if state.neuron is None:
-            return history, None
-        return history, self._numbers(name, state.neuron, MembraneState, (1, *place.shape))
-
-    def _numbers(self, name: str, part: Any, kind: Any, shape: tuple[int, ...]) -> Array:
-        fits = isinstance(part, kind) and tuple(part[0].shape) == shape
-        if not fits:
-            raise ShapeError(
-                f"the state of {name} is {_described(part)}, expected a {kind.__name__} of shape {shape} (batch 1)"
-            )
-        values = part[0].detach().cpu().numpy().astype(self.dtype)
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
+    def _checked(self, name: str, rest: Any, state: Any) -> list[Array]:
+        """The numbers ``[time, input]`` of a layer's state, which has the form of that at rest; None is at rest."""
+        state = rest if state is None else state
+        if (given := _described(state)) != (expected := _described(rest)):
+            what = ": it has no state" if rest is None else " (batch 1)"
+            raise ShapeError(f"the state of {name} is {given}, expected {expected}{what}")
+        if isinstance(rest, tuple):
+            return [numbers for inner, part in zip(rest, state) for numbers in self._checked(name, inner, part)]
+        if rest is None:
+            return []
+        values = state.detach().cpu().numpy().astype(self.dtype)
+        if bad := int((~np.isfinite(values)).sum()):
             raise DataError(f"the state of {name}: {bad} of {values.size} values are not finite; start from rest")
-        flat: Array = values.reshape(shape[0], math.prod(shape[1:]))
-        return flat if kind is not MembraneState else flat[0]
+        return [np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:]))]
 
     def _refuse(self, x: Array, what: str, expected: tuple[Any, ...]) -> None:
         if x.dtype.kind not in "biuf":
@@ -274,7 +251,9 @@ def _read_only(view: Array) -> Array:
 
 
 def _described(state: Any) -> str:
-    shape = getattr(state[0], "shape", None) if isinstance(state, tuple) and len(state) == 1 else None
-    if shape is not None:
-        return f"a {type(state).__name__} of shape {tuple(shape)}"
+    if state is None:
+        return "None"
+    tensor = state[0] if isinstance(state, tuple) and len(state) == 1 else state
+    if isinstance(tensor, torch.Tensor):
+        return f"a {type(state).__name__} of shape {tuple(tensor.shape)}"
     return f"a {type(state).__name__}" + (f" of {len(state)} parts" if isinstance(state, tuple) else "")

@@ -89,14 +89,11 @@ class StreamReport:
             "spikes_differing_float64": self.differing_float64,
             "spikes_differing": self.differing,
             "sides": [
-                {
-                    "side": side.side, "configuration": side.configuration, "median_us": side.median_us,
-                    "p99_us": side.p99_us, "max_us": side.max_us,
-                    "real_time_factor": side.real_time_factor(self.dt_ms),
-                }
+                {name: getattr(side, name) for name in ("side", "configuration", "median_us", "p99_us", "max_us")}
+                | {"real_time_factor": side.real_time_factor(self.dt_ms)}
                 for side in self.sides
             ],
-        }  # fmt: skip
+        }
 
 
 def stream_report(
@@ -126,39 +123,38 @@ def stream_report(
         raise ConfigError("there is nothing to stream: give at least one recording, each of at least one step")
     for x in inputs:
         engine.run(x)  # refuses what does not fit
-    fires = [name for name, layer in layers_of(network) if isinstance(layer, SPIKING)]
-    exact, cpu = StreamingEngine(network, np.float64), copy.deepcopy(network).cpu()
+    fires = {name: engine.outputs[name].size for name, layer in layers_of(network) if isinstance(layer, SPIKING)}
+    cpu = copy.deepcopy(network).cpu()
     want = _at_once(cpu.double(), inputs, fires)
-    got64, got = (np.concatenate([_step_by_step(e, x, fires) for x in inputs]) for e in (exact, engine))
+    got64, got = (_step_by_step(e, inputs, fires) for e in (StreamingEngine(network, np.float64), engine))
     cpu = cpu.to(torch.float64 if engine.dtype == np.float64 else torch.float32)
-    time_engine, time_network = _time_engine(engine), _time_network(cpu)
     with torch.inference_mode(), _one_thread():
-        backend = _fastest_delay_backend(cpu, inputs[0])
-        with use_backend(delayed_linear=backend):
-            time_engine(inputs[0])  # both warm up
-            time_network(inputs[0][:5])
-            engine_us: list[Array] = []
-            network_us: list[Array] = []
-            for x in inputs:
-                engine_us.append(time_engine(x))
-                if sum(us.sum() for us in network_us) < PATIENCE_US:
-                    network_us.append(time_network(x))
-    shape = _described(network, engine)
+        backend = min(ONE_STEP_BACKENDS, key=lambda name: _time_network(cpu, inputs[0][:1].repeat(3, 0), name).min())
+        _time_engine(engine, inputs[0])  # both warm up
+        _time_network(cpu, inputs[0][:5], backend)
+        engine_us: list[Array] = []
+        network_us: list[Array] = []
+        for x in inputs:
+            engine_us.append(_time_engine(engine, x))
+            if sum(us.sum() for us in network_us) < PATIENCE_US:
+                network_us.append(_time_network(cpu, x, backend))
+    layers = {name: layer for name, layer in layers_of(network) if isinstance(layer, DelayedLayer)}
+    sizes = "-".join(map(str, [engine.in_features, *(engine.outputs[name].size for name in layers)]))
+    longest = max(layer.max_delay_steps for layer in layers.values())
+    shape = f"{sizes}, delays to {longest} steps, batch 1, {engine.dtype}"
+    layerwise = f"{shape}, chunks of one step, one thread, delay backend {backend}"
+    spikes = np.split(want, np.cumsum(list(fires.values())), axis=1)
     return StreamReport(
         dt_ms=dt_ms,
         recordings=len(inputs),
-        firing_rates=_rates(network, want, engine),
+        firing_rates={name: float(part.mean()) for name, part in zip(fires, spikes)},
         active=np.concatenate([np.count_nonzero(x, 1) for x in inputs]) + got.sum(1),
         spikes=int(want.sum()),
         differing_float64=int((got64 != want).sum()),
         differing=int((got != want).sum()),
         sides=(
             StepTimes("engine", f"{shape}, one call a step, one thread", np.concatenate(engine_us)),
-            StepTimes(
-                "layers in torch",
-                f"{shape}, chunks of one step, one thread, delay backend {backend}",
-                np.concatenate(network_us),
-            ),
+            StepTimes("layers in torch", layerwise, np.concatenate(network_us)),
         ),
     )
 
@@ -173,25 +169,20 @@ def time_steps(step: Callable[[Any], object], inputs: Iterable[Any]) -> NDArray[
     return np.array(took, np.float64) / 1e3
 
 
-def _time_engine(engine: StreamingEngine) -> Callable[[Array], NDArray[np.float64]]:
-    def timed(x: Array) -> NDArray[np.float64]:
-        engine.reset()
-        return time_steps(engine.step, list(x))
-
-    return timed
+def _time_engine(engine: StreamingEngine, x: Array) -> NDArray[np.float64]:
+    engine.reset()
+    return time_steps(engine.step, list(x))
 
 
-def _time_network(network: DiscreteNetwork) -> Callable[[Array], NDArray[np.float64]]:
-    def timed(x: Array) -> NDArray[np.float64]:
-        state = None
+def _time_network(network: DiscreteNetwork, x: Array, backend: str) -> NDArray[np.float64]:
+    state = None
 
-        def step(x_t: torch.Tensor) -> None:
-            nonlocal state
-            _, state = network(x_t, state)
+    def step(x_t: torch.Tensor) -> None:
+        nonlocal state
+        _, state = network(x_t, state)
 
-        return time_steps(step, _shaped(network, torch.from_numpy(x)).split(1))
-
-    return timed
+    with use_backend(delayed_linear=backend):
+        return time_steps(step, _shaped(network, x).split(1))
 
 
 @contextmanager
@@ -204,53 +195,27 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fastest_delay_backend(network: DiscreteNetwork, x: Array) -> str:
-    times: dict[str, float] = {}
-    for backend in ONE_STEP_BACKENDS:
-        with use_backend(delayed_linear=backend):
-            times[backend] = float(_time_network(network)(np.repeat(x[:1], 3, 0)).min())
-    return min(times, key=lambda name: times[name])
-
-
-def _at_once(network: DiscreteNetwork, inputs: Sequence[Array], fires: Sequence[str]) -> Array:
+def _at_once(network: DiscreteNetwork, inputs: Sequence[Array], fires: Iterable[str]) -> Array:
     """Spikes of all neurons, ``[time, neuron]`` bool, of whole recordings one after the other."""
-    found = []
+    spikes = []
     with torch.inference_mode(), use_backend(delayed_linear="gather"):
         for x in inputs:
-            outputs = record(network, _shaped(network, torch.from_numpy(x).double()))
-            found.append(_side_by_side([outputs[name][:, 0].flatten(1).numpy() for name in fires], len(x)))
-    return np.concatenate(found)
+            outputs = record(network, _shaped(network, x).double())
+            spikes.append(np.hstack([np.zeros((len(x), 0)), *(outputs[name][:, 0].flatten(1) for name in fires)]))
+    return np.concatenate(spikes).astype(bool)
 
 
-def _step_by_step(engine: StreamingEngine, x: Array, fires: Sequence[str]) -> Array:
-    engine.reset()
-    steps: list[list[Array]] = []
-    for x_t in x:
-        engine.step(x_t)
-        steps.append([engine.outputs[name].copy() for name in fires])
-    return _side_by_side([np.array(layer) for layer in zip(*steps)], len(x))
+def _step_by_step(engine: StreamingEngine, inputs: Sequence[Array], fires: Iterable[str]) -> Array:
+    spikes = []
+    for x in inputs:
+        engine.reset()
+        for x_t in x:
+            engine.step(x_t)
+            spikes.append(np.hstack([np.zeros(0), *(engine.outputs[name] for name in fires)]))
+    return np.array(spikes).astype(bool)
 
 
-def _side_by_side(layers: Sequence[Array], steps: int) -> Array:
-    return np.concatenate([np.zeros((steps, 0)), *layers], 1).astype(bool)
-
-
-def _rates(network: DiscreteNetwork, spikes: Array, engine: StreamingEngine) -> dict[str, float]:
-    rates, start = {}, 0
-    for name, layer in layers_of(network):
-        if isinstance(layer, SPIKING):
-            end = start + engine.outputs[name].size
-            rates[name], start = float(spikes[:, start:end].mean()), end
-    return rates
-
-
-def _shaped(network: DiscreteNetwork, x: torch.Tensor) -> torch.Tensor:
+def _shaped(network: DiscreteNetwork, recording: Array) -> torch.Tensor:
     """A recording ``[time, input]`` as a batch of one, in maps where the network takes them."""
+    x = torch.from_numpy(recording)
     return x[:, None] if network.sensor is None else x.unflatten(1, network.sensor)[:, None]
-
-
-def _described(network: DiscreteNetwork, engine: StreamingEngine) -> str:
-    layers = {name: layer for name, layer in layers_of(network) if isinstance(layer, DelayedLayer)}
-    sizes = "-".join(map(str, [engine.in_features, *(engine.outputs[name].size for name in layers)]))
-    longest = max(layer.max_delay_steps for layer in layers.values())
-    return f"{sizes}, delays to {longest} steps, batch 1, {engine.dtype}"

@@ -168,7 +168,8 @@ def test_engines_run_beside_each_other() -> None:
 
 
 def row(engine: StreamingEngine, layer: str) -> np.ndarray:
-    return engine._program.table[engine._program.places[layer].row]
+    place = engine._program.places[layer]
+    return engine._program.table[place.ring if place.membrane is None else place.membrane]
 
 
 def shift(engine: StreamingEngine, layer: str, synapse: int) -> None:
@@ -196,7 +197,7 @@ def other_reset(engine: StreamingEngine) -> None:
 
 
 def late_layer(engine: StreamingEngine) -> None:
-    """The second layer hears what the first one said a step ago."""
+    """The second layer receives what the first one returned a step ago."""
     table = engine._program.table
     table[[0, 1, 2, 3]] = table[[2, 3, 0, 1]]
 

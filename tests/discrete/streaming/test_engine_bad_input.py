@@ -12,7 +12,7 @@ from numba.core.runtime import _nrt_python as nrt
 from numba.core.runtime.nrt import rtsys
 
 from snn_delays.discrete import DiscreteNetwork, discretize
-from snn_delays.discrete.report import DiscretizationReport
+from snn_delays.discrete.network import DiscretizationReport
 from snn_delays.discrete.streaming import StreamingEngine, kernels
 from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, Dropout, Recurrent, Sequential
@@ -100,7 +100,7 @@ def raw(**layers: Any) -> DiscreteNetwork:
                 a=DelayedLinear(3, 4, max_delay_steps=0),
                 b=Recurrent(DelayedLinear(4, 4, max_delay_steps=2, min_delay_steps=1), LIF(2.0)),
             ),
-            r"b.synapse.delay: \d+ of 16 delays are not whole steps in 1..2",
+            r"b.synapse.delay: \d+ of 16 delays are not integer steps in 1..2",
         ),
         (
             lambda: raw(a=DelayedConv2d(2, 3, 2, max_delay_steps=0)),
@@ -118,10 +118,10 @@ def raw(**layers: Any) -> DiscreteNetwork:
         ),
         (
             lambda: spoilt(lambda n: n.hidden2.synapse.delay[0, 0].add_(0.5)),
-            r"hidden2.synapse.delay: 1 of 320 delays are not whole steps in 0\.\.12; pass what discretize",
+            r"hidden2.synapse.delay: 1 of 320 delays are not integer steps in 0\.\.12; pass what discretize",
         ),
-        (lambda: spoilt(lambda n: n.hidden1.synapse.delay.add_(13)), "280 of 280 delays are not whole steps"),
-        (lambda: spoilt(lambda n: n.hidden1.synapse.delay.sub_(13)), "280 of 280 delays are not whole steps"),
+        (lambda: spoilt(lambda n: n.hidden1.synapse.delay.add_(13)), "280 of 280 delays are not integer steps"),
+        (lambda: spoilt(lambda n: n.hidden1.synapse.delay.sub_(13)), "280 of 280 delays are not integer steps"),
         (lambda: spoilt(lambda n: n.hidden1.synapse.weight[0].fill_(torch.nan)), "weight: 14 of 280 values are not"),
         (lambda: spoilt(lambda n: n.hidden1.synapse.delay[0].fill_(torch.inf)), "delay: 14 of 280 values are not"),
         (lambda: spoilt(lambda n: n.hidden1.synapse.bias.fill_(torch.nan)), "bias: 20 of 20 values are not finite"),

@@ -34,5 +34,5 @@ def test_it_streams_to_the_bit(least: int) -> None:
 def test_a_delay_below_the_shortest_is_refused() -> None:
     made = network(4)
     made.second.delay[0, 0, 1] = 3
-    with pytest.raises(ExportError, match=r"second.delay: 1 of 216 delays are not whole steps in 4\.\.7; pass what"):
+    with pytest.raises(ExportError, match=r"second.delay: 1 of 216 delays are not integer steps in 4\.\.7; pass what"):
         StreamingEngine(made)

@@ -70,12 +70,12 @@ def test_canary_a_delay_that_is_a_step_off_is_seen(case: str) -> None:
     network, x = made(case)
     engine, want = StreamingEngine(network, np.float64), batched(network, x)
     place = engine._program.places["hidden1.neuron" if case == "recurrent" else "conv2.synapse"]
-    row = engine._program.table[place.row if place.feedback is None else place.feedback]
-    assert row[kernels.KIND] == (kernels.SYNAPSE if place.feedback is None else kernels.FEEDBACK)
+    row = engine._program.table[place.ring]
+    assert row[kernels.KIND] == (kernels.SYNAPSE if place.membrane is None else kernels.FEEDBACK)
     ring = row[kernels.ROWS] * row[kernels.OUTPUTS]
     begins = row[kernels.INDEX] + row[kernels.INPUTS] + 1
     index = engine._program.index.copy()
-    first = row[kernels.NUMBERS] + (row[kernels.OUTPUTS] if place.feedback is None else 0)
+    first = row[kernels.NUMBERS] + (row[kernels.OUTPUTS] if place.membrane is None else 0)
     strong = np.argsort(-np.abs(engine._program.numbers[first : first + 300]))[:6]
     seen = 0
     for synapse in strong:
