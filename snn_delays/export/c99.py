@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from snn_delays.export.integer_image import SOURCES, Image, events, images, refusal
-from snn_delays.export.scripts import write_readme
+from snn_delays.export.files import complete, filled
+from snn_delays.export.integer_image import Image, events, images, refusal
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace
 
@@ -38,24 +36,33 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     Raises ExportError where :func:`refuses` gives a reason, or for more than 255 events of a channel in a step.
     """
     populations = images(network, trace, "C99")
-    types = _types(populations)
-    flash, ram = _flash_bytes(populations, types), _ram_bytes(populations, types)
-    for name in ENGINE:
-        shutil.copyfile(SOURCES / "c99" / name, folder / name)
-    last = populations[-1]
-    files: dict[str, Iterable[str]] = {
-        "network.h": _header(network, populations, types, flash, ram),
-        "network.c": _data(populations),
-        "golden.h": _golden_header(trace, network.inputs, populations),
-        "golden.c": _golden(trace, populations),
+    types, last = _types(populations), populations[-1]
+    synapse = sum(types[field].itemsize for field in ("target", "delay", "weight"))
+    neurons = sum(p.neurons for p in populations)
+    currents = sum(p.ring_rows * p.neurons for p in populations)
+    widest = max(network.inputs, *(p.neurons for p in populations))
+    sizes = {
+        "flash": sum(synapse * p.synapses + 4 * len(p.pointers) + 4 * p.neurons for p in populations),
+        # Of snn_state: currents; a membrane of 4 bytes and a spike of 1 per neuron; rows and counters.
+        "ram": currents * types["current"].itemsize + 5 * neurons + 4 * len(populations) + 16,
+        "dt_ms": float(network.dt_ms),
+        "last": last,
     }
+    header = filled(
+        "c99/templates/network.h", **sizes, about="\n".join(map(_about, populations)), populations=len(populations),
+        inputs=network.inputs, neurons=neurons, currents=currents, types=types, scale=float(last.numbers.scale),
+    )  # fmt: skip
+    golden = filled(
+        "c99/templates/golden.h", samples=trace.samples, steps=max(1, len(trace.counts)),
+        index_bits=8 if widest <= 256 else 16 if widest <= 65536 else 32,
+    )  # fmt: skip
+    files: dict[str, Iterable[str]] = {"network.h": [header], "network.c": _data(populations)}
+    files |= {"golden.h": [golden], "golden.c": _golden(trace, populations)}
     for name, lines in files.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="ascii")
-    write_readme(
-        folder, "c99", flash=flash, ram=ram, samples=trace.samples, steps=len(trace.counts), dt_ms=network.dt_ms,
-        outputs=last.neurons, kind="spikes" if last.fires else "membranes", last=last.name,
-        scale="" if last.fires else f", each unit worth {last.numbers.scale:g} in the units of the trained network",
-    )  # fmt: skip
+    unit = "" if last.fires else f", each unit worth {last.numbers.scale:g} in the units of the trained network"
+    kind = "spikes" if last.fires else "membranes"
+    complete(folder, "c99", trace, *(f"sources/c99/{name}" for name in ENGINE), **sizes, kind=kind, scale=unit)
 
 
 def _types(populations: Sequence[Image]) -> dict[str, np.dtype[Any]]:
@@ -71,52 +78,15 @@ def _types(populations: Sequence[Image]) -> dict[str, np.dtype[Any]]:
         "target": narrowest(False, max(p.neurons for p in populations) - 1),
         "delay": narrowest(False, max(p.ring_rows for p in populations) - 1),
         "weight": narrowest(True, weight),
-        # A count of 255 must fit too.
-        "current": max(narrowest(True, max(p.most for p in populations)), np.dtype(np.int16), key=lambda d: d.itemsize),
+        "current": narrowest(True, max(255, *(p.most for p in populations))),  # a count of 255 must fit too
     }
 
 
-def _flash_bytes(populations: Sequence[Image], types: dict[str, np.dtype[Any]]) -> int:
-    synapse = sum(types[field].itemsize for field in ("target", "delay", "weight"))
-    return sum(synapse * p.synapses + 4 * len(p.pointers) + 4 * p.neurons for p in populations)
-
-
-def _ram_bytes(populations: Sequence[Image], types: dict[str, np.dtype[Any]]) -> int:
-    """Of snn_state without padding: currents; a membrane of 4 bytes and a spike of 1 per neuron; rows and counters."""
-    currents = sum(p.ring_rows * p.neurons for p in populations)
-    return currents * types["current"].itemsize + 5 * sum(p.neurons for p in populations) + 4 * len(populations) + 16
-
-
-def _header(
-    network: CanonicalNetwork, populations: Sequence[Image], types: dict[str, np.dtype[Any]], flash: int, ram: int
-) -> Iterator[str]:
-    yield "/* The network: sizes and types. The equation is in snn_engine.h, the data in network.c."
-    yield " *"
-    for p in populations:
-        kind = "spiking" if p.fires else "integrating"
-        own = ", recurrent" if p.recurrent else ""
-        yield (
-            f" * {p.name}: {p.neurons} {kind} neurons, {p.synapses} synapses, delays up to {p.ring_rows - 1}"
-            f"{own}; a unit of the membrane is worth {p.numbers.scale:g}"
-        )
-    yield f" *\n * Constant data {flash} bytes (flash), state {ram} bytes (RAM), without padding. */"
-    yield "#ifndef SNN_NETWORK_H\n#define SNN_NETWORK_H\n\n#include <stdint.h>\n"
-    for name, number in (
-        ("POPULATIONS", len(populations)),
-        ("INPUTS", network.inputs),
-        ("OUTPUTS", populations[-1].neurons),
-        ("NEURONS", sum(p.neurons for p in populations)),
-        ("CURRENTS", sum(p.ring_rows * p.neurons for p in populations)),
-        ("FLASH_BYTES", flash),
-        ("RAM_BYTES", ram),
-        ("DT_MS", float(network.dt_ms)),
-        ("OUTPUT_SCALE", float(populations[-1].numbers.scale)),
-    ):
-        yield f"#define SNN_{name} {number!r}"
-    yield ""
-    for field, held in types.items():
-        yield f"typedef {held.name}_t snn_{field};"
-    yield "\n#endif"
+def _about(p: Image) -> str:
+    return (
+        f" * {p.name}: {p.neurons} {'spiking' if p.fires else 'integrating'} neurons, {p.synapses} synapses, delays up "
+        f"to {p.ring_rows - 1}{', recurrent' * p.recurrent}; a unit of the membrane is worth {p.numbers.scale:g}"
+    )
 
 
 def _data(populations: Sequence[Image]) -> Iterator[str]:
@@ -130,64 +100,36 @@ def _data(populations: Sequence[Image]) -> Iterator[str]:
         yield from _array("int32_t", f"bias{k}", p.bias)
     yield "const snn_population snn_populations[SNN_POPULATIONS] = {"
     neuron = current = 0
-    for k, p in enumerate(populations):
-        n = p.numbers
-        fields = {
-            "name": json.dumps(p.name),
-            **{field: f"{field}{k}" for field in ("rows", "target", "delay", "weight", "bias")},
-            "sources": p.sources, "neurons": p.neurons, "ring_rows": p.ring_rows,
-            "first_neuron": neuron, "first_current": current,
-            "decay_code": n.decay_code, "limit": n.limit, "threshold": n.threshold,
-            "decay_bits": n.decay_bits, "weight_shift": p.shift,
-            "fires": int(p.fires), "recurrent": int(p.recurrent),
-            "soft_reset": int(n.reset == "soft"), "strict": int(n.strict),
-        }  # fmt: skip
-        yield "    {" + ",\n     ".join(f".{field} = {value}" for field, value in fields.items()) + "},"
+    for p in populations:
+        yield filled("c99/templates/population.c", p=p, first_neuron=neuron, first_current=current)
         neuron += p.neurons
         current += p.ring_rows * p.neurons
     yield "};"
 
 
-def _golden_header(trace: Trace, inputs: int, populations: Sequence[Image]) -> Iterator[str]:
-    widest = max(inputs, *(p.neurons for p in populations))
-    yield "/* Golden vectors: events as lists of indices (one entry per event), membranes as they are. */"
-    yield '#ifndef SNN_GOLDEN_H\n#define SNN_GOLDEN_H\n\n#include <stdint.h>\n\n#include "network.h"\n'
-    yield f"#define GOLDEN_SAMPLES {trace.samples}\n#define GOLDEN_STEPS {max(1, len(trace.counts))}\n"
-    yield f"typedef uint{8 if widest <= 256 else 16 if widest <= 65536 else 32}_t golden_index;\n"
-    yield "/* Step t of sample s is place s * GOLDEN_STEPS + t. */"
-    yield "typedef struct {"
-    yield "    const uint32_t *starts; /* of the events of each place, and the end of the last; 0 for integrators */"
-    yield "    const golden_index *index;"
-    yield "    const int32_t *membrane; /* [place][neuron]; 0 for spiking neurons */"
-    yield "} golden_layer;\n"
-    yield "extern const golden_layer golden_inputs;"
-    yield "extern const golden_layer golden_outputs[SNN_POPULATIONS];\n\n#endif"
-
-
 def _golden(trace: Trace, populations: Sequence[Image]) -> Iterator[str]:
     yield '#include "golden.h"\n'
-    starts, index = events(trace.counts)
-    yield from _array("uint32_t", "starts", starts)
-    yield from _array("golden_index", "index", index)
+    yield from _events("", trace.counts)
     yield "const golden_layer golden_inputs = {starts, index, 0};\n"
-    layers = []
     for k, p in enumerate(populations):
         output = trace.outputs[p.name]
         if p.fires:
-            starts, index = events(output)
-            yield from _array("uint32_t", f"starts{k}", starts)
-            yield from _array("golden_index", f"index{k}", index)
-            layers.append(f"{{starts{k}, index{k}, 0}}")
+            yield from _events(str(k), output)
         else:
             yield from _array("int32_t", f"membrane{k}", output.transpose(1, 0, 2).ravel())
-            layers.append(f"{{0, 0, membrane{k}}}")
+    layers = (f"{{starts{k}, index{k}, 0}}" if p.fires else f"{{0, 0, membrane{k}}}" for k, p in enumerate(populations))
     yield "const golden_layer golden_outputs[SNN_POPULATIONS] = {" + ", ".join(layers) + "};"
 
 
+def _events(suffix: str, counts: ArrayLike) -> Iterator[str]:
+    starts, index = events(counts)
+    yield from _array("uint32_t", f"starts{suffix}", starts)
+    yield from _array("golden_index", f"index{suffix}", index)
+
+
 def _array(kind: str, name: str, values: ArrayLike) -> Iterator[str]:
-    numbers = np.asarray(values)
     yield f"static const {kind} {name}[] = {{"
     # An array of no length is not C.
-    texts = [str(number) for number in numbers.tolist()] or ["0"]
+    texts = [str(number) for number in np.asarray(values).tolist()] or ["0"]
     yield from (", ".join(texts[start : start + 16]) + "," for start in range(0, len(texts), 16))
     yield "};"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Population, check
 from snn_delays.ir.trace import Trace
 
-SOURCES = Path(__file__).parent / "sources"
 MAX_COUNT = 255  # of events of an input channel in a step
 Whole = NDArray[np.int64]
 
@@ -30,6 +28,7 @@ class Image:
     .. math:: weight \; 2^{shift} = weight_{canonical} \; 2^S
 
     Attributes:
+        number: in the chain, from 0.
         pointers: where each row begins and the last one ends, ``[rows + 1]``.
         target, delay_steps, weight: ``[synapse]``.
         bias: ``[neuron]``.
@@ -37,6 +36,7 @@ class Image:
         most: bound of the magnitude of any sum of weights, partial ones too, for counts up to ``MAX_COUNT``.
     """
 
+    number: int
     name: str
     sources: int
     neurons: int
@@ -56,6 +56,11 @@ class Image:
     def synapses(self) -> int:
         """Number of synapses."""
         return len(self.weight)
+
+    @property
+    def soft_reset(self) -> bool:
+        """Whether the threshold is subtracted from a membrane that fires."""
+        return self.numbers.reset == "soft"
 
 
 def refusal(network: CanonicalNetwork, what: str) -> str | None:
@@ -99,19 +104,17 @@ def images(network: CanonicalNetwork, trace: Trace, what: str) -> list[Image]:
             f"the trace has {largest} events of one channel in one step, {what} takes {MAX_COUNT}: use shorter steps "
             "or group fewer channels"
         )
-    counts = [MAX_COUNT] + [1] * (len(network.populations) - 1)
-    return [_image(population, count) for population, count in zip(network.populations, counts)]
+    return [_image(number, population) for number, population in enumerate(network.populations)]
 
 
-def _image(population: Population, count: int) -> Image:
+def _image(number: int, population: Population) -> Image:
     numbers, forward, own = population.arithmetic, population.synapses, population.recurrent
     assert isinstance(numbers, FixedPoint)
-    pointers, parts, size = forward.row_pointers, [forward], np.zeros(forward.targets)
-    np.add.at(size, forward.target, np.abs(forward.weight) * count)
+    pointers, parts, size = forward.row_pointers, population.parts.values(), np.zeros(forward.targets)
+    for part, count in zip(parts, (1 if number else MAX_COUNT, 1)):
+        np.add.at(size, part.target, np.abs(part.weight) * count)
     if own is not None:
         pointers = np.concatenate([pointers, own.row_pointers[1:] + len(forward)])
-        parts.append(own)
-        np.add.at(size, own.target, np.abs(own.weight))
     target, delay, weight = (
         np.concatenate([getattr(part, field) for part in parts]).astype(np.int64)
         for field in ("target", "delay_steps", "weight")
@@ -119,6 +122,7 @@ def _image(population: Population, count: int) -> Image:
     common = int(np.bitwise_or.reduce(np.abs(weight))) if len(weight) else 1
     spare = min((common & -common).bit_length() - 1, 30 - numbers.weight_shift)
     return Image(
+        number=number,
         name=population.name,
         sources=forward.sources,
         neurons=forward.targets,

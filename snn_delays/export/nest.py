@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snn_delays.export.scripts import close_calls, place, write_readme
+from snn_delays.export.files import complete
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane
 from snn_delays.ir.trace import Trace
 
@@ -31,6 +31,4 @@ def refuses(network: CanonicalNetwork, target: str = "NEST") -> str | None:
 
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     """Add ``run_nest.py``, ``exchange.py`` and ``README.txt`` to a folder with ``network.npz``, ``golden.npz``."""
-    del network
-    place(folder, "run_nest.py")
-    write_readme(folder, "nest", arithmetic=close_calls(trace))
+    complete(folder, "nest", trace, "scripts/run_nest.py")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from snn_delays.errors import ExportError
 from snn_delays.export import nest
-from snn_delays.export.scripts import close_calls, place, write_readme
+from snn_delays.export.files import complete
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace
 
@@ -40,12 +41,9 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
             )
     # A spike takes a step to arrive at the least: with delays of 0, all feed-forward ones are one longer.
     late = int(network.lags)
-    entries = []
-    for number, population in enumerate(network.populations, 1):
-        projections = []
-        for synapses, longer in zip(population.parts.values(), (late, 0)):
-            projections += _lists(population, synapses, longer, folder)
-        entries.append(_entry(population, projections, number * late))
+    entries = [
+        _entry(population, number * late, late, folder) for number, population in enumerate(network.populations, 1)
+    ]
     longest = max((synapses.max_delay_steps for _, synapses in network.all_synapses()), default=0)
     outline = {
         "timestep_ms": 1.0,
@@ -54,51 +52,42 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
         "populations": entries,
     }
     (folder / "pynn.json").write_text(json.dumps(outline, indent=1) + "\n")
-    place(folder, "run_pynn.py")
     lagging = "one longer than the network's, as some are 0: population l runs l steps late"
     delays = lagging + " (recurrent ones are the network's)" if late else "the network's own"
-    write_readme(folder, "pynn", delays=delays, arithmetic=close_calls(trace))
+    complete(folder, "pynn", trace, "scripts/run_pynn.py", delays=delays)
 
 
-def _entry(population: Population, projections: list[dict[str, Any]], lag: int) -> dict[str, Any]:
+def _entry(population: Population, lag: int, late: int, folder: Path) -> dict[str, Any]:
     numbers = population.arithmetic
     assert isinstance(numbers, Membrane)
-    tau = -1.0 / math.log(numbers.decay)
+    tau, rest = -1.0 / math.log(numbers.decay), numbers.v_reset
     threshold = numbers.threshold if population.fires else NEVER
     if numbers.strict:  # above the threshold is at or above the next number
         threshold = math.nextafter(threshold, math.inf)
-    cell = {
-        "tau_m": tau,
-        "cm": tau * (1.0 - numbers.decay),
-        "tau_refrac": 0.0,
-        "v_rest": numbers.v_reset,
-        "v_reset": numbers.v_reset,
-        "v_thresh": threshold,
-    }
     return {
         "name": population.name,
         "size": population.size,
         "fires": population.fires,
         "lag_steps": lag,
-        "cell": cell,
+        "cell": {"tau_m": tau, "cm": tau * (1.0 - numbers.decay), "tau_refrac": 0.0}
+        | {"v_rest": rest, "v_reset": rest, "v_thresh": threshold},
         "i_offset": (numbers.gain * population.bias).tolist(),
-        "projections": projections,
+        "projections": [
+            projection
+            for (name, synapses), longer in zip(population.parts.items(), (late, 0))
+            for projection in _lists(name, synapses, numbers.gain, longer, folder)
+        ],
     }
 
 
-def _lists(population: Population, synapses: Synapses, late: int, folder: Path) -> list[dict[str, Any]]:
+def _lists(prefix: str, synapses: Synapses, gain: float, late: int, folder: Path) -> Iterator[dict[str, Any]]:
     """One list per sign that occurs, written; what ``pynn.json`` says of them."""
-    numbers = population.arithmetic
-    assert isinstance(numbers, Membrane)
-    recurrent = synapses is population.recurrent
-    written = []
     for receptor, sign in (("excitatory", 1), ("inhibitory", -1)):
         chosen = np.sign(synapses.weight) == sign
         if not chosen.any():
             continue
-        name = f"{population.name}{'.recurrent' if recurrent else ''}.{receptor}.txt"
-        delay = synapses.delay_steps[chosen] + late
-        columns = (synapses.source[chosen], synapses.target[chosen], synapses.weight[chosen] * numbers.gain, delay)
+        name, delay = f"{prefix}.{receptor}.txt", synapses.delay_steps[chosen] + late
+        columns = (synapses.source[chosen], synapses.target[chosen], synapses.weight[chosen] * gain, delay)
         np.savetxt(
             folder / name,
             np.column_stack(columns),
@@ -106,5 +95,4 @@ def _lists(population: Population, synapses: Synapses, late: int, folder: Path) 
             delimiter="\t",
             header='columns = ["i", "j", "weight", "delay"]',
         )
-        written.append({"file": name, "receptor": receptor, "recurrent": recurrent})
-    return written
+        yield {"file": name, "receptor": receptor, "recurrent": prefix.endswith(".recurrent")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ExportError
-from snn_delays.export.scripts import place, write_readme
+from snn_delays.export.files import complete
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
 from snn_delays.ir.trace import Trace
 
 Integers = NDArray[np.int64]
+Rows = list[list[int]]
 
 LARGEST_WEIGHT, LONGEST_DELAY = 15, 7
 CHIP_ADDS = 1  # steps on top of a delay in a list
@@ -38,9 +40,8 @@ def refuses(network: CanonicalNetwork) -> str | None:
         if not population.fires and (number < len(network.populations) or population.recurrent is not None):
             return f"{name}: integrators send no spikes; SpiNNaker 2 has them as the last population, not recurrent"
         if _step(population) is None:
-            return (
-                f"{name}: weights are not whole multiples, -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}, of one step; {REMEDY}"
-            )
+            most = LARGEST_WEIGHT
+            return f"{name}: weights are not integer multiples, -{most}..{most}, of one step; {REMEDY}"
         if int(network.lags) and population.bias.any():
             return (
                 f"{name}: biases, and a delay of 0 makes populations run late, so that they would act before a sample "
@@ -65,27 +66,23 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, relays: bool
 
     Raises ExportError where :func:`refuses` gives a reason, and for longer delays without relays.
     """
-    reason = refuses(network)
-    if reason:
+    if reason := refuses(network):
         raise ExportError(f"SpiNNaker 2 cannot hold this network: {reason}")
     lists = connections(network, copies=max(1, int(trace.counts.max(initial=0))), relays=relays)
     (folder / "connections.json").write_text(json.dumps(lists), encoding="utf-8")
-    place(folder, "run_spinnaker2.py")
-    hops = [entry for entry in lists["populations"] if entry["relay"]]
-    write_readme(
+    hops = sum(entry["size"] for entry in lists["populations"] if entry["relay"])
+    copies = f"Inputs are {lists['copies']} sources for each channel, which has up to as many events in a step.\n"
+    complete(
         folder,
         "spinnaker2",
-        samples=trace.samples,
+        trace,
+        "scripts/run_spinnaker2.py",
         margin=f"{trace.margin:.3g} of the network's units" if trace.samples else "there are none",
         lag="Population l (from 1) runs l steps late, as a feed-forward delay is 0."
         if lists["lag"]
         else "No population runs late.",
-        copies=f"Inputs are {lists['copies']} sources for each channel, which has up to as many events in a step.\n"
-        if lists["copies"] > 1
-        else "",
-        relays=f"{sum(entry['size'] for entry in hops)} relay neurons hold spikes for longer, {HOP} steps each.\n"
-        if hops
-        else "",
+        copies=copies if lists["copies"] > 1 else "",
+        relays=f"{hops} relay neurons hold spikes for longer, {HOP} steps each.\n" if hops else "",
     )
 
 
@@ -101,7 +98,9 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
     projections: list[dict[str, Any]] = []
     before, times = "input", copies
     for population in network.populations:
-        populations.append(_neurons(population))
+        step = _step(population)
+        assert step is not None
+        populations.append(_neurons(population, step))
         sides = ((before, lag, times), (population.name, 0, 1))
         for (name, synapses), (source, late, repeats) in zip(population.parts.items(), sides):
             steps = synapses.delay_steps.astype(np.int64) + late
@@ -111,9 +110,14 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
                     f"{name}: {over} of {len(synapses)} delays exceed the {HOP - late} steps of SpiNNaker 2 (the "
                     f"longest has {synapses.max_delay_steps}); {REMEDY}, or hold spikes in relay neurons: --relays"
                 )
-            made = _projections(name, source, population, synapses, steps, repeats)
-            populations += made[0]
-            projections += made[1]
+            sent = _sent(synapses, np.rint(synapses.weight / step).astype(np.int64), steps, repeats)
+            for hop, (handed_on, rows) in enumerate(sent):
+                if hop:
+                    relay = f"{name}.relay{hop}"
+                    populations.append(_entry(relay, synapses.sources * repeats, RELAY, relay=True))
+                    projections.append({"pre": source, "post": relay, "connections": handed_on})
+                    source = relay
+                projections.append({"pre": source, "post": population.name, "connections": rows})
         before, times = population.name, 1
     return {
         "format": "snn_delays spinnaker2 1",
@@ -137,77 +141,42 @@ def _step(population: Population) -> float | None:
     return None
 
 
-def _neurons(population: Population) -> dict[str, Any]:
-    numbers, step = population.arithmetic, _step(population)
+def _entry(
+    name: str, size: int, params: dict[str, Any], *, fires: bool = True, relay: bool = False, unit: float = 1.0,
+    v_reset: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
+    neurons = {"name": name, "size": size, "fires": fires, "relay": relay}
+    return {**neurons, "unit": unit, "v_reset": v_reset, "params": params}
+
+
+def _neurons(population: Population, step: float) -> dict[str, Any]:
+    numbers = population.arithmetic
     assert isinstance(numbers, Membrane)
-    assert step is not None
     unit = numbers.gain * step
-    return {
-        "name": population.name,
-        "size": population.size,
-        "fires": population.fires,
-        "relay": False,
-        "unit": unit,
-        "v_reset": numbers.v_reset,
-        "params": {
-            "threshold": (numbers.threshold - numbers.v_reset) / unit if population.fires else NEVER,
-            "alpha_decay": numbers.decay,
-            "i_offset": (population.bias / step).tolist(),
-            "v_reset": 0.0,
-            "reset": "reset_by_subtraction" if numbers.reset == "soft" else "reset_to_v_reset",
-        },
+    params = {
+        "threshold": (numbers.threshold - numbers.v_reset) / unit if population.fires else NEVER,
+        "alpha_decay": numbers.decay,
+        "i_offset": (population.bias / step).tolist(),
+        "v_reset": 0.0,
+        "reset": "reset_by_subtraction" if numbers.reset == "soft" else "reset_to_v_reset",
     }
+    return _entry(population.name, population.size, params, fires=population.fires, unit=unit, v_reset=numbers.v_reset)
 
 
-def _projections(
-    name: str, source: str, population: Population, synapses: Synapses, steps: Integers, times: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Relay populations and projections for synapses whose spikes act ``steps`` >= 1 after they were sent."""
-    step = _step(population)
-    assert step is not None
-    codes = np.rint(synapses.weight / step).astype(np.int64)
-    hops = (steps - CHIP_ADDS) // HOP
-    populations, projections = [], []
-    pre = source
-    size = synapses.sources * times
+def _sent(synapses: Synapses, codes: Integers, steps: Integers, times: int) -> Iterator[tuple[Rows, Rows]]:
+    """Hop by hop the list onto its relays, and that of the synapses whose spikes act ``steps`` >= 1 after they left."""
+    hops, delays = np.divmod(steps - CHIP_ADDS, HOP)
     for hop in range(int(hops.max(initial=0)) + 1):
-        if hop:
-            relay = f"{name}.relay{hop}"
-            populations.append(
-                {
-                    "name": relay,
-                    "size": size,
-                    "fires": True,
-                    "relay": True,
-                    "unit": 1.0,
-                    "v_reset": 0.0,
-                    "params": RELAY,
-                }
-            )
-            needed = np.unique(synapses.source[hops >= hop])
-            pairs = _copied(np.stack([needed, needed], 1), synapses.sources, times, both=True)
-            projections.append(
-                {"pre": pre, "post": relay, "connections": [[i, j, 1, LONGEST_DELAY] for i, j in pairs.tolist()]}
-            )
-            pre = relay
+        needed = np.unique(synapses.source[hops >= hop]).astype(np.int64)
+        onto = np.stack([needed, needed, np.ones_like(needed), np.full_like(needed, LONGEST_DELAY)], 1)
         here = hops == hop
-        delays = (steps[here] - CHIP_ADDS) % HOP
-        rows = np.stack([synapses.source[here], synapses.target[here], codes[here], delays], 1)
-        projections.append(
-            {
-                "pre": pre,
-                "post": population.name,
-                "connections": _copied(rows, synapses.sources, times).tolist(),
-            }
-        )
-    return populations, projections
+        rows = np.stack([synapses.source[here], synapses.target[here], codes[here], delays[here]], 1)
+        yield _copied(onto, synapses.sources, times, 2), _copied(rows, synapses.sources, times, 1)
 
 
-def _copied(rows: Integers, sources: int, times: int, both: bool = False) -> Integers:
-    """Rows whose first column is a source (and whose second too, if ``both``), for every copy of the sources."""
-    copies = []
-    for copy in range(times):
-        shifted = rows.astype(np.int64)
-        shifted[:, : 2 if both else 1] += copy * sources
-        copies.append(shifted)
-    return np.concatenate(copies)
+def _copied(rows: Integers, sources: int, times: int, columns: int) -> Rows:
+    """Rows for every copy of the sources, whose numbers are in the first so many columns."""
+    copies = np.tile(rows, (times, 1))
+    copies[:, :columns] += np.repeat(np.arange(times) * sources, len(rows))[:, None]
+    listed: Rows = copies.tolist()
+    return listed

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snn_delays.errors import ExportError
-from snn_delays.export import lava, loihi, netx
+from snn_delays.export import lava
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, to_bytes
 from snn_delays.ir.trace import trace_bytes
@@ -179,7 +179,7 @@ def test_a_wrong_netx_file_is_seen(
 @pytest.mark.parametrize("case", FEED_FORWARD)
 def test_the_file_becomes_the_network_again(case: str, tmp_path: Path) -> None:
     network = loihi_network(**CASES[case])
-    netx.write_netx(network, tmp_path / "network.net")
+    lava.write_netx(network, tmp_path / "network.net")
     with h5py.File(tmp_path / "network.net") as file:
         assert file.attrs["dt_ms"] == network.dt_ms
         assert len(file["layer"]) == len(network.populations)
@@ -269,14 +269,14 @@ def test_netx_refuses_what_it_would_spoil(tmp_path: Path) -> None:
     }
     for said, network in cases.items():
         with pytest.raises(ExportError, match=said):
-            netx.write_netx(network, file)
+            lava.write_netx(network, file)
         assert not file.exists()
 
 
 def test_an_integrator_that_would_fire_is_an_error(tmp_path: Path) -> None:
     network = loihi_network()
     trace = random_trace(network)
-    trace.outputs["readout"][-1, 0, 0] = (loihi.NEVER << 6) + 1
+    trace.outputs["readout"][-1, 0, 0] = (lava.NEVER << 6) + 1
     with pytest.raises(ExportError, match="readout: a membrane reaches 8388545, above the highest threshold"):
         lava.write(network, trace, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -287,8 +287,8 @@ def test_an_integrator_that_would_fire_is_an_error(tmp_path: Path) -> None:
     [([0, 5, -4096], [0, 5, -4096], 0), ([4096, 2], [2048, 1], 1), ([4095 * 128, -128], [4095, -1], 7)],
 )
 def test_biases_share_an_exponent(bias: list[int], mantissa: list[int], exponent: int) -> None:
-    found = loihi.bias_mantissa(np.array(bias, float))
+    found = lava.bias_mantissa(np.array(bias, float))
     assert found is not None
     assert (found[0].tolist(), found[1]) == (mantissa, exponent)
-    assert loihi.bias_mantissa(np.array([4096.0, 1.0])) is None
-    assert loihi.bias_mantissa(np.array([0.5])) is None
+    assert lava.bias_mantissa(np.array([4096.0, 1.0])) is None
+    assert lava.bias_mantissa(np.array([0.5])) is None

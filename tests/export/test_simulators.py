@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from snn_delays.errors import ExportError
 from snn_delays.export import brian2, lava, nest, pynn
-from snn_delays.export.scripts import HERE, exchange
+from snn_delays.export.scripts import exchange
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses, to_bytes
 from snn_delays.ir.trace import Trace, first_mismatch, trace_bytes
 from tests.simulators import run as environments
 from tests.support.canonical_networks import random_network, random_trace
 
+HERE = Path(exchange.__file__).parent
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"recurrent": True, "min_delay_steps": 1, "strict": True},

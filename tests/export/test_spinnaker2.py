@@ -253,8 +253,8 @@ def off_grid(population: Population) -> Population:
     ("network", "said"),
     [
         (random_network(whole=True), "hidden1 computes in integers.*--target spinnaker2"),
-        (random_network(), "hidden1: weights are not whole multiples, -15..15, of one step; .*--target spinnaker2"),
-        (every(grid_network(), off_grid), "hidden1: weights are not whole multiples"),
+        (random_network(), "hidden1: weights are not integer multiples, -15..15, of one step; .*--target spinnaker2"),
+        (every(grid_network(), off_grid), "hidden1: weights are not integer multiples"),
         (grid_network(min_delay_steps=0), "hidden1: biases, and a delay of 0 .*min_delay_steps = 1"),
         (grid_network(reset="soft", v_reset=-0.5), "hidden1: a soft reset with v_reset = -0.5"),
         (every(grid_network(), lambda p: replace(p, fires=False)), "hidden1: integrators send no spikes"),

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import ConfigError, ExportError
+from snn_delays.export.files import complete
 from snn_delays.export.nir.file import read_nir as read_nir
-from snn_delays.export.scripts import close_calls, write_readme
 from snn_delays.files import atomic_path
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.ir.trace import Trace
@@ -140,10 +140,7 @@ def write(
 ) -> None:
     """Write ``network.nir`` and ``README.txt`` into a folder. Raises as :func:`write_nir`."""
     write_nir(network, folder / "network.nir", encoding=encoding, time_unit=time_unit)
-    write_readme(
-        folder, "nir", encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}",
-        samples=trace.samples, arithmetic=close_calls(trace),
-    )  # fmt: skip
+    complete(folder, "nir", trace, encoding=encoding, unit=time_unit, dt=f"{network.dt_ms / UNIT_MS[time_unit]:g}")
 
 
 def write_nir(

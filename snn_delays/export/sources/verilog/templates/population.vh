@@ -1,0 +1,22 @@
+// {p.name}; a unit of the membrane is worth {p.numbers.scale:g} in the trained network's units
+`define P{p.number}_SOURCES {p.sources}
+`define P{p.number}_NEURONS {p.neurons}
+`define P{p.number}_ROWS {rows}
+`define P{p.number}_SYNAPSES {synapses}
+`define P{p.number}_RING_ROWS {p.ring_rows}
+`define P{p.number}_ROW_BITS {w[ROW_BITS]}
+`define P{p.number}_TARGET_BITS {w[TARGET_BITS]}
+`define P{p.number}_WEIGHT_BITS {w[WEIGHT_BITS]}
+`define P{p.number}_DELAY_BITS {w[DELAY_BITS]}
+`define P{p.number}_POINTER_BITS {w[POINTER_BITS]}
+`define P{p.number}_CURRENT_BITS {w[CURRENT_BITS]}
+`define P{p.number}_BIAS_BITS {w[BIAS_BITS]}
+`define P{p.number}_STATE_BITS {p.numbers.state_bits}
+`define P{p.number}_DECAY_BITS {p.numbers.decay_bits}
+`define P{p.number}_WEIGHT_SHIFT {p.shift}
+`define P{p.number}_DECAY_CODE {p.numbers.decay_code}
+`define P{p.number}_THRESHOLD {p.numbers.threshold}
+`define P{p.number}_FIRES {p.fires:d}
+`define P{p.number}_RECURRENT {p.recurrent:d}
+`define P{p.number}_SOFT_RESET {p.soft_reset:d}
+`define P{p.number}_STRICT {p.numbers.strict:d}
