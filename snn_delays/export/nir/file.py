@@ -25,38 +25,32 @@ def read_nir(path: str | Path, *, type_check: bool = True) -> nir.NIRGraph:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}")
+    foreign = f"{path} is an HDF5 file without a NIR graph that can be read"
     try:
-        content = _content(path)
+        with opened_hdf5(path) as file:
+            check_all_stored(file, path.stat().st_size, PACKED)
+            content: dict[str, Any] = hdf2dict(file["node"])
     except (OSError, RuntimeError, MemoryError) as error:
         raise DataError(f"{path} is not an HDF5 file or is damaged ({error}); write it anew") from error
     except Exception as error:
-        raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
+        raise DataError(f"{foreign} ({error!r})") from error
     if (kind := str(content.get("type"))) != "NIRGraph":
         raise DataError(f"{path} holds a single {kind[:40]!r} node, expected a NIRGraph")
     try:
         graph = nir.dict2NIRNode(_checked(content, False))
     except Exception as error:  # nir raises whatever a field meets first
-        raise DataError(f"{path} is an HDF5 file without a NIR graph that can be read ({error!r})") from error
-    if type_check:
-        try:
-            graph = nir.dict2NIRNode(_checked(content, True))
-        except Exception as error:
-            raise DataError(
-                f"{path}: the shapes that its nodes declare do not fit ({error}); type_check=False reads it as it is"
-            ) from error
-    return graph
-
-
-def _content(path: Path) -> dict[str, Any]:
-    with opened_hdf5(path) as file:
-        check_all_stored(file, path.stat().st_size, PACKED)
-        content: dict[str, Any] = hdf2dict(file["node"])
-    return content
+        raise DataError(f"{foreign} ({error!r})") from error
+    if not type_check:
+        return graph
+    try:
+        return nir.dict2NIRNode(_checked(content, True))
+    except Exception as error:
+        raise DataError(
+            f"{path}: the shapes that its nodes declare do not fit ({error}); type_check=False reads it as it is"
+        ) from error
 
 
 def _checked(content: dict[str, Any], type_check: bool) -> dict[str, Any]:
     """The same with nir's check of types on or off, in nested graphs too."""
-    made = {key: _checked(value, type_check) if isinstance(value, dict) else value for key, value in content.items()}
-    if "nodes" in made and made.get("type") == "NIRGraph":
-        made["type_check"] = type_check
-    return made
+    same = {key: _checked(value, type_check) if isinstance(value, dict) else value for key, value in content.items()}
+    return same | {"type_check": type_check} if "nodes" in same and same.get("type") == "NIRGraph" else same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from snn_delays.errors import ConfigError, DataError
 
 Array = NDArray[np.float64]
+Shape = tuple[int, ...]
 RESETS = ("hard", "soft", "soft_late")
 # Fields of the nodes with a state, all of them one number for each neuron.
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -22,6 +23,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
     "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
 }
+ELEMENTWISE = {**FIELDS, "Delay": ("delay",), "Scale": ("scale",), "Threshold": ("threshold",)}
+KNOWN = ("Input", "Output", "Linear", "Affine", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten", *ELEMENTWISE)
 # To which two numbers of other tools are one: they may keep float32.
 PRECISION = 1e-6
 THROUGH = "Through"  # an Input or Output of a nested graph
@@ -41,6 +44,10 @@ class Node:
         """What the node says beside its fields."""
         return mapping(getattr(self.raw, "metadata", None))
 
+    def error(self, text: str) -> DataError:
+        """An error that names the node; ``text`` begins with what follows the name."""
+        return DataError(f"node {self.name!r}{text}")
+
     def numbers(self, key: str) -> Array:
         """A field as finite numbers in float64. Raises DataError if it is not there or is something else."""
         value = getattr(self.raw, key, None)
@@ -50,33 +57,57 @@ class Node:
                 raise TypeError
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            what = "no" if value is None else "not numbers in"
-            raise DataError(f"node {self.name!r} ({self.kind}) has {what} {key}") from None
+            raise self.error(f" ({self.kind}) has {'no' if value is None else 'not numbers in'} {key}") from None
         if bad := int((~np.isfinite(array)).sum()):
-            raise DataError(f"node {self.name!r}: {bad} of {array.size} values of {key} are not finite")
+            raise self.error(f": {bad} of {array.size} values of {key} are not finite")
         if not array.size:
-            raise DataError(f"node {self.name!r} ({self.kind}) has an empty {key}")
+            raise self.error(f" ({self.kind}) has an empty {key}")
         return array
+
+    def spread(self, key: str, shape: Shape, axes: bool = True) -> Array:
+        """A field over a shape: one number for all, or one for each whatever axes of length 1 there are.
+
+        ``axes`` false: however the field's numbers are arranged. Raises DataError for another number of them.
+        """
+        values = self.numbers(key) if axes else self.numbers(key).reshape(-1)
+        if values.size == 1:
+            return np.full(shape, values.reshape(-1)[0])
+        if long_axes(values.shape) != long_axes(shape):
+            raise self.error(f" ({self.kind}) has {key} of shape {list(values.shape)} for {list(shape)}")
+        return values.reshape(shape)
 
     def time_constants(self, key: str, dt: float) -> Array:
         """Time constants, none shorter than a step. Raises DataError for those that are."""
         tau = self.numbers(key)
         if not (tau >= dt * (1 - PRECISION)).all():
-            raise DataError(
-                f"node {self.name!r} has {key} {tau.min():g}, shorter than a step of {dt:g}; both in the graph's unit "
-                "of time: pass the graph's own dt, or its unit"
+            raise self.error(
+                f" has {key} {tau.min():g}, shorter than a step of {dt:g}; both in the graph's unit of time: pass the "
+                "graph's own dt, or its unit"
             )
         return tau
 
-    def whole(self, key: str, least: int, pair: bool = False) -> tuple[int, ...]:
+    def delay_steps(self, size: int, dt: float, most: float = np.inf) -> Array:
+        """The delays of a Delay of ``size`` channels, in steps. Raises DataError for any but integers to ``most``."""
+        delay = self.spread("delay", (size,), axes=False)
+        steps = np.rint(delay / dt)
+        # To the precision of float32, in which other tools keep times.
+        odd = ~np.isclose(delay / dt, steps, rtol=PRECISION, atol=PRECISION) | (steps < 0) | (steps > most)
+        if odd.any():
+            raise self.error(
+                f": {int(odd.sum())} of {size} delays are not whole steps >= 0 of {dt:g}, as {float(delay[odd][0]):g}; "
+                "pass the dt_ms the graph was made with"
+            )
+        return steps
+
+    def integers(self, key: str, least: int, pair: bool = False) -> tuple[int, ...]:
         """A field of integers from ``least`` on: one, or with ``pair`` two, of which one may stand for both."""
         values = self.numbers(key).reshape(-1)
-        wanted = (1, 2) if pair else (1,)
-        if len(values) not in wanted or (values != np.rint(values)).any() or not least <= values.min() <= 2**31:
-            raise DataError(f"node {self.name!r} ({self.kind}) has {key} {values[:4].tolist()}, expected integers")
+        lengths = (1, 2) if pair else (1,)
+        if len(values) not in lengths or (values != np.rint(values)).any() or not least <= values.min() <= 2**31:
+            raise self.error(f" ({self.kind}) has {key} {values[:4].tolist()}, expected integers")
         return tuple(int(n) for n in (np.repeat(values, 2) if pair and len(values) == 1 else values))
 
-    def shape(self) -> tuple[int, ...] | None:
+    def shape(self) -> Shape | None:
         """The shape that an Input or Output declares, or None."""
         for types in (getattr(self.raw, "input_type", None), getattr(self.raw, "output_type", None)):
             for value in mapping(types).values():
@@ -84,7 +115,7 @@ class Node:
                     continue
                 sizes = np.asarray(value)
                 if sizes.ndim > 1 or not sizes.size or sizes.dtype.kind not in "iu" or (sizes < 1).any():
-                    raise DataError(f"node {self.name!r} has a shape that is not of integers from 1 on")
+                    raise self.error(" has a shape that is not of integers from 1 on")
                 return tuple(int(n) for n in sizes.reshape(-1))
         return None
 
@@ -101,15 +132,24 @@ class Graph:
 
     def firing(self, node: Node, reset: str | None) -> tuple[bool, str]:
         """Whether neurons fire only above the threshold, and their reset: what metadata say, else NIR or ``reset``."""
-        said = {**self.metadata, **node.metadata}
-        if (operation := said.get("threshold_op", "gt")) not in ("gt", "ge"):
-            raise DataError(f"node {node.name!r} has threshold_op {operation!r}, expected 'gt' or 'ge'")
-        named = said.get("reset", reset or "hard")
+        metadata = {**self.metadata, **node.metadata}
+        if (operation := metadata.get("threshold_op", "gt")) not in ("gt", "ge"):
+            raise node.error(f" has threshold_op {operation!r}, expected 'gt' or 'ge'")
+        named = metadata.get("reset", reset or "hard")
         if named not in RESETS:
-            raise DataError(f"node {node.name!r} asks for a {named!r} reset, known are {', '.join(RESETS)}")
+            raise node.error(f" asks for a {named!r} reset, known are {', '.join(RESETS)}")
         if reset not in (None, named):
-            raise DataError(f"node {node.name!r} says that its reset is {named!r}, and reset={reset!r} was passed")
+            raise node.error(f" says that its reset is {named!r}, and reset={reset!r} was passed")
         return operation == "gt", str(named)
+
+    def number(self, key: str) -> float | None:
+        """A number in the metadata, or None. Raises DataError for what is none."""
+        if (value := self.metadata.get(key)) is None:
+            return None
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise DataError(f"the graph's metadata have {key} {value!r}, expected a number") from None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -117,23 +157,12 @@ def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def number(metadata: Mapping[str, Any], key: str) -> float | None:
-    """A number in metadata, or None. Raises DataError for what is none."""
-    if (value := metadata.get(key)) is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"the graph's metadata have {key} {value!r}, expected a number") from None
+def long_axes(shape: Shape) -> list[int]:
+    """The axes of a shape that are not of length 1."""
+    return [n for n in shape if n != 1]
 
 
-def check_reset(reset: str | None) -> None:
-    """Raise ConfigError for a reset that is not known."""
-    if reset is not None and reset not in RESETS:
-        raise ConfigError(f"reset must be one of {', '.join(RESETS)} or None, got {reset!r}")
-
-
-def flat(graph: Any) -> Graph:
+def flat(graph: Any, reset: str | None) -> Graph:
     """A graph with those nested in it flattened.
 
     Edges that close a loop through one population's synapses without a Delay take a step, as every tool that writes
@@ -141,9 +170,11 @@ def flat(graph: Any) -> Graph:
 
     A graph without Input gets one before the node that nothing leads to.
 
-    Raises DataError for nodes or edges that are none, edges to nowhere, nodes that nothing leads to, not exactly one
-    Input.
+    Raises DataError for nodes of kinds that no interpreter here has, edges that are none or lead nowhere, nodes that
+    nothing leads to, not exactly one Input; ConfigError for a ``reset`` that is not known.
     """
+    if reset not in (None, *RESETS):
+        raise ConfigError(f"reset must be one of {', '.join(RESETS)} or None, got {reset!r}")
     nodes: dict[str, Node] = {}
     edges: list[tuple[str, str]] = []
     entry, _ = _collect(graph, "", nodes, edges)
@@ -153,13 +184,16 @@ def flat(graph: Any) -> Graph:
             raise DataError(f"the edge from {source!r} to {target!r} is there twice")
         sources[target].append(source)
     if nodes[entry].kind != "Input":
-        entry, first = _free("input", nodes), entry
+        entry, first = free_name("input", nodes), entry
         nodes[entry] = Node(entry, "Input", None)
         sources = {entry: [], **sources}
         sources[first] = [entry, *sources[first]]
     alone = [name for name, inputs in sources.items() if not inputs and name != entry]
     if alone:
         raise DataError(f"no edge leads to node {alone[0]!r}")
+    for node in nodes.values():
+        if node.kind not in KNOWN and node.kind != THROUGH:
+            raise node.error(f" is a {node.kind}; known are {', '.join(KNOWN)} and nested graphs")
     return Graph(nodes, sources, entry, mapping(getattr(graph, "metadata", None)), frozenset(_lagging(nodes, edges)))
 
 
@@ -182,30 +216,24 @@ def _collect(graph: Any, prefix: str, nodes: dict[str, Node], edges: list[tuple[
         else:
             own[name], ends[name] = kind, (full, full)
             nodes[full] = Node(full, THROUGH if prefix and kind in ("Input", "Output") else kind, raw)
-    targets, starts = set(), set()
-    for source, target in _edges(graph, where):
+    pairs = getattr(graph, "edges", None)
+    if not isinstance(pairs, list | tuple | set):
+        raise DataError(f"{where} has no list of edges")
+    for edge in pairs:
+        if not isinstance(edge, list | tuple) or len(edge) != 2 or not all(isinstance(end, str) for end in edge):
+            raise DataError(f"{where} has an edge {edge!r}, expected the names of two nodes")
+        source, target = edge
         if source not in ends or target not in ends:
             raise DataError(f"the edge from {source!r} to {target!r} leads from or to no node of {where}")
         if own.get(source) == "Output" or own.get(target) == "Input":
             raise DataError(f"the edge from {source!r} to {target!r} leaves an Output or enters an Input")
         edges.append((ends[source][1], ends[target][0]))
-        targets.add(target)
-        starts.add(source)
+    starts, targets = {source for source, _ in pairs}, {target for _, target in pairs}
     first = _end(where, "Input", own, [name for name in ends if name not in targets])
     if not prefix:
         return ends[first][0], ""
     last = _end(where, "Output", own, [name for name in ends if name not in starts])
     return ends[first][0], ends[last][1]
-
-
-def _edges(graph: Any, where: str) -> Iterator[tuple[str, str]]:
-    given = getattr(graph, "edges", None)
-    if not isinstance(given, list | tuple | set):
-        raise DataError(f"{where} has no list of edges")
-    for edge in given:
-        if not isinstance(edge, list | tuple) or len(edge) != 2 or not all(isinstance(end, str) for end in edge):
-            raise DataError(f"{where} has an edge {edge!r}, expected the names of two nodes")
-        yield edge[0], edge[1]
 
 
 def _end(where: str, kind: str, own: dict[str, str], loose: list[str]) -> str:
@@ -247,5 +275,6 @@ def _lagging(nodes: dict[str, Node], edges: list[tuple[str, str]]) -> Iterator[t
                     ahead.append(target)
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    return name if name not in taken else _free(f"{name}_", taken)
+def free_name(name: str, taken: Container[str]) -> str:
+    """A name for a node that no other has."""
+    return name if name not in taken else free_name(f"{name}_", taken)

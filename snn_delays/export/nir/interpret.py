@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import DataError, ShapeError
-from snn_delays.export.nir.graph import PRECISION, Array, Graph, Node, check_reset, flat, number
-from snn_delays.export.nir.nodes import Shape, Step, check_known, spread, step_of
+from snn_delays.export.nir.graph import Array, Graph, Node, Shape, flat
+from snn_delays.export.nir.nodes import Step, step_of
 from snn_delays.export.nir.shapes import shapes_of
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ def interpret(
         x: input, ``[time, ...]`` or ``[time, sample, ...]`` with the Input's shape behind.
         dt: length of a step in the graph's unit of time; None takes it from the graph's metadata.
         keep: nodes whose outputs are returned; None: all. A wide graph has many.
-        reset: of neurons that say nothing in their metadata, for NIR has no field for it: ``"hard"`` (as NIR has it,
-            also None), ``"soft"`` (``v = h - v_threshold``) or ``"soft_late"`` (the threshold is subtracted a step
-            later, after the leak: the default of snnTorch, whose files do not say so).
+        reset: of neurons that say nothing in their metadata: ``"hard"`` (as NIR has it, also None), ``"soft"`` or
+            ``"soft_late"``, as in :func:`snn_delays.export.nir.read.from_nir`.
 
     Returns:
         For each node by its name (``outer.inner`` in nested graphs), in the order they run, ``[time, ...]`` or
@@ -61,15 +60,13 @@ def interpret(
         ShapeError: ``x`` does not fit the Input.
         ConfigError: no such reset.
     """
-    check_reset(reset)
-    plain = flat(graph)
-    for node in plain.nodes.values():
-        check_known(node)
-    given = number(plain.metadata, "dt") if dt is None else float(dt)
-    if given is None or not (np.isfinite(given) and given > 0):
+    plain = flat(graph, reset)
+    step = plain.number("dt") if dt is None else float(dt)
+    if step is None or not (np.isfinite(step) and step > 0):
         raise DataError("the graph's metadata have no dt, the length of a step; pass dt=")
     samples = _samples(plain, x)
-    return _run(plain, samples, given, np.ndim(x) == samples.ndim - 1, keep, reset)
+    outputs = _run(plain, samples, step, keep, reset)
+    return {name: out[:, 0] if np.ndim(x) < samples.ndim else out for name, out in outputs.items()}
 
 
 def _samples(graph: Graph, x: ArrayLike) -> Array:
@@ -80,9 +77,9 @@ def _samples(graph: Graph, x: ArrayLike) -> Array:
     shape = graph.nodes[graph.entry].shape()
     axes = 1 if shape is None else len(shape)
     if values.ndim not in (axes + 1, axes + 2) or (shape is not None and values.shape[-axes:] != shape):
-        wanted = "channel" if shape is None else ", ".join(map(str, shape))
+        taken = "channel" if shape is None else ", ".join(map(str, shape))
         raise ShapeError(
-            f"the input has shape {values.shape}, the graph takes [time, {wanted}] or [time, sample, {wanted}]"
+            f"the input has shape {values.shape}, the graph takes [time, {taken}] or [time, sample, {taken}]"
         )
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
@@ -90,40 +87,39 @@ def _samples(graph: Graph, x: ArrayLike) -> Array:
     return values[:, None] if values.ndim == axes + 1 else values
 
 
-def _run(
-    graph: Graph, samples: Array, dt: float, alone: bool, keep: Collection[str] | None, reset: str | None
-) -> dict[str, Array]:
-    before, behind = shapes_of(graph, samples.shape[2:])
-    lines = {name: _Line(node, dt, samples, behind[name]) for name, node in graph.nodes.items() if node.kind == "Delay"}
+def _run(graph: Graph, samples: Array, dt: float, keep: Collection[str] | None, reset: str | None) -> dict[str, Array]:
+    before, after = shapes_of(graph, samples.shape[2:])
+    lines = {name: _Line(node, dt, samples, after[name]) for name, node in graph.nodes.items() if node.kind == "Delay"}
     ahead = [name for name, line in lines.items() if line.lags.min(initial=1) >= 1]
     order = _order(graph, ahead)
     steps: dict[str, Step] = {
-        name: lines[name].step if name in lines else step_of(node, graph, before[name], behind[name], dt, reset)
+        name: step_of(node, graph, before[name], after[name], dt, reset)
         for name, node in graph.nodes.items()
+        if name not in lines
     }
     count = samples.shape[1]
-    held = {source: np.zeros((count, *behind[source])) for source, _ in graph.lagging}
+    held = {source: np.zeros((count, *after[source])) for source, _ in graph.lagging}
     outputs: dict[str, list[Array]] = {name: [] for name in order if keep is None or name in keep}
 
     def arriving(name: str, values: dict[str, Array]) -> Array:
-        shape = before[name]
         parts = [(held if (s, name) in graph.lagging else values)[s] for s in graph.sources[name]]
-        return np.asarray(sum(part.reshape(count, *shape) for part in parts))
+        return np.asarray(sum(part.reshape(count, *before[name]) for part in parts))
 
-    for now in samples:
+    for t, now in enumerate(samples):
         values: dict[str, Array] = {graph.entry: now}
         for name in order:
-            if name in ahead:
-                values[name] = lines[name].read()
+            if name in lines:
+                if name not in ahead:
+                    lines[name].write(t, arriving(name, values))
+                values[name] = lines[name].read(t)
             elif name != graph.entry:
                 values[name] = steps[name](arriving(name, values))
         for name in ahead:
-            lines[name].write(arriving(name, values))
+            lines[name].write(t, arriving(name, values))
         held = {name: values[name] for name in held}
         for name, kept in outputs.items():
             kept.append(values[name])
-    lead = (len(samples),) if alone else (len(samples), count)
-    return {name: np.array(kept).reshape(*lead, *behind[name]) for name, kept in outputs.items()}
+    return {name: np.array(kept).reshape(len(samples), count, *after[name]) for name, kept in outputs.items()}
 
 
 def _order(graph: Graph, ahead: list[str]) -> list[str]:
@@ -144,30 +140,17 @@ class _Line:
     """The delay lines of a Delay node."""
 
     def __init__(self, node: Node, dt: float, x: Array, shape: Shape) -> None:
-        delay_steps = spread(node, "delay", node.numbers("delay"), shape).reshape(-1) / dt
-        whole = np.rint(delay_steps)
-        # To the precision of float32, in which other tools keep times.
-        sound = np.isclose(delay_steps, whole, rtol=PRECISION, atol=PRECISION) & (whole >= 0)
-        if not sound.all():
-            raise DataError(f"node {node.name!r} has delays that are not whole steps >= 0 of dt")
+        steps = node.delay_steps(int(np.prod(shape)), dt)
         # What is later than the last step never arrives, however late.
-        self.lags = np.minimum(whole, max(len(x), 1)).astype(np.int64)
-        self.line = np.zeros((int(self.lags.max(initial=0)) + 1, x.shape[1], len(whole)))
-        self.t, self.shape = 0, shape
+        self.lags = np.minimum(steps, max(len(x), 1)).astype(np.int64)
+        self.line = np.zeros((int(self.lags.max(initial=0)) + 1, x.shape[1], len(steps)))
+        self.shape = shape
 
-    def read(self) -> Array:
-        """What arrives in this step."""
-        arriving: Array = self.line[(self.t - self.lags) % len(self.line), :, np.arange(len(self.lags))]
+    def read(self, t: int) -> Array:
+        """What arrives in step ``t``."""
+        arriving: Array = self.line[(t - self.lags) % len(self.line), :, np.arange(len(self.lags))]
         return arriving.T.reshape(-1, *self.shape)
 
-    def write(self, x: Array) -> None:
-        """What sets out in this step, which then ends."""
-        self.line[self.t % len(self.line)] = x.reshape(len(x), -1)
-        self.t += 1
-
-    def step(self, x: Array) -> Array:
-        """Both, where some delays are 0."""
-        self.line[self.t % len(self.line)] = x.reshape(len(x), -1)
-        out = self.read()
-        self.t += 1
-        return out
+    def write(self, t: int, x: Array) -> None:
+        """What sets out in step ``t``."""
+        self.line[t % len(self.line)] = x.reshape(len(x), -1)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import nir
 import numpy as np
 
 from snn_delays.errors import ConfigError, DataError, ExportError
-from snn_delays.export.nir.graph import FIELDS, PRECISION, THROUGH, Array, Graph, Node, check_reset, flat, number
-from snn_delays.export.nir.nodes import check_known, spread
+from snn_delays.export.nir.graph import FIELDS, PRECISION, THROUGH, Array, Graph, Node, flat
 from snn_delays.export.nir.shapes import shapes_of
-from snn_delays.export.nir.signals import Signal, Taps, arriving, is_population, signals_of
+from snn_delays.export.nir.signals import Signals, Taps, is_population
 from snn_delays.export.nir.write import UNIT_MS, merged, neuron_node, one_delay_each
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 
@@ -61,34 +62,30 @@ def from_nir(
             whose delays are not whole steps, whose bias is delayed, whose name is not that of a population; a cycle
             without neurons; no dt or no unit; arguments that contradict the metadata.
     """
-    check_reset(reset)
-    plain = flat(graph)
+    plain = flat(graph, reset)
     for node in plain.nodes.values():
-        check_known(node)
         if node.kind not in (*KINDS, THROUGH):
-            raise DataError(
-                f"node {node.name!r} is a {node.kind}, for which networks here have no layer; known are "
-                f"{', '.join(KINDS)} and nested graphs. snn_delays.export.nir.interpret.interpret runs it"
+            raise node.error(
+                f" is a {node.kind}, for which networks here have no layer; known are {', '.join(KINDS)} and nested "
+                "graphs. snn_delays.export.nir.interpret.interpret runs it"
             )
     unit = _unit_ms(plain, time_unit)
     claims, claimed_dt_ms, notes = _claims(plain)
-    dt = number(plain.metadata, "dt") if dt_ms is None else float(dt_ms) / unit
+    dt = plain.number("dt") if dt_ms is None else float(dt_ms) / unit
     if dt is None or not (np.isfinite(dt) and dt > 0):
         if dt_ms is None:
             raise DataError("the graph's metadata have no dt, the length of a step; pass dt_ms=")
         raise ConfigError(f"dt_ms must be a positive number of milliseconds, got {dt_ms}")
-    same = dt_ms is None and claimed_dt_ms is not None and claimed_dt_ms / unit == dt
-    step = claimed_dt_ms if same else dt * unit if dt_ms is None else float(dt_ms)
+    if dt_ms is None:
+        dt_ms = claimed_dt_ms if claimed_dt_ms is not None and claimed_dt_ms / unit == dt else dt * unit
     _, shapes = shapes_of(plain, plain.nodes[plain.entry].shape())
-    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
-    signals = signals_of(plain, sizes, dt)
+    signals = Signals(plain, {name: int(np.prod(shape)) for name, shape in shapes.items()}, dt)
     chain = _chain(plain, signals)
-    populations, before = [], plain.entry
-    for name in chain:
-        signal = arriving(plain, name, signals, sizes)
-        populations.append(_population(plain, name, before, sizes, signal, dt, claims.get(name, {}), reset))
-        before = name
-    network = CanonicalNetwork(sizes[plain.entry], tuple(populations), float(step or 0), notes)
+    populations = tuple(
+        _population(name, before, signals, claims.get(name, {}), reset)
+        for before, name in pairwise([plain.entry, *chain])
+    )
+    network = CanonicalNetwork(signals.sizes[plain.entry], populations, float(dt_ms), notes)
     try:
         check(network)
     except ExportError as error:
@@ -100,17 +97,18 @@ def _unit_ms(graph: Graph, time_unit: str | None) -> float:
     """Milliseconds in a unit of the graph's time."""
     if time_unit is not None and time_unit not in UNIT_MS:
         raise ConfigError(f"time_unit must be one of {', '.join(UNIT_MS)}, got {time_unit!r}")
-    said = graph.metadata.get("time_unit")
-    if said is not None and said not in UNIT_MS:
-        raise DataError(f"the graph's metadata have time_unit {said!r}, known are {', '.join(UNIT_MS)}")
-    if said is None and time_unit is None:
+    known = graph.metadata.get("time_unit")
+    known = time_unit if known is None else known
+    if known is None:
         raise DataError(
             "the graph's metadata do not say the unit of tau and delay; pass time_unit='s', which other tools write, "
             "or 'ms'"
         )
-    if None not in (said, time_unit) and said != time_unit:
-        raise DataError(f"the graph's metadata have time_unit {said!r}, and {time_unit!r} was passed")
-    return UNIT_MS[str(said or time_unit)]
+    if known not in UNIT_MS:
+        raise DataError(f"the graph's metadata have time_unit {known!r}, known are {', '.join(UNIT_MS)}")
+    if time_unit not in (None, known):
+        raise DataError(f"the graph's metadata have time_unit {known!r}, and {time_unit!r} was passed")
+    return UNIT_MS[known]
 
 
 def _claims(graph: Graph) -> tuple[Claims, float | None, dict[str, str]]:
@@ -133,31 +131,32 @@ def _claims(graph: Graph) -> tuple[Claims, float | None, dict[str, str]]:
         ) from error
 
 
-def _chain(graph: Graph, signals: dict[str, Signal]) -> list[str]:
+def _chain(graph: Graph, signals: Signals) -> list[str]:
     """Populations in the order of the chain they must make."""
-    behind: dict[str, str] = {}
-    for name in [name for name, node in graph.nodes.items() if is_population(node)]:
-        sources = {source for node in graph.sources[name] for source in signals[node].taps} - {name}
+    after: dict[str, str] = {}
+    for node in filter(is_population, graph.nodes.values()):
+        sources = {source for name in graph.sources[node.name] for source in signals.after[name].taps} - {node.name}
         if len(sources) != 1:
-            raise DataError(
-                f"node {name!r} receives from {', '.join(sorted(sources)) or 'nothing'}; known are chains, where each "
-                "population receives from the one before it and itself"
+            raise node.error(
+                f" receives from {', '.join(sorted(sources)) or 'nothing'}; known are chains, where each population "
+                "receives from the one before it and itself"
             )
         (source,) = sources
-        if source in behind:
+        if source in after:
             raise DataError(
-                f"{behind[source]!r} and {name!r} both receive from {source!r}; known are chains, without forks"
+                f"{after[source]!r} and {node.name!r} both receive from {source!r}; known are chains, without forks"
             )
-        behind[source] = name
+        after[source] = node.name
     chain: list[str] = []
-    while (last := chain[-1] if chain else graph.entry) in behind:
-        chain.append(behind.pop(last))
-    if behind or not chain:
-        raise DataError(f"no chain leads from {graph.entry!r} to {', '.join(sorted(behind.values())) or 'any neurons'}")
+    while (last := chain[-1] if chain else graph.entry) in after:
+        chain.append(after.pop(last))
+    if after or not chain:
+        raise DataError(f"no chain leads from {graph.entry!r} to {', '.join(sorted(after.values())) or 'any neurons'}")
     for name, node in graph.nodes.items():
         if node.kind == "Output" and [_origin(graph, source) for source in graph.sources[name]] != chain[-1:]:
-            inputs = ", ".join(graph.sources[name])
-            raise DataError(f"node {name!r} receives from {inputs}; expected the last population, {chain[-1]}")
+            raise node.error(
+                f" receives from {', '.join(graph.sources[name])}; expected the last population, {chain[-1]}"
+            )
     return chain
 
 
@@ -168,30 +167,19 @@ def _origin(graph: Graph, name: str) -> str:
     return name
 
 
-def _population(
-    graph: Graph,
-    name: str,
-    before: str,
-    sizes: dict[str, int],
-    signal: Signal,
-    dt: float,
-    claimed: dict[str, Any],
-    reset: str | None,
-) -> Population:
-    node, size = graph.nodes[name], sizes[name]
-    numbers, gain, late = _membrane(graph, node, size, dt, claimed, reset)
+def _population(name: str, before: str, signals: Signals, claimed: dict[str, Any], reset: str | None) -> Population:
+    node, size, signal = signals.graph.nodes[name], signals.sizes[name], signals.arriving(name)
+    numbers, gain, late = _membrane(node, signals, claimed, reset)
     recurrent = None
     if name in signal.taps:
         if (signal.taps[name].delay < 1).any():
-            raise DataError(
-                f"node {name!r} receives from itself without a delay; a spike comes back no earlier than a step on"
-            )
+            raise node.error(" receives from itself without a delay; a spike comes back no earlier than a step on")
         recurrent = _synapses(signal.taps[name], size, size, gain, claimed.get("recurrent"))
     if late:
         recurrent = _with_late_reset(numbers, recurrent, size)
     return Population(
         name=name,
-        synapses=_synapses(signal.taps[before], sizes[before], size, gain, claimed.get("sharing")),
+        synapses=_synapses(signal.taps[before], signals.sizes[before], size, gain, claimed.get("sharing")),
         bias=signal.bias * gain,
         arithmetic=numbers,
         fires=node.kind == "LIF",
@@ -204,34 +192,35 @@ def _with_late_reset(numbers: Membrane, recurrent: Synapses | None, size: int) -
 
     .. math:: \alpha (h - \theta) - (1 - \alpha) \theta = \alpha h - \theta
     """
-    rest = -(1 - numbers.decay) * numbers.threshold / numbers.gain
+    leaked = np.full(size, -(1 - numbers.decay) * numbers.threshold / numbers.gain)
     every, none = np.arange(size), np.zeros(0)
     given = recurrent or Synapses.sorted(size, size, none, none, none, none, "synapse")
-    source, target = (np.concatenate([one, every]) for one in (given.source, given.target))
-    delay_steps = np.concatenate([given.delay_steps, np.ones(size, np.int64)])
-    weight = np.concatenate([given.weight, np.full(size, rest)])
-    return merged(Synapses.sorted(size, size, source, target, delay_steps, weight, "synapse"))
+    source, target, delay, weight = (
+        np.concatenate(pair)
+        for pair in (
+            (given.source, every), (given.target, every), (given.delay_steps, np.ones(size)), (given.weight, leaked)
+        )
+    )  # fmt: skip
+    return merged(Synapses.sorted(size, size, source, target, delay, weight, "synapse"))
 
 
 def _synapses(taps: Taps, sources: int, targets: int, gain: Array, claimed: str | None) -> Synapses:
     weight = taps.weight * gain[taps.row]
-    found = merged(Synapses.sorted(sources, targets, taps.column, taps.row, taps.delay, weight, "synapse"))
+    synapses = merged(Synapses.sorted(sources, targets, taps.column, taps.row, taps.delay, weight, "synapse"))
     sharing = claimed or "synapse"
-    if claimed is None and found.delay_steps.any():
-        if one_delay_each(found.source, found.delay_steps, sources) is not None:
+    if claimed is None and synapses.delay_steps.any():
+        if one_delay_each(synapses.source, synapses.delay_steps, sources) is not None:
             sharing = "axon"
-        elif one_delay_each(found.target, found.delay_steps, targets) is not None:
+        elif one_delay_each(synapses.target, synapses.delay_steps, targets) is not None:
             sharing = "dendrite"
-    return Synapses(sources, targets, found.source, found.target, found.delay_steps, found.weight, sharing)
+    return replace(synapses, sharing=sharing)
 
 
-def _membrane(
-    graph: Graph, node: Node, size: int, dt: float, claimed: dict[str, Any], reset: str | None
-) -> tuple[Membrane, Array, bool]:
+def _membrane(node: Node, signals: Signals, claimed: dict[str, Any], reset: str | None) -> tuple[Membrane, Array, bool]:
     """A population's numbers, what its weights are multiplied by, and whether its reset is a step late."""
-    name, keys, fires = node.name, FIELDS[node.kind], node.kind == "LIF"
-    values = {key: spread(node, key, node.numbers(key).reshape(-1), (size,)) for key in keys}
-    strict, kind = graph.firing(node, reset) if fires else (False, "hard")
+    keys, fires, size, dt = FIELDS[node.kind], node.kind == "LIF", signals.sizes[node.name], signals.dt
+    values = {key: node.spread(key, (size,), axes=False) for key in keys}
+    strict, kind = signals.graph.firing(node, reset) if fires else (False, "hard")
     ones = np.ones(size)
     if claimed:
         numbers = Membrane(**claimed["numbers"])
@@ -241,15 +230,11 @@ def _membrane(
         ):
             return numbers, ones, False
     node.time_constants("tau", dt)
-    tau, v_leak = _one(name, "tau", values), _one(name, "v_leak", values)
-    threshold, v_reset = 1.0, v_leak
-    if fires:
-        threshold, v_reset = _one(name, "v_threshold", values), _one(name, "v_reset", values)
-        if v_reset != v_leak:
-            raise DataError(
-                f"node {name!r} leaks to {v_leak:g} and is reset to {v_reset:g}; neurons here have one rest for both"
-            )
-    tau_steps = max(tau / dt, 1.0)
+    shared = {key: _shared(node, key, values[key]) for key in keys if key != "r"}
+    v_leak, v_reset = shared["v_leak"], shared.get("v_reset", shared["v_leak"])
+    if v_reset != v_leak:
+        raise node.error(f" leaks to {v_leak:g} and is reset to {v_reset:g}; neurons here have one rest for both")
+    tau_steps = max(shared["tau"] / dt, 1.0)
     gain = values["r"] / tau_steps
     decay_input = False
     if np.allclose(gain, 1, rtol=0, atol=PRECISION):
@@ -257,15 +242,16 @@ def _membrane(
     elif np.allclose(values["r"], 1, rtol=0, atol=PRECISION):
         gain, decay_input = ones, True
     soft = "hard" if kind == "hard" else "soft"
+    threshold = shared.get("v_threshold", 1.0)
     return Membrane(tau_steps, decay_input, threshold, v_reset, soft, strict), gain, kind == "soft_late"
 
 
-def _one(name: str, key: str, values: dict[str, Array]) -> float:
+def _shared(node: Node, key: str, values: Array) -> float:
     """The number that all neurons of a node have."""
-    found = np.unique(values[key])
-    if len(found) != 1:
-        raise DataError(
-            f"node {name!r} has {len(found)} values of {key} ({', '.join(f'{value:g}' for value in found[:4])}"
-            f"{', ...' if len(found) > 4 else ''}); the neurons of a population here share one"
+    different = np.unique(values)
+    if len(different) != 1:
+        raise node.error(
+            f" has {len(different)} values of {key} ({', '.join(f'{value:g}' for value in different[:4])}"
+            f"{', ...' if len(different) > 4 else ''}); the neurons of a population here share one"
         )
-    return float(found[0])
+    return float(different[0])

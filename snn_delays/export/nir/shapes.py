@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from snn_delays.errors import DataError
-from snn_delays.export.nir.graph import Graph
-from snn_delays.export.nir.nodes import Shape, shape_before, shape_behind
+from snn_delays.export.nir.graph import Graph, Shape, long_axes
+from snn_delays.export.nir.nodes import shape_after, shape_before
 
 
 def shapes_of(graph: Graph, given: Shape | None) -> tuple[dict[str, Shape], dict[str, Shape]]:
@@ -14,50 +14,42 @@ def shapes_of(graph: Graph, given: Shape | None) -> tuple[dict[str, Shape], dict
 
     Raises DataError where nothing says a shape, or two do not fit.
     """
-    behind = _behind(graph, given)
-    before = {}
+    after, before = _after(graph, given), {}
     for name, node in graph.nodes.items():
         sources = graph.sources[name]
-        before[name] = shape_before(node, behind[sources[0]] if sources else behind[name], behind[name])
+        before[name] = shape_before(node, after[sources[0]] if sources else after[name], after[name])
         for source in sources:
-            shape, wanted = behind[source], before[name]
-            flattened = graph.nodes[source].kind == "Flatten" and len(wanted) == 1
+            shape, taken = after[source], before[name]
+            flattened = graph.nodes[source].kind == "Flatten" and len(taken) == 1
             # Some tools write axes of length 1 for time and batch.
-            if np.prod(shape) != np.prod(wanted) or not (flattened or _long(shape) == _long(wanted)):
-                raise DataError(
-                    f"node {name!r} takes {_text(wanted)}, a node before it, {source!r}, has {_text(shape)}"
-                )
-    return before, behind
+            if np.prod(shape) != np.prod(taken) or not (flattened or long_axes(shape) == long_axes(taken)):
+                raise node.error(f" takes {_text(taken)}, a node before it, {source!r}, has {_text(shape)}")
+    return before, after
 
 
-def _behind(graph: Graph, given: Shape | None) -> dict[str, Shape]:
+def _after(graph: Graph, given: Shape | None) -> dict[str, Shape]:
     """What every node puts out; loops are why it cannot be found in one pass."""
-    given = _first(graph) if given is None else given
-    found: dict[str, Shape] = {graph.entry: given}
-    while len(found) < len(graph.nodes):
-        known = len(found)
+    shapes: dict[str, Shape] = {graph.entry: _first(graph) if given is None else given}
+    while len(shapes) < len(graph.nodes):
+        known = len(shapes)
         for name, node in graph.nodes.items():
-            before = next((found[source] for source in graph.sources[name] if source in found), None)
-            shape = None if name in found else shape_behind(node, before)
+            before = next((shapes[source] for source in graph.sources[name] if source in shapes), None)
+            shape = None if name in shapes else shape_after(node, before)
             # A single number is spread over what comes from before.
             if shape is not None and (before is not None or int(np.prod(shape)) > 1):
-                found[name] = shape
-        if len(found) == known:
-            missing = next(name for name in graph.nodes if name not in found)
+                shapes[name] = shape
+        if len(shapes) == known:
+            missing = next(name for name in graph.nodes if name not in shapes)
             raise DataError(f"nothing says what shape node {missing!r} has")
-    return found
+    return shapes
 
 
 def _first(graph: Graph) -> Shape:
     """What the Input puts out where it does not say: what a node after it takes."""
     for name, node in graph.nodes.items():
-        if graph.entry in graph.sources[name] and (behind := shape_behind(node, None)) is not None:
-            return shape_before(node, behind, behind)
+        if graph.entry in graph.sources[name] and (after := shape_after(node, None)) is not None:
+            return shape_before(node, after, after)
     raise DataError(f"nothing says what shape node {graph.entry!r} has")
-
-
-def _long(shape: Shape) -> list[int]:
-    return [n for n in shape if n != 1]
 
 
 def _text(shape: Shape) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
@@ -10,21 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import DataError
-from snn_delays.export.nir.graph import PRECISION, Array, Graph, Node
-from snn_delays.export.nir.nodes import spread
+from snn_delays.export.nir.graph import Array, Graph, Node
+
+LONGEST = 2**30  # steps of a delay
+Integers = NDArray[np.int64]
 
 
 class Taps(NamedTuple):
     """Ways from a source to a node: channel ``row`` receives ``weight`` times ``column``, ``delay`` steps late."""
 
-    row: NDArray[np.int64]
-    column: NDArray[np.int64]
-    delay: NDArray[np.int64]
+    row: Integers
+    column: Integers
+    delay: Integers
     weight: Array
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """What a node puts out: taps from input and populations, and a constant for each channel."""
 
     taps: dict[str, Taps]
@@ -36,74 +36,74 @@ def is_population(node: Node) -> bool:
     return node.kind in ("LIF", "LI")
 
 
-def signals_of(graph: Graph, sizes: dict[str, int], dt: float) -> dict[str, Signal]:
-    """What every node puts out in terms of the input and the populations."""
-    # Populations begin anew: what leads to them does not lead through them.
-    within = {name: [] if is_population(graph.nodes[name]) else sources for name, sources in graph.sources.items()}
-    try:
-        order = list(TopologicalSorter(within).static_order())
-    except CycleError as error:
-        raise DataError(f"the graph has a cycle without neurons: {', '.join(error.args[1][:-1])}") from None
-    signals: dict[str, Signal] = {}
-    for name in order:
-        node = graph.nodes[name]
-        if name == graph.entry or is_population(node):
-            every = np.arange(sizes[name])
-            taps = Taps(every, every, np.zeros_like(every), np.ones(len(every)))
-            signals[name] = Signal({name: taps}, np.zeros(len(every)))
-        else:
-            signals[name] = _behind(node, arriving(graph, name, signals, sizes), sizes[name], dt)
-    return signals
+class Signals:
+    """What every node of a graph puts out, in terms of the input and the populations; ``sizes`` are of its outputs."""
+
+    def __init__(self, graph: Graph, sizes: dict[str, int], dt: float) -> None:
+        self.graph, self.sizes, self.dt = graph, sizes, dt
+        # Populations begin anew: what leads to them does not lead through them.
+        within = {name: [] if is_population(graph.nodes[name]) else inputs for name, inputs in graph.sources.items()}
+        try:
+            order = list(TopologicalSorter(within).static_order())
+        except CycleError as error:
+            raise DataError(f"the graph has a cycle without neurons: {', '.join(error.args[1][:-1])}") from None
+        self.after: dict[str, Signal] = {}
+        for name in order:
+            node, every = graph.nodes[name], np.arange(sizes[name])
+            if name == graph.entry or is_population(node):
+                taps = Taps(every, every, np.zeros_like(every), np.ones(len(every)))
+                self.after[name] = Signal({name: taps}, np.zeros(len(every)))
+            else:
+                self.after[name] = self._through(node, self.arriving(name))
+
+    def arriving(self, name: str) -> Signal:
+        """What a node receives: the sum of what comes from before, over edges that take a step a step later."""
+        taps: dict[str, Taps] = {}
+        biases = []
+        for before in self.graph.sources[name]:
+            signal = self.after[before]
+            if (before, name) in self.graph.lagging:
+                signal = _later(self.graph.nodes[name], signal, np.ones(self.sizes[before], np.int64))
+            biases.append(signal.bias)
+            for source, more in signal.taps.items():
+                taps[source] = _together([taps[source], more]) if source in taps else more
+        return Signal(taps, np.asarray(sum(biases[1:], biases[0])) if biases else np.zeros(self.sizes[name]))
+
+    def _through(self, node: Node, signal: Signal) -> Signal:
+        """What a node makes of what it receives."""
+        size = self.sizes[node.name]
+        if node.kind == "Delay":
+            return _later(node, signal, node.delay_steps(size, self.dt, LONGEST).astype(np.int64))
+        if node.kind == "Scale":
+            scale = node.spread("scale", (size,), axes=False)
+            scaled = {
+                source: taps._replace(weight=taps.weight * scale[taps.row]) for source, taps in signal.taps.items()
+            }
+            return Signal(scaled, signal.bias * scale)
+        if node.kind not in ("Linear", "Affine"):
+            return signal
+        weight = node.numbers("weight")
+        bias = weight @ signal.bias
+        if node.kind == "Affine":
+            bias = bias + node.spread("bias", (size,))
+        return Signal({source: _weighed(weight, taps) for source, taps in signal.taps.items()}, bias)
 
 
-def arriving(graph: Graph, name: str, signals: dict[str, Signal], sizes: dict[str, int]) -> Signal:
-    """What a node is given: the sum of what comes from before, over edges that take a step a step later."""
-    taps: dict[str, Taps] = {}
-    bias: Array | None = None
-    for before in graph.sources[name]:
-        signal = signals[before]
-        if (before, name) in graph.lagging:
-            signal = _later(name, signal, np.ones(sizes[before], np.int64))
-        bias = signal.bias if bias is None else bias + signal.bias
-        for source, more in signal.taps.items():
-            taps[source] = _together([taps[source], more]) if source in taps else more
-    return Signal(taps, np.zeros(sizes[name]) if bias is None else bias)
-
-
-def _later(name: str, signal: Signal, steps: NDArray[np.int64]) -> Signal:
+def _later(node: Node, signal: Signal, steps: Integers) -> Signal:
     if (steps[signal.bias != 0] > 0).any():
-        raise DataError(
-            f"node {name!r} delays a bias, which would act late; a network's bias acts from the first step on: put "
-            "it after the delay"
+        raise node.error(
+            " delays a bias, which would act late; a network's bias acts from the first step on: put it after the delay"
         )
     return Signal({s: t._replace(delay=t.delay + steps[t.row]) for s, t in signal.taps.items()}, signal.bias)
 
 
-def _behind(node: Node, signal: Signal, size: int, dt: float) -> Signal:
-    """What a node makes of what it is given."""
-    if node.kind == "Delay":
-        return _later(node.name, signal, _whole_steps(node, size, dt))
-    if node.kind == "Scale":
-        scale = spread(node, "scale", node.numbers("scale").reshape(-1), (size,))
-        taps = {source: taps._replace(weight=taps.weight * scale[taps.row]) for source, taps in signal.taps.items()}
-        return Signal(taps, signal.bias * scale)
-    if node.kind not in ("Linear", "Affine"):
-        return signal
-    weight = node.numbers("weight")
-    bias = weight @ signal.bias
-    if node.kind == "Affine":
-        bias = bias + spread(node, "bias", node.numbers("bias"), (size,))
-    return Signal({source: _weighed(weight, taps) for source, taps in signal.taps.items()}, bias)
-
-
 def _together(parts: list[Taps]) -> Taps:
-    whole = [np.concatenate([part[i] for part in parts]) for i in range(4)]
-    return Taps(*whole)
+    return Taps(*(np.concatenate(columns) for columns in zip(*parts)))
 
 
 def _weighed(weight: Array, taps: Taps) -> Taps:
     """Taps after a matrix, delay by delay."""
-    found = [Taps(taps.row[:0], taps.row[:0], taps.row[:0], taps.weight[:0])]
+    parts = [Taps(taps.row[:0], taps.row[:0], taps.row[:0], taps.weight[:0])]
     for delay in np.unique(taps.delay):
         here = taps.delay == delay
         rows, row = np.unique(taps.row[here], return_inverse=True)
@@ -112,18 +112,5 @@ def _weighed(weight: Array, taps: Taps) -> Taps:
         np.add.at(dense, (row, column), taps.weight[here])
         product = weight[:, rows] @ dense
         target, source = np.nonzero(product)
-        found.append(Taps(target, columns[source], np.full(len(target), delay), product[target, source]))
-    return _together(found)
-
-
-def _whole_steps(node: Node, size: int, dt: float) -> NDArray[np.int64]:
-    delay = spread(node, "delay", node.numbers("delay").reshape(-1), (size,))
-    steps = delay / dt
-    whole = np.rint(steps)
-    odd = (np.abs(steps - whole) > PRECISION * np.maximum(1, whole)) | (whole < 0) | (whole > 2**30)
-    if odd.any():
-        raise DataError(
-            f"node {node.name!r}: {int(odd.sum())} of {len(whole)} delays are not whole steps >= 0 of {dt:g}, as "
-            f"{float(delay[odd][0]):g}; pass the dt_ms the graph was made with"
-        )
-    return whole.astype(np.int64)
+        parts.append(Taps(target, columns[source], np.full(len(target), delay), product[target, source]))
+    return _together(parts)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export.files import complete
 from snn_delays.export.nir.file import read_nir as read_nir
+from snn_delays.export.nir.graph import free_name
 from snn_delays.files import atomic_path
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.ir.trace import Trace
@@ -97,42 +98,35 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
         raise ExportError(reason)
     check(network)
     names = {population.name for population in network.populations}
-    before, last = _free("input", names), _free("output", names)
-    nodes: dict[str, nir.NIRNode] = {before: nir.Input({"input": np.array([network.inputs])})}
+    before, last = free_name("input", names), free_name("output", names)
+    chain: Chain = [(before, nir.Input({"input": np.array([network.inputs])}))]
     edges: list[tuple[str, str]] = []
     dtype, dt = _dtype(network), network.dt_ms / UNIT_MS[time_unit]
     for population in network.populations:
         name = population.name
         sides = ((before, population.bias), (name, None))
-        chains = [
-            (source, chain)
-            for (prefix, synapses), (source, bias) in zip(population.parts.items(), sides)
-            for chain in _chains(prefix, synapses, bias, encoding, dt)
-        ]
-        for source, chain in chains:
-            for inner, node in chain:
-                _cast(node, dtype)
-                _add(nodes, inner, node)
-            edges += pairwise([source, *(inner for inner, _ in chain), name])
+        for (prefix, synapses), (source, bias) in zip(population.parts.items(), sides):
+            for path in _chains(prefix, synapses, bias, encoding, dt):
+                chain += path
+                edges += pairwise([source, *(inner for inner, _ in path), name])
         assert isinstance(population.arithmetic, Membrane)
-        _add(nodes, name, neuron_node(population.arithmetic, population.fires, population.size, dt))
+        chain.append((name, neuron_node(population.arithmetic, population.fires, population.size, dt)))
         before = name
-    _add(nodes, last, nir.Output({"output": np.array([network.populations[-1].size])}))
+    chain.append((last, nir.Output({"output": np.array([network.populations[-1].size])})))
     edges.append((before, last))
-    metadata = {
-        "dt": float(dt),
-        "time_unit": time_unit,
-        "encoding": encoding,
-        "scheme": "forward_euler",
-        "snn_delays": json.dumps(
-            {
-                "dt_ms": float(network.dt_ms),
-                "populations": [_outline(p) for p in network.populations],
-                "notes": network.notes,
-            }
-        ),
-    }
-    return nir.NIRGraph(nodes, edges, metadata=metadata)
+    nodes: dict[str, nir.NIRNode] = {}
+    for name, node in chain:
+        if name in nodes:
+            raise ExportError(f"two nodes would be called {name!r}; rename a population")
+        for what in {"weight", "bias"} & vars(node).keys():
+            setattr(node, what, getattr(node, what).astype(dtype))
+        nodes[name] = node
+    outline = {
+        "dt_ms": float(network.dt_ms), "populations": [_outline(p) for p in network.populations],
+        "notes": network.notes,
+    }  # fmt: skip
+    metadata = {"dt": float(dt), "time_unit": time_unit, "encoding": encoding, "scheme": "forward_euler"}
+    return nir.NIRGraph(nodes, edges, metadata={**metadata, "snn_delays": json.dumps(outline)})
 
 
 def write(
@@ -240,29 +234,28 @@ def _chains(
         here = synapses.delay_steps == steps
         matrix = np.zeros((synapses.targets, synapses.sources))
         matrix[synapses.target[here], synapses.source[here]] = synapses.weight[here]
-        delay: Chain = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt)))]
-        yield [*(delay if steps else []), (f"{prefix}.weight{steps}", _weights(matrix, constant))]
+        delay = [(f"{prefix}.delay{steps}", nir.Delay(np.full(synapses.sources, steps * dt)))] if steps else []
+        yield [*delay, (f"{prefix}.weight{steps}", _weights(matrix, constant))]
         constant = None
 
 
 def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None, least: int, dt: float) -> Chain:
     steps, column, columns = synapses.delay_steps, synapses.source, synapses.sources
     before: Chain = []
-    behind: Chain = []
+    after: Chain = []
     of_target = one_delay_each(synapses.target, steps, synapses.targets, least)
     of_source = one_delay_each(column, steps, columns, least)
     if not steps.any() and not least:
         pass
     elif synapses.sharing == "dendrite" and of_target is not None:
-        behind.append((f"{prefix}.delay", nir.Delay(of_target * dt)))
+        after.append((f"{prefix}.delay", nir.Delay(of_target * dt)))
         if bias is not None:  # in front of the delay it would act late
-            behind.append((f"{prefix}.bias", nir.Affine(np.eye(synapses.targets), bias)))
+            after.append((f"{prefix}.bias", nir.Affine(np.eye(synapses.targets), bias)))
             bias = None
     elif of_source is not None:
         before.append((f"{prefix}.delay", nir.Delay(of_source * dt)))
     else:
-        pair = column * np.int64(steps.max() + 1) + steps
-        pairs, column = np.unique(pair, return_inverse=True)
+        pairs, column = np.unique(column * np.int64(steps.max() + 1) + steps, return_inverse=True)
         columns = len(pairs)
         source, delay = np.divmod(pairs, steps.max() + 1)
         copies = np.zeros((columns, synapses.sources))
@@ -270,7 +263,7 @@ def _gathered(prefix: str, synapses: Synapses, bias: NDArray[np.float64] | None,
         before += [(f"{prefix}.copy", nir.Linear(copies)), (f"{prefix}.delay", nir.Delay(delay * dt))]
     matrix = np.zeros((synapses.targets, columns))
     matrix[synapses.target, column] = synapses.weight
-    return [*before, (f"{prefix}.weight", _weights(matrix, bias)), *behind]
+    return [*before, (f"{prefix}.weight", _weights(matrix, bias)), *after]
 
 
 def _weights(matrix: NDArray[np.float64], bias: NDArray[np.float64] | None) -> nir.NIRNode:
@@ -284,12 +277,6 @@ def _dtype(network: CanonicalNetwork) -> type:
     return np.float32 if all(np.array_equal(v, v.astype(np.float32)) for v in values) else np.float64
 
 
-def _cast(node: nir.NIRNode, dtype: type) -> None:
-    for what in ("weight", "bias"):
-        if hasattr(node, what):
-            setattr(node, what, getattr(node, what).astype(dtype))
-
-
 def _outline(population: Population) -> dict[str, Any]:
     return {
         "name": population.name,
@@ -297,14 +284,3 @@ def _outline(population: Population) -> dict[str, Any]:
         "recurrent": None if population.recurrent is None else population.recurrent.sharing,
         "numbers": asdict(population.arithmetic),
     }
-
-
-def _add(nodes: dict[str, nir.NIRNode], name: str, node: nir.NIRNode) -> None:
-    if name in nodes:
-        raise ExportError(f"two nodes would be called {name!r}; rename a population")
-    nodes[name] = node
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """A name for a node that no population bears."""
-    return name if name not in taken else _free(f"{name}_", taken)
