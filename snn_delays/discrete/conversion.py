@@ -83,7 +83,7 @@ def _after(pool: PoolStage, name: str, synapses: Synapses) -> Synapses:
     """The synapses of pooled inputs as those of the inputs themselves, each as often as its window has places."""
     size = pool.windows.shape[1]
     if (count := len(synapses) * size) > MOST_SYNAPSES:
-        raise ExportError(f"{name} has {count:,} synapses behind {pool.name}; {MOST_SYNAPSES:,} are the most")
+        raise ExportError(f"{name} has {count:,} synapses after {pool.name}; {MOST_SYNAPSES:,} are the most")
     target, delay, weight = (np.repeat(part, size) for part in (synapses.target, synapses.delay_steps, synapses.weight))
     scaled = weight / size if pool.kind == "mean" else weight
     source = pool.windows[synapses.source].ravel()

@@ -8,7 +8,8 @@ from snn_delays.chips.profiles import Profile, profile
 from snn_delays.chips.violations import violations
 from snn_delays.discrete.conversion import canonical
 from snn_delays.discrete.integer import integer_neuron
-from snn_delays.discrete.network import DiscreteNetwork, DiscretizationReport, LayerReport, copied_layers, nested
+from snn_delays.discrete.network import DiscreteNetwork, DiscretizationReport, LayerReport, nested
+from snn_delays.discrete.stages import copied_layers
 from snn_delays.discrete.synapse import Plan, discrete_synapse, on_grid
 from snn_delays.errors import ExportError
 from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier
@@ -31,7 +32,6 @@ from snn_delays.nn.neuron import Neuron
 from snn_delays.nn.quantize import check_grid
 
 Layers = list[tuple[str, nn.Module]]
-NEURONS = (LIF, LeakyIntegrator, Recurrent)
 PASSED = (BatchNorm, Dropout, Flatten, Pool2d)  # between a synapse and its neurons
 
 
@@ -69,7 +69,7 @@ def discretize(
 
     Raises:
         ExportError: a layer of another kind, a subclass or a layer with hooks
-            (:func:`snn_delays.discrete.network.copied_layers`), a norm that follows no synapse, weights or delays that
+            (:func:`snn_delays.discrete.stages.copied_layers`), a norm that follows no synapse, weights or delays that
             are not finite, or what the target cannot hold: delays, resets, thresholds, biases, bits, fan-in.
         ConfigError: no such target, bits or scale.
     """
@@ -82,28 +82,27 @@ def discretize(
         return copy.deepcopy(network)
     kept: dict[str, SpikingModule] = {}
     reports: list[LayerReport] = []
-    changed: dict[str, Neuron] = {}  # those whose synapse was discretised
     folded: BatchNorm | None = None
     for place, (name, layer) in enumerate(layers):
         if isinstance(layer, DelayedLinear | DelayedConv2d):
             folded = _norm(layer, layers[place + 1 :])
-            kept[name], neurons, report = _with_neurons(name, layer, folded, layers[place + 1 :], plan)
-            changed |= neurons
-            reports += report
-        elif isinstance(layer, NEURONS):
-            if name not in changed and (plan.integers or isinstance(layer, Recurrent)):
+            parts, changes = _with_neurons(name, layer, folded, layers[place + 1 :], plan)
+            kept |= parts
+            reports += changes
+        elif isinstance(layer, LIF | LeakyIntegrator | Recurrent | Pool2d | Flatten) and name not in kept:
+            if isinstance(layer, Recurrent) or (plan.integers and isinstance(layer, Neuron)):
                 raise ExportError(f"{name!r} follows no synapse")
-            kept[name] = changed[name] if name in changed else copy.deepcopy(layer)
-        elif isinstance(layer, Pool2d | Flatten):
             kept[name] = copy.deepcopy(layer)
-        elif layer is not folded and not isinstance(layer, Dropout):
+        elif name not in kept and layer is not folded and not isinstance(layer, Dropout):
             reason = "has no discrete form"
             if isinstance(layer, BatchNorm):
                 reason = "follows no synapse it could be folded into"
             elif isinstance(layer, (SpikeGPT, SpikeGPTClassifier)):
                 reason += "; snn_delays.models.with_integer_delays gives one with integer delays, which is not exported"
             raise ExportError(f"layer {name!r} ({type(layer).__name__}) {reason}")
-    discrete = DiscreteNetwork(DiscretizationReport(tuple(reports)), **nested(kept))
+    discrete = DiscreteNetwork(
+        DiscretizationReport(tuple(reports)), **nested({name: kept[name] for name, _ in layers if name in kept})
+    )
     discrete.card = getattr(network, "card", None)  # a single layer has none
     discrete.sensor = getattr(network, "sensor", None)
     if plan.integers and not _exact_in_float32(discrete):
@@ -148,25 +147,22 @@ def _norm(synapse: DelayedLinear | DelayedConv2d, following: Layers) -> BatchNor
 
 def _with_neurons(
     name: str, synapse: DelayedLinear | DelayedConv2d, norm: BatchNorm | None, following: Layers, plan: Plan
-) -> tuple[SpikingModule, dict[str, Neuron], list[LayerReport]]:
+) -> tuple[dict[str, SpikingModule], list[LayerReport]]:
     """A synapse and the neurons after it: their weights on one grid, and the neurons in integers where requested."""
     if plan.integers and isinstance(synapse, DelayedConv2d):
         raise ExportError(f"{name!r} is a convolution, which has no form in integer arithmetic; keep real numbers")
-    part = discrete_synapse(name, synapse, norm, plan)
+    parts = [discrete_synapse(name, synapse, norm, plan)]
     population, neuron = next((pair for pair in following if not isinstance(pair[1], PASSED)), ("", None))
-    loop = None
+    recurrent = isinstance(neuron, Recurrent)
     if isinstance(neuron, Recurrent):
-        loop = discrete_synapse(f"{population}.synapse", neuron.synapse, None, plan, least=1)
+        parts.append(discrete_synapse(f"{population}.synapse", neuron.synapse, None, plan, least=1))
         neuron = neuron.neuron
-    on_grid([part] if loop is None else [part, loop], plan)
-    if plan.integers:
-        neuron = integer_neuron(name, part, neuron, plan)
-    elif isinstance(neuron, Neuron):
-        neuron = copy.deepcopy(neuron)
-    reports = [part.report] if loop is None else [part.report, loop.report]
-    if not isinstance(neuron, Neuron):
-        return part.layer, {}, reports
-    return part.layer, {population: neuron if loop is None else Recurrent(loop.layer, neuron)}, reports  # type: ignore[arg-type]
+    on_grid(parts, plan)
+    neuron = integer_neuron(name, parts[0], neuron, plan) if plan.integers else copy.deepcopy(neuron)
+    discrete: dict[str, SpikingModule] = {name: parts[0].layer}
+    if isinstance(neuron, Neuron):
+        discrete[population] = Recurrent(parts[1].layer, neuron) if recurrent else neuron  # type: ignore[arg-type]
+    return discrete, [part.report for part in parts]
 
 
 def _exact_in_float32(network: DiscreteNetwork) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.chips.profiles import Profile
-from snn_delays.discrete.network import check_constants
+from snn_delays.discrete.stages import check_constants
 from snn_delays.discrete.synapse import Part, Plan
 from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint

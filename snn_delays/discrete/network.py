@@ -4,37 +4,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snn_delays.errors import ExportError
-from snn_delays.nn import (
-    LIF,
-    AvgPool2d,
-    BatchNorm,
-    BatchNorm2d,
-    DelayedConv2d,
-    DelayedLayer,
-    DelayedLinear,
-    Dropout,
-    FixedPointIntegrator,
-    FixedPointLIF,
-    Flatten,
-    LeakyIntegrator,
-    MaxPool2d,
-    Neuron,
-    Recurrent,
-    Sequential,
-    SpikingModule,
-    SumPool2d,
-    layers_of,
-)
-from snn_delays.nn.kinds import alteration, apply_pruning, stranger
+from snn_delays.nn import DelayedConv2d, DelayedLayer, DelayedLinear, Sequential, SpikingModule
 
-# The kinds whose arithmetic is copied when a network is discretised, streamed or exported.
-COPIED = (
-    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, SumPool2d, AvgPool2d, MaxPool2d,
-    LIF, LeakyIntegrator, Recurrent, FixedPointLIF, FixedPointIntegrator,
-)  # fmt: skip
 Layer = TypeVar("Layer", DelayedLinear, DelayedConv2d)
 
 
@@ -101,7 +75,7 @@ class DiscretizationReport:
 
     @property
     def lossless(self) -> bool:
-        """Whether the discrete network computes exactly what the network given did."""
+        """Whether the discrete network computes exactly what the original network did."""
         return all(layer.lossless for layer in self.layers)
 
     def __str__(self) -> str:
@@ -126,20 +100,6 @@ class DiscreteNetwork(Sequential):
         self.report = report
         self.requires_grad_(False)
         self.eval()
-
-
-def copied_layers(network: SpikingModule) -> list[tuple[str, nn.Module]]:
-    """The layers of a chain, each of which computes what its class says; pruning masks are put on first.
-
-    Raises ExportError for one that may not, by name: a subclass, a hook, a forward or numbers of its own.
-    """
-    layers = layers_of(network)
-    for name, layer in layers:
-        for inner in layer.modules():
-            apply_pruning(inner)
-            if reason := stranger(inner, (*COPIED, Sequential)) or alteration(inner):
-                raise ExportError(f"layer {name!r} ({type(inner).__name__}) {reason}")
-    return layers
 
 
 def nested(layers: dict[str, SpikingModule]) -> dict[str, SpikingModule]:
@@ -172,12 +132,3 @@ def check_finite(name: str, layer: DelayedLayer) -> None:
                 f"{name}.{what}: {bad} of {values.numel()} values are not finite; training diverged, take an earlier "
                 "checkpoint or lower the learning rate"
             )
-
-
-def check_constants(name: str, neuron: Neuron) -> None:
-    """Raise ExportError for neurons whose constants differ: what is exported or streamed has one number for all."""
-    for constant, count in neuron.per_neuron().items():
-        raise ExportError(
-            f"{name}.{constant} is a tensor of {count} numbers, one for each neuron; exported and streamed populations "
-            "have one for all. Such networks are trained and evaluated in torch"
-        )

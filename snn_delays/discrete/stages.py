@@ -11,31 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from snn_delays.discrete.network import DiscreteNetwork, check_constants, check_finite, copied_layers
+from snn_delays.discrete.network import DiscreteNetwork, check_finite
 from snn_delays.errors import ExportError, ShapeError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses
 from snn_delays.nn import (
     LIF,
     AvgPool2d,
+    BatchNorm,
+    BatchNorm2d,
     DelayedConv2d,
     DelayedLinear,
+    Dropout,
     FixedPointIntegrator,
     FixedPointLIF,
     Flatten,
     LeakyIntegrator,
     MaxPool2d,
+    Neuron,
+    Pool2d,
     Recurrent,
+    Sequential,
+    SpikingModule,
     SumPool2d,
+    layers_of,
 )
-from snn_delays.nn.kinds import kind_of
-from snn_delays.nn.neuron import Neuron
-from snn_delays.nn.pooling import Pool2d
+from snn_delays.nn.kinds import alteration, apply_pruning, kind_of, stranger
 from snn_delays.ops.delay_conv import map_size
 
 Shape = tuple[int, ...]
 MOST_SYNAPSES = 2**25  # of a convolution, synapse by synapse
 POOLING: dict[type, str] = {MaxPool2d: "max", AvgPool2d: "mean", SumPool2d: "sum"}
+# The kinds whose arithmetic is copied when a network is discretised, streamed or exported.
+COPIED = (
+    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, *POOLING, LIF, LeakyIntegrator, Recurrent,
+    FixedPointLIF, FixedPointIntegrator, Sequential,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +86,27 @@ class PoolStage(Stage):
     windows: NDArray[np.int64]
 
 
+def copied_layers(network: SpikingModule) -> list[tuple[str, nn.Module]]:
+    """The layers of a chain, each of which computes what its class says; pruning masks are put on first.
+
+    Raises ExportError for one that may not, by name: a subclass, a hook, a forward or numbers of its own.
+    """
+    layers = layers_of(network)
+    for name, layer in layers:
+        for inner in layer.modules():
+            apply_pruning(inner)
+            if reason := stranger(inner, COPIED) or alteration(inner):
+                raise ExportError(f"layer {name!r} ({type(inner).__name__}) {reason}")
+    return layers
+
+
 def stages_of(network: DiscreteNetwork | CanonicalNetwork, sensor: Shape | None = None) -> list[Stage]:
-    """The layers of a network in order.
+    """The layers of a network in order; maps are laid out flat, channel by channel and row by row.
 
-    Maps are laid out flat, channel by channel and row by row, and a convolution becomes its synapses one by one.
+    ``sensor``: channels, rows and columns of the input, which a convolution does not know; None: the network's own.
 
-    Args:
-        network: what :func:`snn_delays.discrete.discretize` returned, or a canonical network.
-        sensor: channels, rows and columns of the input, which a convolution does not know; None: the network's own.
-
-    Raises:
-        ExportError: another network, layers that do not fit onto each other, delays that are not integer steps in their
-            window, numbers that are not finite, or a convolution whose input has no known size.
+    Raises ExportError for another network, layers that do not fit onto each other, delays that are not integer steps in
+    their window, numbers that are not finite, or a convolution whose input has no known size.
     """
     if isinstance(network, CanonicalNetwork):
         return list(_of_canonical(network))
@@ -115,13 +135,9 @@ def _of_canonical(network: CanonicalNetwork) -> Iterator[Stage]:
     before: Shape = (network.inputs,)
     for population in network.populations:
         name, synapses, own, after = population.name, population.synapses, population.recurrent, (population.size,)
-        current, bias = population.bias, None
-        if population.whole:
-            current, bias = np.zeros(population.size), population.bias
-        yield SynapseStage(f"{name}.synapse", before, after, synapses, current, synapses.max_delay_steps)
-        window = 0 if own is None else max(1, own.max_delay_steps)
-        neuron = f"{name}.neuron"
-        yield NeuronStage(neuron, after, after, population.arithmetic, population.fires, bias, own, window)
+        yield SynapseStage(f"{name}.synapse", before, after, synapses, population.bias, synapses.max_delay_steps)
+        window, numbers = 0 if own is None else max(1, own.max_delay_steps), population.arithmetic
+        yield NeuronStage(f"{name}.neuron", after, after, numbers, population.fires, recurrent=own, window=window)
         before = after
 
 
@@ -197,8 +213,8 @@ def _numbers(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """Weight, integer delays and bias of a synapse of a discrete network; a bias that is None is zeros."""
     check_finite(name, layer)
-    weight, delay = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.delay))
-    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
+    current = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
+    weight, delay, bias = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.delay, current))
     steps = np.rint(delay).astype(np.int64)
     outside = (steps != delay) | (steps < layer.min_delay_steps) | (steps > layer.max_delay_steps)
     if outside.any():
@@ -221,11 +237,20 @@ def _neurons(name: str, layer: Neuron, shape: Shape) -> NeuronStage:
     if isinstance(layer, FixedPointLIF | FixedPointIntegrator):
         _check_shape(shape == tuple(layer.bias.shape), f"{name} is a population of {len(layer.bias)} neurons", shape)
         return NeuronStage(name, shape, shape, layer.numbers, layer.fires, layer.bias.cpu().numpy())
-    check_constants(name, layer)
     if not isinstance(layer, LIF | LeakyIntegrator):
         raise ExportError(f"{name}: neurons of kind {type(layer).__name__} can be neither streamed nor exported")
+    check_constants(name, layer)
     arithmetic = Membrane(float(layer.tau_steps), layer.decay_input)
     if isinstance(layer, LIF):
-        spiking = {name: getattr(layer, name) for name in ("v_reset", "reset", "strict")}
+        spiking = {option: getattr(layer, option) for option in ("v_reset", "reset", "strict")}
         arithmetic = replace(arithmetic, threshold=float(layer.threshold), **spiking)
     return NeuronStage(name, shape, shape, arithmetic, layer.fires)
+
+
+def check_constants(name: str, neuron: Neuron) -> None:
+    """Raise ExportError for neurons whose constants differ: what is exported or streamed has one number for all."""
+    for constant, count in neuron.per_neuron().items():
+        raise ExportError(
+            f"{name}.{constant} is a tensor of {count} numbers, one for each neuron; exported and streamed populations "
+            "have one for all. Such networks are trained and evaluated in torch"
+        )

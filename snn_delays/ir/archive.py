@@ -51,10 +51,10 @@ class Arrays:
         if name not in self._arrays:
             raise DataError(f"there is no array {name}")
         array = self._arrays.pop(name)
-        fits = array.ndim == len(shape) and all(want in (None, is_) for want, is_ in zip(shape, array.shape))
+        fits = array.ndim == len(shape) and all(n in (None, length) for n, length in zip(shape, array.shape))
         if not fits or array.dtype.kind not in KINDS[what]:
-            wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise DataError(f"{name} must be {what} of shape [{wanted}], is {array.dtype} {list(array.shape)}")
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise DataError(f"{name} must be {what} of shape [{expected}], is {array.dtype} {list(array.shape)}")
         if bad := int((~np.isfinite(array)).sum()):
             raise DataError(f"{name}: {bad} of {array.size} values are not finite")
         if end is not None and array.size and not (array.min() >= 0 and array.max() < end):
@@ -79,11 +79,11 @@ def opened(
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
-        found = read_npz(path)
-        text = parse_json(str(found.pop(outline)))
+        contents = read_npz(path)
+        text = parse_json(str(contents.pop(outline)))
         if text["format"] != form:
             raise DataError(f"it has format {text['format']!r}, this version reads {form!r}; export it anew")
-        arrays = Arrays(found)
+        arrays = Arrays(contents)
         yield arrays, model.model_validate(text)
         if left := arrays.names():
             raise DataError(f"nothing says what its array {left[0]!r} is; export it anew")

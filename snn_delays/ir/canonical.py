@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,10 +186,6 @@ class CanonicalNetwork:
     def all_synapses(self) -> list[tuple[str, Synapses]]:
         """Every set of synapses by name: ``hidden1``, ``hidden1.recurrent``, ``readout``, ..."""
         return [part for population in self.populations for part in population.parts.items()]
-
-    def with_notes(self, **notes: str) -> CanonicalNetwork:
-        """The same network with notes added."""
-        return replace(self, notes={**self.notes, **notes})
 
 
 def to_bytes(network: CanonicalNetwork) -> bytes:

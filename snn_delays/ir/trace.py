@@ -1,4 +1,4 @@
-"""The golden trace: real samples and what the network made of them, for checking any other simulator."""
+"""The golden trace: real samples and the network's outputs, for checking any other simulator."""
 
 from __future__ import annotations
 

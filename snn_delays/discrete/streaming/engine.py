@@ -24,8 +24,8 @@ class StreamingEngine:
 
     Computes what ``network(x)`` does, with the arithmetic of its layers: in float64 spike for spike, in float32 up to
     rounding (exactly, where weights are on a grid that float32 holds). Synapses cost time only for inputs that are not
-    zero, and scale with them. The engine is at rest when made, keeps its state from call to call and its own copy of
-    the parameters.
+    zero, and scale with them. The engine starts at rest, keeps its state from call to call and its own copy of the
+    parameters.
 
     Args:
         network: what :func:`snn_delays.discrete.discretize` returned, on any device, or a canonical network
@@ -56,8 +56,7 @@ class StreamingEngine:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigError(f"the engine computes in float32 or float64, got dtype {self.dtype}")
-        program = program_of(network, self.dtype, sensor)
-        self._take(program, program.state.copy())
+        self._take(program_of(network, self.dtype, sensor))
         # Compiled here, so that the first step takes no longer than the others.
         self.run(np.zeros((1, self.in_features)))
         self.step(np.zeros(self.in_features))
@@ -65,9 +64,9 @@ class StreamingEngine:
         self.load_state(self.state())
         self.reset()
 
-    def _take(self, program: Program, rest: Array) -> None:
-        """Run on the arrays of a program, with the state at rest apart: everything else is a view of them."""
-        self._program, self._arrays, self._rest = program, program.arrays, rest
+    def _take(self, program: Program) -> None:
+        """Run on the arrays of a program: everything else is a view of them."""
+        self._program, self._arrays = program, program.arrays
         self.in_features = int(program.table[0, kernels.INPUTS])
         self._input = program.values[: self.in_features]
         self._events = np.zeros(self.in_features, np.int64)
@@ -78,23 +77,17 @@ class StreamingEngine:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which go on by themselves from the present state."""
-        return {"dtype": self.dtype, "program": copy.deepcopy(self._program), "rest": self._rest.copy()}
+        return {"dtype": self.dtype, "program": copy.deepcopy(self._program)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.dtype = state["dtype"]
-        self._take(state["program"], state["rest"])
+        self._take(state["program"])
 
     def step(self, x_t: ArrayLike) -> Array:
-        """Advance by one step.
+        """Advance by one step of spikes, counts or any real values, ``[in_features]``.
 
-        Args:
-            x_t: spikes, counts or any real values, ``[in_features]``.
-
-        Returns:
-            The last layer's output, ``[out_features]``: a view, which the next step overwrites.
-
-        Raises:
-            ShapeError: another length. DataError: values that are not finite numbers. The state is then as before.
+        Returns the last layer's output, ``[out_features]``: a view, which the next step overwrites. Raises ShapeError
+        for another length, DataError for values that are not finite numbers; the state is then as before.
         """
         x = np.asarray(x_t)
         if x.shape != self._input.shape or x.dtype.kind not in "biuf":
@@ -106,18 +99,11 @@ class StreamingEngine:
         return self._output
 
     def step_events(self, indices: ArrayLike) -> Array:
-        """Advance by one step whose input is a list of events.
+        """Advance by one step whose input is a list of events; returns what :meth:`step` does.
 
-        Args:
-            indices: the inputs that have an event in this step, integers ``[events]``, in any order, an input as
-                often as it has events; may be empty.
-
-        Returns:
-            As :meth:`step`.
-
-        Raises:
-            ShapeError: not one axis. DataError: not integers, or an input that does not exist. The state is then
-                as before.
+        ``indices``: the inputs that have an event in this step, integers ``[events]``, in any order, an input as often
+        as it has events; may be empty. Raises ShapeError for other axes, DataError for what are no integers, or an
+        input that does not exist; the state is then as before.
         """
         events = np.asarray(indices)
         if events.ndim != 1:
@@ -152,7 +138,7 @@ class StreamingEngine:
     def reset(self) -> None:
         """Put everything at rest: membranes at their resting values, nothing under way, outputs zero."""
         self._program.table[:, kernels.SLOT] = 0
-        self._program.state[:] = self._rest
+        self._program.state[:] = self._program.rest
         self._program.values[:] = 0
 
     def state(self) -> tuple:
@@ -170,11 +156,10 @@ class StreamingEngine:
         Raises ShapeError for the state of another network or batch, DataError for values that are not finite; the
         engine is then as before.
         """
-        places = self._program.places
-        parts = [
-            (places[name], self._checked(name, places[name].rest, part))
-            for name, part in self._by_name(self._program.outline, state)
-        ]
+        parts = []
+        for name, part in self._by_name(self._program.outline, state):
+            place = self._program.places[name]
+            parts.append((place, self._checked(name, place.rest, part)))
         self.reset()
         for place, numbers in parts:
             if place.membrane is not None:
@@ -205,10 +190,8 @@ class StreamingEngine:
         if place.ring is not None:
             history, spikes = self._history(place.ring), self._program.values[place.output][None]
             parts.append(history if place.membrane is None else np.concatenate([history, spikes]))
-        flat = iter(parts)
-        return map_state(
-            lambda rest: torch.from_numpy(next(flat).ravel()[: rest.numel()].reshape(rest.shape).copy()), place.rest
-        )
+        numbers = iter(parts)
+        return map_state(lambda rest: rest.new_tensor(next(numbers).flat[: rest.numel()]).view_as(rest), place.rest)
 
     def _by_name(self, outline: Outline, state: Any) -> list[tuple[str, Any]]:
         """The states of all layers by name."""

@@ -1,4 +1,4 @@
-"""One step of a whole network, compiled: serial, without allocating, without Python's lock.
+"""One step of a network, compiled: serial, without allocating, without Python's lock.
 
 Every number is in one of five flat arrays, since each array that is handed over costs as much as some synapses do:
 
@@ -124,11 +124,11 @@ def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
 @cached_njit(nogil=True)
 def _pool(kind, count, index, x, y):  # type: ignore[no-untyped-def]
     for j in range(y.size):
-        found = x[index[j * count]]
+        pooled = x[index[j * count]]
         for c in range(j * count + 1, (j + 1) * count):
             value = x[index[c]]
-            found = max(found, value) if kind == MAX else found + value
-        y[j] = found / count if kind == MEAN else found
+            pooled = max(pooled, value) if kind == MAX else pooled + value
+        y[j] = pooled / count if kind == MEAN else pooled
 
 
 @cached_njit(nogil=True)

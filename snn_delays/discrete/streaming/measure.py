@@ -54,7 +54,7 @@ class StepTimes:
 
 @dataclass(frozen=True)
 class StreamReport:
-    """What :func:`stream_report` found. ``active`` counts, for every step, inputs and neurons that are not silent."""
+    """What :func:`stream_report` measured. ``active`` counts, per step, inputs and neurons that are not silent."""
 
     dt_ms: float
     recordings: int
@@ -103,7 +103,7 @@ def stream_report(
 
     The other side is the same network, layer by layer in torch, with a chunk of one step and its state passed on, by
     the faster of the delay layer's backends that suit it. Both run on one thread, so that torch's pool
-    and Numba's do not spin in each other's way. The layers are given up on after some seconds, between recordings.
+    and Numba's do not spin in each other's way. The layers are no longer timed after some seconds, between recordings.
 
     Args:
         network: what :func:`snn_delays.discrete.discretize` returned.

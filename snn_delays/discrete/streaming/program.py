@@ -38,13 +38,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Program:
-    """The arrays of a network at rest, and where its layers are, by name."""
+    """The arrays of a network, its state at rest, and where its layers are, by name."""
 
     table: NDArray[np.int64]
     index: NDArray[np.uint32]
     numbers: Array
     state: Array
     values: Array
+    rest: Array
     places: dict[str, Place]
     outline: Outline
 
@@ -62,7 +63,8 @@ def program_of(network: DiscreteNetwork | CanonicalNetwork, dtype: np.dtype[Any]
     layout = _Layout(dtype, math.prod(stages[0].before))
     places = {stage.name: layout.place(stage) for stage in stages}
     index, numbers, state = (np.concatenate(parts) for parts in layout.parts.values())
-    return Program(np.array(layout.rows), index, numbers, state, np.zeros(layout.end, dtype), places, outline)
+    values = np.zeros(layout.end, dtype)
+    return Program(np.array(layout.rows), index, numbers, state, values, state.copy(), places, outline)
 
 
 def _outline(network: nn.Module, names: Any) -> Outline:
