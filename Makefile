@@ -8,7 +8,7 @@ SPREAD := -n auto --maxprocesses 4 --dist loadfile
 EXPORTS := .venv-export/exports
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-gpt test test-all test-export check docs bench studies env clean
+.PHONY: help demo demo-gpt test test-all test-export test-gpu check docs bench studies env clean
 
 help:
 	@echo "make demo      train, evaluate, draw and export on the bundled spoken digits (minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-export  the demo's networks in Brian2, NEST, PyNN, Lava, C and Verilog, spike for spike (half an hour)"
 	@echo "make check     linters and types alone      make docs   the documentation, into site/"
 	@echo "make bench     our layers against the packages they replace, timed side by side"
+	@echo "make test-gpu  every GPU kernel against its contract, captured, under compute-sanitizer (under ten minutes)"
 	@echo "make studies   the studies behind the documents' tables and pictures; finished ones are skipped (minutes)"
 	@echo "make env       the environment with what tests, linters and documents need"
 	@echo "make clean     remove the environment and what was built (runs/ stays)"
@@ -71,6 +72,11 @@ test-export: .venv/.tested
 # Options go into BENCH: make bench BENCH="--only 'delay-*' --repeats 15".
 bench: .venv/.tested
 	@$(BIN)/python -m experiments.benchmarks $(BENCH)
+
+# With torch, CuPy, Numba CUDA and pytest at hand: make test-gpu GPU_PYTHON=python3 uses an environment that is there.
+GPU_PYTHON ?= $(BIN)/python
+test-gpu:
+	@$(GPU_PYTHON) -m experiments.gpu_checks --write docs/gpu.md
 
 studies: .venv/.tested
 	@$(BIN)/python -m experiments.studies
