@@ -33,15 +33,9 @@ WORK = ("synops", "graded_synops", "ann_macs", "neuron_updates")
 
 @dataclass(frozen=True)
 class PopulationCost:
-    """A population's cost of one inference, the mean over samples; synaptic operations are those onto it.
+    """A population's cost of one inference, the mean over samples, by :data:`DEFINITIONS`.
 
-    Attributes:
-        spikes: given out; 0 for integrators.
-        rate: spikes per neuron and step.
-        synops: events times the synapses stored for their source.
-        graded_synops: as ``synops``, several events of a source in a step taken as one.
-        ann_macs: steps times synapses.
-        neuron_updates: steps times neurons.
+    Synaptic operations are those onto it; integrators give out no spikes.
     """
 
     name: str

@@ -24,7 +24,10 @@ HOP = LONGEST_DELAY + CHIP_ADDS  # steps that a relay adds
 OFF_GRID = 1e-5  # of a code; weights come from float32
 NEVER = 1e9  # threshold of neurons that must not fire
 REMEDY = "discretise with --target spinnaker2"
-RELAY = {"threshold": 0.5, "alpha_decay": 0.0, "i_offset": 0.0, "v_reset": 0.0, "reset": "reset_to_v_reset"}
+RELAY: dict[str, Any] = {
+    "fires": True, "relay": True, "unit": 1.0, "v_reset": 0.0,
+    "params": {"threshold": 0.5, "alpha_decay": 0.0, "i_offset": 0.0, "v_reset": 0.0, "reset": "reset_to_v_reset"},
+}  # fmt: skip
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
@@ -114,7 +117,7 @@ def connections(network: CanonicalNetwork, *, copies: int = 1, relays: bool = Fa
             for hop, (handed_on, rows) in enumerate(sent):
                 if hop:
                     relay = f"{name}.relay{hop}"
-                    populations.append(_entry(relay, synapses.sources * repeats, RELAY, relay=True))
+                    populations.append({"name": relay, "size": synapses.sources * repeats, **RELAY})
                     projections.append({"pre": source, "post": relay, "connections": handed_on})
                     source = relay
                 projections.append({"pre": source, "post": population.name, "connections": rows})
@@ -141,26 +144,25 @@ def _step(population: Population) -> float | None:
     return None
 
 
-def _entry(
-    name: str, size: int, params: dict[str, Any], *, fires: bool = True, relay: bool = False, unit: float = 1.0,
-    v_reset: float = 0.0,
-) -> dict[str, Any]:  # fmt: skip
-    neurons = {"name": name, "size": size, "fires": fires, "relay": relay}
-    return {**neurons, "unit": unit, "v_reset": v_reset, "params": params}
-
-
 def _neurons(population: Population, step: float) -> dict[str, Any]:
     numbers = population.arithmetic
     assert isinstance(numbers, Membrane)
     unit = numbers.gain * step
-    params = {
-        "threshold": (numbers.threshold - numbers.v_reset) / unit if population.fires else NEVER,
-        "alpha_decay": numbers.decay,
-        "i_offset": (population.bias / step).tolist(),
-        "v_reset": 0.0,
-        "reset": "reset_by_subtraction" if numbers.reset == "soft" else "reset_to_v_reset",
+    return {
+        "name": population.name,
+        "size": population.size,
+        "fires": population.fires,
+        "relay": False,
+        "unit": unit,
+        "v_reset": numbers.v_reset,
+        "params": {
+            "threshold": (numbers.threshold - numbers.v_reset) / unit if population.fires else NEVER,
+            "alpha_decay": numbers.decay,
+            "i_offset": (population.bias / step).tolist(),
+            "v_reset": 0.0,
+            "reset": "reset_by_subtraction" if numbers.reset == "soft" else "reset_to_v_reset",
+        },
     }
-    return _entry(population.name, population.size, params, fires=population.fires, unit=unit, v_reset=numbers.v_reset)
 
 
 def _sent(synapses: Synapses, codes: Integers, steps: Integers, times: int) -> Iterator[tuple[Rows, Rows]]:

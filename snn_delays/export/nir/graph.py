@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -273,6 +274,14 @@ def _lagging(nodes: dict[str, Node], edges: list[tuple[str, str]]) -> Iterator[t
                 elif neuron in reached and target not in seen:
                     seen.add(target)
                     ahead.append(target)
+
+
+def ordered(sources: Mapping[str, Iterable[str]], cycle: str) -> list[str]:
+    """Nodes so that each comes after its sources. Raises DataError with the nodes of a cycle in the text ``cycle``."""
+    try:
+        return list(TopologicalSorter(sources).static_order())
+    except CycleError as error:
+        raise DataError(cycle.format(", ".join(error.args[1][:-1]))) from None
 
 
 def free_name(name: str, taken: Container[str]) -> str:

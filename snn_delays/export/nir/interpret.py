@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import DataError, ShapeError
-from snn_delays.export.nir.graph import Array, Graph, Node, Shape, flat
-from snn_delays.export.nir.nodes import Step, step_of
-from snn_delays.export.nir.shapes import shapes_of
+from snn_delays.export.nir.graph import Array, Graph, Node, Shape, flat, ordered
+from snn_delays.export.nir.nodes import Step, shapes_of, step_of
 
 if TYPE_CHECKING:
     import nir
@@ -29,17 +27,17 @@ def interpret(
     r"""Run samples through a NIR graph, step by step in float64.
 
     Knows every node of nir 1.0.8 and nested graphs; several edges into a node add up. In step t a node sees what the
-    nodes before it put out in step t. A Delay whose delays are all at least one step puts out what it was given
-    earlier, so cycles that pass through one are run. Where a population's output comes back to it without a Delay, it
-    comes back a step later, which is how recurrent graphs of other tools are written; other cycles have no order.
-    Neurons move by forward Euler from ``v_leak`` (IF, which has none, from ``v_reset``),
+    nodes before it put out in step t. A Delay of at least one step puts out what it received earlier, so cycles through
+    one are run. Where a population's output comes back to it without a Delay, it comes back a step later, as recurrent
+    graphs of other tools are written; other cycles have no order. Neurons move by forward Euler from ``v_leak`` (IF,
+    which has none, from ``v_reset``),
 
     .. math:: h = v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
 
     with :math:`I` the input, in CubaLIF and CubaLI filtered first,
     :math:`I \leftarrow I + dt / \tau_{syn} (w_{in} x - I)`, and in IF and I without leak, :math:`h = v + dt\, r I`. A
-    neuron fires at ``h > v_threshold``, as NIR has it, or at ``>=`` where the metadata of the node or of the graph have
-    ``threshold_op = "ge"``. A neuron that fired is at ``v_reset`` unless ``reset`` says otherwise.
+    neuron fires at ``h > v_threshold``, or at ``>=`` where the metadata of the node or of the graph have
+    ``threshold_op = "ge"``; then it is at ``v_reset`` unless ``reset`` says otherwise.
 
     Args:
         graph: from :func:`snn_delays.export.nir.write.to_nir` or ``read_nir``, or another tool's.
@@ -91,7 +89,11 @@ def _run(graph: Graph, samples: Array, dt: float, keep: Collection[str] | None, 
     before, after = shapes_of(graph, samples.shape[2:])
     lines = {name: _Line(node, dt, samples, after[name]) for name, node in graph.nodes.items() if node.kind == "Delay"}
     ahead = [name for name, line in lines.items() if line.lags.min(initial=1) >= 1]
-    order = _order(graph, ahead)
+    sources = {
+        name: [] if name in ahead else [one for one in inputs if (one, name) not in graph.lagging]
+        for name, inputs in graph.sources.items()
+    }
+    order = ordered(sources, "the graph has a cycle through {} without a Delay of at least one step")
     steps: dict[str, Step] = {
         name: step_of(node, graph, before[name], after[name], dt, reset)
         for name, node in graph.nodes.items()
@@ -120,20 +122,6 @@ def _run(graph: Graph, samples: Array, dt: float, keep: Collection[str] | None, 
         for name, kept in outputs.items():
             kept.append(values[name])
     return {name: np.array(kept).reshape(len(samples), count, *after[name]) for name, kept in outputs.items()}
-
-
-def _order(graph: Graph, ahead: list[str]) -> list[str]:
-    """Nodes so that each comes after those whose outputs it takes in the same step."""
-    sources = {
-        name: [] if name in ahead else [one for one in inputs if (one, name) not in graph.lagging]
-        for name, inputs in graph.sources.items()
-    }
-    try:
-        return list(TopologicalSorter(sources).static_order())
-    except CycleError as error:
-        raise DataError(
-            f"the graph has a cycle through {', '.join(error.args[1][:-1])} without a Delay of at least one step"
-        ) from None
 
 
 class _Line:

@@ -12,7 +12,7 @@ import numpy as np
 
 from snn_delays.errors import ConfigError, DataError, ExportError
 from snn_delays.export.nir.graph import FIELDS, PRECISION, THROUGH, Array, Graph, Node, flat
-from snn_delays.export.nir.shapes import shapes_of
+from snn_delays.export.nir.nodes import shapes_of
 from snn_delays.export.nir.signals import Signals, Taps, is_population
 from snn_delays.export.nir.write import UNIT_MS, merged, neuron_node, one_delay_each
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
@@ -29,12 +29,10 @@ def from_nir(
 
     The graph must be a chain of populations: Input, then LIF or LI nodes that each receive from one population (or the
     input) and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them: one after the other,
-    side by side, or none; an LI only as the last, and not itself. Nested graphs are read as if they were not nested; of
-    several axes the last varies fastest.
+    side by side, or none; an LI only as the last, and not itself; perhaps an Output. Nested graphs are flattened; of
+    several axes the last varies fastest. A population that receives from itself without a Delay does so a step later.
     So both encodings of :func:`snn_delays.export.nir.to_nir` come back, equal in every parameter but for synapses that
-    share source, target and delay, which NIR adds up, and so do delays that other tools put before or after their
-    weights. A population that receives from itself without a Delay does so a step later. The last population may lead
-    to an Output.
+    share source, target and delay, which NIR adds up.
 
     ``tau_steps = tau / dt`` and ``v_reset = v_leak``, one number for all neurons of a node. ``r = tau / dt`` means
     ``decay_input = False``, ``r = 1`` True; any other ``r`` is folded into weights and bias,

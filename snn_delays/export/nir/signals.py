@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import DataError
-from snn_delays.export.nir.graph import Array, Graph, Node
+from snn_delays.export.nir.graph import Array, Graph, Node, ordered
 
 LONGEST = 2**30  # steps of a delay
 Integers = NDArray[np.int64]
@@ -43,12 +41,8 @@ class Signals:
         self.graph, self.sizes, self.dt = graph, sizes, dt
         # Populations begin anew: what leads to them does not lead through them.
         within = {name: [] if is_population(graph.nodes[name]) else inputs for name, inputs in graph.sources.items()}
-        try:
-            order = list(TopologicalSorter(within).static_order())
-        except CycleError as error:
-            raise DataError(f"the graph has a cycle without neurons: {', '.join(error.args[1][:-1])}") from None
         self.after: dict[str, Signal] = {}
-        for name in order:
+        for name in ordered(within, "the graph has a cycle without neurons: {}"):
             node, every = graph.nodes[name], np.arange(sizes[name])
             if name == graph.entry or is_population(node):
                 taps = Taps(every, every, np.zeros_like(every), np.ones(len(every)))

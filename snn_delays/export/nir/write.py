@@ -59,21 +59,20 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
       add up at the neurons.
 
     Recurrent synapses are written so too, from the neurons back to themselves, through a Delay of at least a step. A
-    bias makes the last Linear of a synapse an Affine (of one branch alone; after delayed weights it is an Affine of
-    its own). Synapses that share source, target and delay become one, their weights added. Neurons are integrated by
-    forward Euler in steps of dt,
+    bias makes the last Linear of a synapse an Affine (of one branch alone; after delayed weights one of its own).
+    Synapses that share source, target and delay become one, their weights added. Neurons are integrated by forward
+    Euler in steps of dt, from ``v_leak`` and with empty delay lines,
 
     .. math:: v \leftarrow v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
 
     with ``tau = tau_steps * dt``, ``v_leak = v_reset``, and ``r = 1`` for ``decay_input``, else ``r = tau / dt``.
-    Membranes start at ``v_leak``, delay lines empty.
 
     Neurons bear their population's name, the nodes before them that and ``.copy``, ``.delay``, ``.weight``, ``.bias``
-    (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Times are
-    in seconds, as other tools read them, unless ``time_unit`` says otherwise. Weights are float32 where that holds all
-    of the network's exactly, else float64. Metadata of the graph: ``dt``, ``time_unit``, ``encoding``, ``scheme``, and
-    ``snn_delays``, a JSON text of what the nodes do not say; of each LIF: ``threshold_op`` (``ge`` or ``gt``; NIR alone
-    says ``gt``) and ``reset``. Nothing but the tie at the threshold depends on metadata.
+    (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Weights
+    are float32 where that holds all of the network's exactly, else float64. Metadata of the graph: ``dt``,
+    ``time_unit``, ``encoding``, ``scheme``, and ``snn_delays``, a JSON text of what the nodes do not say; of each LIF:
+    ``threshold_op`` (``ge`` or ``gt``; NIR alone says ``gt``) and ``reset``. Nothing but the tie at the threshold
+    depends on metadata.
 
     Args:
         network: the canonical form, in real numbers.

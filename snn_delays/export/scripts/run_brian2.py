@@ -13,6 +13,7 @@ that of a population onto itself one step shorter, as its spikes are delivered a
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,29 +39,18 @@ REAL = "v = decay * (v - v_reset) + v_reset + gain * (x + bias)\nx = 0"
 WHOLE = "v = clip(sign(v) * floor(abs(v) * decay) + x * gain + bias, -limit, limit)\nx = 0"
 
 
-def constants(population: SimpleNamespace) -> dict[str, float]:
-    """The numbers that a population's equations name."""
-    numbers = population.numbers
-    if population.arithmetic == "whole":
-        limit = 2 ** (numbers.state_bits - 1) - 1
-        decay, gain, v_reset = numbers.decay_code / 2**numbers.decay_bits, 2**numbers.weight_shift, 0.0
-        return {"decay": decay, "gain": gain, "v_reset": v_reset, "limit": limit, "threshold": numbers.threshold}
-    decay = 1 - 1 / numbers.tau_steps
-    gain = 1 - decay if numbers.decay_input else 1.0
-    return {"decay": decay, "gain": gain, "v_reset": numbers.v_reset, "threshold": numbers.threshold}
-
-
 def neurons(population: SimpleNamespace, slot: int) -> tuple[Any, Any]:
     """A population and what records it."""
+    numbers, whole = population.numbers, population.arithmetic == "whole"
+    known = {"decay": population.decay, "gain": population.gain, "threshold": numbers.threshold}
+    known |= {"v_reset": 0.0, "limit": 2 ** (numbers.state_bits - 1) - 1} if whole else {"v_reset": numbers.v_reset}
     rules = {}
     if population.fires:
-        rules["threshold"] = "v > threshold" if population.numbers.strict else "v >= threshold"
-        rules["reset"] = "v -= threshold" if population.numbers.reset == "soft" else "v = v_reset"
-    known = constants(population)
+        rules["threshold"] = "v > threshold" if numbers.strict else "v >= threshold"
+        rules["reset"] = "v -= threshold" if numbers.reset == "soft" else "v = v_reset"
     group = NeuronGroup(population.size, EQUATIONS, namespace=known, name=f"population{slot}", **rules)
     group.v, group.bias = known["v_reset"], population.bias
-    equation = WHOLE if population.arithmetic == "whole" else REAL
-    group.run_regularly(equation, dt=defaultclock.dt, when=f"update{slot}")
+    group.run_regularly(WHOLE if whole else REAL, dt=defaultclock.dt, when=f"update{slot}")
     if not population.fires:
         return group, StateMonitor(group, "v", record=True, when=f"deliver{slot}", name=f"monitor{slot}")
     group.thresholder["spike"].when = f"fire{slot}"
@@ -74,24 +64,24 @@ def connect(
     """Synapses delivered in a slot, if there are any; copy b of the sources has weights 2^b as large."""
     if not len(synapses.source):  # Brian2 runs no empty ones
         return []
-    made = Synapses(source, target, "w : 1", on_pre="x_post += w")
+    projection = Synapses(source, target, "w : 1", on_pre="x_post += w")
     copy = np.repeat(np.arange(copies), len(synapses.source))
-    made.connect(i=np.tile(synapses.source, copies) + copy * synapses.sources, j=np.tile(synapses.target, copies))
-    made.w = np.tile(synapses.weight, copies) * 2.0**copy
-    made.delay = np.tile(synapses.delay_steps - early, copies) * ms
-    made.pre.when = f"deliver{slot}"
-    return [made]
+    projection.connect(i=np.tile(synapses.source, copies) + copy * synapses.sources, j=np.tile(synapses.target, copies))
+    projection.w = np.tile(synapses.weight, copies) * 2.0**copy
+    projection.delay = np.tile(synapses.delay_steps - early, copies) * ms
+    projection.pre.when = f"deliver{slot}"
+    return [projection]
 
 
-def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Spikes or membranes by population ``[time, sample, neuron]`` from counts ``[time, sample, input]``."""
+def prepare(folder: Path, network: SimpleNamespace, counts: np.ndarray) -> Any:
+    """What runs a sample: the network, built once."""
+    del folder
     defaultclock.dt = 1 * ms
-    steps, samples = counts.shape[:2]
     # One source fires once in a step: a count is split into its binary digits, each with sources of its own.
-    inputs = np.concatenate([raster for _, raster in exchange.digits(counts)], axis=2)
-    source = SpikeGeneratorGroup(inputs.shape[2], [], [] * ms, when="fire0", name="inputs")
+    digits = len(exchange.digits(counts))
+    source = SpikeGeneratorGroup(digits * network.inputs, [], [] * ms, when="fire0", name="inputs")
     parts, monitors = [source], []
-    before, copies = source, inputs.shape[2] // network.inputs
+    before, copies = source, digits
     for slot, population in enumerate(network.populations, 1):
         group, monitor = neurons(population, slot)
         parts += [group, monitor, *connect(before, group, population.synapses, slot - 1, copies=copies)]
@@ -107,24 +97,25 @@ def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
     ]
     # Brian2 demands its own slots' names too.
     simulation.schedule = ["start", "groups", "thresholds", "synapses", "resets", *slots, "end"]
-    outputs = {p.name: np.zeros((steps, samples, p.size), np.uint8 if p.fires else float) for p in network.populations}
     simulation.store()
-    for sample in range(samples):
+
+    def run_sample(counts: np.ndarray) -> dict[str, np.ndarray]:
         simulation.restore()
-        when, which = np.nonzero(inputs[:, sample])
+        when, which = np.nonzero(np.concatenate([counts >> b & 1 for b in range(digits)], axis=1))
         source.set_spikes(which, when * ms)
-        simulation.run(steps * ms)
+        simulation.run(len(counts) * ms)
+        outputs = {}
         for population, monitor in zip(network.populations, monitors):
-            out = outputs[population.name][:, sample]
             if population.fires:
+                out = np.zeros((len(counts), population.size), np.uint8)
                 out[np.rint(monitor.t / ms).astype(int), monitor.i] = 1
             else:
-                out[:] = np.asarray(monitor.v).T
-        exchange.progress(sample + 1, samples)
-    return outputs
+                out = np.array(monitor.v).T
+            outputs[population.name] = out
+        return outputs
+
+    return run_sample
 
 
 if __name__ == "__main__":
-    given = exchange.arguments("Run an exported network in Brian2 and compare it with its golden trace.")
-    model, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    sys.exit(exchange.compare(model, trace, run(model, trace.counts)))
+    sys.exit(exchange.main("Run an exported network in Brian2 and compare it with its golden trace.", prepare))

@@ -113,7 +113,7 @@ def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
 def main() -> int:
     """Run every sample and compare."""
     logging.getLogger().setLevel(logging.ERROR)
-    return exchange.main(__doc__ or "", lambda folder, network: partial(run, network))
+    return exchange.main(__doc__ or "", lambda folder, network, counts: partial(run, network))
 
 
 if __name__ == "__main__":

@@ -30,21 +30,16 @@ import numpy as np
 FIRST = 1
 
 
-def decay(population: SimpleNamespace) -> float:
-    """Factor of a membrane's distance from rest in a step."""
-    return 1 - 1 / population.numbers.tau_steps
-
-
 def neurons(population: SimpleNamespace) -> Any:
     """A population at rest; its bias still off."""
     numbers = population.numbers
     threshold = numbers.threshold if population.fires else math.inf
     if numbers.strict:  # above the threshold is at or above the next number
         threshold = float(np.nextafter(threshold, math.inf))
-    tau = -1 / math.log(decay(population))
+    tau = -1 / math.log(population.decay)
     settings = {
         "tau_m": tau,
-        "C_m": tau * (1 - decay(population)),
+        "C_m": tau * (1 - population.decay),
         "t_ref": 0.0,
         "E_L": numbers.v_reset,
         "V_reset": numbers.v_reset,
@@ -52,11 +47,6 @@ def neurons(population: SimpleNamespace) -> Any:
         "V_th": threshold,
     }
     return nest.Create("iaf_psc_delta", population.size, settings)
-
-
-def gain(population: SimpleNamespace) -> float:
-    """Factor of the current."""
-    return 1 - decay(population) if population.numbers.decay_input else 1.0
 
 
 def connect(source: Any, target: Any, synapses: SimpleNamespace, factor: float, extra: int) -> None:
@@ -88,9 +78,9 @@ def run_sample(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.nda
     groups, recorders = [], []
     for population, lag in zip(network.populations, lags):
         group = neurons(population)
-        connect(before, group, population.synapses, gain(population), 1 if lag else 0)
+        connect(before, group, population.synapses, population.gain, 1 if lag else 0)
         if population.recurrent is not None:
-            connect(group, group, population.recurrent, gain(population), 0)
+            connect(group, group, population.recurrent, population.gain, 0)
         if population.fires:
             recorder = nest.Create("spike_recorder")
             nest.Connect(group, recorder)
@@ -103,7 +93,7 @@ def run_sample(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.nda
     for now in range(max(lags) + 1):
         for group, population, lag in zip(groups, network.populations, lags):
             if lag == now:
-                group.set(I_e=gain(population) * population.bias)
+                group.set(I_e=population.gain * population.bias)
         # A recorder hands over the last steps once the longest of them is past.
         nest.Simulate(1.0 if now < max(lags) else float(steps + FIRST + 1))
     return {
@@ -126,4 +116,4 @@ def raster(
 
 if __name__ == "__main__":
     about = "Run an exported network in NEST and compare it with its golden trace."
-    sys.exit(exchange.main(about, lambda folder, network: partial(run_sample, network)))
+    sys.exit(exchange.main(about, lambda folder, network, counts: partial(run_sample, network)))

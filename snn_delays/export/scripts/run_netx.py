@@ -75,8 +75,9 @@ def run(path: str, network: SimpleNamespace, counts: np.ndarray) -> dict[str, np
     }
 
 
-def prepare(folder: Path, network: SimpleNamespace) -> Any:
+def prepare(folder: Path, network: SimpleNamespace, counts: np.ndarray) -> Any:
     """What runs a sample of ``network.net``."""
+    del counts
     path = folder / "network.net"
     if not path.is_file():
         sys.exit(f"there is no {path}; README.txt says why the network does not fit netx")

@@ -84,9 +84,9 @@ def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np
     return recorded
 
 
-def prepare(folder: Path, network: Any) -> Any:
+def prepare(folder: Path, network: Any, counts: np.ndarray) -> Any:
     """What runs a sample: the outline and the lists it names, read once."""
-    del network
+    del network, counts
     outline = json.loads((folder / "pynn.json").read_text())
     files = [projection["file"] for entry in outline["populations"] for projection in entry["projections"]]
     return partial(run_sample, outline, {name: np.loadtxt(folder / name, ndmin=2) for name in files})

@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import exchange
@@ -39,24 +41,24 @@ def build(lists: dict[str, Any], counts: np.ndarray) -> tuple[Any, dict[str, Any
     source = snn.Population(
         size=lists["inputs"] * lists["copies"], neuron_model="spike_list", params=sources(lists, counts), name="input"
     )
-    made = {"input": source}
+    populations = {"input": source}
     for entry in lists["populations"]:
         record = [] if entry["relay"] else ["spikes" if entry["fires"] else "v"]
-        made[entry["name"]] = snn.Population(
+        populations[entry["name"]] = snn.Population(
             size=entry["size"], neuron_model="lif", params=entry["params"], name=entry["name"], record=record
         )
     network = snn.Network("snn_delays")
-    network.add(*made.values())
+    network.add(*populations.values())
     for projection in lists["projections"]:
         if projection["connections"]:
-            pre, post = made[projection["pre"]], made[projection["post"]]
+            pre, post = populations[projection["pre"]], populations[projection["post"]]
             network.add(snn.Projection(pre=pre, post=post, connections=projection["connections"]))
-    return network, made
+    return network, populations
 
 
-def run(lists: dict[str, Any], counts: np.ndarray, board: Any) -> dict[str, np.ndarray]:
+def run(lists: dict[str, Any], board: Any, counts: np.ndarray) -> dict[str, np.ndarray]:
     """One sample ``[time, input]``; spikes or membranes by population ``[time, neuron]``."""
-    network, made = build(lists, counts)
+    network, populations = build(lists, counts)
     neurons = [entry for entry in lists["populations"] if not entry["relay"]]
     steps = len(counts) + lists["lag"] * len(neurons)
     board.run(network, steps)
@@ -64,34 +66,28 @@ def run(lists: dict[str, Any], counts: np.ndarray, board: Any) -> dict[str, np.n
     for number, entry in enumerate(neurons, 1):
         raster = np.zeros((steps, entry["size"]))
         if entry["fires"]:
-            for neuron, times in made[entry["name"]].get_spikes().items():
+            for neuron, times in populations[entry["name"]].get_spikes().items():
                 raster[np.asarray(times, int), neuron] = 1
         else:
-            for neuron, voltages in made[entry["name"]].get_voltages().items():
+            for neuron, voltages in populations[entry["name"]].get_voltages().items():
                 raster[:, neuron] = np.asarray(voltages)[:steps] * entry["unit"] + entry["v_reset"]
         late = lists["lag"] * number
         found[entry["name"]] = raster[late : late + len(counts)]
     return found
 
 
-def main() -> int:
-    """Run every sample and compare."""
-    given = exchange.arguments(__doc__ or "")
+def prepare(folder: Path, network: Any, counts: np.ndarray) -> Any:
+    """What runs a sample on the board."""
+    del network, counts
     if "S2_IP" not in os.environ:
         sys.exit("set S2_IP to the address of the SpiNNaker 2 board")
-    network, trace = exchange.read_network(given.folder), exchange.read_trace(given.folder, given.samples)
-    lists = json.loads((given.folder / "connections.json").read_text())
-    board = hardware.SpiNNaker2Chip(eth_ip=os.environ["S2_IP"])
-    responses = [run(lists, trace.counts[:, sample], board) for sample in range(trace.counts.shape[1])]
-    outputs = {p.name: np.stack([r[p.name] for r in responses], axis=1) for p in network.populations}
-    for population in network.populations:
-        if not population.fires:
-            gap = np.abs(outputs[population.name] - trace.outputs[population.name]).max(initial=0)
-            print(f"{population.name}: membranes differ by up to {gap:.3g}")
-    network.populations = [population for population in network.populations if population.fires]
-    firing = {population.name for population in network.populations}
-    trace.outputs = {name: output for name, output in trace.outputs.items() if name in firing}
-    return exchange.compare(network, trace, {name: outputs[name] for name in firing})
+    lists = json.loads((folder / "connections.json").read_text())
+    return partial(run, lists, hardware.SpiNNaker2Chip(eth_ip=os.environ["S2_IP"]))
+
+
+def main() -> int:
+    """Run every sample and compare."""
+    return exchange.main(__doc__ or "", prepare, judge_membranes=False)
 
 
 if __name__ == "__main__":
