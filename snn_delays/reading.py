@@ -7,8 +7,12 @@ import os
 import stat
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+
+from snn_delays.errors import DataError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +23,21 @@ NOTE_BYTES = 1 << 26
 """Most that a recipe, a record in JSON or a table may have."""
 _BLOCK = 1 << 20
 LEAST_ROOM, RATIO = 1 << 26, 100  # no real data or text packs by more; a bomb does by thousands
+
+
+@contextmanager
+def as_data_error(what: str, remedy: str, *damage: type[Exception]) -> Iterator[None]:
+    """Raise DataError ``what (why); remedy`` in the place of an OSError or an error in ``damage``.
+
+    A DataError, which says already what is wrong, passes as it is.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, *damage) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{what} ({why}); {remedy}") from error
 
 
 def open_regular(path: Path | str) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Checks of numbers in settings and arrays: NumPy's become Python's, anything else is an error that names it."""
+"""Checks of numbers in options and arrays: NumPy's become Python's, anything else is an error that names it."""
 
 from dataclasses import fields
 from typing import Any
@@ -13,7 +13,7 @@ from snn_delays.errors import DataError
 def plain_numbers(of: Any) -> None:
     """Make the fields of a frozen dataclass that are declared ``int`` or ``float`` so, in its ``__post_init__``.
 
-    Settings then are equal, hash alike and are the same JSON, whichever library their numbers came from.
+    Options then are equal, hash alike and are the same JSON, whichever library their numbers came from.
     """
     for field in fields(of):
         value = getattr(of, field.name)
@@ -23,7 +23,18 @@ def plain_numbers(of: Any) -> None:
             object.__setattr__(of, field.name, real(field.name, value))
 
 
-def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
+def first_true(mask: NDArray[np.bool_]) -> int | None:
+    """The first index that is true, or None."""
+    return int(mask.argmax()) if mask.any() else None
+
+
+def first_fall(times: NDArray[Any]) -> int | None:
+    """The index of the first time that lies before its predecessor, or None."""
+    i = first_true(times[1:] < times[:-1])
+    return None if i is None else i + 1
+
+
+def integer_array(values: ArrayLike, name: str) -> NDArray[np.int64]:
     """Integers of any kind, or integer-valued floats, as int64 ``[event]``, copied.
 
     Raises DataError naming the first index that is none.
@@ -33,17 +44,13 @@ def whole_numbers(values: ArrayLike, name: str) -> NDArray[np.int64]:
         raise DataError(f"{name} must have one axis [event], got shape {array.shape}")
     if array.size == 0:
         return np.zeros(0, dtype=np.int64)
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array)
-        if bad.any():
-            i = int(bad.argmax())
-            raise DataError(f"{name}[{i}] is {array[i]}; every event needs a finite number")
-        bad = array != np.floor(array)
-        if bad.any():
-            i = int(bad.argmax())
-            raise DataError(f"{name}[{i}] is {array[i]}, not an integer; convert to integers first")
-    elif array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iuf":
         raise DataError(f"{name} must hold integers, got dtype {array.dtype}")
+    if array.dtype.kind == "f":
+        if (i := first_true(~np.isfinite(array))) is not None:
+            raise DataError(f"{name}[{i}] is {array[i]}; every event needs a finite number")
+        if (i := first_true(array != np.floor(array))) is not None:
+            raise DataError(f"{name}[{i}] is {array[i]}, not an integer; convert to integers first")
     if array.dtype.kind in "fu" and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"{name}[{int(array.argmax())}] does not fit in 64 bits")
     return array.astype(np.int64)

@@ -10,7 +10,7 @@ from snn_delays.data import BinnedDataset, Binning, bin_events, from_tonic
 from snn_delays.data.encoders.pixel_sequences import PixelSequences, tonic_dataset
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
-from snn_delays.data.formats.shd import tonic_dataset as shd_tonic
+from snn_delays.data.formats.tonic import tonic_dataset as through_tonic
 from snn_delays.data.loaders import bin_recordings
 from snn_delays.errors import DataError
 
@@ -111,7 +111,7 @@ def test_frames_lists_and_empty_recordings_are_refused():
 def test_tonics_own_classes(tmp_path, samples):
     path = tmp_path / "shd_train.h5"
     write_shd_hdf5(path, samples, len(samples))
-    dataset = shd_tonic(path)
+    dataset = through_tonic("SHD", {"train_zip": f"{path}.zip"})
     made, ours = from_tonic(dataset, FINE), bin_recordings(shd_recordings(path, "own"), FINE)
     assert made.source == "Tonic's SHD"
     assert np.array_equal(made.counts, ours.counts)

@@ -6,8 +6,8 @@ from snn_delays.data.card import UNIDENTIFIED, Card, SplitFile
 from snn_delays.data.catalogue import lookup
 from snn_delays.data.catalogue.unpack import holds
 from snn_delays.data.files import checksums, remembered
+from snn_delays.data.formats.hdf5 import trust
 from snn_delays.data.formats.shd import content_sha256
-from snn_delays.data.probe import trust
 from snn_delays.errors import DataError
 
 Known = list[tuple[Card, str]]

@@ -13,8 +13,9 @@ import numpy as np
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events
-from snn_delays.data.formats.event_files import EventFiles, camera_events, check_complete, files_by_class
+from snn_delays.data.formats.event_files import EventFiles, check_complete, files_by_class
 from snn_delays.data.formats.tonic import through_tonic
+from snn_delays.data.numbers import first_true
 from snn_delays.data.recordings import Reader
 from snn_delays.errors import BackendUnavailableError, DataError
 
@@ -30,26 +31,24 @@ class Cifar10DvsRecordings(EventFiles):
 
     There is no official split; this one is by the rule most use: of each class, in the order of file names, the first
     90 % (rounded up) train, the rest test. Time 0 is the first event, as the camera's clock starts anywhere; events are
-    sorted by time. Raises DataError naming file and sample.
+    sorted by time.
     """
 
     def __init__(self, path: Path, split: str, sensor: tuple[int, int, int] = SENSOR) -> None:
         files, labels = files_by_class(path, CLASS_NAMES, (".aedat", ".aedat4"))
-        chosen = []
+        chosen: list[tuple[Path, int]] = []
         for label in sorted(set(labels)):
-            members = [i for i, one in enumerate(labels) if one == label]
+            members = [pair for pair in zip(files, labels) if pair[1] == label]
             n_train = len(members) - len(members) // 10
             chosen += members[:n_train] if split == "train" else members[n_train:]
-        files, labels = [files[i] for i in chosen], [labels[i] for i in chosen]
+        files, labels = [file for file, _ in chosen], [label for _, label in chosen]
         super().__init__(path, files, labels, [-1] * len(files), sensor, CLASS_NAMES)
 
     def _events(self, file: Path) -> Events:
         t_us, x, y, p = _aedat4(file) if file.suffix == ".aedat4" else _aedat2(file)
-        if (fall := t_us[:-1] - t_us[1:]).size and fall.max() > _MOST_JITTER_US:
-            i = int(fall.argmax()) + 1
-            raise DataError(f"event {i} at {t_us[i]} us follows one at {t_us[i - 1]} us: the clock was set back")
-        events = camera_events(t_us, x, y, p, self.sensor, in_order=False)
-        return Events(events.t_us - events.t_us[:1].sum(), events.channel, events.n_channels, self.sensor)
+        if (i := first_true(t_us[:-1] - t_us[1:] > _MOST_JITTER_US)) is not None:
+            raise DataError(f"event {i + 1} at {t_us[i + 1]} us follows one at {t_us[i]} us: the clock was set back")
+        return Events.from_camera(t_us, x, y, p, sensor=self.sensor, sort=True)
 
 
 _Fields = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -68,8 +67,7 @@ def _aedat2(file: Path) -> _Fields:
     if (len(content) - start) % 8:
         raise DataError(f"has {len(content) - start} bytes of events, no multiple of 8: it is cut short")
     address, t_us = np.frombuffer(content, ">u4", offset=start).reshape(-1, 2).astype(np.int64).T
-    if (address >> 16).any():
-        i = int((address >> 16 != 0).argmax())
+    if (i := first_true(address >> 16 != 0)) is not None:
         raise DataError(f"event {i} has address {address[i]}; a camera of 128 x 128 has 16 bits of address")
     return t_us, 127 - (address >> 1 & 127), address >> 8 & 127, 1 - (address & 1)
 
@@ -117,5 +115,4 @@ def open_cifar10_dvs(card: Card, split: str, path: Path, reader: Reader) -> Cifa
         )
     if ".aedat" in kinds and reader == "tonic":
         raise BackendUnavailableError(f"{path} holds .aedat files, which Tonic cannot read; use reader='auto' or 'own'")
-    check_complete(recordings, card, split)
-    return recordings
+    return check_complete(recordings, card, split)

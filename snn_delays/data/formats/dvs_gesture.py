@@ -4,7 +4,6 @@
 """
 
 import re
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from snn_delays.data.card import Card
 from snn_delays.data.events import Events
 from snn_delays.data.files import files_in
 from snn_delays.data.formats.event_files import EventFiles, check_complete
-from snn_delays.data.formats.tonic import TonicRecordings, through_tonic, tonic_files
+from snn_delays.data.formats.tonic import read_through, tonic_files
+from snn_delays.data.numbers import first_true
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
 from snn_delays.npy import read_npy
@@ -33,7 +33,7 @@ class DvsGestureRecordings(EventFiles):
     """Recordings in the order of their paths (Tonic's differs from machine to machine); the speaker is the user.
 
     Time 0 is the first event: the gestures were cut out of longer recordings at instants set by hand. Events are sorted
-    by time. Raises DataError naming file and sample.
+    by time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,32 +65,28 @@ class DvsGestureRecordings(EventFiles):
             raise DataError(f"is no array of numpy, or cut short ({error})") from error
         if stored.ndim != 2 or stored.shape[1] != 4 or stored.dtype.kind not in "iuf":
             raise DataError(f"holds {stored.dtype} of shape {stored.shape}; expected numbers [event, 4]: x, y, p, t")
-        usable = (np.abs(stored.astype(np.float64)) < _LIMIT).all(axis=1)  # before any cast that would hide it
-        if not usable.all():
-            i = int((~usable).argmax())
+        finite = (np.abs(stored.astype(np.float64)) < _LIMIT).all(axis=1)  # before any cast that would hide it
+        if (i := first_true(~finite)) is not None:
             raise DataError(f"event {i} is {stored[i].tolist()}; expected finite numbers below {_LIMIT:g}")
         exact = stored.astype(np.float64 if stored.dtype.kind == "f" else np.int64)
-        if (exact[:, :3] != np.floor(exact[:, :3])).any() or (exact[:, 3] < 0).any():
-            i = int(((exact[:, :3] != np.floor(exact[:, :3])).any(axis=1) | (exact[:, 3] < 0)).argmax())
-            raise DataError(f"event {i} is {stored[i].tolist()}; expected whole x, y, p and a time of 0 ms or more")
+        fractions = (exact[:, :3] != np.floor(exact[:, :3])).any(axis=1)
+        if (i := first_true(fractions | (exact[:, 3] < 0))) is not None:
+            raise DataError(f"event {i} is {stored[i].tolist()}; expected integer x, y, p and a time of 0 ms or more")
         x, y, p = exact[:, :3].astype(np.int64).T
         return Events.from_camera((exact[:, 3] * 1000).astype(np.int64), x, y, p, sensor=SENSOR, sort=True)
 
 
 def open_dvs_gesture(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
-    """The recordings of a split; ``"auto"`` is Tonic where it is installed. Both give equal events.
+    """The recordings of a split; see :func:`read_through`.
 
     Raises DataError if files are missing or a user belongs to the other split by the official lists (users 1 to 23
-    train, 24 to 29 test), BackendUnavailableError if Tonic is requested and cannot serve.
+    train, 24 to 29 test).
     """
     recordings = DvsGestureRecordings(path)
-    tonic = through_tonic(reader)
     first, last = card.settings["users"][split]
     for file, user in zip(recordings.files, recordings.speakers):
         if not first <= user <= last:
             raise DataError(f"{file}: user {user} is not in the split {split}, which has users {first} to {last}")
     check_complete(recordings, card, split)
-    if not tonic:
-        return recordings
-    opened = partial(tonic_files, "DVSGesture", recordings.files, recordings.labels)
-    return TonicRecordings(recordings, opened, from_first_event=True)
+    files, labels = recordings.files, recordings.labels
+    return read_through(reader, recordings, tonic_files, "DVSGesture", files, labels, from_first_event=True)

@@ -1,12 +1,10 @@
-"""Recordings that are one file each, and the checks that formats of event cameras share."""
+"""Recordings that are one file each, and what formats of such files share."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
@@ -14,7 +12,10 @@ from snn_delays.data.files import files_in
 from snn_delays.data.recordings import Recordings
 from snn_delays.errors import DataError
 
+AnyRecordings = TypeVar("AnyRecordings", bound=Recordings)
 
+
+@dataclass(eq=False, repr=False)
 class EventFiles(Recordings):
     """Recordings that are one file each, in the order of their paths, which is the same on every machine.
 
@@ -22,17 +23,12 @@ class EventFiles(Recordings):
     DataError naming it and its number when it is indexed; the others stay readable.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        files: Sequence[Path],
-        labels: Sequence[int],
-        speakers: Sequence[int],
-        sensor: Sequence[int],
-        class_names: Sequence[str],
-    ) -> None:
-        self.path, self.sensor, self.class_names = path, tuple(sensor), tuple(class_names)
-        self.files, self.labels, self.speakers = tuple(files), tuple(labels), tuple(speakers)
+    path: Path
+    files: Sequence[Path]
+    labels: Sequence[int]
+    speakers: Sequence[int]
+    sensor: tuple[int, ...]
+    class_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -44,7 +40,7 @@ class EventFiles(Recordings):
             if not len(events):
                 raise DataError("holds no events")
         except (DataError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            reason = getattr(error, "strerror", None) or error
             raise DataError(
                 f"{self.files[i]} (sample {i}): {reason}; fetch it again, or leave it out with on_bad='skip'"
             ) from error
@@ -70,8 +66,8 @@ def files_by_class(path: Path, class_names: Sequence[str], suffixes: Sequence[st
     return files, [class_names.index(file.parent.name) for file in files]
 
 
-def check_complete(recordings: Recordings, card: Card, split: str) -> None:
-    """Raise DataError if a split has not the number of recordings on its card: half unpacked, or not this data set.
+def check_complete(recordings: AnyRecordings, card: Card, split: str) -> AnyRecordings:
+    """The recordings. Raises DataError for another number of them than on the card: half unpacked, or another data set.
 
     ``any_number`` in the card's settings lifts the check.
     """
@@ -81,22 +77,4 @@ def check_complete(recordings: Recordings, card: Card, split: str) -> None:
             f"{recordings.path} has {len(recordings):,} recordings of the split {split}; {card.display_name} has "
             f"{expected:,}: unpack the archive again, or give a part of it a card of its own"
         )
-
-
-def camera_events(
-    t_us: NDArray[Any], x: NDArray[Any], y: NDArray[Any], p: NDArray[Any], sensor: Sequence[int], *, in_order: bool
-) -> Events:
-    """Events of a camera with every coordinate checked: ``channel = (p * height + y) * width + x``.
-
-    ``sensor``: (polarity, height, width). ``in_order``: the format stores events in the order of time, so that a time
-    that falls is damage; otherwise events are sorted, those of equal times staying as they were.
-
-    Raises DataError naming the first event that is impossible.
-    """
-    late = np.asarray(t_us[1:] < t_us[:-1])
-    if in_order and late.any():
-        i = int(late.argmax()) + 1
-        raise DataError(
-            f"event {i} at {t_us[i]} us follows one at {t_us[i - 1]} us; the format stores events in their order"
-        )
-    return Events.from_camera(t_us, x, y, p, sensor=sensor, origin=0, sort=True)
+    return recordings

@@ -13,6 +13,7 @@ import numpy as np
 
 from snn_delays.data.events import Events
 from snn_delays.data.formats.event_files import EventFiles
+from snn_delays.data.numbers import first_fall, first_true
 from snn_delays.errors import DataError
 from snn_delays.reading import open_regular
 
@@ -20,7 +21,7 @@ _IN_NAME = re.compile(r"_addr([24])b_ts(1|02)(?![0-9])")
 
 
 def read_nas(path: Path, n_channels: int, *, address_bytes: int, ticks_per_us: int) -> Events:
-    """One recording, times as stored, cut to whole microseconds.
+    """One recording, times as stored, cut to integer microseconds.
 
     ``n_channels``: addresses of the sensor, 2 for each filter (ON and OFF) and ear; ``address_bytes``: 2 or 4;
     ``ticks_per_us``: 5 for ticks of 0.2 us, 1 for 1 us.
@@ -48,14 +49,12 @@ def _decode(path: Path, n_channels: int, address_bytes: int, ticks_per_us: int) 
         )
     events = np.frombuffer(content, layout)
     tick, address = events["tick"].astype(np.int64), events["address"].astype(np.int64)
-    if (address >= n_channels).any():
-        i = int((address >= n_channels).argmax())
+    if (i := first_true(address >= n_channels)) is not None:
         raise DataError(
             f"has address {address[i]} in event {i}, expected 0 to {n_channels - 1}; is an address {address_bytes} "
             f"bytes long, and are there {n_channels} channels?"
         )
-    if (late := tick[1:] < tick[:-1]).any():
-        i = int(late.argmax()) + 1
+    if (i := first_fall(tick)) is not None:
         raise DataError(
             f"has event {i} at tick {tick[i]} after one at {tick[i - 1]}; the clock went round, or an address has not "
             f"{address_bytes} bytes"
@@ -80,7 +79,7 @@ class NasRecordings(EventFiles):
             raise DataError("no recordings given")
         labels = [0] * len(files) if labels is None else labels
         names = class_names or [str(label) for label in range(max(labels) + 1)]
-        super().__init__(files[0].parent, files, labels, [-1] * len(files), (n_channels,), names)
+        super().__init__(files[0].parent, files, labels, [-1] * len(files), (n_channels,), tuple(names))
 
     def _events(self, file: Path) -> Events:
         found = _IN_NAME.search(file.stem)

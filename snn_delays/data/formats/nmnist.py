@@ -5,15 +5,15 @@ bits 15 to 8; bits 7 to 0, t in us from the start of the first saccade. Orchard 
 2015.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events
-from snn_delays.data.formats.event_files import EventFiles, camera_events, check_complete, files_by_class
-from snn_delays.data.formats.tonic import TonicRecordings, through_tonic, tonic_files
+from snn_delays.data.formats.event_files import EventFiles, check_complete, files_by_class
+from snn_delays.data.formats.tonic import read_through, tonic_files
+from snn_delays.data.numbers import first_fall
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
 
@@ -25,11 +25,7 @@ _OVERFLOW_ROW, _OVERFLOW_US = 240, 1 << 13
 
 
 class NmnistRecordings(EventFiles):
-    """Recordings in N-MNIST's layout, in the order of label and index, times as stored.
-
-    Raises DataError naming file and sample if a file is cut short, empty, or has an event outside the sensor or before
-    its predecessor.
-    """
+    """Recordings in N-MNIST's layout, in the order of label and index, times as stored."""
 
     def __init__(self, path: Path) -> None:
         files, labels = files_by_class(path, CLASS_NAMES, (".bin",))
@@ -43,22 +39,19 @@ class NmnistRecordings(EventFiles):
         overflow = b[:, 1] == _OVERFLOW_ROW
         t_us = ((b[:, 2] & 127) << 16 | b[:, 3] << 8 | b[:, 4]) + _OVERFLOW_US * np.cumsum(overflow)
         b, t_us = b[~overflow], t_us[~overflow]
-        return camera_events(t_us, b[:, 0], b[:, 1], b[:, 2] >> 7, SENSOR, in_order=True)
+        if (i := first_fall(t_us)) is not None:
+            raise DataError(
+                f"event {i} at {t_us[i]} us follows one at {t_us[i - 1]} us; the format stores events in their order"
+            )
+        return Events.from_camera(t_us, b[:, 0], b[:, 1], b[:, 2] >> 7, sensor=SENSOR, origin=0)
 
 
 def open_nmnist(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
-    """The recordings of a folder in N-MNIST's layout; ``"auto"`` is Tonic where it is installed, with equal events.
-
-    Raises DataError if files are missing, BackendUnavailableError if Tonic is requested and cannot serve.
-    """
-    recordings = nmnist_recordings(path, reader)
-    check_complete(recordings, card, split)
-    return recordings
+    """The recordings of a split. Raises DataError if files are missing, and as :func:`nmnist_recordings`."""
+    return check_complete(nmnist_recordings(path, reader), card, split)
 
 
 def nmnist_recordings(path: Path, reader: Reader = "auto") -> Recordings:
-    """The recordings of any folder in N-MNIST's layout, read as ``reader`` says."""
+    """The recordings of any folder in N-MNIST's layout; see :func:`read_through`."""
     own = NmnistRecordings(path)
-    if not through_tonic(reader):
-        return own
-    return TonicRecordings(own, partial(tonic_files, "NMNIST", own.files, own.labels))
+    return read_through(reader, own, tonic_files, "NMNIST", own.files, own.labels)

@@ -5,9 +5,7 @@
 12:23, 2018.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +15,13 @@ from numpy.typing import NDArray
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.event_files import check_complete
-from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
-from snn_delays.data.probe import check_ends
+from snn_delays.data.formats.hdf5 import check_ends, checked_file
+from snn_delays.data.formats.tonic import read_through, tonic_dataset
+from snn_delays.data.numbers import first_true
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
-from snn_delays.hdf5 import check_stored, opened_hdf5
+from snn_delays.hdf5 import check_stored
+from snn_delays.reading import as_data_error
 
 if TYPE_CHECKING:
     import h5py
@@ -44,8 +44,7 @@ class _Name(NamedTuple):
 class NtidigitsRecordings(Recordings):
     """Single digits of one split, in the order of the file's list; events sorted by time, times as stored.
 
-    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic gives it. Raises DataError naming
-    file and record.
+    A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic gives it.
     """
 
     def __init__(self, path: Path, split: str) -> None:
@@ -71,63 +70,42 @@ class NtidigitsRecordings(Recordings):
         if seconds.size != address.size or not seconds.size:
             raise DataError(f"{where} has {seconds.size} timestamps and {address.size} addresses; fetch the file again")
         # Checked before any cast, which would hide what is no number or no channel.
-        for key, values, good, expected in (
-            ("timestamps", seconds, (seconds >= 0) & (seconds < _LAST_S), "seconds from 0 to 1e9"),
-            ("addresses", address, (address >= 0) & (address < N_CHANNELS), f"channels 0 to {N_CHANNELS - 1}"),
+        for key, values, end, expected in (
+            ("timestamps", seconds, _LAST_S, "seconds from 0 to 1e9"),
+            ("addresses", address, N_CHANNELS, f"channels 0 to {N_CHANNELS - 1}"),
         ):
-            if not good.all():
-                j = int((~good).argmax())
+            if (j := first_true(~((values >= 0) & (values < end)))) is not None:
                 raise DataError(f"{where}: {key}[{j}] is {values[j]}; expected {expected}: fetch the file again")
         t_us = (seconds.astype(np.float64) * 1e6).astype(np.int64)
-        order = np.argsort(t_us, kind="stable")  # the layout promises no order
         try:
-            events = Events(t_us[order], address[order], N_CHANNELS)
+            events = Events.sorted(t_us, address, N_CHANNELS)  # the layout promises no order
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         return Sample(events, CLASS_NAMES.index(name.digits), name.speaker)
 
     def _array(self, file: "h5py.File", group: str, i: int) -> NDArray[Any]:
         where = f"{self.path}: {group}/{self.names[i].text} (sample {i})"
-        try:
+        damage = (AttributeError, KeyError, RuntimeError, ValueError)  # a group has no such attribute
+        with as_data_error(f"{where} is missing or cannot be read", "fetch the file again", *damage):
             dataset = file[group][self.names[i].text]
             check_stored(dataset, file)
             values = np.asarray(dataset)
-        except (AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:  # a group has no such attribute
-            raise DataError(f"{where} is missing or cannot be read ({error}); fetch the file again") from error
         if values.ndim != 1 or values.dtype.kind not in "iuf":
             raise DataError(f"{where} holds {values.dtype} of shape {values.shape}; expected numbers [event]")
         return values
 
 
-def tonic_dataset(path: Path, split: str) -> Any:
-    """Tonic's NTIDIGITS18 over a file anywhere."""
-    from tonic.datasets import NTIDIGITS18
-
-    # Joined with any folder, an absolute name stays what it is: the file is found wherever it is.
-    own = type("NTIDIGITS18", (NTIDIGITS18,), {"filename": str(path.resolve())})
-    return own(".", train=split == "train", single_digits=True)
-
-
-@contextmanager
-def _open(path: Path, split: str) -> Iterator["h5py.File"]:
+def _open(path: Path, split: str) -> AbstractContextManager["h5py.File"]:
     """The file with its three parts present."""
     import h5py
 
-    try:
-        file = opened_hdf5(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except OSError as error:
-        raise DataError(f"{path} is truncated or not an HDF5 file ({error}); fetch it again") from error
-    with file:
+    def check(path: Path, file: h5py.File) -> None:
         for key, kind in (("labels", h5py.Dataset), ("timestamps", h5py.Group), ("addresses", h5py.Group)):
             if not isinstance(file.get(f"{split}_{key}"), kind):
                 raise DataError(f"{path}: no {split}_{key}; expected the layout of n-tidigits.hdf5")
-        try:
-            check_stored(file[f"{split}_labels"], file)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); fetch it again") from error
-        yield file
+        check_stored(file[f"{split}_labels"], file)
+
+    return checked_file(path, check, "fetch it again")
 
 
 def _parse(path: Path, where: str, value: Any) -> _Name:
@@ -140,10 +118,11 @@ def _parse(path: Path, where: str, value: Any) -> _Name:
 
 
 def open_ntidigits(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
-    """The single digits of a split; ``"auto"`` is Tonic where it is installed. Both give equal events.
+    """The single digits of a split; see :func:`read_through`. Raises DataError if the file is not N-TIDIGITS18."""
+    own = check_complete(NtidigitsRecordings(path, split), card, split)
+    return read_through(reader, own, _tonic_digits, path, split)
 
-    Raises DataError if the file is not N-TIDIGITS18, BackendUnavailableError if Tonic is requested and cannot serve.
-    """
-    recordings, tonic = NtidigitsRecordings(path, split), through_tonic(reader)
-    check_complete(recordings, card, split)
-    return TonicRecordings(recordings, partial(tonic_dataset, path, split)) if tonic else recordings
+
+def _tonic_digits(path: Path, split: str) -> Any:
+    replaced = {"filename": str(path.resolve())}
+    return tonic_dataset("NTIDIGITS18", replaced, train=split == "train", single_digits=True)

@@ -1,4 +1,4 @@
-"""The HDF5 layout of the Spiking Heidelberg Digits: written, read and read through Tonic.
+"""The HDF5 layout of the Spiking Heidelberg Digits, written and read.
 
 ``spikes/times`` (variable length, float16 seconds), ``spikes/units`` (variable length, uint16), ``labels`` uint16,
 ``extra/speaker`` uint16, ``extra/keys`` (class names, bytes). Cramer et al., IEEE TNNLS 2020. Two things of ours are in
@@ -7,9 +7,7 @@ known (-1 in a :class:`Sample`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,11 +18,13 @@ from numpy.typing import NDArray
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.files import Progress
-from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
-from snn_delays.data.probe import check_ends
+from snn_delays.data.formats.hdf5 import check_ends, checked_file
+from snn_delays.data.formats.tonic import read_through, tonic_dataset
+from snn_delays.data.numbers import first_true
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import DataError
-from snn_delays.hdf5 import check_stored, opened_hdf5, written_hdf5
+from snn_delays.hdf5 import check_stored, written_hdf5
+from snn_delays.reading import as_data_error
 
 if TYPE_CHECKING:
     import h5py
@@ -40,6 +40,7 @@ _NOBODY = (1 << 16) - 1  # a speaker who is not known
 _LAST_US = int(np.finfo(np.float16).max) * 1_000_000
 _TOO_LATE_S = 1e9
 _BYTES_PER_SPIKE, _BYTES_PER_SAMPLE = 12, 512  # at most; tables of HDF5 included
+_REMEDY = "fetch or encode it again"
 BLOCK = 256  # samples read at once: large enough to be quick, small enough to stay in memory
 
 _Spikes = tuple[NDArray[np.floating[Any]], NDArray[np.integer[Any]]]
@@ -85,8 +86,8 @@ def write_shd_hdf5(
         for i, sample in enumerate(samples):
             if i >= n_samples:
                 raise DataError(f"{path}: more than the {n_samples} samples announced")
-            whole = all(isinstance(number, int | np.integer) for number in (sample.label, sample.speaker))
-            if not (whole and 0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
+            integers = all(isinstance(number, int | np.integer) for number in (sample.label, sample.speaker))
+            if not (integers and 0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
                 raise DataError(f"{path}: sample {i} has label {sample.label}, speaker {sample.speaker}")
             if sample.events.n_channels > 1 << 16:
                 raise DataError(f"{path}: {sample.events.n_channels} channels do not fit uint16")
@@ -111,26 +112,6 @@ def write_shd_hdf5(
         file.create_dataset("extra/keys", data=names, track_times=False)
         if n_channels not in (None, N_CHANNELS):
             file.create_dataset(_CHANNELS, data=np.uint32(n_channels), track_times=False)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator["h5py.File"]:
-    """The file with its layout checked; see :func:`_check`."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist")
-    try:
-        file = opened_hdf5(path)
-    except OSError as error:
-        why = error.strerror or error
-        raise DataError(f"{path} is truncated or not an HDF5 file ({why}); fetch or encode it again") from error
-    with file:
-        try:
-            _check(path, file)
-        except DataError:
-            raise
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); fetch or encode it again") from error
-        yield file
 
 
 def _check(path: Path, file: "h5py.File") -> None:
@@ -158,17 +139,13 @@ def _check(path: Path, file: "h5py.File") -> None:
     if h5py.check_string_dtype(file["extra/keys"].dtype) is None:
         raise DataError(f"{path}: extra/keys holds {file['extra/keys'].dtype}, expected names of classes")
     labels, n_classes = file["labels"][()], len(_class_names(path, file))
-    outside = (labels < 0) | (labels >= n_classes)
-    if outside.any():
-        i = int(outside.argmax())
+    if (i := first_true((labels < 0) | (labels >= n_classes))) is not None:
         raise DataError(f"{path}: labels[{i}] is {labels[i]}, but extra/keys names {n_classes} classes")
 
 
 def _class_names(path: Path, file: "h5py.File") -> tuple[str, ...]:
-    try:
+    with as_data_error(f"{path}: extra/keys is not UTF-8", _REMEDY, UnicodeDecodeError):
         return tuple(bytes(name).decode() for name in file["extra/keys"][()])
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: extra/keys is not UTF-8 ({error}); fetch or encode it again") from error
 
 
 class ShdRecordings(Recordings):
@@ -176,7 +153,7 @@ class ShdRecordings(Recordings):
 
     A time is ``floor(float64(seconds) * 1e6)`` microseconds, as Tonic's SHD gives it, and of float64 seconds the
     nearest microsecond. ``n_channels``: as the file says, 700 where it does not. ``stored``: dtype of its times. Spikes
-    are read by the block. Raises DataError naming file, key and sample.
+    are read by the block.
     """
 
     def __init__(self, path: Path, n_channels: int | None = None) -> None:
@@ -184,7 +161,7 @@ class ShdRecordings(Recordings):
 
         self.path = path
         check_ends(path)
-        with _open(path) as file:
+        with checked_file(path, _check, _REMEDY) as file:
             self.sensor = (_channels(path, file, n_channels),)
             self.stored = np.dtype(h5py.check_vlen_dtype(file[_KEYS[0]].dtype))
             self.labels, speakers = file["labels"][()], file["extra/speaker"][()]
@@ -204,49 +181,38 @@ class ShdRecordings(Recordings):
         times, units = self._raw(i)
         seconds = times.astype(np.float64) * 1e6
         t_us = (np.rint(seconds) if _exact(times.dtype) else seconds).astype(np.int64)
-        return Sample(self._checked(t_us, units, i), int(self.labels[i]), int(self.speakers[i]))
+        n_channels = self.sensor[0]
+        if (j := first_true(units >= n_channels)) is not None:
+            raise DataError(
+                f"{self.path}: spikes/units[{i}][{j}] is {units[j]}; the data set has channels 0 to {n_channels - 1}"
+            )
+        try:
+            # The layout promises no order; float16 keeps the order of what was rounded, so a stable sort loses nothing.
+            events = Events.sorted(t_us, units, n_channels)
+        except DataError as error:
+            raise DataError(f"{self.path}: spikes of sample {i}: {error}") from error
+        return Sample(events, int(self.labels[i]), int(self.speakers[i]))
 
     def _raw(self, i: int) -> _Spikes:
         """Times and units of a sample as they are stored, checked for what no cast survives."""
         start = i - i % BLOCK
         block = self._block  # taken once, as another thread may put its own in place meanwhile
         if block[0] != start:
-            with _open(self.path) as file:
+            with checked_file(self.path, _check, _REMEDY) as file:
                 block = self._block = (start, _read_block(self.path, file, start))
         times, units = block[1][i - start]
-        good = (times >= 0) & (times.astype(np.float64) < _TOO_LATE_S)
-        if not good.all():
-            j = int((~good).argmax())
+        if (j := first_true(~((times >= 0) & (times.astype(np.float64) < _TOO_LATE_S)))) is not None:
             raise DataError(
                 f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds from 0 to {_TOO_LATE_S:g}: "
-                "fetch or encode it again"
+                f"{_REMEDY}"
             )
         if times.size != units.size:
             raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
         return times, units
 
-    def _checked(self, t_us: NDArray[Any], units: NDArray[Any], i: int) -> Events:
-        n_channels = self.sensor[0]
-        if t_us.size and units.max() >= n_channels:
-            j = int((units >= n_channels).argmax())
-            raise DataError(
-                f"{self.path}: spikes/units[{i}][{j}] is {units[j]}; the data set has channels 0 to {n_channels - 1}"
-            )
-        # The layout promises no order; float16 keeps the order of what was rounded, so a stable sort loses nothing.
-        if (t_us[1:] < t_us[:-1]).any():
-            order = np.argsort(t_us, kind="stable")
-            t_us, units = t_us[order], units[order]
-        try:
-            return Events(t_us, units, n_channels)
-        except DataError as error:
-            raise DataError(f"{self.path}: spikes of sample {i}: {error}") from error
-
 
 def open_shd(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
-    """The recordings of a card in SHD's layout; ``"auto"`` is Tonic where it is installed. Both give equal events.
-
-    Raises DataError for another number of classes than the card has.
-    """
+    """:func:`shd_recordings` of a split. Raises DataError for another number of classes than the card has."""
     recordings = shd_recordings(path, reader, card.sensor[0])
     if len(recordings.class_names) != card.n_classes:
         raise DataError(
@@ -257,22 +223,13 @@ def open_shd(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
 
 
 def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None = None) -> Recordings:
-    """The recordings of any file in SHD's layout, read as ``reader`` says.
+    """The recordings of any file in SHD's layout; see :func:`read_through`.
 
-    Times of float64, whose fractions Tonic would cut off, are read by our reader in any case. Raises
-    BackendUnavailableError if Tonic is requested and cannot serve.
+    Times of float64, whose fractions Tonic would cut off, are read by our reader in any case.
     """
-    tonic, own = through_tonic(reader), ShdRecordings(path, n_channels)
-    return TonicRecordings(own, partial(tonic_dataset, path)) if tonic and not _exact(own.stored) else own
-
-
-def tonic_dataset(path: Path) -> Any:
-    """Tonic's SHD over any file of its layout."""
-    from tonic.datasets import SHD
-
-    # Joined with any folder, an absolute name stays what it is: no archive is looked for, no link needed.
-    where = {"train_zip": f"{path.resolve()}.zip", "_check_exists": lambda self: True}
-    return type("SHD", (SHD,), where)(".", train=True)
+    own = ShdRecordings(path, n_channels)
+    through = read_through(reader, own, tonic_dataset, "SHD", {"train_zip": f"{path.resolve()}.zip"})
+    return own if _exact(own.stored) else through
 
 
 def _exact(stored: np.dtype[Any]) -> bool:
@@ -285,20 +242,15 @@ def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:
         return N_CHANNELS if expected is None else expected
     found = file[_CHANNELS]
     if getattr(found, "shape", None) != () or found.dtype.kind not in "iu" or not 1 <= int(found[()]) <= 1 << 16:
-        raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; fetch or encode it again")
+        raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; {_REMEDY}")
     if expected not in (None, n_channels := int(found[()])):
         raise DataError(f"{path} has {n_channels} channels; the data set has {expected}")
     return n_channels
 
 
 def _read_block(path: Path, file: "h5py.File", start: int) -> list[_Spikes]:
-    try:
-        times, units = (file[key][start : start + BLOCK] for key in _KEYS[:2])
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: spikes of samples from {start} on cannot be read ({error}); fetch or encode it again"
-        ) from error
-    return list(zip(times, units))
+    with as_data_error(f"{path}: spikes of samples from {start} on cannot be read", _REMEDY, RuntimeError):
+        return list(zip(*(file[key][start : start + BLOCK] for key in _KEYS[:2])))
 
 
 def read_shd_hdf5(path: Path, reader: Reader = "auto") -> list[Sample]:
@@ -314,7 +266,7 @@ def content_sha256(path: Path) -> str:
     """
     digest = hashlib.sha256()
     check_ends(path)
-    with _open(path) as file:
+    with checked_file(path, _check, _REMEDY) as file:
         blocks = (_read_block(path, file, start) for start in range(0, file["labels"].shape[0], BLOCK))
         for times, units in chain.from_iterable(blocks):
             digest.update(np.array([times.size], dtype="<u4").tobytes())

@@ -1,6 +1,7 @@
 """Recordings read through Tonic: whether it can serve, and one adapter for all of its data sets."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.camera import fields_of
-from snn_delays.data.events import Events, Sample
+from snn_delays.data.events import Events, Sample, camera_fields
 from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import BackendUnavailableError, DataError
 
@@ -97,6 +97,17 @@ class TonicRecordings(Recordings):
         return self.own.checksum()
 
 
+def read_through(
+    reader: Reader, own: Recordings, open_dataset: Callable[..., Any], *arguments: Any, **options: bool
+) -> Recordings:
+    """Our recordings, or the same through Tonic if ``reader`` is ``"tonic"`` or ``"auto"`` where Tonic is installed.
+
+    Both give equal events. ``open_dataset(*arguments)`` and ``options``: of :class:`TonicRecordings`. Raises
+    BackendUnavailableError if Tonic is requested and cannot serve.
+    """
+    return TonicRecordings(own, partial(open_dataset, *arguments), **options) if through_tonic(reader) else own
+
+
 def tonic_events(decoded: NDArray[Any], sensor: Sequence[int], *, from_first_event: bool = False) -> Events:
     """The events of a sample as Tonic's data sets yield them: a structured array with t in us, x, and y and p if any.
 
@@ -104,22 +115,30 @@ def tonic_events(decoded: NDArray[Any], sensor: Sequence[int], *, from_first_eve
     time, those of equal times keep their order; time 0 is the recording's own or, with ``from_first_event``, its first
     event. Raises DataError naming the first event that is impossible.
     """
-    found = fields_of(decoded, ("t", "x") if len(sensor) == 1 else ("t", "x", "y"))
-    t_us, channel = np.asarray(found["t"]), np.asarray(found["x"])
+    fields = camera_fields(decoded, ("t", "x") if len(sensor) == 1 else ("t", "x", "y"))
+    t_us, channel = np.asarray(fields["t"]), np.asarray(fields["x"])
     if len(sensor) == 3:
-        polarity = None if sensor[0] == 1 else found["p"]
+        polarity = None if sensor[0] == 1 else fields["p"]
         origin = None if from_first_event else 0
-        return Events.from_camera(t_us, channel, found["y"], polarity, sensor=sensor, origin=origin, sort=True)
+        return Events.from_camera(t_us, channel, fields["y"], polarity, sensor=sensor, origin=origin, sort=True)
     if from_first_event and t_us.size:
         t_us = t_us.astype(np.int64) - int(t_us.min())
-    order = np.argsort(t_us, kind="stable")
-    return Events(t_us[order], channel[order], sensor[0])
+    return Events.sorted(t_us, channel, sensor[0])
+
+
+def tonic_dataset(name: str, replaced: dict[str, Any], **arguments: Any) -> Any:
+    """Tonic's data set ``name`` without its search for an archive, with class attributes ``replaced``.
+
+    Tonic joins a file's name with a folder; an absolute name stays what it is, so that a file is found wherever it is.
+    """
+    import tonic.datasets
+
+    found = getattr(tonic.datasets, name)
+    return type(name, (found,), {"_check_exists": lambda self: True, **replaced})(".", **arguments)
 
 
 def tonic_files(name: str, files: Sequence[Path], labels: Sequence[int]) -> Any:
-    """Tonic's data set class ``name`` over the files given, without its search for an archive."""
-    import tonic.datasets
-
-    dataset = type(name, (getattr(tonic.datasets, name),), {"_check_exists": lambda self: True})(".")
+    """Tonic's data set ``name`` over the files given."""
+    dataset = tonic_dataset(name, {})
     dataset.data, dataset.targets = [str(file) for file in files], list(labels)
     return dataset

@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pytest
 
-from snn_delays.data import probe
 from snn_delays.data.catalogue import identity, locate
 from snn_delays.data.catalogue import lookup as catalogue
 from snn_delays.data.catalogue.identity import identify, recognise
@@ -14,7 +13,7 @@ from snn_delays.data.catalogue.locate import data_path, find_data, unpack, verif
 from snn_delays.data.catalogue.lookup import card, cards
 from snn_delays.data.catalogue.toml_cards import datasets_folder, read_card
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.formats import shd
+from snn_delays.data.formats import hdf5, shd
 from snn_delays.data.formats.shd import write_shd_hdf5
 from snn_delays.data.opening import READERS, open_recordings
 from snn_delays.errors import ConfigError, DataError
@@ -213,7 +212,7 @@ def large(tmp_path, monkeypatch):
     """A file in SHD's layout that no card knows, and that counts as large; opening it in this process is an error."""
     path = tmp_path / "shd_train.h5"
     write_shd_hdf5(path, [Sample(Events([1000], [3], 700), 0, 0)], 1)
-    monkeypatch.setattr(probe, "SMALL", 0)
+    monkeypatch.setattr(hdf5, "SMALL", 0)
     return path
 
 
@@ -222,9 +221,9 @@ def large(tmp_path, monkeypatch):
     [("import time; time.sleep(600)", "loops"), ("import os; os.kill(os.getpid(), 9)", "crashes")],
 )
 def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, does, said):
-    monkeypatch.setattr(probe, "READ", does)
-    monkeypatch.setattr(probe, "SECONDS", 3.0 if said == "loops" else 600.0)  # a crash may come late
-    monkeypatch.setattr(shd, "opened_hdf5", lambda path: pytest.fail("it was opened"))
+    monkeypatch.setattr(hdf5, "READ", does)
+    monkeypatch.setattr(hdf5, "SECONDS", 3.0 if said == "loops" else 600.0)  # a crash may come late
+    monkeypatch.setattr(hdf5, "opened_hdf5", lambda path: pytest.fail("it was opened"))
     assert recognise(large) == []
     with pytest.raises(DataError, match=f"is damaged: HDF5 {said} on it"):
         shd.shd_recordings(large, "own")
@@ -232,12 +231,12 @@ def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, doe
 
 def test_a_whole_file_is_probed_once(large, monkeypatch):
     assert len(shd.shd_recordings(large, "own")) == 1
-    monkeypatch.setattr(probe, "READ", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(hdf5, "READ", "import os; os.kill(os.getpid(), 9)")
     assert len(shd.shd_recordings(large, "own")) == 1
 
 
 def test_a_file_that_a_card_knows_is_not_probed(monkeypatch, tmp_path):
-    monkeypatch.setattr(probe, "READ", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(hdf5, "READ", "import os; os.kill(os.getpid(), 9)")
     path = find_data(card("shd-regenerated-subset"), "test")
-    assert path.stat().st_size > probe.SMALL
+    assert path.stat().st_size > hdf5.SMALL
     assert len(shd.shd_recordings(path, "own")) == 300

@@ -12,7 +12,7 @@ import pytest
 from snn_delays.data.catalogue.locate import find_data
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.formats import shd
+from snn_delays.data.formats import hdf5, shd
 from snn_delays.data.formats import tonic as through_tonic
 from snn_delays.data.formats.shd import content_sha256, open_shd, read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.errors import BackendUnavailableError, DataError
@@ -248,7 +248,7 @@ def test_a_block_that_another_thread_reads_meanwhile_does_no_harm(path, samples,
                 recordings[5]
                 busy.clear()
 
-    monkeypatch.setattr(shd, "opened_hdf5", lambda path: Interrupted(path, "r"))
+    monkeypatch.setattr(hdf5, "opened_hdf5", lambda path: Interrupted(path, "r"))
     assert list(recordings) == expected
 
 
