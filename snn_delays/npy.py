@@ -1,14 +1,17 @@
-"""Arrays of numpy's files, whose headers are not believed: no more is allocated than is there."""
+"""Arrays in files: numpy's, whose headers are not believed, and mapped ones, which are pickled as their place."""
 
 import io
 import math
+import mmap
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.errors import DataError
 from snn_delays.reading import open_regular, read_member, room_for
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -49,3 +52,31 @@ def read_npz(source: Path | bytes) -> dict[str, NDArray[Any]]:
             except ValueError as error:
                 raise ValueError(f"array {name!r}: {error}") from None
     return arrays
+
+
+@dataclass(frozen=True)
+class MappedArray:
+    """The place of an array in a file, to be pickled in the place of its contents."""
+
+    path: str
+    dtype: str
+    start: int
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(array: NDArray[Any]) -> "MappedArray | NDArray[Any]":
+        """The place of a mapped array that is contiguous; any other array as it is."""
+        mapping = getattr(array, "_mmap", None)
+        if not (isinstance(array, np.memmap) and isinstance(mapping, mmap.mmap) and array.flags.c_contiguous):
+            return array
+        # The mapping begins at a page of the file; a view begins somewhere in the mapping.
+        page = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+        inside = array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+        return MappedArray(str(array.filename), array.dtype.str, page + inside, array.shape)
+
+    def open(self) -> NDArray[Any]:
+        """The array, mapped again, to be read. Raises DataError if the file is gone or another."""
+        try:
+            return np.memmap(self.path, np.dtype(self.dtype), "r", self.start, self.shape)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path} cannot be mapped again ({error}); load the data set anew") from error

@@ -1,7 +1,7 @@
 """Events, binning, data sets on disk and in memory. Knows nothing of networks."""
 
+from snn_delays.data.batches import Batch, pad_collate
 from snn_delays.data.binning import Binning, bin_events
-from snn_delays.data.collate import Batch, pad_collate
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.from_tonic import from_tonic

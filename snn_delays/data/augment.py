@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.arguments import integer
-from snn_delays.data.dataset import Batch
+from snn_delays.data.batches import Batch
 from snn_delays.errors import ConfigError
 
 

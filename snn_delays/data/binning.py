@@ -100,6 +100,16 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
     return counts.reshape(n_steps, *sensor)
 
 
+def bin_recording(events: Events, binning: Binning, where: str) -> NDArray[np.uint8]:
+    """:func:`bin_events` of a recording to be classified; ``where`` is named in errors, as where it has no events."""
+    if len(events) == 0:
+        raise DataError(f"{where} has no events; a recording without spikes cannot be classified")
+    try:
+        return bin_events(events, binning)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
 def binned_sensor(sensor: tuple[int, ...], channel_group: int) -> tuple[int, ...]:
     """Shape of one step after grouping: ``(n / g,)``, or ``(polarity, height / g, width / g)`` of an event camera.
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from snn_delays.arguments import integer
-from snn_delays.data.indices import sample_indices
+from snn_delays.data.batches import sample_indices
 
 BATCHES_A_BUCKET = 16
 

@@ -9,7 +9,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,17 +29,19 @@ _MAP_FROM_BYTES = 1 << 30  # "auto" maps what is larger
 _NUMBERS = ("offsets", "labels", "speakers")
 
 
-def write_store(path: Path, key: str, parts: Iterable[Any], finish: Any) -> None:
+def write_store(path: Path, key: str, parts: Iterable[NDArray[Any]], finish: Callable[[], dict[str, Any]]) -> None:
     """Write the counts of one sample after another, then what ``finish()`` says about them; whole or not at all.
 
-    ``parts``: arrays ``[time, *sensor]`` of one dtype. ``finish()``: the :class:`BinnedDataset`'s other arguments, with
-    ``counts_shape`` and ``dtype`` for the counts. No more than one sample is held in memory.
+    ``parts``: arrays ``[time, *sensor]`` of one dtype, at least one. ``finish()``: the :class:`BinnedDataset`'s other
+    arguments. No more than one sample is held in memory.
     """
+    n_steps = 0
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         with archive.open(zipfile.ZipInfo("counts"), "w", force_zip64=True) as f:
             for part in parts:
                 f.write(np.ascontiguousarray(part).data.cast("B"))
-        about = finish()
+                n_steps, shape, dtype = n_steps + len(part), part.shape[1:], str(part.dtype)
+        about = {"counts_shape": [n_steps, *shape], "dtype": dtype, **finish()}
         for name in _NUMBERS:
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as f:
                 np.lib.format.write_array(f, about.pop(name), allow_pickle=False)
@@ -53,24 +55,14 @@ def read_store(path: Path, key: str, binning: Binning, memory: Memory) -> Binned
             about = parse_json(read_member(archive, "about.json", NOTE_BYTES))
             if about["key"] != key:
                 return None
-            numbers = {name: _numbers(archive, name) for name in _NUMBERS}
+            room = room_for(_size(archive))
+            numbers = {name: read_npy(read_member(archive, f"{name}.npy", room)) for name in _NUMBERS}
             counts = _counts(path, archive, tuple(about["counts_shape"]), np.dtype(about["dtype"]), memory)
-        return BinnedDataset(
-            counts=counts,
-            **numbers,
-            source=about["source"],
-            checksum=about["checksum"],
-            binning=binning,
-            n_classes=len(about["class_names"]),
-            class_names=tuple(about["class_names"]),
-            skipped=tuple(about["skipped"]),
-        )
+        names = tuple(about["class_names"])
+        given = {"source": about["source"], "checksum": about["checksum"], "skipped": tuple(about["skipped"])}
+        return BinnedDataset(counts, **numbers, **given, binning=binning, n_classes=len(names), class_names=names)
     except (OSError, EOFError, KeyError, TypeError, ValueError, DataError, zipfile.BadZipFile, zlib.error):
         return None
-
-
-def _numbers(archive: zipfile.ZipFile, name: str) -> NDArray[np.int64]:
-    return read_npy(read_member(archive, f"{name}.npy", room_for(_size(archive))))
 
 
 def _size(archive: zipfile.ZipFile) -> int:

@@ -1,9 +1,10 @@
 """A whole binned data set, in memory or mapped from disk, and the batches drawn from it."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from snn_delays.arguments import integer
+from snn_delays.data.batches import Batch, Indices, Padding, check_padding, pad_collate, sample_index, sample_indices
 from snn_delays.data.binning import Binning
-from snn_delays.data.collate import Batch, check_padding, pad_collate
-from snn_delays.data.from_arrays import from_arrays
-from snn_delays.data.indices import Indices, sample_index, sample_indices
-from snn_delays.data.mapped import MappedArray
+from snn_delays.data.from_arrays import counts_of, numbered
 from snn_delays.errors import DataError
+from snn_delays.npy import MappedArray
 
 _MOST_IN_A_BATCH = 1 << 34  # counts; beyond that one long sample would fill the memory of any machine
 
@@ -102,7 +102,20 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         Raises DataError naming the recording for what a count cannot hold, for a recording without events or steps, or
         for arrays that contradict each other.
         """
-        return cls(**from_arrays(recordings, labels, binning, speakers, class_names, source))
+        binning = binning or Binning(channel_group=1)
+        if len(recordings) == 0:
+            raise DataError("a data set needs at least one recording")
+        parts = [counts_of(i, recording, binning) for i, recording in enumerate(recordings)]
+        if len(kinds := {(part.shape[1:], part.dtype) for part in parts}) > 1:
+            raise DataError(f"recordings differ in sensor or dtype: {sorted(map(str, kinds))}")
+        numbers, names = numbered(labels, class_names)
+        counts: NDArray[Any] = np.concatenate(parts)
+        offsets = offsets_of([len(part) for part in parts])
+        digest = hashlib.sha256(f"{counts.dtype} {counts.shape[1:]} {names}".encode())
+        for array in (counts, offsets, numbers):
+            digest.update(np.ascontiguousarray(array).data)
+        speakers = np.full(len(parts), -1, dtype=np.int64) if speakers is None else np.asarray(speakers)
+        return cls(counts, offsets, numbers, speakers, source, digest.hexdigest(), binning, len(names), names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -154,7 +167,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         """
         chosen = sample_indices(indices, len(self))
         lengths = self.lengths()[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return replace(
             self,
@@ -164,12 +177,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
             speakers=self.speakers[chosen],
         )
 
-    def batch(
-        self,
-        indices: Indices,
-        tail_steps: int = 0,
-        padding: Literal["masked", "published"] = "masked",
-    ) -> Batch:
+    def batch(self, indices: Indices, tail_steps: int = 0, padding: Padding = "masked") -> Batch:
         """Samples padded with zeros at the end to the longest of them.
 
         ``tail_steps``: silent steps after each sample, in which delayed spikes may still arrive; they count to its
@@ -201,6 +209,11 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
                 f"longest recording (sample {chosen[lengths.argmax()]})"
             )
         return chosen, np.full_like(lengths, lengths.max()) if padding == "published" else lengths
+
+
+def offsets_of(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each sample begins among the steps of all, and the last one ends; int64 ``[n + 1]``."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _integers(name: str, values: Any) -> NDArray[np.int64]:

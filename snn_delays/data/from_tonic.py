@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.binning import Binning, bin_recording
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.files import Progress
 from snn_delays.data.formats.tonic import tonic_events
@@ -52,13 +52,12 @@ def from_tonic(
             )
         labels.append(_label(i, label if target is None else target(label), target is not None))
         try:
-            found = tonic_events(events, sensor, from_first_event=start == "first_event")
-            if not len(found):
-                raise DataError("has no events; a recording without spikes cannot be classified")
-            counts.append(bin_events(found, binning))
+            recording = tonic_events(events, sensor, from_first_event=start == "first_event")
+            counts.append(bin_recording(recording, binning, "it"))
         except DataError as error:
-            hint = "; start='first_event' ignores the camera's clock" if start == "recorded" else ""
-            raise DataError(f"sample {i}: {error}{hint if 'the last event is at' in str(error) else ''}") from error
+            late = start == "recorded" and "the last event is at" in str(error)
+            hint = "; start='first_event' ignores the camera's clock" if late else ""
+            raise DataError(f"sample {i}: {error}{hint}") from error
         if progress is not None:
             progress(i + 1, len(dataset))
     if class_names is None and all(isinstance(label, int) for label in labels):

@@ -1,28 +1,26 @@
 """Data sets by name, binned, with a cache on disk keyed by everything that shapes them.
 
-The walk of :func:`load_binned`, each file once: the name becomes a card (``catalogue.lookup``); the card a path and the
-checksum of the recordings there (``opening``, by a note that ``files`` keeps); these and the binning become a key, and
-the key a data set (``cache``). Only where the cache has none are files of the data set opened, read
-(``formats``), binned (``binning``) and stored.
+A name becomes a card (``catalogue``), a card a path and the checksum of its recordings (``opening``), these and the
+binning a key, and the key a data set (``cache``); only where the cache has none are recordings opened and binned.
 """
 
 import hashlib
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.binning import Binning, bin_recording
 from snn_delays.data.cache import Memory, read_store, write_store
 from snn_delays.data.card import UNIDENTIFIED
 from snn_delays.data.catalogue.identity import identify
 from snn_delays.data.catalogue.lookup import card
-from snn_delays.data.dataset import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset, offsets_of
 from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, RateFreeRule
 from snn_delays.data.files import Progress
 from snn_delays.data.formats.tonic import check_reader
@@ -99,9 +97,10 @@ def load_binned(
         try:
             store_binned(cached, text, opened, binning, on_bad=on_bad, progress=progress)
         except OSError as error:
+            failed = f"the cache {cached} could not be written ({error})"
             if memory == "mapped":
-                raise DataError(f"the cache {cached} could not be written ({error}); free some space") from error
-            warnings.warn(f"the cache {cached} could not be written ({error}); binning is repeated", stacklevel=2)
+                raise DataError(f"{failed}; free some space") from error
+            warnings.warn(f"{failed}; binning is repeated", stacklevel=2)
             return _warned(bin_recordings(opened, binning, on_bad=on_bad, progress=progress))
         dataset = read_store(cached, text, binning, memory)
         if dataset is None:
@@ -116,17 +115,9 @@ def bin_recordings(
 
     Raises DataError if a recording cannot be read or has no events, unless ``on_bad="skip"``.
     """
-    making = _Making(recordings, binning, on_bad, progress)
-    parts = list(making.counts())
-    about = making.about()
-    return BinnedDataset(
-        counts=np.concatenate(parts),
-        **{name: about[name] for name in ("offsets", "labels", "speakers", "checksum", "source")},
-        binning=binning,
-        n_classes=len(recordings.class_names),
-        class_names=recordings.class_names,
-        skipped=tuple(about["skipped"]),
-    )
+    parts = _Parts(recordings, binning, on_bad, progress)
+    counts = np.concatenate(list(parts))
+    return BinnedDataset(counts, **parts.about(), binning=binning, n_classes=len(recordings.class_names))
 
 
 def store_binned(
@@ -142,37 +133,26 @@ def store_binned(
 
     No more than one recording is held in memory. Raises as :func:`bin_recordings` does, and OSError.
     """
-    making = _Making(recordings, binning, on_bad, progress)
-    write_store(path, key, making.counts(), making.about)
+    parts = _Parts(recordings, binning, on_bad, progress)
+    write_store(path, key, parts, parts.about)
 
 
-@dataclass
-class _Making:
-    """Bins one recording after another and keeps what is stored beside the counts."""
+class _Parts:
+    """The counts of each recording that can be used, one after another, and what is to be known besides."""
 
-    recordings: Recordings
-    binning: Binning
-    on_bad: OnBad
-    progress: Progress | None
-    lengths: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    speakers: list[int] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    shape: tuple[int, ...] = ()
-    dtype: str = "uint8"
-
-    def __post_init__(self) -> None:
-        found, binning = self.recordings, self.binning
-        if isinstance(found, FeatureRecordings) and (binning.rule != "log_mel" or binning.dt_ms != found.frame_ms):
+    def __init__(self, of: Recordings, binning: Binning, on_bad: OnBad, progress: Progress | None) -> None:
+        self.recordings, self.binning, self.on_bad, self.progress = of, binning, on_bad, progress
+        self.kept: list[tuple[int, int, int]] = []  # steps, label and speaker
+        self.skipped: list[str] = []
+        if isinstance(of, FeatureRecordings) and (binning.rule != "log_mel" or binning.dt_ms != of.frame_ms):
             raise ConfigError(
-                f"{found.path} gives log-mel features, a frame every {found.frame_ms:g} ms: use binning 'log_mel' "
-                f"with dt_ms {found.frame_ms:g} and channel_group 1, not {binning.rule!r} with {binning.dt_ms:g}"
+                f"{of.path} gives log-mel features, a frame every {of.frame_ms:g} ms: use binning 'log_mel' "
+                f"with dt_ms {of.frame_ms:g} and channel_group 1, not {binning.rule!r} with {binning.dt_ms:g}"
             )
-        if binning.rule == "log_mel" and not isinstance(found, FeatureRecordings):
-            raise ConfigError(f"{found.path} holds events, not sound: choose binning 'fixed', not 'log_mel'")
+        if binning.rule == "log_mel" and not isinstance(of, FeatureRecordings):
+            raise ConfigError(f"{of.path} holds events, not sound: choose binning 'fixed', not 'log_mel'")
 
-    def counts(self) -> Iterator[NDArray[Any]]:
-        """The counts of each recording that can be used."""
+    def __iter__(self) -> Iterator[NDArray[Any]]:
         for i in range(len(self.recordings)):
             try:
                 counts, label, speaker = self._bin(i)
@@ -181,14 +161,11 @@ class _Making:
                     raise
                 self.skipped.append(str(error))
             else:
-                self.lengths.append(len(counts))
-                self.labels.append(label)
-                self.speakers.append(speaker)
-                self.shape, self.dtype = counts.shape[1:], str(counts.dtype)
+                self.kept.append((len(counts), label, speaker))
                 yield counts
             if self.progress is not None:
                 self.progress(i + 1, len(self.recordings))
-        if not self.lengths:
+        if not self.kept:
             why = f"; the first of {len(self.skipped)} errors: {self.skipped[0]}" if self.skipped else ""
             raise DataError(f"{self.recordings.path} holds no samples that can be used{why}")
 
@@ -196,28 +173,21 @@ class _Making:
         if isinstance(self.recordings, FeatureRecordings):
             return self.recordings.frames(i)
         sample = self.recordings[i]
-        if len(sample.events) == 0:
-            raise DataError(
-                f"{self.recordings.path}: sample {i} has no events; a recording without spikes cannot be classified"
-            )
-        try:
-            return bin_events(sample.events, self.binning), sample.label, sample.speaker
-        except DataError as error:
-            raise DataError(f"{self.recordings.path}: sample {i}: {error}") from error
+        counts = bin_recording(sample.events, self.binning, f"{self.recordings.path}: sample {i}")
+        return counts, sample.label, sample.speaker
 
     def about(self) -> dict[str, Any]:
-        """What is stored besides the counts."""
+        """Arguments of the :class:`BinnedDataset`, once all parts are taken."""
         path, source = self.recordings.path, self.recordings.source()
+        lengths, labels, speakers = np.array(self.kept, dtype=np.int64).T
         return {
-            "offsets": np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64),
-            "labels": np.array(self.labels, dtype=np.int64),
-            "speakers": np.array(self.speakers, dtype=np.int64),
-            "counts_shape": [sum(self.lengths), *self.shape],
-            "dtype": self.dtype,
-            "checksum": self.recordings.checksum(),
+            "offsets": offsets_of(lengths),
+            "labels": labels.copy(),
+            "speakers": speakers.copy(),
             "source": identify(path) if source == UNIDENTIFIED and path.exists() else source,
-            "class_names": list(self.recordings.class_names),
-            "skipped": self.skipped,
+            "checksum": self.recordings.checksum(),
+            "class_names": self.recordings.class_names,
+            "skipped": tuple(self.skipped),
         }
 
 

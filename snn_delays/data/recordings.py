@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.data.batches import sample_index
 from snn_delays.data.card import UNIDENTIFIED
 from snn_delays.data.events import Sample
 from snn_delays.data.files import checksums
-from snn_delays.data.indices import sample_index
 from snn_delays.errors import DataError, SampleIndexError
 from snn_delays.moved import forward
 

@@ -1,14 +1,12 @@
 """A binned data set that is resident on a device, so that an epoch copies nothing there but indices."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snn_delays.data.dataset import Batch, BinnedDataset
-from snn_delays.data.indices import Indices
+from snn_delays.data.batches import Batch, Indices, Padding
+from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import DataError
 
 
@@ -38,18 +36,13 @@ class ResidentDataset:
         """Steps of each sample, on the host."""
         return self.dataset.lengths()
 
-    def batch(
-        self,
-        indices: Indices,
-        tail_steps: int = 0,
-        padding: Literal["masked", "published"] = "masked",
-    ) -> Batch:
+    def batch(self, indices: Indices, tail_steps: int = 0, padding: Padding = "masked") -> Batch:
         """See :meth:`BinnedDataset.batch`; the tensors are on the device."""
         chosen, lengths = self.dataset.batch_lengths(indices, tail_steps, padding)
         starts = self._there(self.dataset.offsets[chosen])
-        own = self._there(self.dataset.lengths()[chosen])
+        own_lengths = self._there(self.dataset.lengths()[chosen])
         step = torch.arange(int(lengths.max()), device=self.device).unsqueeze(1)
-        rows = torch.where(step < own, starts + step, len(self._counts) - 1)
+        rows = torch.where(step < own_lengths, starts + step, len(self._counts) - 1)
         return Batch(self._counts[rows], self._there(lengths), self._labels[self._there(chosen)])
 
     def _there(self, numbers: NDArray[np.int64]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.binning import Binning, bin_events
+from snn_delays.data.binning import Binning, bin_recording
 from snn_delays.data.files import Progress
 from snn_delays.data.recordings import FeatureRecordings, Recordings
 from snn_delays.errors import ConfigError, DataError
@@ -24,8 +24,7 @@ class Spread:
     @staticmethod
     def of(values: list[float] | NDArray[np.float64]) -> "Spread":
         """Of a sequence that is not empty."""
-        numbers = np.asarray(values, dtype=np.float64)
-        return Spread(float(numbers.min()), float(np.median(numbers)), float(numbers.mean()), float(numbers.max()))
+        return Spread(*(float(statistic(values)) for statistic in (np.min, np.median, np.mean, np.max)))
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,12 @@ def statistics(
         raise ConfigError(f"limit must be at least 1, got {limit}")
     n = len(recordings)
     chosen = range(n) if limit is None or limit >= n else np.linspace(0, n - 1, limit).round().astype(int).tolist()
-    look = _Features(recordings) if isinstance(recordings, FeatureRecordings) else _Events(recordings, binning)
+    tally = _Features(recordings) if isinstance(recordings, FeatureRecordings) else _Events(recordings, binning)
     errors: list[str] = []
     labels, speakers = np.zeros(len(recordings.class_names), dtype=np.int64), set()
     for done, i in enumerate(chosen, 1):
         try:
-            label, speaker = look.add(i)
+            label, speaker = tally.add(i)
         except DataError as error:
             errors.append(str(error))
         else:
@@ -89,8 +88,8 @@ def statistics(
         errors=tuple(errors),
         class_counts=tuple(labels.tolist()),
         speakers=len(speakers - {-1}),
-        frames=Spread.of(look.frames),
-        **look.about(),
+        frames=Spread.of(tally.frames),
+        **tally.about(),
     )
 
 
@@ -105,13 +104,7 @@ class _Events:
     def add(self, i: int) -> tuple[int, int]:
         sample = self.recordings[i]
         events = sample.events
-        if len(events) == 0:
-            raise DataError(f"{self.recordings.path}: sample {i} has no events")
-        try:
-            n_frames = len(bin_events(events, self.binning))
-        except DataError as error:
-            raise DataError(f"{self.recordings.path}: sample {i}: {error}") from error
-        self.frames.append(n_frames)
+        self.frames.append(len(bin_recording(events, self.binning, f"{self.recordings.path}: sample {i}")))
         self.n_events.append(len(events))
         self.duration_ms.append(float(events.t_us[-1]) / 1000)
         self.per_channel += np.bincount(events.channel, minlength=self.per_channel.size)

@@ -61,7 +61,7 @@ def test_the_cache_gives_the_same_and_is_used(path, own_folders, monkeypatch):
     first = load_binned("shd", "train", Binning(), progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (6, 6)
     assert len(cached_files(own_folders)) == 1
-    monkeypatch.setattr(loaders, "bin_events", None)  # a second binning would fail
+    monkeypatch.setattr(loaders, "bin_recording", None)  # a second binning would fail
     second = load_binned("shd", "train", Binning())
     assert same(first, second)
     for key in ("source", "checksum", "binning", "n_classes", "class_names"):

@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from snn_delays.data.batches import Indices, sample_indices
 from snn_delays.data.bucketing import bucketed
-from snn_delays.data.indices import Indices, sample_indices
 from snn_delays.data.text import ByteVocabulary, SentenceSet, WordVocabulary, load_sentences, pad
 from snn_delays.errors import ConfigError
 from snn_delays.models.spikegpt import SpikeGPTClassifier, with_integer_delays
