@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.events import Events, Sample
 from snn_delays.data.batches import Indices, sample_indices
+from snn_delays.data.events import Events, Sample
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path
 from snn_delays.npy import read_npy

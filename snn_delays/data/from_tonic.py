@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from snn_delays.data.binning import Binning, bin_recording
+from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.files import Progress
 from snn_delays.data.formats.tonic import tonic_events
@@ -53,7 +53,9 @@ def from_tonic(
         labels.append(_label(i, label if target is None else target(label), target is not None))
         try:
             recording = tonic_events(events, sensor, from_first_event=start == "first_event")
-            counts.append(bin_recording(recording, binning, "it"))
+            if not len(recording):
+                raise DataError("has no events; a recording without spikes cannot be classified")
+            counts.append(bin_events(recording, binning))
         except DataError as error:
             late = start == "recorded" and "the last event is at" in str(error)
             hint = "; start='first_event' ignores the camera's clock" if late else ""

@@ -98,7 +98,7 @@ def test_frames_lists_and_empty_recordings_are_refused():
         from_tonic([(np.zeros((3, 2)), 0)], FINE, sensor_size=(2, 1, 1))
     with pytest.raises(DataError, match="sample 0 is int; expected a pair"):
         from_tonic([3], FINE, sensor_size=(2, 1, 1))
-    with pytest.raises(DataError, match="sample 0: it has no events"):
+    with pytest.raises(DataError, match="sample 0: has no events"):
         from_tonic([(np.zeros(0, Audio.dtype), 0)], FINE, sensor_size=(2, 1, 1))
     with pytest.raises(DataError, match="start is 'recorded' or 'first_event'"):
         from_tonic(Audio(), FINE, start="now")

@@ -115,16 +115,16 @@ import os, signal
 from snn_delays.data import loaders
 from snn_delays.data.binning import Binning
 
-original = loaders.bin_events
+original = loaders.bin_recording
 calls = []
 
-def then_killed(events, binning):
+def then_killed(events, binning, where):
     calls.append(events)
     if len(calls) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(events, binning)
+    return original(events, binning, where)
 
-loaders.bin_events = then_killed
+loaders.bin_recording = then_killed
 loaders.load_binned("shd", "train", Binning())
 """
 
