@@ -31,11 +31,12 @@ def as_data_error(what: str, remedy: str, *damage: type[Exception]) -> Iterator[
 
     A DataError, which says already what is wrong, passes as it is.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, *damage)
     try:
         yield
     except DataError:
         raise
-    except (OSError, *damage) as error:
+    except kinds as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{what} ({why}); {remedy}") from error
 

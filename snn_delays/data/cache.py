@@ -56,7 +56,7 @@ def read_store(path: Path, key: str, binning: Binning, memory: Memory) -> Binned
             if about["key"] != key:
                 return None
             room = room_for(_size(archive))
-            numbers = {name: read_npy(read_member(archive, f"{name}.npy", room)) for name in _NUMBERS}
+            numbers: dict[str, Any] = {name: read_npy(read_member(archive, f"{name}.npy", room)) for name in _NUMBERS}
             counts = _counts(path, archive, tuple(about["counts_shape"]), np.dtype(about["dtype"]), memory)
         names = tuple(about["class_names"])
         given = {"source": about["source"], "checksum": about["checksum"], "skipped": tuple(about["skipped"])}

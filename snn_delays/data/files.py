@@ -1,14 +1,15 @@
-"""Folders of the package on the user's disk, and checksums that are not taken twice."""
+"""Folders of the package on the user's disk, checksums that are not taken twice, and disks that are full."""
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from snn_delays.errors import DataError
-from snn_delays.files import atomic_path, cache_folder
+from snn_delays.files import cache_folder, write_text
 from snn_delays.reading import open_regular, read_json
 
 Progress = Callable[[int, int], None]
@@ -17,8 +18,8 @@ Progress = Callable[[int, int], None]
 
 def data_folder() -> Path:
     """Where the user's data files are looked for: ``SNN_DELAYS_DATA``, else ``data`` in the cache folder."""
-    own = os.environ.get("SNN_DELAYS_DATA")
-    return Path(own) if own else cache_folder() / "data"
+    chosen = os.environ.get("SNN_DELAYS_DATA")
+    return Path(chosen) if chosen else cache_folder() / "data"
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,17 @@ def checksums(path: Path, *, remember: bool = True) -> Checksums:
     """Checksums of a file, or of a folder with all that is in it but hidden files.
 
     A folder's are those of one line ``sha256  relative/path`` for each file, in the order of the paths. With
-    ``remember`` checksums are taken once per (path, size, time of change). Raises DataError if one cannot be read.
+    ``remember`` they are taken once (:func:`remembered`). Raises DataError if a file cannot be read.
     """
-    memory = None
-    if remember:
-        known, memory = _recall(path, "file")
-        if known is not None:
-            return Checksums(**known)
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    for block in _lines(path) if path.is_dir() else _blocks(path):
-        md5.update(block)
-        sha256.update(block)
-    result = Checksums(md5.hexdigest(), sha256.hexdigest())
-    if memory is not None:
-        memory(asdict(result))
-    return result
+
+    def compute() -> str:
+        md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        for block in _lines(path) if path.is_dir() else _blocks(path):
+            md5.update(block)
+            sha256.update(block)
+        return f"{md5.hexdigest()} {sha256.hexdigest()}"
+
+    return Checksums(*remembered(path, "file", compute, remember=remember).split())
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -83,40 +80,40 @@ def _lines(folder: Path) -> Iterator[bytes]:
         yield os.fsencode(f"{digest.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
 
 
-def remembered(path: Path, what: str, compute: Callable[[], str]) -> str:
-    """``compute()``, taken once per (path, size, time of change) of the file; ``what`` names the value."""
-    known, memory = _recall(path, what)
-    if known is not None:
-        return known["value"]
-    value = compute()
-    memory({"value": value})
-    return value
+def remembered(path: Path, what: str, compute: Callable[[], str], *, remember: bool = True) -> str:
+    """``compute()``, with ``remember`` taken once per (path, size, time of change); ``what`` names the value.
 
-
-def _recall(path: Path, what: str) -> tuple[dict[str, str] | None, Callable[[dict[str, str]], None]]:
+    It is noted in the cache folder. Raises DataError for a path that is not there.
+    """
+    if not remember:
+        return compute()
     path = path.resolve()
     try:
         stat = path.stat()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
-    size, changed = stat.st_size, str(stat.st_mtime_ns)
-    if path.is_dir():
-        size, changed = 0, _listing(path)
+    size, changed = (0, _listing(path)) if path.is_dir() else (stat.st_size, str(stat.st_mtime_ns))
     state = {"path": str(path), "size": size, "changed": changed, "what": what}
     name = hashlib.sha256(os.fsencode(f"{what}:{path}")).hexdigest()[:32]
     note = cache_folder() / "checksums" / f"{name}.json"
-    try:
+    # no note, or a damaged one: the value is simply computed again
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         saved = read_json(note)
         if saved["state"] == state:
-            return dict(saved["values"]), lambda values: None
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no note, or a damaged one: the checksum is simply taken again
+            return str(saved["value"])
+    value = compute()
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not correctness
+        write_text(note, json.dumps({"state": state, "value": value}))
+    return value
 
-    def remember(values: dict[str, str]) -> None:
-        try:
-            with atomic_path(note) as temporary:
-                temporary.write_text(json.dumps({"state": state, "values": values}))
-        except OSError:
-            pass  # a cache that cannot be written costs time, not correctness
 
-    return None, remember
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise DataError naming ``path`` in the place of an OSError, for work that goes on where it stopped."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; free some space or see who may write there, then start "
+            "again; finished recordings are kept"
+        ) from error

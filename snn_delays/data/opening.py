@@ -8,10 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from snn_delays.data.card import UNIDENTIFIED, Card
-from snn_delays.data.catalogue.identity import recognise
+from snn_delays.data.catalogue.identity import check_parts, recognise
 from snn_delays.data.catalogue.locate import data_path, find_data
 from snn_delays.data.catalogue.lookup import card
-from snn_delays.data.catalogue.parts import check_parts
 from snn_delays.data.encoders.pixel_sequences import open_pixel_sequences
 from snn_delays.data.encoders.speech_commands import open_speech_commands
 from snn_delays.data.files import Progress, remembered
@@ -67,10 +66,10 @@ def open_recordings(
     Raises ConfigError for an unknown name or split, DataError naming the missing file, where it belongs and its
     checksum, BackendUnavailableError if a package is missing.
     """
-    found = card(name)
-    path = find_data(found, split, progress)
-    recordings = _reader(found)(found, split, path, reader)
-    recordings.known_as = _source(found, split, path) or recordings.known_as
+    of = card(name)
+    path = find_data(of, split, progress)
+    recordings = _reader(of)(of, split, path, reader)
+    recordings.known_as = _source(of, split, path) or recordings.known_as
     return recordings
 
 
@@ -81,10 +80,10 @@ def locate(of: Card, split: str, progress: Progress | None = None) -> Located:
     its checksum was computed, the checksum is taken from a note in the cache folder. Raises as :func:`open_recordings`.
     """
     part = of.split(split)
-    if not (part.file or part.parts):  # generated
-        drawn = _reader(of)(of, split, data_path(of, part), "auto")
-        return Located(of, split, data_path(of, part), drawn.source(), drawn.checksum())
     path = data_path(of, part)
+    if not (part.file or part.parts):  # generated
+        drawn = _reader(of)(of, split, path, "auto")
+        return Located(of, split, path, drawn.source(), drawn.checksum())
 
     def identity() -> str:
         source = _source(of, split, path)

@@ -17,41 +17,36 @@ _WHOLE = ("CIFAR10DVS",)  # classes that have one part only
 def download(of: Card, callback: Callable[[str], None] = lambda line: None) -> list[Path]:
     """Fetch the splits of a data set that are missing, compare all checksums, and return the paths.
 
-    Files that are there are only checked. An archive that an earlier download left unfinished, which Tonic would take
+    An archive that an earlier download left unfinished, which Tonic would take
     for the whole, is renamed and fetched again. ``callback`` receives a line for each step.
 
     Raises ConfigError for a set that Tonic does not have in the form we read, BackendUnavailableError without Tonic,
     DataError naming what to place where by hand if fetching fails, or if what came is not what the card promises.
     """
     if not of.tonic_class or of.bundled or of.folder not in (of.tonic_class, ""):
-        raise ConfigError(f"{of.display_name} is not fetched: {_by_hand(of) or 'its files are all there'}")
+        by_hand = next(filter(None, (_missing(of, split) for split in of.splits)), "its files are all there")
+        raise ConfigError(f"{of.display_name} is not fetched: {by_hand}")
     if refusal := tonic_refuses():
         raise BackendUnavailableError(refusal)
     paths = []
     for split, part in of.splits.items():
-        try:
-            find_data(of, split)
-        except DataError as error:
-            missing = str(error)
-        else:
-            paths.append(verify(of, split))
-            continue
-        _set_aside(of, part, callback)
-        callback(f"fetching {of.display_name}, {split}, through Tonic's {of.tonic_class}")
-        try:
-            _fetch(of.tonic_class, split)
-        except Exception as error:  # Tonic lets through whatever the network, the disk or the server throws
-            raise DataError(f"Tonic could not fetch {of.display_name} ({error}). By hand: {missing}") from error
+        if missing := _missing(of, split):
+            _set_aside(of, part, callback)
+            callback(f"fetching {of.display_name}, {split}, through Tonic's {of.tonic_class}")
+            try:
+                _fetch(of.tonic_class, split)
+            except Exception as error:  # Tonic lets through whatever the network, the disk or the server throws
+                raise DataError(f"Tonic could not fetch {of.display_name} ({error}). By hand: {missing}") from error
         paths.append(verify(of, split))
     return paths
 
 
-def _by_hand(of: Card) -> str:
-    for split in of.splits:
-        try:
-            find_data(of, split)
-        except DataError as error:
-            return str(error)
+def _missing(of: Card, split: str) -> str:
+    """What to place where for a split whose files are missing; empty if they are there."""
+    try:
+        find_data(of, split)
+    except DataError as error:
+        return str(error)
     return ""
 
 

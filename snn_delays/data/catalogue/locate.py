@@ -3,17 +3,15 @@
 import lzma
 from pathlib import Path
 
-from snn_delays.data.card import UNIDENTIFIED, Card, SplitFile
+from snn_delays.data.card import UNIDENTIFIED, Card, SplitFile, datasets_folder
 from snn_delays.data.catalogue import lookup
-from snn_delays.data.catalogue.identity import identify, recognise
-from snn_delays.data.catalogue.parts import check_parts, find_parts
-from snn_delays.data.catalogue.toml_cards import datasets_folder
+from snn_delays.data.catalogue.identity import check_parts, find_parts, identify, recognise
 from snn_delays.data.catalogue.unpack import unpack_archive
 from snn_delays.data.files import Progress, checksums, data_folder
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path, cache_folder
 from snn_delays.messages import command
-from snn_delays.reading import open_regular
+from snn_delays.reading import as_data_error, open_regular
 
 
 def find_data(of: Card, split: str, progress: Progress | None = None) -> Path:
@@ -31,16 +29,15 @@ def find_data(of: Card, split: str, progress: Progress | None = None) -> Path:
         return _expanded(of, part, path, progress)
     if path.exists() or not part.file:
         return path
-    origin = f" from {of.source}" if of.source else ""
     if part.remedy is not None:
         remedy = part.remedy
     elif part.archive is not None:
         md5 = f" (md5 {part.archive_md5})" if part.archive_md5 else ""
-        unpack = command("data", "unpack", part.archive)
-        remedy = f"get {part.archive}{md5}{origin}, place it in {path.parent} and unpack it there, or run: {unpack}"
+        run = command("data", "unpack", part.archive)
+        remedy = f"get {part.archive}{md5}{of.origin}, place it in {path.parent} and unpack it there, or run: {run}"
     else:
         md5 = f" (md5 {part.md5})" if part.md5 else ""
-        remedy = f"get it{origin} and place it there unpacked{md5}"
+        remedy = f"get it{of.origin} and place it there unpacked{md5}"
     moved = f"see folder in {of.own}" if of.own else "SNN_DELAYS_DATA moves the folder"
     raise DataError(f"{of.display_name}, split {split}: {path} is missing; {remedy}. {moved}")
 
@@ -64,9 +61,9 @@ def verify(of: Card, split: str) -> Path:
     if part.parts:
         check_parts(of, part, remember=False)
         return path
-    found = recognise(path, remember=False)
-    if not any((c.name, s) == (of.name, split) for c, s in found):
-        really = f"the split {found[0][1]} of {found[0][0].display_name}" if found else UNIDENTIFIED
+    known = recognise(path, remember=False)
+    if not any((c.name, s) == (of.name, split) for c, s in known):
+        really = f"the split {known[0][1]} of {known[0][0].display_name}" if known else UNIDENTIFIED
         raise DataError(
             f"{path} should be the split {split} of {of.display_name}, but by its checksum it is {really}; fetch or "
             "unpack it again"
@@ -82,19 +79,15 @@ def unpack(archive_path: Path, out_path: Path | None = None, progress: Progress 
     Raises DataError if the archive is unknown or damaged, or if what was unpacked is not what the card promises.
     """
     archive_path = Path(archive_path)
-    found = checksums(archive_path)
-    for known in lookup.cards().values():
-        parts = [
-            part
-            for part in known.splits.values()
-            if found.sha256 == part.archive_sha256 or found.md5 == part.archive_md5
-        ]
-        if parts and not known.bundled:
-            folder = Path(out_path) if out_path is not None else data_folder() / known.folder
-            paths = unpack_archive(archive_path, known, parts, folder, progress)
+    sums = checksums(archive_path)
+    for card in lookup.cards().values():
+        parts = [p for p in card.splits.values() if sums.sha256 == p.archive_sha256 or sums.md5 == p.archive_md5]
+        if parts and not card.bundled:
+            folder = Path(out_path) if out_path is not None else data_folder() / card.folder
+            paths = unpack_archive(archive_path, card, parts, folder, progress)
             return paths[0] if len(set(paths)) == 1 else folder
     raise DataError(
-        f"{archive_path} has sha256 {found.sha256}, which no card in {datasets_folder()} knows; "
+        f"{archive_path} has sha256 {sums.sha256}, which no card in {datasets_folder()} knows; "
         "it is damaged or another file: fetch it again"
     )
 
@@ -106,27 +99,22 @@ def _expanded(of: Card, part: SplitFile, path: Path, progress: Progress | None) 
     archive = datasets_folder() / of.folder / str(part.archive)
     if not archive.exists():
         raise DataError(f"{archive} is missing, though it comes with the package; install the package again")
-    found = checksums(archive).sha256
-    if found != part.archive_sha256:
+    if (sha256 := checksums(archive).sha256) != part.archive_sha256:
         raise DataError(
-            f"{archive} has sha256 {found}, expected {part.archive_sha256}; it is damaged: install the package again"
+            f"{archive} has sha256 {sha256}, expected {part.archive_sha256}; it is damaged: install the package again"
         )
     size = archive.stat().st_size
-    try:
-        with (
-            open_regular(archive) as packed,
-            lzma.open(packed) as content,
-            atomic_path(path) as temporary,
-            temporary.open("wb") as file,
-        ):
-            while block := content.read(1 << 20):
-                file.write(block)
-                if progress is not None:
-                    progress(min(packed.tell(), size - 1), size)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path} ({error}); free some space or choose a folder that can be written"
-        ) from error
+    with (
+        as_data_error(f"cannot write {path}", "free some space or choose a folder that can be written"),
+        open_regular(archive) as packed,
+        lzma.open(packed) as content,
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        while block := content.read(1 << 20):
+            file.write(block)
+            if progress is not None:
+                progress(min(packed.tell(), size - 1), size)
     if (name := identify(path)) != of.display_name:
         raise DataError(f"{path} was written, but its checksum is {name}, not that of {of.display_name}; remove it")
     if progress is not None:

@@ -5,9 +5,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from snn_delays.data.card import Card
+from snn_delays.data.card import Card, datasets_folder, read_card, read_own_card
 from snn_delays.data.catalogue.own import card_at, is_path, slug
-from snn_delays.data.catalogue.toml_cards import datasets_folder, read_card, read_own_card
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.messages import did_you_mean
 

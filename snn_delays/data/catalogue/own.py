@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_delays.data.card import Card, SplitFile
-from snn_delays.data.catalogue.toml_cards import own_card, read_own_card
+from snn_delays.data.card import Card, SplitFile, own_card, read_own_card
 from snn_delays.data.files import remembered
 from snn_delays.data.formats.shd import ShdRecordings
 from snn_delays.errors import DataError
@@ -124,14 +123,8 @@ def _header(file: Path) -> dict[str, Any]:
             raise DataError(
                 f"{file}: spikes/times holds {opened.stored}; SHD's layout has seconds, as float16 or longer"
             )
-        return json.dumps(
-            {
-                "class_names": opened.class_names,
-                "sensor": opened.sensor,
-                "stored": str(opened.stored),
-                "samples": len(opened),
-            }
-        )
+        about = {"class_names": opened.class_names, "sensor": opened.sensor}
+        return json.dumps({**about, "stored": str(opened.stored), "samples": len(opened)})
 
     header: dict[str, Any] = json.loads(remembered(file, "header", read))
     return header

@@ -14,7 +14,7 @@ from typing import IO
 from snn_delays.data.card import Card, SplitFile
 from snn_delays.data.files import Progress, checksums, files_in
 from snn_delays.errors import DataError
-from snn_delays.reading import open_regular, room_for
+from snn_delays.reading import as_data_error, open_regular, room_for
 
 _BLOCK = 1 << 20
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError)
@@ -33,20 +33,18 @@ def unpack_archive(
     is not what the card promises.
     """
     by_path = {folder / part.file: part for part in parts}
-    try:
+    remedy = "free some space or choose a folder that can be written"
+    with as_data_error(f"cannot unpack {archive} into {folder}", remedy):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
             content = Path(temporary, "content")
             content.mkdir()
             _extract_all(archive, content, progress)
             for path, part in by_path.items():
-                _place(_find(content, path.name), path, part, f"{archive}, an archive of {of.display_name},")
+                named = sorted(content.rglob(path.name), key=lambda path: len(path.parts))
+                _place(named[0] if named else content, path, part, f"{archive}, an archive of {of.display_name},")
         for path, part in by_path.items():
             _keep(archive, part, path)
-    except OSError as error:
-        raise DataError(
-            f"cannot unpack {archive} into {folder} ({error}); free some space or choose a folder that can be written"
-        ) from error
     return list(by_path)
 
 
@@ -59,18 +57,11 @@ def holds(archive: Path, path: Path) -> bool:
         with open_regular(archive) as raw:
             inside = dict(_checksums(raw, archive))
         if path.is_file():
-            with path.open("rb") as content:
-                return [_crc(content)] == [crc for name, crc in inside.items() if name.name == path.name]
+            return [_crc_of(path)] == [crc for name, crc in inside.items() if name.name == path.name]
         named = {_below(name, path.name): crc for name, crc in inside.items() if path.name in name.parts}
         expected = {name: crc for name, crc in (named or inside).items() if not name.name.startswith(".")}
         there = {PurePosixPath(file.relative_to(path).as_posix()): file for file in files_in(path)}
-        if expected.keys() != there.keys():
-            return False
-        for name, file in there.items():
-            with file.open("rb") as content:
-                if _crc(content) != expected[name]:
-                    return False
-        return True
+        return expected.keys() == there.keys() and all(_crc_of(there[name]) == expected[name] for name in there)
     except (OSError, ValueError, DataError, *_DAMAGE):
         return False
 
@@ -109,16 +100,16 @@ def _below(name: PurePosixPath, folder: str) -> PurePosixPath:
     return PurePosixPath(*name.parts[name.parts.index(folder) + 1 :])
 
 
+def _crc_of(file: Path) -> int:
+    with file.open("rb") as content:
+        return _crc(content)
+
+
 def _crc(content: IO[bytes]) -> int:
     crc = 0
     while block := content.read(_BLOCK):
         crc = zlib.crc32(block, crc)
     return crc
-
-
-def _find(folder: Path, name: str) -> Path:
-    named = sorted(folder.rglob(name), key=lambda path: len(path.parts))
-    return named[0] if named else folder
 
 
 def _place(found: Path, path: Path, part: SplitFile, what: str) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.encoders.saccades import SENSOR, EventCamera, session_path_px, simulate_saccades
-from snn_delays.data.files import Progress
-from snn_delays.data.writing import writing
+from snn_delays.data.files import Progress, writing
 from snn_delays.errors import DataError
 from snn_delays.files import atomic_path, write_text
 from snn_delays.reading import read_json

@@ -70,7 +70,7 @@ class DvsGestureRecordings(EventFiles):
             raise DataError(f"event {i} is {stored[i].tolist()}; expected finite numbers below {_LIMIT:g}")
         exact = stored.astype(np.float64 if stored.dtype.kind == "f" else np.int64)
         fractions = (exact[:, :3] != np.floor(exact[:, :3])).any(axis=1)
-        if (i := first_true(fractions | (exact[:, 3] < 0))) is not None:
+        if (i := first_true(np.logical_or(fractions, exact[:, 3] < 0))) is not None:
             raise DataError(f"event {i} is {stored[i].tolist()}; expected integer x, y, p and a time of 0 ms or more")
         x, y, p = exact[:, :3].astype(np.int64).T
         return Events.from_camera((exact[:, 3] * 1000).astype(np.int64), x, y, p, sensor=SENSOR, sort=True)

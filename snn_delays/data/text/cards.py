@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from snn_delays.data.catalogue.toml_cards import build, datasets_folder, read_toml
+from snn_delays.data.card import build, datasets_folder, read_toml
 from snn_delays.data.files import data_folder
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.messages import did_you_mean

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
+from snn_delays.data.card import datasets_folder, read_card
 from snn_delays.data.catalogue import identity, locate
 from snn_delays.data.catalogue import lookup as catalogue
 from snn_delays.data.catalogue.identity import identify, recognise
 from snn_delays.data.catalogue.locate import data_path, find_data, unpack, verify
 from snn_delays.data.catalogue.lookup import card, cards
-from snn_delays.data.catalogue.toml_cards import datasets_folder, read_card
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats import hdf5, shd
 from snn_delays.data.formats.shd import write_shd_hdf5

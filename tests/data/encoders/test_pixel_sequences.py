@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning
+from snn_delays.data.catalogue import identity
 from snn_delays.data.catalogue import lookup as catalogue
-from snn_delays.data.catalogue import parts
 from snn_delays.data.catalogue.locate import find_data, verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.encoders.pixel_sequences import PixelSequences, open_pixel_sequences
@@ -191,4 +191,4 @@ def test_the_real_files_are_those_on_the_cards(own_folders, monkeypatch):
         assert (len(recordings), recordings[0].label, recordings.source()) == (n, first, "psMNIST")
         assert 2_000 < len(recordings[0].events) < 40_000
         assert card("ps-mnist").split(split).samples == n
-    assert parts.find_parts(card("s-mnist"), card("s-mnist").split("train"))
+    assert identity.find_parts(card("s-mnist"), card("s-mnist").split("train"))

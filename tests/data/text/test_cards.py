@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snn_delays.data.card import datasets_folder
 from snn_delays.data.catalogue.lookup import cards
-from snn_delays.data.catalogue.toml_cards import datasets_folder
 from snn_delays.data.text import load_corpus, load_sentences, text_cards
 from snn_delays.data.text.cards import TextCard, TextFile, read_text_card
 from snn_delays.data.text.unpacking import read_files

@@ -20,9 +20,8 @@ from snn_delays.data.encoders.cochlea.extra import need
 from snn_delays.data.encoders.cochlea.labels import Labels, label_files
 from snn_delays.data.encoders.cochlea.listing import BatchReport, nameable, unnameable, write_list
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.files import Progress
+from snn_delays.data.files import Progress, writing
 from snn_delays.data.formats.shd import write_shd_hdf5
-from snn_delays.data.writing import writing
 from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, atomic_path
 from snn_delays.npy import read_npy

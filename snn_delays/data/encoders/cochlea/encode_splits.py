@@ -11,8 +11,7 @@ from snn_delays.data.encoders.cochlea.encode import Cochlea
 from snn_delays.data.encoders.cochlea.labels import Labels, label_files
 from snn_delays.data.encoders.cochlea.listing import BatchReport, nameable, unnameable
 from snn_delays.data.encoders.cochlea.splitting import SPLITS, split_recordings
-from snn_delays.data.files import Progress
-from snn_delays.data.writing import writing
+from snn_delays.data.files import Progress, writing
 from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, write_text
 from snn_delays.reading import read_json
