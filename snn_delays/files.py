@@ -24,8 +24,8 @@ def cache_folder() -> Path:
 
     A user without a home, as in containers, has a folder among the temporary ones.
     """
-    if own := os.environ.get("SNN_DELAYS_CACHE"):
-        return Path(own)
+    if chosen := os.environ.get("SNN_DELAYS_CACHE"):
+        return Path(chosen)
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "snn_delays"
     try:
@@ -50,9 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; ours may be shared
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; ours may be shared
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -74,8 +72,8 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
         yield temporary
-        made = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
-        (temporary / mark).write_text("\n".join([_LISTED, *map(str, made)]) + "\n", encoding="utf-8")
+        listed = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
+        (temporary / mark).write_text("\n".join([_LISTED, *map(str, listed)]) + "\n", encoding="utf-8")
         for path in sorted(folder.rglob("*")) if folder.exists() else ():
             kept = temporary / path.relative_to(folder)
             if path.is_file() and str(path.relative_to(folder)) not in before and not kept.exists():
@@ -83,9 +81,7 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
                 shutil.copy2(path, kept)
         for path in temporary.rglob("*"):
             sync(path)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)  # mkdtemp makes folders private; ours may be shared
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; ours may be shared
         if not folder.exists():
             os.replace(temporary, folder)
         elif not _exchange(temporary, folder):
@@ -95,15 +91,21 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
         _remove_empty(missing)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _exchange(source: Path, target: Path) -> bool:
     """Have two folders change places in one step; False where the system or the file system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):  # Linux alone has it
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    paths = os.fsencode(one), os.fsencode(other)
-    return bool(rename(here, ctypes.c_char_p(paths[0]), here, ctypes.c_char_p(paths[1]), exchange) == 0)
+    names = [ctypes.c_char_p(os.fsencode(path)) for path in (source, target)]
+    return bool(rename(here, names[0], here, names[1], exchange) == 0)
 
 
 def _replace_in_two_steps(temporary: Path, folder: Path) -> None:

@@ -36,10 +36,3 @@ def bucketed(
         batches += [bucket[at : at + batch_size] for at in range(0, len(bucket), batch_size)]
     order = torch.randperm(len(batches), generator=generator, device=generator.device).tolist()
     return [batches[i] for i in order]
-
-
-def padding_share(batches: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> float:
-    """Share of all steps of padded batches that are padding."""
-    used = sum(int(lengths[batch].sum()) for batch in batches)
-    held = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-    return 1 - used / held if held else 0.0

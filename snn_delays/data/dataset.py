@@ -1,4 +1,4 @@
-"""A whole binned data set, in memory or mapped from disk, and the batches drawn from it."""
+"""A whole binned data set, in memory, mapped from disk or on a device, and the batches drawn from it."""
 
 import hashlib
 import math
@@ -170,11 +170,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         offsets = offsets_of(lengths)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return replace(
-            self,
-            counts=self.counts[rows],
-            offsets=offsets,
-            labels=self.labels[chosen],
-            speakers=self.speakers[chosen],
+            self, counts=self.counts[rows], offsets=offsets, labels=self.labels[chosen], speakers=self.speakers[chosen]
         )
 
     def batch(self, indices: Indices, tail_steps: int = 0, padding: Padding = "masked") -> Batch:
@@ -209,6 +205,45 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
                 f"longest recording (sample {chosen[lengths.argmax()]})"
             )
         return chosen, np.full_like(lengths, lengths.max()) if padding == "published" else lengths
+
+
+class ResidentDataset:
+    """The same batches as :meth:`BinnedDataset.batch`, cut out on ``device``.
+
+    Takes ``counts.nbytes`` there (SHD at 10 ms and 140 channels: 115 MB). Nothing is read back, so the host does not
+    wait for the device. Raises DataError if the device has no room.
+    """
+
+    def __init__(self, dataset: BinnedDataset, device: torch.device | str) -> None:
+        self.dataset, self.device = dataset, torch.device(device)
+        silent = np.zeros_like(dataset.counts[:1])  # what every step after a sample's end looks at
+        try:
+            self._counts = torch.from_numpy(np.concatenate([dataset.counts, silent])).to(self.device)
+        except torch.OutOfMemoryError as error:
+            size = dataset.counts.nbytes / 2**20
+            raise DataError(f"{self.device} has no room for the data set's {size:.0f} MiB; train on the cpu") from error
+        self._labels = torch.from_numpy(dataset.labels).to(self.device)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of all samples, on the host."""
+        return self.dataset.labels
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sample, on the host."""
+        return self.dataset.lengths()
+
+    def batch(self, indices: Indices, tail_steps: int = 0, padding: Padding = "masked") -> Batch:
+        """See :meth:`BinnedDataset.batch`; the tensors are on the device."""
+        chosen, lengths = self.dataset.batch_lengths(indices, tail_steps, padding)
+        starts = self._there(self.dataset.offsets[chosen])
+        own_lengths = self._there(self.dataset.lengths()[chosen])
+        step = torch.arange(int(lengths.max()), device=self.device).unsqueeze(1)
+        rows = torch.where(step < own_lengths, starts + step, len(self._counts) - 1)
+        return Batch(self._counts[rows], self._there(lengths), self._labels[self._there(chosen)])
+
+    def _there(self, numbers: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device, non_blocking=True)
 
 
 def offsets_of(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

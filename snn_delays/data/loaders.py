@@ -48,7 +48,7 @@ def load_binned(
     """A split of a data set, binned, in memory or mapped from the cache.
 
     ``name``, ``split``: as in the catalogue, or the path of the user's own data set
-    (:mod:`snn_delays.data.catalogue.own`). ``reader``: see :func:`open_recordings`; it does not change the result.
+    (:mod:`snn_delays.data.catalogue.lookup`). ``reader``: see :func:`open_recordings`; it does not change the result.
     ``cache``: keep the result in the cache folder, under a key made of the checksum of the recordings, the binning and
     the version of the format. A stale or damaged cache is built anew; with a valid one no file of the data set is
     opened. ``memory``: ``"ram"``, ``"mapped"`` (needs the cache; batches are read from disk, and building it holds one

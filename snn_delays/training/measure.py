@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from snn_delays.data.dataset import BinnedDataset
-from snn_delays.data.resident import ResidentDataset
+from snn_delays.data.dataset import BinnedDataset, ResidentDataset
 from snn_delays.nn import SpikingModule, call_layer, layers_of
 from snn_delays.nn.neuron import Neuron
 from snn_delays.recipes.events import Recipe

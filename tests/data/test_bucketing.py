@@ -4,12 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_delays.data.bucketing import bucketed, padding_share
+from snn_delays.data.bucketing import bucketed
 from snn_delays.errors import ConfigError
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def padding_share(batches, lengths) -> float:
+    """Share of all steps of padded batches that are padding."""
+    used = sum(int(lengths[batch].sum()) for batch in batches)
+    return 1 - used / sum(int(lengths[batch].max()) * len(batch) for batch in batches)
 
 
 @given(n=st.integers(0, 90), size=st.integers(1, 20), batches=st.integers(1, 5), seed=st.integers(0, 5))

@@ -7,9 +7,8 @@ import torch
 from experiments.studies.spike_archive import pack
 from snn_delays.data.binning import Binning
 from snn_delays.data.bucketing import bucketed
-from snn_delays.data.dataset import BinnedDataset
+from snn_delays.data.dataset import BinnedDataset, ResidentDataset
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.resident import ResidentDataset
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.training.tasks.sentences import Encoded

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_delays.data.resident import ResidentDataset
+from snn_delays.data.dataset import ResidentDataset
 from snn_delays.errors import CheckpointError
 from snn_delays.files import alone_in
 from snn_delays.training import checkpoint

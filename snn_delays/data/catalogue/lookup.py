@@ -1,14 +1,29 @@
-"""The catalogue: data sets by name, or a user's own by path."""
+"""The catalogue: data sets by name, or a user's own by path: a file in SHD's layout, a folder of its splits, or a card.
+
+A file ``words_train.h5``, ``words_valid.h5`` or ``words_test.h5`` is that split of the set, with the others beside
+it; a folder is searched for such files of one set. A file of any other name is a set whose samples are all training
+samples.
+"""
 
 import hashlib
+import json
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from snn_delays.data.card import Card, datasets_folder, read_card, read_own_card
-from snn_delays.data.catalogue.own import card_at, is_path, slug
+import numpy as np
+
+from snn_delays.data.card import Card, SplitFile, datasets_folder, own_card, read_card, read_own_card
+from snn_delays.data.files import remembered
+from snn_delays.data.formats.shd import ShdRecordings
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.messages import did_you_mean
+
+SPLITS = ("train", "valid", "test")
+_SUFFIXES = (".h5", ".hdf5")
+_NAME = re.compile(rf"(?:(.*)_)?({'|'.join(SPLITS)})")
 
 
 @lru_cache(maxsize=4)
@@ -37,7 +52,7 @@ def cards() -> dict[str, Card]:
 
 
 def card(name: str | Path) -> Card:
-    """The card of a data set: by its name in the catalogue, or by the path of one's own (:func:`own.card_at`).
+    """The card of a data set: by its name in the catalogue, or by the path of one's own (:func:`card_at`).
 
     Raises ConfigError for a name that is neither.
     """
@@ -72,3 +87,115 @@ def file_name_of(name: str) -> str:
         return name
     path = lasting_name(name)
     return f"{slug(Path(path).stem)}-{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set is named by a path: by a separator, a suffix, or as something that is there."""
+    return "/" in name or "\\" in name or name.lower().endswith((*_SUFFIXES, ".toml")) or os.path.exists(name)
+
+
+def card_at(path: Path) -> Card:
+    """The card of the data set at a path; its classes and channels are read from the files.
+
+    Raises DataError if there is none, if a folder holds several, or if its splits contradict each other.
+    """
+    if path.suffix.lower() == ".toml":
+        return read_own_card(path)
+    if path.is_dir():
+        found, where = _in_folder(path), path
+    elif path.suffix.lower() in _SUFFIXES:
+        if not path.is_file():
+            raise DataError(f"there is no file {path}; give the path of an HDF5 file in SHD's layout, or of its folder")
+        split = _NAME.fullmatch(path.stem)
+        found = _beside(path.parent, split[1]) if split else {"train": path}
+        where = path if split is None else path.parent
+    else:
+        raise DataError(
+            f"{path} is no data set: expected a file in SHD's layout ({' or '.join(_SUFFIXES)}), a folder of such "
+            "files named NAME_train.h5, NAME_test.h5, or a card (.toml)"
+        )
+    return _card(found, where)
+
+
+def split_path(out: Path, split: str) -> Path:
+    """The path of a split of the set that is written to ``out``: ``words_test.h5`` for ``words.h5``."""
+    return out.with_name(f"{out.stem}_{split}{out.suffix}")
+
+
+def _in_folder(folder: Path) -> dict[str, Path]:
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and not f.name.startswith("."))
+    named = {split[1] for file in files if (split := _NAME.fullmatch(file.stem))}
+    if len(named) == 1:
+        return _beside(folder, named.pop())
+    if not named and len(files) == 1:
+        return {"train": files[0]}
+    if not files:
+        raise DataError(f"{folder} holds no files in SHD's layout ({' or '.join(_SUFFIXES)}) and is no data set")
+    raise DataError(
+        f"{folder} holds {', '.join(file.name for file in files[:4])}{', ...' if len(files) > 4 else ''}, which is not "
+        "one data set: name its parts NAME_train.h5, NAME_valid.h5 and NAME_test.h5, or give the path of one file"
+    )
+
+
+def _beside(folder: Path, name: str | None) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split in SPLITS:
+        stem = split if name is None else f"{name}_{split}"
+        there = [file for suffix in _SUFFIXES if (file := folder / f"{stem}{suffix}").is_file()]
+        if len(there) > 1:
+            raise DataError(f"{there[0]} and {there[1]} are both the split {split}; remove one of them")
+        if there:
+            found[split] = there[0]
+    return found
+
+
+def _card(files: dict[str, Path], where: Path) -> Card:
+    headers = {split: _header(file) for split, file in files.items()}
+    first_split, *others = files
+    first, header = files[first_split], headers[first_split]
+    for other in others:
+        if any(headers[other][key] != header[key] for key in ("class_names", "sensor")):
+            raise DataError(
+                f"{first} and {files[other]} name other classes or have other channels, so they are not splits of one "
+                "data set"
+            )
+    split = _NAME.fullmatch(first.stem)
+    stored = np.dtype(header["stored"])
+    values: dict[str, Any] = {
+        "name": slug(first.stem if split is None else split[1] or first.resolve().parent.name),
+        "title": f"data set of the user's own at {where}",
+        "folder": str(first.parent.resolve()),
+        "sensor": header["sensor"],
+        "n_classes": len(header["class_names"]),
+        "time_unit": f"{stored} seconds",
+        "finest_dt_ms": 1.0 if stored.itemsize == 2 else 0.001,
+        "splits": {split: SplitFile(file.name, headers[split]["samples"]) for split, file in files.items()},
+        "missing_split": (
+            f"all samples of {first} are for training: name its parts NAME_train.h5 and NAME_test.h5 "
+            "(snn-delays data encode --test writes them so)"
+            if split is None
+            else f"put the missing one beside them, named as they are ({', '.join(f.name for f in files.values())})"
+        ),
+    }
+    return own_card(values, str(where))
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Classes, channels and size of a file, remembered until it changes. Raises DataError for another layout."""
+
+    def read() -> str:
+        opened = ShdRecordings(file)
+        if opened.stored.kind != "f":
+            raise DataError(
+                f"{file}: spikes/times holds {opened.stored}; SHD's layout has seconds, as float16 or longer"
+            )
+        about = {"class_names": opened.class_names, "sensor": opened.sensor}
+        return json.dumps({**about, "stored": str(opened.stored), "samples": len(opened)})
+
+    header: dict[str, Any] = json.loads(remembered(file, "header", read))
+    return header
+
+
+def slug(name: str) -> str:
+    """A name that is fit for a file's."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "own"

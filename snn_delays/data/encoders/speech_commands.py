@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from snn_delays.data.card import Card
 from snn_delays.data.encoders.log_mel import PUBLISHED, VARIANTS, LogMel, log_mel
 from snn_delays.data.files import checksums
-from snn_delays.data.formats.event_files import check_complete
 from snn_delays.data.formats.speech_commands import WORDS, read_wav, split_files
-from snn_delays.data.recordings import FeatureRecordings, Reader
+from snn_delays.data.recordings import FeatureRecordings, Reader, check_complete
 from snn_delays.errors import BackendUnavailableError, DataError
 
 _NAME = re.compile(r"([0-9a-f]{8})_nohash_\d+\.wav")

@@ -13,10 +13,9 @@ import numpy as np
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events
-from snn_delays.data.formats.event_files import EventFiles, check_complete, files_by_class
 from snn_delays.data.formats.tonic import through_tonic
 from snn_delays.data.numbers import first_true
-from snn_delays.data.recordings import Reader
+from snn_delays.data.recordings import EventFiles, Reader, check_complete, files_by_class
 from snn_delays.errors import BackendUnavailableError, DataError
 
 SENSOR = (2, 128, 128)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from snn_delays.data.events import Events
-from snn_delays.data.formats.event_files import EventFiles
 from snn_delays.data.numbers import first_fall, first_true
+from snn_delays.data.recordings import EventFiles
 from snn_delays.errors import DataError
 from snn_delays.reading import open_regular
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events
-from snn_delays.data.formats.event_files import EventFiles, check_complete, files_by_class
 from snn_delays.data.formats.tonic import read_through, tonic_files
 from snn_delays.data.numbers import first_fall
-from snn_delays.data.recordings import Reader, Recordings
+from snn_delays.data.recordings import EventFiles, Reader, Recordings, check_complete, files_by_class
 from snn_delays.errors import DataError
 
 SENSOR = (2, 34, 34)

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from snn_delays.data.card import Card
 from snn_delays.data.events import Events, Sample
-from snn_delays.data.formats.event_files import check_complete
 from snn_delays.data.formats.hdf5 import check_ends, checked_file
 from snn_delays.data.formats.tonic import read_through, tonic_dataset
 from snn_delays.data.numbers import first_true
-from snn_delays.data.recordings import Reader, Recordings
+from snn_delays.data.recordings import Reader, Recordings, check_complete
 from snn_delays.errors import DataError
 from snn_delays.hdf5 import check_stored
 from snn_delays.reading import as_data_error

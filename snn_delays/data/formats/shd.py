@@ -84,60 +84,60 @@ def write_shd_hdf5(
         units = file.create_dataset("spikes/units", dtype=h5py.vlen_dtype(np.uint16), **options)
         written = 0
         for i, sample in enumerate(samples):
+            events, label, speaker = sample.events, sample.label, sample.speaker
             if i >= n_samples:
                 raise DataError(f"{path}: more than the {n_samples} samples announced")
-            integers = all(isinstance(number, int | np.integer) for number in (sample.label, sample.speaker))
-            if not (integers and 0 <= sample.label < len(class_names) and -1 <= sample.speaker < _NOBODY):
-                raise DataError(f"{path}: sample {i} has label {sample.label}, speaker {sample.speaker}")
-            if sample.events.n_channels > 1 << 16:
-                raise DataError(f"{path}: {sample.events.n_channels} channels do not fit uint16")
-            n_channels = sample.events.n_channels if n_channels is None else n_channels
-            if sample.events.n_channels != n_channels:
-                raise DataError(f"{path}: sample {i} has {sample.events.n_channels} channels, others have {n_channels}")
-            if len(sample.events) and sample.events.t_us[-1] > last_us:
+            integers = isinstance(label, int | np.integer) and isinstance(speaker, int | np.integer)
+            if not (integers and 0 <= label < len(class_names) and -1 <= speaker < _NOBODY):
+                raise DataError(f"{path}: sample {i} has label {label}, speaker {speaker}")
+            if events.n_channels > 1 << 16:
+                raise DataError(f"{path}: {events.n_channels} channels do not fit uint16")
+            n_channels = n_channels or events.n_channels
+            if events.n_channels != n_channels:
+                raise DataError(f"{path}: sample {i} has {events.n_channels} channels, others have {n_channels}")
+            if len(events) and events.t_us[-1] > last_us:
                 raise DataError(
                     f"{path}: sample {i} ends after {last_us // 1_000_000} s, the last time of {time_dtype} seconds"
                 )
-            seconds = (sample.events.t_us / 1e6).astype(time_dtype)
-            times[i], units[i] = seconds, sample.events.channel.astype(np.uint16)
-            labels[i], speakers[i] = sample.label, _NOBODY if sample.speaker == -1 else sample.speaker
+            times[i], units[i] = (events.t_us / 1e6).astype(time_dtype), events.channel.astype(np.uint16)
+            labels[i], speakers[i] = label, _NOBODY if speaker == -1 else speaker
             written = i + 1
             if progress is not None:
                 progress(written, n_samples)
         if written != n_samples:
             raise DataError(f"{path}: {n_samples} samples announced, {written} given")
-        file.create_dataset("labels", data=labels, track_times=False)
-        file.create_dataset("extra/speaker", data=speakers, track_times=False)
-        names = np.array([name.encode() for name in class_names])
-        file.create_dataset("extra/keys", data=names, track_times=False)
+        rest: dict[str, Any] = dict(zip(_KEYS[2:], (labels, speakers, [name.encode() for name in class_names])))
         if n_channels not in (None, N_CHANNELS):
-            file.create_dataset(_CHANNELS, data=np.uint32(n_channels), track_times=False)
+            rest[_CHANNELS] = np.uint32(n_channels)
+        for key, values in rest.items():
+            file.create_dataset(key, data=np.array(values), track_times=False)
 
 
 def _check(path: Path, file: "h5py.File") -> None:
     """Datasets present, of the right kind and of equal lengths, names in UTF-8, labels in range."""
     import h5py
 
+    def expect(good: bool, key: str, has: str, expected: str) -> None:
+        if not good:
+            raise DataError(f"{path}: {key} {has}, expected {expected}")
+
     for key in _KEYS:
         if not isinstance(file.get(key), h5py.Dataset):
             raise DataError(f"{path}: no dataset {key!r}; SHD's layout has {', '.join(_KEYS)}")
-        if len(file[key].shape or ()) != 1:
-            raise DataError(f"{path}: {key} has shape {file[key].shape}, expected one axis")
+        expect(len(file[key].shape or ()) == 1, key, f"has shape {file[key].shape}", "one axis")
     n_samples = file["labels"].shape[0]
-    for key in _KEYS[:-1]:
-        if file[key].shape != (n_samples,):
-            raise DataError(f"{path}: {key} has shape {file[key].shape}, expected ({n_samples},) as labels")
-    for key in _KEYS[:2]:
-        inner = h5py.check_vlen_dtype(file[key].dtype)
-        if inner is None or np.dtype(inner).kind not in "fiu":
-            raise DataError(f"{path}: {key} holds {inner or file[key].dtype}, expected arrays of variable length")
     for key in _KEYS:
+        shape, dtype = file[key].shape, file[key].dtype
+        expect(key == _KEYS[4] or shape == (n_samples,), key, f"has shape {shape}", f"({n_samples},) as labels")
         check_stored(file[key], file)
-    for key in _KEYS[2:4]:
-        if file[key].dtype.kind not in "iu":
-            raise DataError(f"{path}: {key} holds {file[key].dtype}, expected integers")
-    if h5py.check_string_dtype(file["extra/keys"].dtype) is None:
-        raise DataError(f"{path}: extra/keys holds {file['extra/keys'].dtype}, expected names of classes")
+        if key in _KEYS[:2]:
+            inner = h5py.check_vlen_dtype(dtype)
+            variable = inner is not None and np.dtype(inner).kind in "fiu"
+            expect(variable, key, f"holds {inner or dtype}", "arrays of variable length")
+        elif key in _KEYS[2:4]:
+            expect(dtype.kind in "iu", key, f"holds {dtype}", "integers")
+        else:
+            expect(h5py.check_string_dtype(dtype) is not None, key, f"holds {dtype}", "names of classes")
     labels, n_classes = file["labels"][()], len(_class_names(path, file))
     if (i := first_true((labels < 0) | (labels >= n_classes))) is not None:
         raise DataError(f"{path}: labels[{i}] is {labels[i]}, but extra/keys names {n_classes} classes")

@@ -12,8 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snn_delays.data.bucketing import bucketed
-from snn_delays.data.dataset import Batch, BinnedDataset
-from snn_delays.data.resident import ResidentDataset
+from snn_delays.data.dataset import Batch, BinnedDataset, ResidentDataset
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import CheckpointError, ExportError
 from snn_delays.nn import Sequential

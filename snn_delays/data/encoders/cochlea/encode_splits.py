@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from snn_delays.data.catalogue.own import split_path
+from snn_delays.data.catalogue.lookup import split_path
 from snn_delays.data.encoders.cochlea.batch import encode_files, parts_of
 from snn_delays.data.encoders.cochlea.encode import Cochlea
 from snn_delays.data.encoders.cochlea.labels import Labels, label_files
