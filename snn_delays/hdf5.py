@@ -13,6 +13,7 @@ from snn_delays.reading import RATIO, open_regular, room_for
 if TYPE_CHECKING:
     import h5py
 
+_BLOCK = 1 << 20
 _UNWRITTEN = 1 << 20  # bytes that a dataset may declare without having them stored
 _DEEPEST = 64  # groups within groups
 
@@ -28,7 +29,11 @@ def written_hdf5(path: Path, room: int | None = None, **options: Any) -> Iterato
 
     with atomic_path(path) as temporary:
         if room is not None:
-            try_room(temporary.parent, room)
+            with tempfile.TemporaryFile(dir=temporary.parent) as trial:
+                for start in range(0, room, _BLOCK):
+                    trial.write(bytes(min(_BLOCK, room - start)))
+                trial.flush()
+                os.fsync(trial.fileno())
             with h5py.File(temporary, "w", **options) as file:
                 yield file
             return
@@ -37,16 +42,6 @@ def written_hdf5(path: Path, room: int | None = None, **options: Any) -> Iterato
             file.flush()
             image = file.id.get_file_image()
         temporary.write_bytes(image)
-
-
-def try_room(folder: Path, size: int) -> None:
-    """Raise OSError unless a file of ``size`` bytes can be written in a folder."""
-    block = bytes(1 << 20)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for start in range(0, size, len(block)):
-            file.write(block[: size - start])
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def opened_hdf5(path: Path) -> "h5py.File":
@@ -89,8 +84,8 @@ def check_all_stored(file: "h5py.File", size: int, ratio: int = RATIO) -> None:
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"{group.name}/{name} is a link; expected a file that holds all of its data")
-            found = group[name]
-            if isinstance(found, h5py.Group):
-                groups.append((found, depth + 1))
-            elif isinstance(found, h5py.Dataset) and (room := room - check_stored(found, file, ratio)) < 0:
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                groups.append((item, depth + 1))
+            elif isinstance(item, h5py.Dataset) and (room := room - check_stored(item, file, ratio)) < 0:
                 raise ValueError(f"its datasets declare more than {room_for(size, ratio):,} bytes, and it has {size:,}")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.arguments import integer
+from snn_delays.data.augment_events import check_probability
 from snn_delays.data.batches import Batch
 from snn_delays.errors import ConfigError
 
@@ -89,7 +90,7 @@ def cutmix(batch: Batch, n_classes: int, probability: float, generator: torch.Ge
     Returns a batch whose ``labels`` are float32 ``[batch, n_classes]`` and sum to one. Raises ConfigError for a
     probability outside [0, 1] or labels beyond ``n_classes``.
     """
-    _check_probability(probability)
+    check_probability(probability)
     if batch.labels.max() >= n_classes:
         raise ConfigError(f"label {int(batch.labels.max())} does not fit {n_classes} classes")
     device = batch.counts.device
@@ -108,7 +109,7 @@ def _block(
     batch: Batch, probability: float, max_size: int, extent: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Start and size ``[batch]`` of a block inside ``[0, extent)``; size 0 where a sample is left alone."""
-    _check_probability(probability)
+    check_probability(probability)
     max_size = integer("the size of a masked block", max_size)
     if not 0 <= max_size <= int(extent.min()):
         raise ConfigError(f"a masked block may be 0 to {int(extent.min())} long here, got {max_size}")
@@ -136,22 +137,15 @@ def _channels(batch: Batch) -> int:
     return batch.counts.shape[2]
 
 
-def _check_probability(probability: float) -> None:
-    if not 0 <= probability <= 1:
-        raise ConfigError(f"probability must lie in [0, 1], got {probability}")
-
-
 def _integers(batch: Batch, low: int, high: int, generator: torch.Generator) -> Tensor:
     shape = (batch.counts.shape[1],)
-    drawn = torch.randint(low, high + 1, shape, generator=generator, device=generator.device)
-    return drawn.to(batch.counts.device)
+    return torch.randint(low, high + 1, shape, generator=generator, device=generator.device).to(batch.counts.device)
 
 
 def _uniform(batch: Batch, generator: torch.Generator) -> Tensor:
     # float64, so that a draw just below 1 times a length stays below the length
-    shape = (batch.counts.shape[1],)
-    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
-    return drawn.to(batch.counts.device)
+    options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+    return torch.rand((batch.counts.shape[1],), **options).to(batch.counts.device)
 
 
 def _chosen(batch: Batch, probability: float, generator: torch.Generator) -> Tensor:

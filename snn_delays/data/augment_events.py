@@ -61,7 +61,7 @@ def channel_shift(events: Events, max_shift: int, generator: np.random.Generator
     Communications 2025 (SHD: 40 of 700).
     """
     if len(events.sensor) != 1:
-        raise ConfigError(f"channel_shift wants channels in a row, the sensor is {events.sensor}; use spatial_shift")
+        raise ConfigError(f"channel_shift needs channels in a row, the sensor is {events.sensor}; use spatial_shift")
     max_shift = integer("max_shift", max_shift)
     if not 0 <= max_shift < events.n_channels:
         raise ConfigError(f"max_shift must lie in 0 to {events.n_channels - 1} channels, got {max_shift}")
@@ -72,7 +72,7 @@ def channel_shift(events: Events, max_shift: int, generator: np.random.Generator
 
 def spike_drop(events: Events, probability: float, generator: np.random.Generator) -> Events:
     """Drop every spike with ``probability``, each on its own. Raises ConfigError for one outside [0, 1]."""
-    _check_probability(probability)
+    check_probability(probability)
     kept = generator.random(len(events)) >= probability
     return replace(events, t_us=events.t_us[kept], channel=events.channel[kept])
 
@@ -97,7 +97,7 @@ def uniform_noise(events: Events, spikes: int, duration_us: int, generator: np.r
         raise ConfigError(f"noise needs spikes >= 0 and duration_us >= 1, got {spikes} and {duration_us}")
     t_us = np.concatenate([events.t_us, generator.integers(duration_us, size=spikes)])
     channel = np.concatenate([events.channel, generator.integers(events.n_channels, size=spikes)])
-    return _sorted(events, t_us, channel)
+    return Events.sorted(t_us, channel, events.n_channels, events.sensor)
 
 
 def polarity_flip(events: Events, probability: float, generator: np.random.Generator) -> Events:
@@ -153,12 +153,7 @@ def _retimed(events: Events, t_us: NDArray[np.int64], end_us: int | None) -> Eve
     if end_us is not None and end_us < 1:
         raise ConfigError(f"end_us must be at least 1, got {end_us}")
     inside = t_us >= 0 if end_us is None else (t_us >= 0) & (t_us < end_us)
-    return _sorted(events, t_us[inside], events.channel[inside])
-
-
-def _sorted(events: Events, t_us: NDArray[np.int64], channel: NDArray[np.int64]) -> Events:
-    order = np.argsort(t_us, kind="stable")
-    return replace(events, t_us=t_us[order], channel=channel[order])
+    return Events.sorted(t_us[inside], events.channel[inside], events.n_channels, events.sensor)
 
 
 def _camera(events: Events) -> tuple[int, int, int]:
@@ -169,7 +164,7 @@ def _camera(events: Events) -> tuple[int, int, int]:
 
 
 def _mirrored(events: Events, axis: int, probability: float, generator: np.random.Generator) -> Events:
-    _check_probability(probability)
+    check_probability(probability)
     sensor = _camera(events)
     if generator.random() >= probability:
         return events
@@ -185,13 +180,11 @@ def _window(events: Events, top: int, left: int, height: int, width: int) -> Eve
     y, x = y - top, x - left
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     channel = ((polarity * height + y) * width + x)[inside]
-    sensor = (polarities, height, width)
-    return replace(
-        events, t_us=events.t_us[inside], channel=channel, n_channels=polarities * height * width, sensor=sensor
-    )
+    return Events(events.t_us[inside], channel, polarities * height * width, (polarities, height, width))
 
 
-def _check_probability(probability: float) -> None:
+def check_probability(probability: float) -> None:
+    """Raise ConfigError unless it lies in [0, 1]."""
     if not 0 <= probability <= 1:
         raise ConfigError(f"probability must lie in [0, 1], got {probability}")
 

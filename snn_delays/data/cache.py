@@ -9,7 +9,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,24 +76,21 @@ def _counts(path: Path, archive: zipfile.ZipFile, shape: tuple[int, ...], dtype:
     if not stored or info.file_size != math.prod(shape) * dtype.itemsize:
         raise DataError(f"{path}: counts have {info.file_size} bytes, not those of shape {shape}")
     if memory == "mapped" or (memory == "auto" and info.file_size > _MAP_FROM_BYTES):
-        remembered(path, "counts verified", lambda: _verify(archive))
+        # Read once, so that its checksum is verified, as a mapped file is never read whole.
+        remembered(path, "bytes verified", lambda: str(sum(map(len, _blocks(archive)))))
         return np.memmap(path, dtype, "r", _start(path, info), shape)
     counts = np.empty(shape, dtype)
-    view = counts.reshape(-1).view(np.uint8)
-    with archive.open(info) as f:
-        done = 0
-        while block := f.read(1 << 24):
-            view[done : done + len(block)] = np.frombuffer(block, np.uint8)
-            done += len(block)
+    view, done = counts.reshape(-1).view(np.uint8), 0
+    for block in _blocks(archive):
+        view[done : done + len(block)] = np.frombuffer(block, np.uint8)
+        done += len(block)
     return counts
 
 
-def _verify(archive: zipfile.ZipFile) -> str:
-    """Read the counts once for their checksum, as a mapped file is never read whole."""
+def _blocks(archive: zipfile.ZipFile) -> Iterator[bytes]:
     with archive.open("counts") as f:
-        while f.read(1 << 24):
-            pass
-    return "yes"
+        while block := f.read(1 << 24):
+            yield block
 
 
 def _start(path: Path, info: zipfile.ZipInfo) -> int:

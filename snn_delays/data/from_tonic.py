@@ -63,18 +63,20 @@ def from_tonic(
         if progress is not None:
             progress(i + 1, len(dataset))
     if class_names is None and all(isinstance(label, int) for label in labels):
-        class_names = _names(_attribute(dataset, "classes"), max(labels, default=-1))
+        classes = _attribute(dataset, "classes")
+        named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+        class_names = classes if named and len(classes) > max(labels, default=-1) else None
     name = source or f"Tonic's {type(_innermost(dataset)).__name__}"
     return BinnedDataset.from_arrays(counts, labels, binning=binning, class_names=class_names, source=name)
 
 
 def _sensor(dataset: Any, sensor_size: Sequence[int] | None) -> tuple[int, ...]:
-    found = _attribute(dataset, "sensor_size") if sensor_size is None else sensor_size
+    sizes = _attribute(dataset, "sensor_size") if sensor_size is None else sensor_size
     try:
-        width, height, polarities = (int(size) for size in found)
+        width, height, polarities = (int(size) for size in sizes)
     except (TypeError, ValueError):
         raise DataError(
-            f"the sensor of {type(_innermost(dataset)).__name__} is not known (sensor_size is {found!r}); "
+            f"the sensor of {type(_innermost(dataset)).__name__} is not known (sensor_size is {sizes!r}); "
             "give sensor_size=(width, height, polarities)"
         ) from None
     return (width,) if (height, polarities) == (1, 1) else (polarities, height, width)
@@ -94,11 +96,6 @@ def _label(i: int, label: Any, converted: bool) -> int | str:
 
 def _kind(value: Any) -> str:
     return f"{type(value).__name__} {value!r:.60}"
-
-
-def _names(classes: Any, last: int) -> list[str] | None:
-    known = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
-    return list(classes) if known and len(classes) > last else None
 
 
 def _attribute(dataset: Any, name: str) -> Any:

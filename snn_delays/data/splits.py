@@ -37,8 +37,8 @@ def validation_split(
     if rule not in _RULES:
         raise ConfigError(f"unknown validation rule {rule!r}; choose {' or '.join(_RULES)}")
     fraction, seed = real("validation fraction", fraction), integer("seed", seed, least=0)
-    held_out = _by_speaker(dataset, speakers) if rule == "speakers" else _by_fraction(dataset, fraction, seed)
-    train, validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    chosen = _by_speaker(dataset, speakers) if rule == "speakers" else _by_fraction(dataset, fraction, seed)
+    train, validation = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     if not (train.size and validation.size):
         raise ConfigError(f"rule {rule!r} leaves {train.size} training and {validation.size} validation samples")
     return train, validation
@@ -50,16 +50,15 @@ def _by_speaker(dataset: BinnedDataset, speakers: Sequence[int]) -> NDArray[np.b
         raise ConfigError(f"rule 'speakers' needs at least one speaker to hold out; the training set has {present}")
     if absent := [speaker for speaker in speakers if speaker not in present]:
         raise ConfigError(f"speaker {absent[0]} is not in the training set, which has {present}")
-    held_out: NDArray[np.bool_] = np.isin(dataset.speakers, list(speakers))
-    return held_out
+    return np.asarray(np.isin(dataset.speakers, list(speakers)))
 
 
 def _by_fraction(dataset: BinnedDataset, fraction: float, seed: int) -> NDArray[np.bool_]:
     if not 0 < fraction < 1:
         raise ConfigError(f"fraction must lie between 0 and 1, got {fraction}")
     generator = np.random.default_rng(seed)
-    held_out = np.zeros(len(dataset), dtype=bool)
+    chosen = np.zeros(len(dataset), dtype=bool)
     for label in np.unique(dataset.labels):
         members = generator.permutation(np.flatnonzero(dataset.labels == label))
-        held_out[members[: max(1, round(fraction * members.size))]] = True
-    return held_out
+        chosen[members[: max(1, round(fraction * members.size))]] = True
+    return chosen

@@ -94,6 +94,8 @@ def statistics(
 
 
 class _Events:
+    """What is counted of recordings that are events."""
+
     def __init__(self, recordings: Recordings, binning: Binning) -> None:
         self.recordings, self.binning = recordings, binning
         self.frames: list[float] = []

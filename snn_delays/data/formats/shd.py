@@ -178,7 +178,20 @@ class ShdRecordings(Recordings):
 
     def __getitem__(self, i: int) -> Sample:
         i = self.number(i)
-        times, units = self._raw(i)
+        start = i - i % BLOCK
+        block = self._block  # taken once, as another thread may put its own in place meanwhile
+        if block[0] != start:
+            with checked_file(self.path, _check, _REMEDY) as file:
+                block = self._block = (start, _read_block(self.path, file, start))
+        times, units = block[1][i - start]
+        # checked before any cast that would hide it
+        if (j := first_true(~((times >= 0) & (times.astype(np.float64) < _TOO_LATE_S)))) is not None:
+            raise DataError(
+                f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds from 0 to {_TOO_LATE_S:g}: "
+                f"{_REMEDY}"
+            )
+        if times.size != units.size:
+            raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
         seconds = times.astype(np.float64) * 1e6
         t_us = (np.rint(seconds) if _exact(times.dtype) else seconds).astype(np.int64)
         n_channels = self.sensor[0]
@@ -192,23 +205,6 @@ class ShdRecordings(Recordings):
         except DataError as error:
             raise DataError(f"{self.path}: spikes of sample {i}: {error}") from error
         return Sample(events, int(self.labels[i]), int(self.speakers[i]))
-
-    def _raw(self, i: int) -> _Spikes:
-        """Times and units of a sample as they are stored, checked for what no cast survives."""
-        start = i - i % BLOCK
-        block = self._block  # taken once, as another thread may put its own in place meanwhile
-        if block[0] != start:
-            with checked_file(self.path, _check, _REMEDY) as file:
-                block = self._block = (start, _read_block(self.path, file, start))
-        times, units = block[1][i - start]
-        if (j := first_true(~((times >= 0) & (times.astype(np.float64) < _TOO_LATE_S)))) is not None:
-            raise DataError(
-                f"{self.path}: spikes/times[{i}][{j}] is {times[j]}; expected seconds from 0 to {_TOO_LATE_S:g}: "
-                f"{_REMEDY}"
-            )
-        if times.size != units.size:
-            raise DataError(f"{self.path}: sample {i} has {times.size} spikes/times and {units.size} spikes/units")
-        return times, units
 
 
 def open_shd(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
