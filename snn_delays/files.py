@@ -38,7 +38,7 @@ def cache_folder() -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well, and is removed otherwise.
 
-    Two processes may write at once, the last one stays. A process killed outright leaves a ``.tmp`` file behind, which
+    Two processes may write at once, the last one stays. A process killed outright leaves a ``.tmp`` file, which
     nothing ever reads.
     """
     if path.exists() and not path.is_file():
@@ -161,7 +161,7 @@ _held: dict[tuple[int, int, int], int] = {}  # folders that this process is alon
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep every other process that asks out of a folder until the block ends, or this process does.
+    """Keep every other process that calls this out of a folder until the block ends, or this process does.
 
     The folder is made if need be, and removed again if it is empty in the end. A block inside another one of the same
     folder changes nothing. Where the system has no such locks, nobody is kept out.

@@ -25,9 +25,9 @@ def read_npy(content: bytes) -> NDArray[Any]:
         shape, fortran_order, dtype = _HEADERS[version](stream)
     except (KeyError, SyntaxError, RecursionError, MemoryError, TypeError, EOFError) as error:  # it is parsed as Python
         raise ValueError(f"it has no header of an array that is known ({type(error).__name__})") from None
-    found, announced = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or found != announced:
-        raise ValueError(f"its header announces {dtype} of shape {shape}, {announced:,} bytes; {found:,} follow")
+    following, announced = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or following != announced:
+        raise ValueError(f"its header announces {dtype} of shape {shape}, {announced:,} bytes; {following:,} follow")
     flat = np.frombuffer(content, dtype, offset=stream.tell()) if announced else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if fortran_order else "C").copy()
 

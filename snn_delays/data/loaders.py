@@ -72,19 +72,19 @@ def load_binned(
             UserWarning,
             stacklevel=2,
         )
-    found = locate(of, split, progress)
-    training = locate(of, "train", progress) if rate_free is not None and split != "train" else found
+    located = locate(of, split, progress)
+    training = locate(of, "train", progress) if rate_free is not None and split != "train" else located
 
     def recordings() -> Recordings:
-        opened = found.open(reader)
+        opened = located.open(reader)
         if rate_free is None:
             return opened
-        return RateFreeRecordings(opened, opened if training is found else training.open(reader), rate_free)
+        return RateFreeRecordings(opened, opened if training is located else training.open(reader), rate_free)
 
     if not cache:
         return _warned(bin_recordings(recordings(), binning, on_bad=on_bad, progress=progress))
     key = {
-        "format": FORMAT, "name": of.name, "split": split, "source": found.source, "checksum": found.checksum,
+        "format": FORMAT, "name": of.name, "split": split, "source": located.source, "checksum": located.checksum,
         "sensor": of.sensor, "n_classes": of.n_classes, "on_bad": on_bad, **asdict(binning),
         "rate_free": rate_free and [training.checksum, asdict(rate_free)],
     }  # fmt: skip

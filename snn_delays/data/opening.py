@@ -131,5 +131,5 @@ def _reader(of: Card) -> _Open:
     if callable(reader):
         return reader
     module, function = reader.split(":")
-    found: _Open = getattr(import_module(module), function)
-    return found
+    named: _Open = getattr(import_module(module), function)
+    return named

@@ -34,7 +34,10 @@ def download(of: Card, callback: Callable[[str], None] = lambda line: None) -> l
             _set_aside(of, part, callback)
             callback(f"fetching {of.display_name}, {split}, through Tonic's {of.tonic_class}")
             try:
-                _fetch(of.tonic_class, split)
+                import tonic.datasets
+
+                fetch = getattr(tonic.datasets, of.tonic_class)
+                fetch(save_to=str(data_folder()), **_split_argument(of.tonic_class, split))
             except Exception as error:  # Tonic lets through whatever the network, the disk or the server throws
                 raise DataError(f"Tonic could not fetch {of.display_name} ({error}). By hand: {missing}") from error
         paths.append(verify(of, split))
@@ -58,12 +61,7 @@ def _set_aside(of: Card, part: SplitFile, callback: Callable[[str], None]) -> No
         callback(f"{archive} is not whole: now {aside.name}")
 
 
-def _fetch(tonic_class: str, split: str) -> None:
-    import tonic.datasets
-
-    arguments: dict[str, Any] = {"save_to": str(data_folder())}
-    if tonic_class in _BY_NAME:
-        arguments["split"] = split
-    elif tonic_class not in _WHOLE:
-        arguments["train"] = split == "train"
-    getattr(tonic.datasets, tonic_class)(**arguments)
+def _split_argument(tonic_class: str, split: str) -> dict[str, Any]:
+    if tonic_class in _WHOLE:
+        return {}
+    return {"split": split} if tonic_class in _BY_NAME else {"train": split == "train"}

@@ -68,7 +68,7 @@ def find_parts(of: Card, part: SplitFile) -> dict[str, Path]:
 
     Raises DataError saying which file to place where, and its md5.
     """
-    folder, found = data_folder() / of.folder, {}
+    folder, paths = data_folder() / of.folder, {}
     for name, md5 in part.parts.items():
         path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
         if path is None:
@@ -76,8 +76,8 @@ def find_parts(of: Card, part: SplitFile) -> dict[str, Path]:
                 f"{of.display_name}: {folder / name} is missing, with and without .gz; get it{of.origin} and "
                 f"place it there (md5 {md5} when unpacked). SNN_DELAYS_DATA moves the folder"
             )
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths
 
 
 def check_parts(of: Card, part: SplitFile, *, remember: bool = True) -> None:

@@ -55,7 +55,7 @@ def data_path(of: Card, part: SplitFile) -> Path:
 def verify(of: Card, split: str) -> Path:
     """Compute the checksum of a split's file anew and compare it with the card's; returns the path.
 
-    Raises DataError if the file is missing, or is not the one on the card.
+    Raises DataError if the file is missing, or is not that on the card.
     """
     path, part = find_data(of, split), of.split(split)
     if part.parts:

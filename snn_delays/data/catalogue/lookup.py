@@ -28,8 +28,8 @@ _NAME = re.compile(rf"(?:(.*)_)?({'|'.join(SPLITS)})")
 
 @lru_cache(maxsize=4)
 def _cards(folder: Path) -> dict[str, Card]:
-    found = sorted((read_card(path) for path in folder.glob("*.toml")), key=lambda card: card.name)
-    return {card.name: card for card in found}
+    listed = sorted((read_card(path) for path in folder.glob("*.toml")), key=lambda card: card.name)
+    return {card.name: card for card in listed}
 
 
 def cards() -> dict[str, Card]:
@@ -38,17 +38,17 @@ def cards() -> dict[str, Card]:
     Several folders are set apart as in ``PATH``. Raises DataError for a folder that is not there, a card that cannot be
     read, or a name that is taken, for display too.
     """
-    found = dict(_cards(datasets_folder()))
+    known = dict(_cards(datasets_folder()))
     for folder in filter(None, os.environ.get("SNN_DELAYS_CARDS", "").split(os.pathsep)):
         if not Path(folder).is_dir():
             raise DataError(f"SNN_DELAYS_CARDS names the folder {folder}, which is not there")
         for path in sorted(Path(folder).glob("*.toml")):
-            own = read_own_card(path)
-            for known in found.values():
-                if own.name == known.name or own.display_name == known.display_name:
-                    raise DataError(f"{path}: there is a data set {known.name!r} already; give it another name")
-            found[own.name] = own
-    return found
+            added = read_own_card(path)
+            for other in known.values():
+                if added.name == other.name or added.display_name == other.display_name:
+                    raise DataError(f"{path}: there is a data set {other.name!r} already; give it another name")
+            known[added.name] = added
+    return known
 
 
 def card(name: str | Path) -> Card:
@@ -102,19 +102,19 @@ def card_at(path: Path) -> Card:
     if path.suffix.lower() == ".toml":
         return read_own_card(path)
     if path.is_dir():
-        found, where = _in_folder(path), path
+        files, where = _in_folder(path), path
     elif path.suffix.lower() in _SUFFIXES:
         if not path.is_file():
             raise DataError(f"there is no file {path}; give the path of an HDF5 file in SHD's layout, or of its folder")
         split = _NAME.fullmatch(path.stem)
-        found = _beside(path.parent, split[1]) if split else {"train": path}
+        files = _beside(path.parent, split[1]) if split else {"train": path}
         where = path if split is None else path.parent
     else:
         raise DataError(
             f"{path} is no data set: expected a file in SHD's layout ({' or '.join(_SUFFIXES)}), a folder of such "
             "files named NAME_train.h5, NAME_test.h5, or a card (.toml)"
         )
-    return _card(found, where)
+    return _card(files, where)
 
 
 def split_path(out: Path, split: str) -> Path:
@@ -138,15 +138,15 @@ def _in_folder(folder: Path) -> dict[str, Path]:
 
 
 def _beside(folder: Path, name: str | None) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for split in SPLITS:
         stem = split if name is None else f"{name}_{split}"
         there = [file for suffix in _SUFFIXES if (file := folder / f"{stem}{suffix}").is_file()]
         if len(there) > 1:
             raise DataError(f"{there[0]} and {there[1]} are both the split {split}; remove one of them")
         if there:
-            found[split] = there[0]
-    return found
+            files[split] = there[0]
+    return files
 
 
 def _card(files: dict[str, Path], where: Path) -> Card:

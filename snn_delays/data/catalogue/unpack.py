@@ -39,7 +39,12 @@ def unpack_archive(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
             content = Path(temporary, "content")
             content.mkdir()
-            _extract_all(archive, content, progress)
+            _extract(archive, content, progress)
+            for inner in sorted(content.glob("*.zip")):
+                _extract(inner, content, None)
+                inner.unlink()
+            if progress is not None:
+                progress(*[archive.stat().st_size] * 2)
             for path, part in by_path.items():
                 named = sorted(content.rglob(path.name), key=lambda path: len(path.parts))
                 _place(named[0] if named else content, path, part, f"{archive}, an archive of {of.display_name},")
@@ -112,13 +117,13 @@ def _crc(content: IO[bytes]) -> int:
     return crc
 
 
-def _place(found: Path, path: Path, part: SplitFile, what: str) -> None:
-    if part.sha256 and (sha256 := checksums(found, remember=False).sha256) != part.sha256:
+def _place(unpacked: Path, path: Path, part: SplitFile, what: str) -> None:
+    if part.sha256 and (sha256 := checksums(unpacked, remember=False).sha256) != part.sha256:
         raise DataError(f"{what} holds a {path.name} with sha256 {sha256}, expected {part.sha256}; fetch it again")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(found, path)
-    elif checksums(found, remember=False) != checksums(path, remember=False):
+        os.replace(unpacked, path)
+    elif checksums(unpacked, remember=False) != checksums(path, remember=False):
         raise DataError(f"{path} is there already and differs from what {what} holds; move it away")
 
 
@@ -131,34 +136,20 @@ def _keep(archive: Path, part: SplitFile, path: Path) -> None:
             shutil.copy2(archive, beside)
 
 
-def _extract_all(archive: Path, folder: Path, progress: Progress | None) -> None:
-    _extract(archive, folder, progress)
-    for inner in sorted(folder.glob("*.zip")):
-        _extract(inner, folder, None)
-        inner.unlink()
-    if progress is not None:
-        size = archive.stat().st_size
-        progress(size, size)
-
-
 def _extract(archive: Path, folder: Path, progress: Progress | None) -> None:
     try:
         with open_regular(archive) as raw:
             size = os.fstat(raw.fileno()).st_size
             room = room_for(size)
             for name, content, done in _files(raw, archive):
-                room = _write(content, _inside(folder, name, archive), room)
+                path = PurePosixPath(name)
+                if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
+                    raise DataError(f"{archive} holds the path {name!r}, which leads out of it; it is not unpacked")
+                room = _write(content, folder.joinpath(*path.parts), room)
                 if progress is not None:
                     progress(min(done, size - 1), size)
     except _DAMAGE as error:
         raise DataError(f"{archive} is damaged or no tar or zip archive ({error}); fetch it again") from error
-
-
-def _inside(folder: Path, name: str, archive: Path) -> Path:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
-        raise DataError(f"{archive} holds the path {name!r}, which leads out of it; it is not unpacked")
-    return folder.joinpath(*path.parts)
 
 
 def _write(content: IO[bytes], target: Path, room: int) -> int:

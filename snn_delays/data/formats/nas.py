@@ -82,7 +82,7 @@ class NasRecordings(EventFiles):
         super().__init__(files[0].parent, files, labels, [-1] * len(files), (n_channels,), tuple(names))
 
     def _events(self, file: Path) -> Events:
-        found = _IN_NAME.search(file.stem)
-        if found is None:
+        named = _IN_NAME.search(file.stem)
+        if named is None:
             raise DataError("has a name without its layout; expected one with _addr2b or _addr4b and _ts02 or _ts1")
-        return _decode(file, self.sensor[0], int(found[1]), 5 if found[2] == "02" else 1)
+        return _decode(file, self.sensor[0], int(named[1]), 5 if named[2] == "02" else 1)

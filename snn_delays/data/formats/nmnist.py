@@ -52,5 +52,5 @@ def open_nmnist(card: Card, split: str, path: Path, reader: Reader) -> Recording
 
 def nmnist_recordings(path: Path, reader: Reader = "auto") -> Recordings:
     """The recordings of any folder in N-MNIST's layout; see :func:`read_through`."""
-    own = NmnistRecordings(path)
-    return read_through(reader, own, tonic_files, "NMNIST", own.files, own.labels)
+    recordings = NmnistRecordings(path)
+    return read_through(reader, recordings, tonic_files, "NMNIST", recordings.files, recordings.labels)

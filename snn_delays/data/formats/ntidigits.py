@@ -118,8 +118,8 @@ def _parse(path: Path, where: str, value: Any) -> _Name:
 
 def open_ntidigits(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
     """The single digits of a split; see :func:`read_through`. Raises DataError if the file is not N-TIDIGITS18."""
-    own = check_complete(NtidigitsRecordings(path, split), card, split)
-    return read_through(reader, own, _tonic_digits, path, split)
+    recordings = check_complete(NtidigitsRecordings(path, split), card, split)
+    return read_through(reader, recordings, _tonic_digits, path, split)
 
 
 def _tonic_digits(path: Path, split: str) -> Any:

@@ -179,7 +179,7 @@ class ShdRecordings(Recordings):
     def __getitem__(self, i: int) -> Sample:
         i = self.number(i)
         start = i - i % BLOCK
-        block = self._block  # taken once, as another thread may put its own in place meanwhile
+        block = self._block  # taken once, as another thread may put its recordings in place meanwhile
         if block[0] != start:
             with checked_file(self.path, _check, _REMEDY) as file:
                 block = self._block = (start, _read_block(self.path, file, start))
@@ -223,9 +223,9 @@ def shd_recordings(path: Path, reader: Reader = "auto", n_channels: int | None =
 
     Times of float64, whose fractions Tonic would cut off, are read by our reader in any case.
     """
-    own = ShdRecordings(path, n_channels)
-    through = read_through(reader, own, tonic_dataset, "SHD", {"train_zip": f"{path.resolve()}.zip"})
-    return own if _exact(own.stored) else through
+    recordings = ShdRecordings(path, n_channels)
+    through = read_through(reader, recordings, tonic_dataset, "SHD", {"train_zip": f"{path.resolve()}.zip"})
+    return recordings if _exact(recordings.stored) else through
 
 
 def _exact(stored: np.dtype[Any]) -> bool:
@@ -236,10 +236,10 @@ def _channels(path: Path, file: "h5py.File", expected: int | None) -> int:
     """The number of channels that the file says, or else what is expected of it, or else SHD's."""
     if _CHANNELS not in file:
         return N_CHANNELS if expected is None else expected
-    found = file[_CHANNELS]
-    if getattr(found, "shape", None) != () or found.dtype.kind not in "iu" or not 1 <= int(found[()]) <= 1 << 16:
+    stored = file[_CHANNELS]
+    if getattr(stored, "shape", None) != () or stored.dtype.kind not in "iu" or not 1 <= int(stored[()]) <= 1 << 16:
         raise DataError(f"{path}: {_CHANNELS} must be one integer from 1 to {1 << 16}; {_REMEDY}")
-    if expected not in (None, n_channels := int(found[()])):
+    if expected not in (None, n_channels := int(stored[()])):
         raise DataError(f"{path} has {n_channels} channels; the data set has {expected}")
     return n_channels
 

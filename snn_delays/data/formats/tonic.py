@@ -1,6 +1,7 @@
 """Recordings read through Tonic: whether it can serve, and one adapter for all of its data sets."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,14 +36,15 @@ def through_tonic(reader: Reader) -> bool:
 def tonic_refuses() -> str | None:
     """Why Tonic cannot serve, in a sentence, or None if it can."""
     try:
-        found = version("tonic")
+        installed = version("tonic")
     except PackageNotFoundError:
         return "tonic is not installed: pip install 'snn-delays[tonic]', or read with reader='own'"
-    if tuple(int(part) for part in found.split(".")[:2]) < (1, 7):
-        return f"tonic {found} overflows SHD's float16 times: install tonic >= 1.7, or read with reader='own'"
+    if tuple(int(part) for part in installed.split(".")[:2]) < (1, 7):
+        return f"tonic {installed} overflows SHD's float16 times: install tonic >= 1.7, or read with reader='own'"
     return None
 
 
+@dataclass(eq=False, repr=False)
 class TonicRecordings(Recordings):
     """Recordings decoded by Tonic, and by our reader first, which names what is damaged.
 
@@ -53,13 +55,15 @@ class TonicRecordings(Recordings):
     Raises DataError as our reader does, and where Tonic decodes other events than are stored.
     """
 
-    def __init__(
-        self, own: Recordings, open_dataset: Callable[[], Any], *, from_first_event: bool = False,
-        by_channel: bool = False,
-    ) -> None:  # fmt: skip
+    own: Recordings
+    open_dataset: Callable[[], Any]
+    from_first_event: bool = False
+    by_channel: bool = False
+    _dataset: Any = None
+
+    def __post_init__(self) -> None:
+        own = self.own
         self.path, self.sensor, self.class_names, self.known_as = own.path, own.sensor, own.class_names, own.known_as
-        self.own, self._open, self._from_first, self._by_channel = own, open_dataset, from_first_event, by_channel
-        self._dataset: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_dataset": None}
@@ -79,11 +83,11 @@ class TonicRecordings(Recordings):
         where = f"{files[i] if files else self.path} (sample {i})"
         try:
             if self._dataset is None:
-                self._dataset = self._open()
+                self._dataset = self.open_dataset()
             decoded, _ = self._dataset[self.own.number(i)]
-            if self._by_channel:
+            if self.by_channel:
                 decoded = decoded[np.lexsort((decoded["x"], decoded["t"]))]
-            events = tonic_events(decoded, self.sensor, from_first_event=self._from_first)
+            events = tonic_events(decoded, self.sensor, from_first_event=self.from_first_event)
         except (OSError, DataError) as error:
             raise DataError(f"{where}: Tonic cannot read it ({error}); read with 'own'") from error
         if events != sample.events:
@@ -133,8 +137,8 @@ def tonic_dataset(name: str, replaced: dict[str, Any], **arguments: Any) -> Any:
     """
     import tonic.datasets
 
-    found = getattr(tonic.datasets, name)
-    return type(name, (found,), {"_check_exists": lambda self: True, **replaced})(".", **arguments)
+    theirs = getattr(tonic.datasets, name)
+    return type(name, (theirs,), {"_check_exists": lambda self: True, **replaced})(".", **arguments)
 
 
 def tonic_files(name: str, files: Sequence[Path], labels: Sequence[int]) -> Any:
