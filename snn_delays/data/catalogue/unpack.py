@@ -44,7 +44,8 @@ def unpack_archive(
                 _extract(inner, content, None)
                 inner.unlink()
             if progress is not None:
-                progress(*[archive.stat().st_size] * 2)
+                size = archive.stat().st_size
+                progress(size, size)
             for path, part in by_path.items():
                 named = sorted(content.rglob(path.name), key=lambda path: len(path.parts))
                 _place(named[0] if named else content, path, part, f"{archive}, an archive of {of.display_name},")
