@@ -163,7 +163,7 @@ class BinnedDataset(Dataset[tuple[Tensor, int]]):
         """The samples named by ``indices``, in that order, copied.
 
         ``indices``: integers, or a mask of ``len(self)``, as in ``dataset.subset(dataset.labels == 3)``. Raises
-        SampleIndexError for anything else; see :func:`indices.sample_indices`.
+        SampleIndexError for anything else; see :func:`sample_indices`.
         """
         chosen = sample_indices(indices, len(self))
         lengths = self.lengths()[chosen]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.errors import DataError
-from snn_delays.reading import read_text
+from snn_delays.reading import as_data_error, read_text
 
 # The 35 words of v0.02 in the order of the alphabet, which is that of the labels. v0.01 has 30 of them.
 WORDS = (
@@ -50,14 +50,11 @@ def split_files(folder: Path, *, partial: bool = False) -> dict[str, list[str]]:
 
 
 def _listed(path: Path) -> set[str]:
-    try:
+    remedy = "without the official lists the splits are unknown: unpack the archive again"
+    with as_data_error(f"cannot read {path}", remedy, ValueError):
         names = set(read_text(path).split())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path} ({error}); without the official lists the splits are unknown: unpack the archive again"
-        ) from error
     if not names:
-        raise DataError(f"{path} is empty; without the official lists the splits are unknown: unpack the archive again")
+        raise DataError(f"{path} is empty; {remedy}")
     return names
 
 
