@@ -84,7 +84,10 @@ def test_recordings_that_cannot_be_used_are_counted_and_named():
     calls = []
     found = statistics(made, EVERY_10_MS, progress=lambda done, total: calls.append((done, total)))
     assert (found.samples, found.looked_at, found.class_counts) == (3, 1, (0, 0, 1))
-    assert found.errors == ("made: the first is damaged", "made: sample 1 has no events")
+    assert found.errors == (
+        "made: the first is damaged",
+        "made: sample 1 has no events; a recording without spikes cannot be classified",
+    )
     assert calls == [(1, 3), (2, 3), (3, 3)]
     with pytest.raises(DataError, match="none of 2 recordings can be used; made: the first is damaged"):
         statistics(Made(made.samples[:2]), EVERY_10_MS)
