@@ -4,6 +4,8 @@ Each takes a :class:`Batch` and returns a new one; the one given stays as it was
 channels are for sensors with one row of them; for cameras see :mod:`snn_delays.data.augment_events`.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -144,7 +146,7 @@ def _integers(batch: Batch, low: int, high: int, generator: torch.Generator) -> 
 
 def _uniform(batch: Batch, generator: torch.Generator) -> Tensor:
     # float64, so that a draw just below 1 times a length stays below the length
-    options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+    options: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
     return torch.rand((batch.counts.shape[1],), **options).to(batch.counts.device)
 
 

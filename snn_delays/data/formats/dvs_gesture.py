@@ -65,7 +65,7 @@ class DvsGestureRecordings(EventFiles):
         if stored.ndim != 2 or stored.shape[1] != 4 or stored.dtype.kind not in "iuf":
             raise DataError(f"holds {stored.dtype} of shape {stored.shape}; expected numbers [event, 4]: x, y, p, t")
         finite = (np.abs(stored.astype(np.float64)) < _LIMIT).all(axis=1)  # before any cast that would hide it
-        if (i := first_true(~finite)) is not None:
+        if (i := first_true(np.logical_not(finite))) is not None:
             raise DataError(f"event {i} is {stored[i].tolist()}; expected finite numbers below {_LIMIT:g}")
         exact = stored.astype(np.float64 if stored.dtype.kind == "f" else np.int64)
         fractions = (exact[:, :3] != np.floor(exact[:, :3])).any(axis=1)
