@@ -64,12 +64,12 @@ def footprint(population: Population, profile: Profile) -> Footprint:
     delays = holders * delay_bits(longest)
     slot = population.size * (profile.state_bits or REAL_BITS)
     states = slot * (2 if population.bias.any() else 1)
-    own = delays if profile.delay_kind == "synaptic" else 0
+    in_synapses = delays if profile.delay_kind == "synaptic" else 0
     return Footprint(
         name=population.name,
         weights=weights,
         delays=delays,
-        addresses=synapse_bits(population, profile) - weights - own,
+        addresses=synapse_bits(population, profile) - weights - in_synapses,
         ring=slot * (longest + 1),
         history=sum(part.sources * (part.max_delay_steps + 1) for part in parts),
         states=states,

@@ -156,7 +156,7 @@ def _delays(synapses: Synapses, profile: Profile, recurrent: bool) -> Iterator[R
 
 
 def _neurons(population: Population, profile: Profile) -> Iterator[Rule]:
-    title, numbers, own = profile.title, population.arithmetic, len(population.recurrent or ())
+    title, numbers, recurrent = profile.title, population.arithmetic, len(population.recurrent or ())
     yield "reset", population.fires and numbers.reset not in profile.resets, 1, (
         f"{title} has no {numbers.reset} reset, only {' and '.join(profile.resets)}; train with "
         f"reset='{profile.resets[0]}'"
@@ -170,8 +170,8 @@ def _neurons(population: Population, profile: Profile) -> Iterator[Rule]:
         f"{title} gives out spikes alone, and {population.size} leaky integrators are read by their membranes; read "
         "them elsewhere, or train a readout that fires"
     )  # fmt: skip
-    yield "recurrence", 0 if profile.recurrent else own, own, (
-        f"{own:,} recurrent synapses, and {title} has none; train with recurrent=false"
+    yield "recurrence", 0 if profile.recurrent else recurrent, recurrent, (
+        f"{recurrent:,} recurrent synapses, and {title} has none; train with recurrent=false"
     )  # fmt: skip
 
 

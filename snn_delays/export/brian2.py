@@ -8,7 +8,7 @@ from snn_delays.ir.trace import Trace
 
 
 def refuses(network: CanonicalNetwork) -> str | None:
-    """None: real numbers and integers, both resets and all delays can be said in Brian2's equations."""
+    """None: real numbers and integers, both resets and all delays have a form in Brian2."""
 
 
 def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:

@@ -28,12 +28,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     Arithmetic as :class:`snn_delays.fixed_point.FixedPoint`, spikes through rings of the longest delay + 1 steps.
     Types are as narrow as the numbers allow.
 
-    Args:
-        network: every population in integers.
-        trace: samples and what the reference simulator made of them.
-        folder: where to write; it exists.
-
-    Raises ExportError where :func:`refuses` gives a reason, or for more than 255 events of a channel in a step.
+    Raises ExportError also for more than 255 events of a channel in a step.
     """
     populations = images(network, trace, "C99")
     types, last = _types(populations), populations[-1]

@@ -30,12 +30,7 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
 
     Arithmetic as :class:`snn_delays.fixed_point.FixedPoint`. Populations are ``p0``, ``p1``, ... in file names.
 
-    Args:
-        network: every population in integers.
-        trace: samples and what the reference simulator made of them.
-        folder: where to write; it exists.
-
-    Raises ExportError where :func:`refuses` gives a reason, or for more than 255 events of a channel in a step.
+    Raises ExportError also for more than 255 events of a channel in a step.
     """
     stages = [(population, _widths(population)) for population in images(network, trace, "HDL")]
     input_bits, last = _bits(network.inputs - 1), len(stages) - 1

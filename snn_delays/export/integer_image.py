@@ -14,7 +14,7 @@ from snn_delays.ir.canonical import CanonicalNetwork, Population, check
 from snn_delays.ir.trace import Trace
 
 MAX_COUNT = 255  # of events of an input channel in a step
-Whole = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Image:
     recurrent: bool
     numbers: FixedPoint
     shift: int
-    pointers: Whole
-    target: Whole
-    delay_steps: Whole
-    weight: Whole
-    bias: Whole
+    pointers: Integers
+    target: Integers
+    delay_steps: Integers
+    weight: Integers
+    bias: Integers
     ring_rows: int
     most: int
 
@@ -108,13 +108,13 @@ def images(network: CanonicalNetwork, trace: Trace, what: str) -> list[Image]:
 
 
 def _image(number: int, population: Population) -> Image:
-    numbers, forward, own = population.arithmetic, population.synapses, population.recurrent
+    numbers, forward, recurrent = population.arithmetic, population.synapses, population.recurrent
     assert isinstance(numbers, FixedPoint)
     pointers, parts, size = forward.row_pointers, population.parts.values(), np.zeros(forward.targets)
     for part, count in zip(parts, (1 if number else MAX_COUNT, 1)):
         np.add.at(size, part.target, np.abs(part.weight) * count)
-    if own is not None:
-        pointers = np.concatenate([pointers, own.row_pointers[1:] + len(forward)])
+    if recurrent is not None:
+        pointers = np.concatenate([pointers, recurrent.row_pointers[1:] + len(forward)])
     target, delay, weight = (
         np.concatenate([getattr(part, field) for part in parts]).astype(np.int64)
         for field in ("target", "delay_steps", "weight")
@@ -127,7 +127,7 @@ def _image(number: int, population: Population) -> Image:
         sources=forward.sources,
         neurons=forward.targets,
         fires=population.fires,
-        recurrent=own is not None,
+        recurrent=recurrent is not None,
         numbers=numbers,
         shift=numbers.weight_shift + spare,
         pointers=pointers,
@@ -140,7 +140,7 @@ def _image(number: int, population: Population) -> Image:
     )
 
 
-def events(counts: ArrayLike) -> tuple[Whole, Whole]:
+def events(counts: ArrayLike) -> tuple[Integers, Integers]:
     """Counts ``[time, sample, channel]`` as lists: a channel is listed once per event.
 
     Returns:

@@ -37,13 +37,8 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path) -> None:
     Neurons are ``LIF`` with ``du = 4095``, synapses ``DelayDense``, inputs graded spikes where a channel has more than
     one event in a step. Integrators are neurons with the highest threshold, read by their membranes.
 
-    Args:
-        network: every population in integers, of the target ``loihi2``.
-        trace: samples and what the reference simulator made of them.
-        folder: where to write; it exists.
-
-    Raises ExportError where :func:`refuses` gives a reason, or if the membrane of an integrator rises above the highest
-    threshold in the trace: there it would fire.
+    Raises ExportError also if the membrane of an integrator rises above the highest threshold in the trace: there it
+    would fire.
     """
     if reason := refuses(network):
         raise ExportError(f"Lava cannot hold this network: {reason}")

@@ -81,7 +81,7 @@ def _entry(population: Population, lag: int, late: int, folder: Path) -> dict[st
 
 
 def _lists(prefix: str, synapses: Synapses, gain: float, late: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """One list per sign that occurs, written; what ``pynn.json`` says of them."""
+    """One list per sign that occurs, written; what ``pynn.json`` has of them."""
     for receptor, sign in (("excitatory", 1), ("inhibitory", -1)):
         chosen = np.sign(synapses.weight) == sign
         if not chosen.any():

@@ -59,15 +59,8 @@ def write(network: CanonicalNetwork, trace: Trace, folder: Path, *, relays: bool
     A membrane counts from ``v_reset`` in units of ``gain * step``, where weights are codes times ``step``: there
     ``v = alpha v + sum of codes + bias / step``. A delay of ``D`` steps is ``D - 1`` in the list, or ``D`` for
     feed-forward synapses where some of them is 0, and population l then runs l steps late. Channels with up to n events
-    in a step are n sources.
-
-    Args:
-        network: weights on a grid of 5 bits, delays 0..7.
-        trace: samples and what the reference simulator made of them.
-        folder: where to write; it exists.
-        relays: let longer delays pass through neurons that hand a spike on 8 steps later, one for each 8 steps.
-
-    Raises ExportError where :func:`refuses` gives a reason, and for longer delays without relays.
+    in a step are n sources. With ``relays``, longer delays pass through neurons that hand a spike on 8 steps later, one
+    for each 8 steps; without, they raise ExportError.
     """
     if reason := refuses(network):
         raise ExportError(f"SpiNNaker 2 cannot hold this network: {reason}")

@@ -27,7 +27,9 @@ class Format:
 
     Attributes:
         title: what it is.
-        module: has ``refuses(network)`` and ``write(network, trace, folder)``; None for the canonical form alone.
+        module: has ``refuses(network)``, why a network cannot be written, or None; and ``write(network, trace,
+            folder)``, which writes it into a folder that exists, and raises ExportError where ``refuses`` gives a
+            reason. None for the canonical form alone.
         arithmetic: ``"real"``, ``"whole"`` or ``"any"``: the numbers it holds.
         profile: the target unless another is named; None: no limits.
     """
@@ -40,8 +42,8 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    made.name: made
-    for made in (
+    form.name: form
+    for form in (
         Format("npz", "the canonical form: lossless arrays, for any reader", None, "any"),
         Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir.write", "real"),
         Format("brian2", "script for Brian2", "snn_delays.export.brian2", "any"),
@@ -65,7 +67,7 @@ def format_named(name: str) -> Format:
 
 
 def target_of(chosen: Format, target: str | None) -> Profile | None:
-    """The profile a network is made for: the one named, else the format's own."""
+    """The profile a network is made for: that of the given name, else the format's."""
     name = target or chosen.profile
     return None if name is None else profile(name)
 

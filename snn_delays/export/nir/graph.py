@@ -42,7 +42,7 @@ class Node:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the node says beside its fields."""
+        """What the node has beside its fields."""
         return mapping(getattr(self.raw, "metadata", None))
 
     def error(self, text: str) -> DataError:
@@ -203,19 +203,19 @@ def _collect(graph: Any, prefix: str, nodes: dict[str, Node], edges: list[tuple[
     where = f"the graph {prefix[:-1]!r}" if prefix else "the graph"
     if prefix.count(".") > _DEEPEST:
         raise DataError(f"{where[:60]} is nested more than {_DEEPEST} deep")
-    given = getattr(graph, "nodes", None)
-    if not isinstance(given, Mapping) or not given or not all(isinstance(name, str) for name in given):
+    inner = getattr(graph, "nodes", None)
+    if not isinstance(inner, Mapping) or not inner or not all(isinstance(name, str) for name in inner):
         raise DataError(f"{where} has no nodes by name")
-    own: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     ends: dict[str, tuple[str, str]] = {}
-    for name, raw in given.items():
+    for name, raw in inner.items():
         full, kind = prefix + name, type(raw).__name__
         if kind == "NIRGraph":
             ends[name] = _collect(raw, f"{full}.", nodes, edges)
         elif full in nodes:
             raise DataError(f"two nodes would be called {full!r}; rename one")
         else:
-            own[name], ends[name] = kind, (full, full)
+            kinds[name], ends[name] = kind, (full, full)
             nodes[full] = Node(full, THROUGH if prefix and kind in ("Input", "Output") else kind, raw)
     pairs = getattr(graph, "edges", None)
     if not isinstance(pairs, list | tuple | set):
@@ -226,23 +226,23 @@ def _collect(graph: Any, prefix: str, nodes: dict[str, Node], edges: list[tuple[
         source, target = edge
         if source not in ends or target not in ends:
             raise DataError(f"the edge from {source!r} to {target!r} leads from or to no node of {where}")
-        if own.get(source) == "Output" or own.get(target) == "Input":
+        if kinds.get(source) == "Output" or kinds.get(target) == "Input":
             raise DataError(f"the edge from {source!r} to {target!r} leaves an Output or enters an Input")
         edges.append((ends[source][1], ends[target][0]))
     starts, targets = {source for source, _ in pairs}, {target for _, target in pairs}
-    first = _end(where, "Input", own, [name for name in ends if name not in targets])
+    first = _end(where, "Input", kinds, [name for name in ends if name not in targets])
     if not prefix:
         return ends[first][0], ""
-    last = _end(where, "Output", own, [name for name in ends if name not in starts])
+    last = _end(where, "Output", kinds, [name for name in ends if name not in starts])
     return ends[first][0], ends[last][1]
 
 
-def _end(where: str, kind: str, own: dict[str, str], loose: list[str]) -> str:
+def _end(where: str, kind: str, kinds: dict[str, str], loose: list[str]) -> str:
     """The one Input or Output of a graph; where it has none, the one node without edges on that side."""
-    found = [name for name, its in own.items() if its == kind] or loose
-    if len(found) != 1:
-        raise DataError(f"{where} has {len(found)} {kind} nodes, expected one")
-    return found[0]
+    names = [name for name, its in kinds.items() if its == kind] or loose
+    if len(names) != 1:
+        raise DataError(f"{where} has {len(names)} {kind} nodes, expected one")
+    return names[0]
 
 
 def _lagging(nodes: dict[str, Node], edges: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -253,15 +253,15 @@ def _lagging(nodes: dict[str, Node], edges: list[tuple[str, str]]) -> Iterator[t
 
     def ends(name: str) -> set[str]:
         """Where a node leads, through nodes without state."""
-        found, seen, ahead = set(), {name}, [name]
+        last, seen, ahead = set(), {name}, [name]
         while ahead:
             here = ahead.pop()
             if nodes[here].kind in FIELDS or nodes[here].kind == "Delay" or not targets[here]:
-                found.add(here)
+                last.add(here)
                 continue
             ahead += [target for target in targets[here] if target not in seen]
             seen.update(targets[here])
-        return found
+        return last
 
     for neuron in [name for name, node in nodes.items() if node.kind in FIELDS]:
         ahead, seen = [neuron], {neuron}

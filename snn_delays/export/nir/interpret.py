@@ -37,11 +37,11 @@ def interpret(
     with :math:`I` the input, in CubaLIF and CubaLI filtered first,
     :math:`I \leftarrow I + dt / \tau_{syn} (w_{in} x - I)`, and in IF and I without leak, :math:`h = v + dt\, r I`. A
     neuron fires at ``h > v_threshold``, or at ``>=`` where the metadata of the node or of the graph have
-    ``threshold_op = "ge"``; then it is at ``v_reset`` unless ``reset`` says otherwise.
+    ``threshold_op = "ge"``; then it is at ``v_reset`` unless ``reset`` is another.
 
     Args:
         graph: from :func:`snn_delays.export.nir.write.to_nir` or ``read_nir``, or another tool's.
-        x: input, ``[time, ...]`` or ``[time, sample, ...]`` with the Input's shape behind.
+        x: input, ``[time, ...]`` or ``[time, sample, ...]`` with the Input's shape after that.
         dt: length of a step in the graph's unit of time; None takes it from the graph's metadata.
         keep: nodes whose outputs are returned; None: all. A wide graph has many.
         reset: of neurons that say nothing in their metadata: ``"hard"`` (as NIR has it, also None), ``"soft"`` or

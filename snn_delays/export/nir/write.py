@@ -81,7 +81,7 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
 
     Raises:
         ConfigError: no such encoding or unit.
-        ExportError: not the canonical form; what :func:`refuses` says, or what makes the network impossible.
+        ExportError: not the canonical form; what :func:`refuses` gives, or what makes the network impossible.
 
     Source: Pedersen et al., Nature Communications 2024 (NIR); node equations of nir 1.0.8.
     """

@@ -1,6 +1,6 @@
 """Reads an exported network with its golden trace and compares a simulator's outputs with it; needs numpy alone.
 
-Every ``run_*.py`` beside this file uses it. A network is a chain of populations behind input channels:
+Every ``run_*.py`` beside this file uses it. A network is a chain of populations after input channels:
 
     x[t, i] = sum over synapses n onto i of weight[n] * s[t - delay_steps[n], source[n]]
     real:     h = decay * (v - v_reset) + v_reset + gain * (x + bias)

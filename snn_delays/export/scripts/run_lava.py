@@ -102,11 +102,11 @@ def run(network: SimpleNamespace, counts: np.ndarray) -> dict[str, np.ndarray]:
             source.run(condition=RunSteps(num_steps=1), run_cfg=config)
             neurons.bias_mant.set(bias)
     source.run(condition=RunSteps(num_steps=len(counts)), run_cfg=config)
-    found = [record.data.get().T.astype(np.int64) for record in records]
+    rasters = [record.data.get().T.astype(np.int64) for record in records]
     source.stop()
     return {
         population.name: raster[lag : lag + len(counts)]
-        for population, lag, raster in zip(network.populations, late, found)
+        for population, lag, raster in zip(network.populations, late, rasters)
     }
 
 

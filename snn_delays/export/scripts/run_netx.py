@@ -66,12 +66,12 @@ def run(path: str, network: SimpleNamespace, counts: np.ndarray) -> dict[str, np
         source.run(condition=RunSteps(num_steps=1), run_cfg=config)
         layer.neuron.bias_mant.set(bias)
     source.run(condition=RunSteps(num_steps=len(counts)), run_cfg=config)
-    found = [record.data.get().T.astype(np.int64) for record in records]
+    rasters = [record.data.get().T.astype(np.int64) for record in records]
     source.stop()
     netx.net_config.f.close()
     return {
         population.name: raster[late : late + len(counts)]
-        for late, (population, raster) in enumerate(zip(network.populations, found), 1)
+        for late, (population, raster) in enumerate(zip(network.populations, rasters), 1)
     }
 
 

@@ -29,11 +29,11 @@ sim.IF_curr_delta.scale_factors = {"v": 1}
 
 def sources(rasters: list[tuple[int, np.ndarray]]) -> list[tuple[int, Any]]:
     """A source of spikes per channel, for each binary digit of the counts, with the digit's worth."""
-    made = []
+    populations = []
     for worth, raster in rasters:
         times = [Sequence((np.flatnonzero(channel) + FIRST).astype(float)) for channel in raster.T]
-        made.append((worth, sim.Population(raster.shape[1], sim.SpikeSourceArray(spike_times=times))))
-    return made
+        populations.append((worth, sim.Population(raster.shape[1], sim.SpikeSourceArray(spike_times=times))))
+    return populations
 
 
 def project(source: Any, target: Any, projection: dict[str, str], rows: np.ndarray, worth: int) -> None:

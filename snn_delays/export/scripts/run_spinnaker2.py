@@ -62,7 +62,7 @@ def run(lists: dict[str, Any], board: Any, counts: np.ndarray) -> dict[str, np.n
     neurons = [entry for entry in lists["populations"] if not entry["relay"]]
     steps = len(counts) + lists["lag"] * len(neurons)
     board.run(network, steps)
-    found = {}
+    outputs = {}
     for number, entry in enumerate(neurons, 1):
         raster = np.zeros((steps, entry["size"]))
         if entry["fires"]:
@@ -72,8 +72,8 @@ def run(lists: dict[str, Any], board: Any, counts: np.ndarray) -> dict[str, np.n
             for neuron, voltages in populations[entry["name"]].get_voltages().items():
                 raster[:, neuron] = np.asarray(voltages)[:steps] * entry["unit"] + entry["v_reset"]
         late = lists["lag"] * number
-        found[entry["name"]] = raster[late : late + len(counts)]
-    return found
+        outputs[entry["name"]] = raster[late : late + len(counts)]
+    return outputs
 
 
 def prepare(folder: Path, network: Any, counts: np.ndarray) -> Any:
