@@ -21,7 +21,7 @@ from snn_delays.data.card import UNIDENTIFIED
 from snn_delays.data.catalogue.identity import identify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.dataset import BinnedDataset, offsets_of
-from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, RateFreeRule
+from snn_delays.data.encoders.rate_free import RateFreeRecordings, RateFreeRule
 from snn_delays.data.files import Progress
 from snn_delays.data.formats.tonic import check_reader
 from snn_delays.data.opening import locate

@@ -11,7 +11,7 @@ from snn_delays.data.card import UNIDENTIFIED, Card
 from snn_delays.data.catalogue.identity import check_parts, recognise
 from snn_delays.data.catalogue.locate import data_path, find_data
 from snn_delays.data.catalogue.lookup import card
-from snn_delays.data.encoders.pixel_sequences import open_pixel_sequences
+from snn_delays.data.encoders.sequential_mnist import open_pixel_sequences
 from snn_delays.data.encoders.speech_commands import open_speech_commands
 from snn_delays.data.files import Progress, remembered
 from snn_delays.data.formats.cifar10_dvs import open_cifar10_dvs

@@ -1,5 +1,5 @@
-"""Moved to :mod:`snn_delays.data.encoders.rate_free_recordings`."""
+"""Moved to :mod:`snn_delays.data.encoders.rate_free`."""
 
 from snn_delays.moved import forward
 
-__getattr__ = forward(__name__, "snn_delays.data.encoders.rate_free_recordings")
+__getattr__ = forward(__name__, "snn_delays.data.encoders.rate_free")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from snn_delays.data.binning import Binning
 from snn_delays.data.dataset import BinnedDataset
-from snn_delays.data.encoders.rate_free_recordings import RateFreeRule
+from snn_delays.data.encoders.rate_free import RateFreeRule
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import DataError

@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import Subset
 
 from snn_delays.data import BinnedDataset, Binning, bin_events, from_tonic
-from snn_delays.data.encoders.pixel_sequences import PixelSequences, tonic_dataset
+from snn_delays.data.encoders.sequential_mnist import PixelSequences, tonic_dataset
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5, shd_recordings, write_shd_hdf5
 from snn_delays.data.formats.tonic import tonic_dataset as through_tonic

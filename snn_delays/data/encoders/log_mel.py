@@ -25,8 +25,8 @@ class LogMel:
     """From a waveform to ``10 log10(max(power, 1e-10))`` of mel channels, a frame every ``hop_samples``.
 
     1. padded with zeros or cut to ``length_samples`` at ``rate_hz``;
-    2. resampled to ``resampled_hz``, a whole fraction of it, by a windowed sinc of 6 zero crossings, cut at 0.99 of the
-       new Nyquist frequency;
+    2. resampled to ``resampled_hz``, which divides it, by a windowed sinc of 6 zero crossings, cut at 0.99 of the new
+       Nyquist frequency;
     3. ``|STFT|^2`` with a periodic Hann window of ``window_samples``, frames centred, the ends mirrored;
     4. ``n_mels`` triangles, evenly spaced on the mel scale 2595 log10(1 + f / 700) from ``f_min_hz`` to ``f_max_hz``.
 
@@ -48,8 +48,8 @@ class LogMel:
 
     def __post_init__(self) -> None:
         plain_numbers(self)
-        whole = (self.rate_hz, self.length_samples, self.resampled_hz, self.hop_samples, self.n_mels)
-        if min(whole) < 1 or self.window_samples < 2:
+        counts = (self.rate_hz, self.length_samples, self.resampled_hz, self.hop_samples, self.n_mels)
+        if min(counts) < 1 or self.window_samples < 2:
             raise ConfigError(f"rates, lengths and n_mels must be at least 1 and the window 2, got {self}")
         if self.rate_hz % self.resampled_hz:
             raise ConfigError(f"resampled_hz {self.resampled_hz} must divide rate_hz {self.rate_hz}")

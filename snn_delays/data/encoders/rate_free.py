@@ -1,28 +1,29 @@
 """Recordings whose spike counts say nothing: every channel fires as often in all of them, when it fires is kept.
 
-After Yu, Sun and Goodman, "Beyond Rate Coding", arXiv 2507.16043.
-
-Theirs, as in the code published with the paper: the rule by which channels and recordings are chosen (with 2 spikes
-and 1 %), the number of spikes kept (each channel's minimum over the recordings that stay), the random draw of those
-that are kept, classes balanced in the end.
-
-Ours: spikes are counted as events, not as occupied bins of 14 ms. The rule is fitted on training data and applied to
-the rest, where theirs looks at training and test data together; so later recordings may fire less, and those are left
-out and named. One number for all channels may be requested. Channels keep their numbers. There is no limit to how many
-recordings the rule may leave out (theirs leaves out none where it would be 2,000 or more).
+After Yu, Sun and Goodman, "Beyond Rate Coding", arXiv 2507.16043, and the code published with it. Theirs: the rule by
+which channels and recordings are chosen (2 spikes, 1 %), the number of spikes kept, their draw, balanced classes. Ours:
+spikes are events, not occupied bins of 14 ms, and the rule is fitted on training data alone, so that later recordings
+may fire less, and those are left out and named. All differences: docs/synthetic.md.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_delays.data.events import Events, Sample
+from snn_delays.data.numbers import plain_numbers
+from snn_delays.data.recordings import FeatureRecordings, Recordings
 from snn_delays.errors import ConfigError, DataError
 
 Keep = Literal["minimum", "equal"]
+_FORMAT = 1  # raised whenever the same recordings and rule would be thinned to others
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +113,7 @@ def rate_free(samples: Iterable[Sample], fitted: RateFree, generator: np.random.
     kept: list[Sample] = []
     left_out: list[int] = []
     for i, sample in enumerate(samples):
-        events = fitted.thin(sample.events, generator)
-        if events is None:
+        if (events := fitted.thin(sample.events, generator)) is None:
             left_out.append(i)
         else:
             kept.append(replace(sample, events=events))
@@ -143,3 +143,74 @@ def spike_counts(samples: Iterable[Sample]) -> NDArray[np.int32]:
     if len(channels := {count.size for count in counts}) > 1:
         raise DataError(f"recordings have different numbers of channels: {sorted(channels)}")
     return np.stack(counts)
+
+
+@dataclass(frozen=True)
+class RateFreeRule:
+    """Arguments of :func:`fit_rate_free`, and the seed of the draws."""
+
+    least_spikes: int = 2
+    max_short: float = 0.01
+    keep: Keep = "minimum"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
+
+
+class RateFreeRecordings(Recordings):
+    """A data set without rates: the recordings that fire enough, each with the same number of spikes in every channel.
+
+    ``fitted``: on the training split, when first needed; ``left_out``: indices, in the recordings given, of those that
+    fire too little. What is kept of a recording depends on the rule's seed and the recording's own number alone. A
+    recording that cannot be read does not count in the fit, and raises when it is indexed, as without the rule.
+    """
+
+    def __init__(self, recordings: Recordings, training: Recordings, rule: RateFreeRule) -> None:
+        if isinstance(recordings, FeatureRecordings):
+            raise ConfigError(f"{recordings.path} holds features, not spikes, so there are no rates to take away")
+        self.path, self.sensor, self.class_names = recordings.path, recordings.sensor, recordings.class_names
+        self.rule, self._recordings, self._training = rule, recordings, training
+
+    @cached_property
+    def fitted(self) -> RateFree:
+        """How many spikes every channel keeps."""
+        training = (sample for _, sample in _readable(self._training))
+        return fit_rate_free(training, self.rule.least_spikes, self.rule.max_short, self.rule.keep)
+
+    @cached_property
+    def left_out(self) -> NDArray[np.int64]:
+        """Indices of the recordings that fire too little."""
+        short = [i for i, s in _readable(self._recordings) if (spike_counts([s]) < self.fitted.spikes).any()]
+        return np.array(short, dtype=np.int64)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.int64]:
+        return np.setdiff1d(np.arange(len(self._recordings)), self.left_out)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, i: int) -> Sample:
+        number = int(self._kept[self.number(i)])
+        sample = self._recordings[number]
+        generator = np.random.default_rng(np.random.SeedSequence((self.rule.seed, number)))
+        events = self.fitted.thin(sample.events, generator)
+        assert events is not None  # it fires enough
+        return Sample(events, sample.label, sample.speaker)
+
+    def checksum(self) -> str:
+        """sha256 over the checksums of both splits and the rule."""
+        parts = [_FORMAT, self._recordings.checksum(), self._training.checksum(), asdict(self.rule)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def source(self) -> str:
+        """The data set's name, that its rates are gone, and how many recordings are left."""
+        return f"{self._recordings.source()}, rate-free ({len(self):,} of {len(self._recordings):,} recordings)"
+
+
+def _readable(recordings: Recordings) -> Iterator[tuple[int, Sample]]:
+    """The recordings that are not damaged, and their numbers; the others raise when they are indexed."""
+    for i in range(len(recordings)):
+        with suppress(DataError):
+            yield i, recordings[i]

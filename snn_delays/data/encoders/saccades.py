@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.encoders.saccades_kernel import watch
+from snn_delays.compiling import cached_njit
 from snn_delays.data.events import Events
 from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ IMAGE = 28
 N_CHANNELS = 2 * SENSOR * SENSOR
 DURATION_MS = 310
 KNOT_MS = 10
+Floats = NDArray[np.float64]
 _MARGIN = 8  # px of paper around the sensor; the picture may move by one less
 
 # fmt: off
@@ -37,11 +38,10 @@ _Y_PX = (
 )
 # fmt: on
 
-PATH_PX: NDArray[np.float64] = np.stack([_X_PX, _Y_PX], axis=1)
+PATH_PX: Floats = np.stack([_X_PX, _Y_PX], axis=1)
 """Where the picture is, px to the right and downwards of the middle, [knot, (x, y)], every 10 ms from 0 to 310 ms.
 
-Found from the 1,000 first training recordings, see docs/nmnist.md: the published triangle, from one corner to the next
-in 100 ms, as the pan-tilt unit really drove it.
+The published triangle as the pan-tilt unit really drove it, fitted to the 1,000 first training recordings.
 """
 PATH_PX.setflags(write=False)
 
@@ -70,12 +70,9 @@ class EventCamera:
     - ``stray_off_per_s``: OFF events per second and pixel at random.
     - ``latency_us``: mean of the exponential time by which an event is read out late.
 
-    Contrast, blur, thresholds, low pass and refractory time were found together with the path, from N-MNIST's training
-    recordings and simulations of the same digits: least squares of the counts [polarity, y, x] in 10 ms bins, plus the
-    squared logarithms of the ratios of five quantiles of the intervals in a pixel (docs/nmnist.md). Leak and stray
-    events are the rates of those recordings far from ink; mismatch gives the fixed pattern of their sum.
-    ``threshold_noise`` was chosen between what pictures (less) and intervals (more) required; ``leak_mismatch`` and
-    ``latency_us`` are guesses, too small to be seen beside the rest.
+    The defaults are fitted to N-MNIST's training recordings (docs/nmnist.md), but for three: ``threshold_noise`` was
+    chosen between what pictures (less) and intervals (more) required; ``leak_mismatch`` and ``latency_us`` are guesses,
+    too small to be seen beside the rest.
 
     Raises ConfigError for numbers that no camera has.
     """
@@ -112,15 +109,14 @@ def simulate_saccades(
     image: NDArray[np.uint8],
     generator: np.random.Generator,
     camera: EventCamera | None = None,
-    path_px: NDArray[np.float64] = PATH_PX,
+    path_px: Floats = PATH_PX,
     onset_jitter_ms: tuple[float, float, float] = ONSET_JITTER_MS,
 ) -> Events:
     """Events of a camera of 34 x 34 pixels before an image uint8 ``[28, 28]`` that moves along ``path_px``.
 
-    ``path_px``: [knot, (x, y)], px from the middle every 10 ms, joined by a Catmull-Rom spline; by default the three
-    saccades of N-MNIST in 310 ms, each early or late by a normal number of the given standard deviation. Channel
-    ``(p * 34 + y) * 34 + x`` with p = 1 for ON, times in microseconds. The same state of the generator gives the same
-    events.
+    ``path_px``: see :func:`along`; by default the three saccades of N-MNIST in 310 ms, each early or late by a normal
+    number of the given standard deviation. Channel ``(p * 34 + y) * 34 + x`` with p = 1 for ON, times in microseconds.
+    The same state of the generator gives the same events.
 
     Raises DataError for another image, ConfigError for a path that leaves the page.
     """
@@ -133,10 +129,8 @@ def simulate_saccades(
         raise ConfigError(f"the path may move the picture by less than {_MARGIN - 1} px, got {np.abs(path).max():g}")
     path = _late(path, np.array(onset_jitter_ms) * generator.standard_normal(3))
     on, off, leak = _sensor(camera)
-    times, channels = watch(
-        _log_light(image, camera), path, on, off, leak, camera.threshold_noise, camera.low_pass_ms,
-        camera.refractory_ms, generator,
-    )  # fmt: skip
+    constants = camera.threshold_noise, camera.low_pass_ms, camera.refractory_ms
+    times, channels = _watch(_log_light(image, camera), path, on, off, leak, *constants, generator)
     duration_ms = len(path) - 1
     n_stray = generator.poisson(camera.stray_off_per_s * duration_ms / 1000 * SENSOR**2)
     times = np.concatenate([times, generator.uniform(0, duration_ms, n_stray)])
@@ -147,13 +141,13 @@ def simulate_saccades(
     return Events(t_us[order], channels[order], N_CHANNELS, (2, SENSOR, SENSOR))
 
 
-def session_path_px(split: Literal["Train", "Test"]) -> NDArray[np.float64]:
+def session_path_px(split: Literal["Train", "Test"]) -> Floats:
     """``PATH_PX`` where it lay when the recordings of that split of N-MNIST were made."""
     return PATH_PX + (TEST_SHIFT_PX if split == "Test" else 0.0)
 
 
-def along(path_px: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The path at every millisecond, px [ms, (x, y)]: a Catmull-Rom spline through knots 10 ms apart.
+def along(path_px: Floats) -> Floats:
+    """The path at every millisecond, px from the middle [ms, (x, y)]: a Catmull-Rom spline through knots 10 ms apart.
 
     Raises ConfigError for another shape, or numbers that are not finite.
     """
@@ -169,14 +163,14 @@ def along(path_px: NDArray[np.float64]) -> NDArray[np.float64]:
     return a + 0.5 * u * (b - before + u * bend)
 
 
-def _late(path: NDArray[np.float64], late_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+def _late(path: Floats, late_ms: Floats) -> Floats:
     """The path [ms, (x, y)] with its three saccades late by so many ms."""
     t = np.arange(len(path), dtype=np.float64)
     then = t - np.interp(t, np.ravel(_JITTER_AT_MS), np.repeat(late_ms, 2))  # before the start and after the end: rest
     return np.stack([np.interp(then, t, path[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def _log_light(image: NDArray[np.uint8], camera: EventCamera) -> NDArray[np.float64]:
+def _log_light(image: NDArray[np.uint8], camera: EventCamera) -> Floats:
     """Logarithm of the light of the page, [row, column], with the digit in the middle."""
     size = SENSOR + 2 * _MARGIN
     edge = (size - IMAGE) // 2
@@ -187,7 +181,7 @@ def _log_light(image: NDArray[np.uint8], camera: EventCamera) -> NDArray[np.floa
 
 
 @lru_cache(maxsize=4)
-def _blur(size: int, sigma_px: float) -> NDArray[np.float64]:
+def _blur(size: int, sigma_px: float) -> Floats:
     """The matrix that blurs a row of so many pixels; symmetric but for the normed edges, where the page is blank."""
     if sigma_px == 0:
         return np.eye(size)
@@ -197,7 +191,7 @@ def _blur(size: int, sigma_px: float) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4)
-def _sensor(camera: EventCamera) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _sensor(camera: EventCamera) -> tuple[Floats, Floats, Floats]:
     """Thresholds ON and OFF and the leak in log light per ms of every pixel, [y, x]."""
     draws = np.random.Generator(np.random.PCG64(camera.camera_seed)).standard_normal((3, SENSOR, SENSOR))
     on = camera.threshold_on * np.exp(camera.mismatch * draws[0])
@@ -205,3 +199,65 @@ def _sensor(camera: EventCamera) -> tuple[NDArray[np.float64], NDArray[np.float6
     # exp of a normal number has a mean above 1, which the rate must not have.
     spread = np.exp(camera.leak_mismatch * draws[2] - camera.leak_mismatch**2 / 2)
     return on, off, camera.leak_per_s / 1000 * spread * on
+
+
+@cached_njit(nogil=True)
+def _watch(log_light, path_px, on, off, leak_per_ms, noise, low_pass_ms, refractory_ms, generator):  # type: ignore[no-untyped-def]
+    """Times in ms and channels of the events of every pixel, pixel after pixel.
+
+    ``log_light`` [row, column] is the picture with an equal margin on all sides of the sensor, ``path_px`` [ms, (x, y)]
+    where it is at every millisecond; ``on``, ``off`` thresholds and ``leak_per_ms``, in log light, are [y, x].
+    """
+    height, width = on.shape
+    margin = (log_light.shape[0] - height) // 2
+    steps = path_px.shape[0] - 1
+    # A pixel rests after every event, which bounds their number.
+    times = np.empty(height * width * (int(steps / refractory_ms) + 2))
+    channels = np.empty(times.size, np.int64)
+    count = 0
+    follow = 1.0 - np.exp(-1.0 / low_pass_ms) if low_pass_ms > 0 else 1.0
+    for y in range(height):
+        for x in range(width):
+            leak = leak_per_ms[y, x]
+            seen = reference = free = 0.0
+            up = on[y, x] * np.exp(noise * generator.standard_normal())
+            down = off[y, x] * np.exp(noise * generator.standard_normal())
+            for k in range(steps + 1):
+                row, column = y + margin - path_px[k, 1], x + margin - path_px[k, 0]
+                i, j = int(row), int(column)
+                u, v = row - i, column - j
+                above = log_light[i, j] + v * (log_light[i, j + 1] - log_light[i, j])
+                below = log_light[i + 1, j] + v * (log_light[i + 1, j + 1] - log_light[i + 1, j])
+                light = above + u * (below - above)
+                if k == 0:  # at rest, somewhere between two leak events
+                    seen = light
+                    reference = seen - generator.random() * up
+                    continue
+                before, at = seen, k - 1.0
+                seen += (light - seen) * follow
+                slope = seen - before
+                while True:
+                    if free > at:  # resting; afterwards the present light is the reference
+                        if free >= k:
+                            break
+                        at = free
+                        reference = before + slope * (at - k + 1)
+                    rise = slope + leak
+                    change = before + slope * (at - k + 1) - reference
+                    wait = np.inf
+                    if rise > 0:
+                        wait = (up - change) / rise
+                    elif rise < 0:
+                        wait = -(down + change) / rise
+                    if at + wait >= k:
+                        reference -= leak * (k - at)
+                        break
+                    at += max(wait, 0.0)  # below 0 by rounding alone
+                    polarity = 1 if rise > 0 else 0
+                    times[count] = at
+                    channels[count] = (polarity * height + y) * width + x
+                    count += 1
+                    free = at + refractory_ms
+                    up = on[y, x] * np.exp(noise * generator.standard_normal())
+                    down = off[y, x] * np.exp(noise * generator.standard_normal())
+    return times[:count], channels[:count]

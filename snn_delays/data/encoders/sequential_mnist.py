@@ -4,16 +4,28 @@ Encoding: Bellec, Salaj, Subramoney, Legenstein and Maass, "Long short-term memo
 spiking neurons", NeurIPS 2018, supplement. Permuted task: Le, Jaitly and Hinton, arXiv:1504.00941, section 4.2.
 """
 
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.events import Events
+from snn_delays.data.card import Card
+from snn_delays.data.events import Events, Sample
+from snn_delays.data.formats.idx import read_mnist
+from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
 from snn_delays.data.numbers import plain_numbers
+from snn_delays.data.recordings import Reader, Recordings
 from snn_delays.errors import ConfigError, DataError
 
 N_PIXELS = 28 * 28
+_SETTINGS = {"n_channels", "dt_us", "steps_per_pixel", "permutation_seed"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,7 @@ class ThresholdCrossing:
     @property
     def thresholds(self) -> NDArray[np.int64]:
         """Grey values theta_k, int64 ``[(n_channels - 1) / 2]``."""
-        n = self.n_channels // 2
-        return np.linspace(0.0, 254.0, n).astype(np.int64)
+        return np.linspace(0.0, 254.0, self.n_channels // 2).astype(np.int64)
 
 
 def permutation(seed: int | None = 0) -> NDArray[np.int64]:
@@ -80,17 +91,78 @@ def encode_pixels(
         if not np.array_equal(np.sort(np.asarray(order).reshape(-1)), np.arange(N_PIXELS)):
             raise DataError(f"order must hold each of the {N_PIXELS} pixels once; use permutation(seed)")
         grey = grey[order]
-    n_channels, thresholds = encoding.n_channels, encoding.thresholds
+    n_channels, thresholds, repeats = encoding.n_channels, encoding.thresholds, encoding.steps_per_pixel
     above = grey[:, None] >= thresholds
     up_at, up = np.nonzero(~above[:-1] & above[1:])
     down_at, down = np.nonzero(above[:-1] & ~above[1:])
     touch_at = np.flatnonzero(grey == 255)
     pixel = np.concatenate([up_at, down_at, touch_at])
     channel = np.concatenate([n_channels - up, n_channels - thresholds.size - down, np.zeros_like(touch_at)])
-    by_time = np.lexsort((channel, pixel))
-    pixel, channel = pixel[by_time], channel[by_time]
-    repeats = encoding.steps_per_pixel
-    step = pixel[:, None] * repeats + np.arange(repeats)
-    step, channel = step.reshape(-1), np.repeat(channel, repeats)
+    step = (pixel[:, None] * repeats + np.arange(repeats)).reshape(-1)
+    channel = np.repeat(channel, repeats)
     by_time = np.lexsort((channel, step))
     return Events(step[by_time] * encoding.dt_us, channel[by_time], n_channels)
+
+
+class PixelSequences(Recordings):
+    """The digits of MNIST as :func:`encode_pixels` encodes them, one pixel after another, in the order of the files.
+
+    ``settings``: arguments of :class:`ThresholdCrossing`, and ``permutation_seed`` where the pixels come in another
+    order than row by row. Raises DataError for settings that are none, or files that are missing or damaged.
+    """
+
+    class_names = tuple("0123456789")
+
+    def __init__(self, path: Path, split: Literal["train", "test"], settings: Mapping[str, Any]) -> None:
+        if unknown := sorted(set(settings) - _SETTINGS):
+            raise DataError(f"setting {unknown[0]!r} of sequential MNIST is unknown; there are {sorted(_SETTINGS)}")
+        self.path, self.split, self.settings = path, split, dict(settings)
+        self.order = permutation(settings.get("permutation_seed"))
+        self.encoding = ThresholdCrossing(**{k: v for k, v in settings.items() if k != "permutation_seed"})
+        self.images, self.labels = read_mnist(path, split)
+        self.sensor = (self.encoding.n_channels,)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> Sample:
+        i = self.number(i)
+        return Sample(encode_pixels(self.images[i], self.encoding, self.order), int(self.labels[i]))
+
+    def checksum(self) -> str:
+        """sha256 of images, labels and settings: equal whether the files are gzipped or not."""
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode())
+        digest.update(self.images.tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def open_pixel_sequences(card: Card, split: str, path: Path, reader: Reader) -> Recordings:
+    """A split of a card, whose settings are those of :class:`PixelSequences`. Both readers give equal events.
+
+    Raises DataError for settings that Tonic does not have, if it is to read them.
+    """
+    recordings = PixelSequences(path, "train" if split == "train" else "test", card.settings)
+    if not through_tonic(reader):
+        return recordings
+    if (steps := recordings.encoding.steps_per_pixel) > 2:
+        raise DataError(f"Tonic's SMNIST has 1 or 2 steps a pixel, not {steps}; use reader='own'")
+    return TonicRecordings(recordings, partial(tonic_dataset, recordings), by_channel=True)
+
+
+def tonic_dataset(of: PixelSequences) -> Any:
+    """Tonic's SMNIST of the same images, their pixels in the same order."""
+    from tonic.datasets import SMNIST
+
+    with tempfile.TemporaryDirectory() as folder:  # Tonic reads plain files, and only while it is made
+        first = "train" if of.split == "train" else "t10k"
+        pixels = of.images.reshape(len(of), -1)[:, of.order]
+        Path(folder, "smnist").mkdir()
+        for name, magic, shape, values in (
+            ("images-idx3", 2051, of.images.shape, pixels),
+            ("labels-idx1", 2049, of.labels.shape, of.labels),
+        ):
+            header = np.array([magic, *shape], dtype=">u4").tobytes()
+            Path(folder, "smnist", f"{first}-{name}-ubyte").write_bytes(header + np.ascontiguousarray(values).tobytes())
+        encoding = of.encoding
+        return SMNIST(folder, of.split == "train", encoding.steps_per_pixel == 2, encoding.n_channels, encoding.dt_us)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,10 @@ def write_nmnist_bin(path: Path, t_us: Numbers, x: Numbers, y: Numbers, p: Numbe
     Five bytes an event: x; y; p in the top bit and bits 22 to 16 of t; bits 15 to 8; bits 7 to 0. All arrays [event];
     t in microseconds. Raises DataError naming the first event that does not fit, or if it cannot be written.
     """
-    columns = {"t_us": (t_us, _LAST_US), "x": (x, 255), "y": (y, 255), "p": (p, 1)}
-    sizes = {name: np.shape(values) for name, (values, _) in columns.items()}
-    if len(set(sizes.values())) != 1 or len(sizes["t_us"]) != 1:
-        raise DataError(f"{path}: t_us, x, y and p must have one axis of equal length, got {sizes}")
-    for name, (values, last) in columns.items():
+    shapes = [np.shape(values) for values in (t_us, x, y, p)]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1:
+        raise DataError(f"{path}: t_us, x, y and p must have one axis of equal length, got {shapes}")
+    for name, values, last in (("t_us", t_us, _LAST_US), ("x", x, 255), ("y", y, 255), ("p", p, 1)):
         outside = (np.asarray(values) < 0) | (np.asarray(values) > last)
         if outside.any():
             i = int(outside.argmax())
@@ -72,7 +71,14 @@ def simulate_folder(
     folder = out_folder / FOLDER
     path_px = session_path_px(split)
     mnist = hashlib.sha256(images.tobytes() + np.asarray(labels, dtype="<i8").tobytes())
-    _claim(folder / split / "simulated.json", seed, camera, path_px, mnist.hexdigest())
+    made_with = {
+        "what": f"{DISPLAY_NAME}; not recordings of a camera",
+        "seed": seed,
+        "camera": asdict(camera),
+        "path_px": path_px.tolist(),
+        "MNIST (sha256 of images and labels)": mnist.hexdigest(),
+    }
+    _claim(folder / split / "simulated.json", made_with)
     for done, i in enumerate(indices):
         if not 0 <= i < len(images):
             raise DataError(f"there is no image {i}; MNIST's split has 0 to {len(images) - 1}")
@@ -93,26 +99,18 @@ def _is_whole(path: Path) -> bool:
     return size > 0 and size % 5 == 0
 
 
-def _claim(note: Path, seed: int, camera: EventCamera, path_px: NDArray[np.float64], mnist_sha256: str) -> None:
-    made = {
-        "what": f"{DISPLAY_NAME}; not recordings of a camera",
-        "seed": seed,
-        "camera": asdict(camera),
-        "path_px": path_px.tolist(),
-        "MNIST (sha256 of images and labels)": mnist_sha256,
-    }
-    if note.exists():
-        try:
-            found = read_json(note)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{note} is damaged ({error}); remove the folder {note.parent} and simulate again"
-            ) from error
-        if found != made:
-            changed = [name for name in made if not isinstance(found, dict) or found.get(name) != made[name]]
-            raise DataError(
-                f"{note.parent} was simulated with another {', '.join(changed)}; choose another folder or remove it"
-            )
-    else:
+def _claim(note: Path, made_with: dict[str, Any]) -> None:
+    """Write what a folder is simulated with, or refuse one that was begun with anything else."""
+    if not note.exists():
         with writing(note):
-            write_text(note, json.dumps(made, indent=1))
+            write_text(note, json.dumps(made_with, indent=1))
+        return
+    try:
+        noted = read_json(note)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{note} is damaged ({error}); remove the folder {note.parent} and simulate again") from error
+    if noted != made_with:
+        changed = [name for name in made_with if not isinstance(noted, dict) or noted.get(name) != made_with[name]]
+        raise DataError(
+            f"{note.parent} was simulated with another {', '.join(changed)}; choose another folder or remove it"
+        )

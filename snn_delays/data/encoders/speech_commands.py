@@ -29,14 +29,7 @@ class SpeechCommands(FeatureRecordings):
     ``partial``: the folder holds a part of the data set. Raises DataError as :func:`split_files` does, or for no files.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        split: str,
-        features: LogMel = PUBLISHED,
-        *,
-        partial: bool = False,
-    ) -> None:
+    def __init__(self, path: Path, split: str, features: LogMel = PUBLISHED, *, partial: bool = False) -> None:
         self.path, self.split, self.features = path, split, features
         self.class_names, self.sensor, self.frame_ms = WORDS, (features.n_mels,), features.frame_ms
         self.files = split_files(path, partial=partial)[split]
@@ -62,8 +55,8 @@ class SpeechCommands(FeatureRecordings):
 
     def checksum(self) -> str:
         """sha256 of the folder's, the split and the features."""
-        made_of = [checksums(self.path).sha256, self.split, asdict(self.features)]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        parts = [checksums(self.path).sha256, self.split, asdict(self.features)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def open_speech_commands(card: Card, split: str, path: Path, reader: Reader) -> SpeechCommands:

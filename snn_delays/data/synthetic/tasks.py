@@ -1,6 +1,7 @@
 """The tasks: which lag pattern, is a pattern in the noise, in which order."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -20,6 +21,16 @@ class _LagTask(SyntheticTask):
 
     spacing_ms: int
 
+    @cached_property
+    @abstractmethod
+    def lags_ms(self) -> Lags:
+        """What is planted: lag after the onset, int64 ``[channel]``, or ``[class, channel]`` where classes differ."""
+
+    @property
+    def delays_ms(self) -> Lags:
+        """The delays that undo the lags, int64 as :attr:`lags_ms`, the smallest of a class being 0."""
+        return self.longest_ms - self.lags_ms
+
     @property
     def longest_ms(self) -> int:
         """The largest lag."""
@@ -36,11 +47,10 @@ class Coincidence(_LagTask):
 
     All classes use the same lags, ``0, spacing_ms, 2 spacing_ms, ...``, and differ in which channel has which. So
     counts per channel and the times of all spikes together are the same for all classes, and no two planted spikes of a
-    sample fall within ``spacing_ms``: without delays nothing coincides. Delays that undo the lags of a class,
+    sample fall within ``spacing_ms``: without delays nothing coincides. The planted answer, :attr:`delays_ms`, makes
+    the spikes of a class, and only its, arrive together:
 
         d[class, channel] = longest_ms - lags_ms[class, channel]   (+ the same offset for all channels)
-
-    make its spikes, and only its, arrive together: that is the planted answer, :attr:`delays_ms`.
 
     Single channels do say a little by absolute time: a channel fires up to ``longest_ms`` later in one class than in
     another, against an onset that is spread over ``onset_range_ms``.
@@ -72,11 +82,6 @@ class Coincidence(_LagTask):
     def lags_ms(self) -> Lags:
         """What is planted: lag after the onset, int64 ``[class, channel]``."""
         return self._lags(self.n_classes)
-
-    @property
-    def delays_ms(self) -> Lags:
-        """The delays that undo the lags, int64 ``[class, channel]``, the smallest of each class being 0."""
-        return self.longest_ms - self.lags_ms
 
     def planted_ms(self, label: int, generator: np.random.Generator) -> Lags:
         """The lags of the class; nothing is drawn."""
@@ -123,11 +128,6 @@ class PatternDetection(_LagTask):
     def lags_ms(self) -> Lags:
         """What is planted: lag after the onset, int64 ``[channel]``."""
         return self._lags(1)[0]
-
-    @property
-    def delays_ms(self) -> Lags:
-        """The delays that bring the pattern together, int64 ``[channel]``, the smallest being 0."""
-        return self.longest_ms - self.lags_ms
 
     def planted_ms(self, label: int, generator: np.random.Generator) -> Lags:
         """The pattern, or its times dealt anew."""

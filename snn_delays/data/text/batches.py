@@ -16,10 +16,9 @@ Counted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class RandomCrops:
-    """Pieces of ``context`` tokens that begin anywhere in a split, every beginning equally likely.
+    """Pieces of ``context`` tokens that begin anywhere in a split, every one of ``positions`` equally likely.
 
-    ``tokens``: int ``[token]``. ``positions``: how many beginnings there are, ``len(tokens) - context``. Raises
-    DataError if the split has no ``context + 1`` tokens.
+    ``tokens``: int ``[token]``. Raises DataError if the split has no ``context + 1`` tokens.
     """
 
     def __init__(self, tokens: NDArray[np.int32], context: int) -> None:
@@ -41,11 +40,11 @@ class RandomCrops:
 
 
 def windows(tokens: NDArray[np.int32], context: int, batch: int) -> Iterator[Counted]:
-    """All of a split in windows of ``context`` tokens that do not overlap, each to be begun from rest, in file order.
+    """All of a split in windows of ``context`` tokens that do not overlap, each to start from rest, in file order.
 
-    Yields ``(x, y, counted)`` of ``context`` steps and up to ``batch`` windows. Every token but the split's first is
-    predicted, that is stands in ``y`` where ``counted`` (bool ``[time, batch]``) is true, exactly once: the first of a
-    window by the last step of the window before. The last window is padded with tokens 0 that do not count.
+    Yields ``(x, y, counted)`` of ``context`` steps and up to ``batch`` windows. Every token but the split's first is in
+    ``y`` where ``counted`` (bool ``[time, batch]``) is true exactly once: the first of a window is predicted by the
+    last step of the window before. The last window is padded with tokens 0 that do not count.
 
     Raises DataError for a split of fewer than two tokens, ConfigError for a context or batch below 1.
     """

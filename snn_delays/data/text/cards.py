@@ -16,11 +16,11 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of a set, and how it is known.
+    """One file of a set.
 
-    ``file``: its name unpacked, relative to the card's folder or inside the card's archive. ``bytes``, ``md5``: of the
-    unpacked text; without ``md5`` nobody can say whether the file is the one that is meant. ``lines``: how many it has.
-    ``left_out``: ids, by the name of their class, of texts that do not belong into the set.
+    ``file``: its name unpacked, relative to the card's folder or inside the card's archive. ``bytes``, ``md5``,
+    ``lines``: of the unpacked text; without ``md5`` nobody can say whether it is the file that is meant. ``left_out``:
+    ids, by the name of their class, of texts that do not belong into the set.
     """
 
     file: str
@@ -36,8 +36,7 @@ class TextCard:
 
     ``folder``: relative to the data folder, or for a bundled set beside the card. ``files``: by split, or one file
     ``all`` that is cut by the fractions ``split`` (a corpus) or drawn from (sentences). ``archive``: a tar file in the
-    folder that may hold them all. ``remedy``: how to come by a missing file. ``format``, ``encoding``,
-    ``class_names``, ``split_rule``: of sentences; how their lines are written, and how the splits on disk came about.
+    folder that may hold them all. ``remedy``: how to get a missing file. ``format`` to ``split_rule``: of sentences.
     """
 
     name: str
@@ -82,14 +81,14 @@ def read_text_card(path: Path) -> TextCard:
 @lru_cache(maxsize=4)
 def read_cards(folder: Path) -> dict[str, TextCard]:
     """The cards of a folder by name."""
-    found = sorted(map(read_text_card, folder.glob("*.toml")), key=lambda card: card.name)
-    return {card.name: card for card in found}
+    cards = map(read_text_card, folder.glob("*.toml"))
+    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
 
 
 def text_cards(kind: Kind | None = None) -> dict[str, TextCard]:
     """All corpora and sentence sets by name, or those of one kind."""
-    found = read_cards(datasets_folder() / "text")
-    return {name: card for name, card in found.items() if kind in (None, card.kind)}
+    cards = read_cards(datasets_folder() / "text")
+    return {name: card for name, card in cards.items() if kind in (None, card.kind)}
 
 
 def text_card(name: str, kind: Kind) -> TextCard:
@@ -97,9 +96,8 @@ def text_card(name: str, kind: Kind) -> TextCard:
     known = text_cards(kind)
     if name in known:
         return known[name]
-    what, path = ("corpus", ", or the path of a file") if kind == "corpus" else ("set of sentences", "")
-    choice = f"choose one of {', '.join(known)}{path}"
-    if name in text_cards():
-        other = "a set of sentences, not a corpus" if kind == "corpus" else "a corpus, not a set of sentences"
-        raise ConfigError(f"{name!r} is {other}; {choice}")
-    raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, known)}{choice}")
+    names = {"corpus": "corpus", "sentences": "set of sentences"}
+    choice = f"choose one of {', '.join(known)}{', or the path of a file' if kind == 'corpus' else ''}"
+    if other := text_cards().get(name):
+        raise ConfigError(f"{name!r} is a {names[other.kind]}, not a {names[kind]}; {choice}")
+    raise ConfigError(f"unknown {names[kind]} {name!r}; {did_you_mean(name, known)}{choice}")

@@ -11,14 +11,16 @@ import pytest
 pytest.importorskip("soundfile")
 from scipy import integrate, special
 
-from snn_delays.data.encoders.cochlea import bushy as bushy_module
-from snn_delays.data.encoders.cochlea import hair_cell as hair_cell_module
 from snn_delays.data.encoders.cochlea import membrane as membrane_module
-from snn_delays.data.encoders.cochlea import nerve
-from snn_delays.data.encoders.cochlea.bushy import BushyCell
-from snn_delays.data.encoders.cochlea.hair_cell import HairCell
+from snn_delays.data.encoders.cochlea.cells import (
+    BushyCell,
+    Fibres,
+    HairCell,
+    bushy_spikes,
+    fibre_spikes,
+    firing_probability,
+)
 from snn_delays.data.encoders.cochlea.membrane import Membrane, TransferFunction, velocities
-from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.errors import ConfigError
 from tests.support.recordings_made_up import vowel
 
@@ -36,7 +38,7 @@ def g_of(w: float, c: float, of: Membrane) -> complex:
 
 
 def phase_by_quadrature(w: float, c: float, of: Membrane = OF) -> complex:
-    # xi comes close to zero where w is resonant: the integrator is told the place
+    # xi comes close to zero where w is resonant: the integrator gets the place
     resonant = np.clip(-math.log((of.m * w * w + of.a) / of.c0) / of.alpha, 0, c)
 
     def integral(part: Callable[[complex], float]) -> float:
@@ -54,9 +56,9 @@ PLACES = [(f, c) for f in (50.0, 440.0, 3000.0, 20_000.0) for c in (0.5, 2.0, 3.
 def test_the_phase_in_closed_form_is_the_integral(hertz: float, c: float) -> None:
     w = 2 * np.pi * hertz
     expected = phase_by_quadrature(w, c)
-    found = TransferFunction(np.array([w]), OF)
-    assert found.G(c)[0] == pytest.approx(expected, rel=1e-8)
-    assert found.g(c)[0] == pytest.approx(g_of(w, c, OF), rel=1e-12)
+    result = TransferFunction(np.array([w]), OF)
+    assert result.G(c)[0] == pytest.approx(expected, rel=1e-8)
+    assert result.g(c)[0] == pytest.approx(g_of(w, c, OF), rel=1e-12)
     assert abs(phase_by_quadrature(w, c, replace(OF, delta=0.16)) - expected) > 1e-6 * abs(expected)
 
 
@@ -92,17 +94,17 @@ def velocity(sound: np.ndarray, channels: int, causal: bool = False) -> np.ndarr
 
 def test_the_velocity_is_the_published_one_but_for_the_grid_of_frequencies() -> None:
     sound = vowel(0.3)
-    found = velocity(sound, 8)
-    assert found.shape == (8, sound.size // 2 + 1)
-    assert found.dtype == np.float32
+    result = velocity(sound, 8)
+    assert result.shape == (8, sound.size // 2 + 1)
+    assert result.dtype == np.float32
     # The published sampling gains two samples of sound over the whole: padded, little of it falls on the sound.
     padded = np.pad(sound, (0, 15 * sound.size))
     errors, wrong = [], []
-    for row, c in zip(found, OF.places(8)):
+    for row, c in zip(result, OF.places(8)):
         expected = published_velocity(padded, c)[: row.size]
         errors.append(np.linalg.norm(row - expected) / np.linalg.norm(expected))
         wrong.append(np.linalg.norm(row[1:] - expected[:-1]) / np.linalg.norm(expected))
-    assert max(errors[1:]) < 0.03  # the first hears 20 kHz, where a tenth of a sample counts
+    assert max(errors[1:]) < 0.03  # the first receives 20 kHz, where a tenth of a sample counts
     assert all(error < late / 2 for error, late in zip(errors, wrong)), "one step late"
 
 
@@ -110,8 +112,8 @@ def test_the_folded_table_is_the_complex_transform(monkeypatch: pytest.MonkeyPat
     sound = vowel(0.1)
     n = membrane_module._padded(sound.size // 2 + 1 + membrane_module.RINGING)
     spectrum = np.fft.fft(sound, 2 * n)[:n]
-    found = velocity(sound, 3)
-    for row, c in zip(found, OF.places(3)):
+    result = velocity(sound, 3)
+    for row, c in zip(result, OF.places(3)):
         response = TransferFunction(2 * np.pi * np.linspace(1, 24_000, n), OF).at(c)
         expected = np.real(np.fft.ifft(response * spectrum))[: row.size]
         assert np.abs(row - expected).max() < 1e-3 * np.abs(expected).max()
@@ -119,7 +121,7 @@ def test_the_folded_table_is_the_complex_transform(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(membrane_module, "NEGLIGIBLE", 0.1)  # rows cut too short are noticed
     short = velocity(sound, 3)
     membrane_module._table.cache_clear()
-    assert np.abs(short - found).max() > 1e-3 * np.abs(found).max()
+    assert np.abs(short - result).max() > 1e-3 * np.abs(result).max()
 
 
 def test_the_published_membrane_answers_before_the_sound_and_the_causal_one_after() -> None:
@@ -173,16 +175,13 @@ def test_hair_cell_equals_the_loop_and_continues_across_a_cut() -> None:
     cell = HairCell()
     drive = (200 * np.random.default_rng(0).standard_normal((2, 500))).astype(np.float32)
     state = cell.at_rest(2)
-    whole = hair_cell_module.firing_probability(drive, state, cell, DT)
+    whole = firing_probability(drive, state, cell, DT)
     expected = [hair_cell_by_hand(row, cell) for row in drive]
     np.testing.assert_allclose(whole, expected, rtol=1e-6)
     wrong = [hair_cell_by_hand(row, replace(cell, x=60.0)) for row in drive]
     assert np.abs(whole / np.array(wrong) - 1).max() > 1e-4
     cut_state = cell.at_rest(2)
-    parts = [
-        hair_cell_module.firing_probability(drive[:, part], cut_state, cell, DT)
-        for part in (slice(0, 123), slice(123, None))
-    ]
+    parts = [firing_probability(drive[:, part], cut_state, cell, DT) for part in (slice(0, 123), slice(123, None))]
     assert np.array_equal(np.concatenate(parts, axis=1), whole)
     assert np.array_equal(cut_state, state)
 
@@ -191,10 +190,10 @@ def test_hair_cell_at_rest_stays_there_and_adapts_to_a_tone() -> None:
     cell = HairCell()
     state = cell.at_rest(1)
     rest = state.copy()
-    silent = hair_cell_module.firing_probability(np.zeros((1, 2000), np.float32), state, cell, DT)
+    silent = firing_probability(np.zeros((1, 2000), np.float32), state, cell, DT)
     np.testing.assert_allclose(state, rest, rtol=1e-9)
     assert silent[0, 0] / DT == pytest.approx(cell.h * rest[0, 1], rel=1e-6)
-    loud = hair_cell_module.firing_probability(np.full((1, 4800), 300, np.float32), state, cell, DT)[0]
+    loud = firing_probability(np.full((1, 4800), 300, np.float32), state, cell, DT)[0]
     assert loud[:48].max() > 3 * loud[-1] > 3 * silent[0, -1]
 
 
@@ -214,7 +213,7 @@ def bernoulli(probability: np.ndarray, fibres: int, dead: int, rng: np.random.Ge
 
 def fire(probability: np.ndarray, fibres: Fibres, seed: int) -> np.ndarray:
     recent = fibres.at_rest(probability.shape[0], DT)
-    return nerve.fire(probability.astype(np.float32), recent, fibres, np.random.default_rng(seed))
+    return fibre_spikes(probability.astype(np.float32), recent, fibres, np.random.default_rng(seed))
 
 
 def test_fibres_fire_as_one_draw_per_fibre_and_step_would() -> None:
@@ -247,7 +246,7 @@ def test_a_fibre_keeps_its_dead_time_across_a_cut() -> None:
     fibres = Fibres(per_channel=1)
     recent, rng = fibres.at_rest(20, DT), np.random.default_rng(0)
     cuts = [0, 5, 6, 300, 310, 1000]  # parts shorter than the dead time, too
-    count = np.concatenate([nerve.fire(probability[:, a:b], recent, fibres, rng) for a, b in pairwise(cuts)], axis=1)
+    count = np.concatenate([fibre_spikes(probability[:, a:b], recent, fibres, rng) for a, b in pairwise(cuts)], axis=1)
     gaps = np.concatenate([np.diff(np.flatnonzero(row)) for row in count])
     assert count.max() == 1
     assert gaps.min() == 24
@@ -281,13 +280,13 @@ def test_bushy_cell_equals_the_loop_and_continues_across_a_cut() -> None:
     count = rng.poisson(np.repeat(rng.uniform(0, 1.2, (5, 30)), 100, axis=1)).astype(np.uint8)
     cell = BushyCell()
     state = cell.at_rest(5)
-    whole = bushy_module.spikes(count, state, cell, 40, DT)
+    whole = bushy_spikes(count, state, cell, 40, DT)
     assert np.array_equal(whole, [bushy_by_hand(row) for row in count])
     assert 0.005 < whole.mean() < 0.05
     assert not np.array_equal(whole, [bushy_by_hand(row, 23) for row in count])
     gaps = np.concatenate([np.diff(np.flatnonzero(row)) for row in whole])
     assert gaps.min() > 24
     cut_state = cell.at_rest(5)
-    parts = [bushy_module.spikes(count[:, part], cut_state, cell, 40, DT) for part in (slice(0, 777), slice(777, None))]
+    parts = [bushy_spikes(count[:, part], cut_state, cell, 40, DT) for part in (slice(0, 777), slice(777, None))]
     assert np.array_equal(np.concatenate(parts, axis=1), whole)
     assert np.array_equal(cut_state, state)

@@ -14,8 +14,12 @@ from snn_delays.data.catalogue import identity
 from snn_delays.data.catalogue import lookup as catalogue
 from snn_delays.data.catalogue.locate import find_data, verify
 from snn_delays.data.catalogue.lookup import card
-from snn_delays.data.encoders.pixel_sequences import PixelSequences, open_pixel_sequences
-from snn_delays.data.encoders.sequential_mnist import encode_pixels, permutation
+from snn_delays.data.encoders.sequential_mnist import (
+    PixelSequences,
+    encode_pixels,
+    open_pixel_sequences,
+    permutation,
+)
 from snn_delays.data.formats.idx import read_mnist
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.opening import open_recordings
@@ -57,15 +61,15 @@ def known(folder, monkeypatch):
     """The cards with the checksums of those twelve images."""
 
     def of(name):
-        found = card(name)
+        original = card(name)
         splits = {
             split: replace(part, parts={file: md5(folder, file) for file in part.parts})
-            for split, part in found.splits.items()
+            for split, part in original.splits.items()
         }
-        return replace(found, splits=splits)
+        return replace(original, splits=splits)
 
-    made = {name: of(name) for name in ("s-mnist", "ps-mnist")}
-    monkeypatch.setattr(catalogue, "cards", lambda: made)
+    small = {name: of(name) for name in ("s-mnist", "ps-mnist")}
+    monkeypatch.setattr(catalogue, "cards", lambda: small)
     return folder
 
 

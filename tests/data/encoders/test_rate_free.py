@@ -21,21 +21,21 @@ def sample_of(counts, label=0, seed=0):
 
 
 @pytest.fixture
-def made():
+def samples():
     draw = generator(3)
     return [sample_of([6 + draw.integers(5), 3 + draw.integers(3), draw.integers(2), 9], i % 3, i) for i in range(60)]
 
 
 @pytest.mark.parametrize("keep", ["minimum", "equal"])
-def test_counts_are_equal_and_everything_kept_was_there(made, keep):
-    fitted = fit_rate_free(made, keep=keep)
-    thinned = rate_free(made, fitted, generator())
+def test_counts_are_equal_and_everything_kept_was_there(samples, keep):
+    fitted = fit_rate_free(samples, keep=keep)
+    thinned = rate_free(samples, fitted, generator())
     assert len(thinned.samples) == 60
     assert fitted.short.size == thinned.left_out.size == 0
     assert fitted.channels.tolist() == [0, 1, 3]
     assert fitted.spikes.tolist() == ([6, 3, 0, 9] if keep == "minimum" else [2, 2, 0, 2])
     assert (spike_counts(thinned.samples) == fitted.spikes).all()
-    for before, after in zip(made, thinned.samples):
+    for before, after in zip(samples, thinned.samples):
         assert (after.label, after.speaker) == (before.label, before.speaker)
         assert is_subsequence(after.events, before.events)
 
@@ -51,9 +51,9 @@ def test_canary_a_moved_spike_is_noticed():
     assert not is_subsequence(Events([1, 2], [0, 0], 2), whole)
 
 
-def test_each_spike_is_kept_equally_often(made):
-    fitted = fit_rate_free(made[:1], least_spikes=3, keep="equal")
-    events = made[0].events
+def test_each_spike_is_kept_equally_often(samples):
+    fitted = fit_rate_free(samples[:1], least_spikes=3, keep="equal")
+    events = samples[0].events
     draw, kept = generator(), np.zeros(len(events))
     for _ in range(3000):
         kept += np.isin(np.arange(len(events)), where(fitted.thin(events, draw), events))
@@ -69,30 +69,30 @@ def where(part, whole):
 
 def test_the_published_rule():
     """Of 200: channel 0 is short in 1 % (those go), channel 1 in more (1 spike stays), channel 2 is silent."""
-    made = [sample_of([5, 4, 0], seed=i) for i in range(200)]
-    made[3], made[9] = sample_of([1, 4, 0]), sample_of([0, 4, 0])
+    samples = [sample_of([5, 4, 0], seed=i) for i in range(200)]
+    samples[3], samples[9] = sample_of([1, 4, 0]), sample_of([0, 4, 0])
     for i in (20, 30, 40):
-        made[i] = sample_of([5, 1, 0])
-    fitted = fit_rate_free(made)
+        samples[i] = sample_of([5, 1, 0])
+    fitted = fit_rate_free(samples)
     assert fitted.short.tolist() == [3, 9]
     assert fitted.spikes.tolist() == [5, 1, 0]
-    assert fit_rate_free(made, keep="equal").spikes.tolist() == [2, 0, 0]
-    thinned = rate_free(made, fitted, generator())
+    assert fit_rate_free(samples, keep="equal").spikes.tolist() == [2, 0, 0]
+    thinned = rate_free(samples, fitted, generator())
     assert thinned.left_out.tolist() == [3, 9]
     assert len(thinned.samples) == 198
 
 
-def test_the_seed_is_the_draw_and_the_input_stays(made):
-    fitted = fit_rate_free(made)
-    before = [Events(s.events.t_us, s.events.channel, 4) for s in made]
-    first, second, other = (rate_free(made, fitted, generator(seed)).samples for seed in (1, 1, 2))
+def test_the_seed_is_the_draw_and_the_input_stays(samples):
+    fitted = fit_rate_free(samples)
+    before = [Events(s.events.t_us, s.events.channel, 4) for s in samples]
+    first, second, other = (rate_free(samples, fitted, generator(seed)).samples for seed in (1, 1, 2))
     assert all(a.events == b.events for a, b in zip(first, second))
     assert any(a.events != b.events for a, b in zip(first, other))
-    assert all(a == s.events for a, s in zip(before, made))
+    assert all(a == s.events for a, s in zip(before, samples))
 
 
-def test_balancing_keeps_as_many_of_each_class_in_their_order(made):
-    uneven = made[:40] + [s for s in made[40:] if s.label != 1]
+def test_balancing_keeps_as_many_of_each_class_in_their_order(samples):
+    uneven = samples[:40] + [s for s in samples[40:] if s.label != 1]
     even = balance_classes(uneven, generator())
     assert np.bincount([s.label for s in even]).tolist() == [13, 13, 13]
     places = [next(i for i, s in enumerate(uneven) if s is one) for one in even]
@@ -115,7 +115,7 @@ def test_a_readout_of_counts_is_left_with_nothing_on_spoken_digits():
     assert accuracy(*(np.sqrt(spike_counts(part)) for part in before), *before) > 0.2
     after = train.samples, test.samples
     assert accuracy(*(np.sqrt(spike_counts(part)) for part in after), *after) < 0.12  # the share of one class
-    assert accuracy(*(mean_times(part)[:, fitted.channels] for part in after), *after) > 0.15  # times still tell
+    assert accuracy(*(mean_times(part)[:, fitted.channels] for part in after), *after) > 0.15  # times still say it
 
 
 def without(part, left_out):
@@ -127,13 +127,13 @@ def mean_times(part):
     return np.stack(rows) / spike_counts(part).clip(1)
 
 
-def accuracy(x, asked, train, test):
+def accuracy(x, queries, train, test):
     """Of a linear readout: ridge regression of one-hot classes on standardised features. Chance is 0.05."""
-    labels, wanted = (np.array([s.label for s in part]) for part in (train, test))
+    labels, expected = (np.array([s.label for s in part]) for part in (train, test))
     mean, spread = x.mean(0), x.std(0) + 1e-9
-    x, asked = (x - mean) / spread, (asked - mean) / spread
+    x, queries = (x - mean) / spread, (queries - mean) / spread
     answer = np.linalg.solve(x.T @ x + 1000 * np.eye(x.shape[1]), x.T @ np.eye(20)[labels])
-    return ((asked @ answer).argmax(1) == wanted).mean()
+    return ((queries @ answer).argmax(1) == expected).mean()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,6 @@ def accuracy(x, asked, train, test):
         (lambda m: rate_free([sample_of([9, 9])], fit_rate_free(m), generator()), DataError, "fitted on 4 channels"),
     ],
 )
-def test_what_cannot_be_is_refused(made, call, error, message):
+def test_what_cannot_be_is_refused(samples, call, error, message):
     with pytest.raises(error, match=message):
-        call(made)
+        call(samples)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from snn_delays.data.binning import Binning
-from snn_delays.data.encoders.rate_free_recordings import RateFreeRecordings, RateFreeRule
+from snn_delays.data.encoders.rate_free import RateFreeRecordings, RateFreeRule
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.shd import shd_recordings, write_shd_hdf5
 from snn_delays.data.loaders import bin_recordings, load_binned
@@ -16,14 +16,14 @@ RULE = RateFreeRule(least_spikes=2, max_short=0.2)
 def recordings(path, n, seed):
     """``n`` recordings of four busy channels and one that is mostly silent; the first fires too little."""
     random = np.random.default_rng(seed)
-    made = []
+    samples = []
     for i in range(n):
         counts = random.integers(3, 9, 4) if i else np.array([1, 3, 3, 3])
         channel = np.concatenate([np.repeat(np.arange(4), counts), [4] * int(random.random() < 0.3)])
         t_us = random.permutation(1000)[: channel.size] * 500
         order = np.argsort(t_us)
-        made.append(Sample(Events(t_us[order], channel[order], 700), i % 20, i % 3))
-    write_shd_hdf5(path, made, n)
+        samples.append(Sample(Events(t_us[order], channel[order], 700), i % 20, i % 3))
+    write_shd_hdf5(path, samples, n)
     return shd_recordings(path, "own")
 
 

@@ -216,9 +216,9 @@ def test_files_are_those_of_nmnist(tmp_path):
 
 def test_a_folder_says_that_it_is_simulated_and_goes_on_where_it_stopped(tmp_path):
     images, labels = np.stack([drawn(0), drawn(1), drawn(7)]), np.array([0, 1, 7])
-    told: list[tuple[int, int]] = []
-    folder = simulate_folder(images, labels, [2, 0], tmp_path / "a", 5, lambda *done: told.append(done))
-    assert told == [(1, 2), (2, 2)]
+    calls: list[tuple[int, int]] = []
+    folder = simulate_folder(images, labels, [2, 0], tmp_path / "a", 5, lambda *done: calls.append(done))
+    assert calls == [(1, 2), (2, 2)]
     assert folder.name == "SimulatedNMNIST"
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.bin"))
     assert files == ["Test/0/00001.bin", "Test/7/00003.bin"]
@@ -311,12 +311,12 @@ def test_simulated_digits_resemble_recorded_ones_that_the_calibration_never_saw(
         assert ours[f"events in saccade {k}"] == pytest.approx(recorded[f"events in saccade {k}"], rel=0.06)
     name = "interval of equal polarity in a pixel, ms, median"
     assert ours[name] == pytest.approx(recorded[name], rel=0.06)
-    found = agreement(pairs)
-    assert found["correlation of the counts of events, over digits"] > 0.98
-    assert all(found[f"correlation of the frames of saccade {k}"] > 0.88 for k in (1, 2, 3))
-    assert found["the same, saccades 1 and 2 exchanged"] < 0.4
-    assert found["the same, with the recording of another image of the digit"] < 0.65
-    assert found["share of events in another 10 ms bin, %"] < 8
+    agreements = agreement(pairs)
+    assert agreements["correlation of the counts of events, over digits"] > 0.98
+    assert all(agreements[f"correlation of the frames of saccade {k}"] > 0.88 for k in (1, 2, 3))
+    assert agreements["the same, saccades 1 and 2 exchanged"] < 0.4
+    assert agreements["the same, with the recording of another image of the digit"] < 0.65
+    assert agreements["share of events in another 10 ms bin, %"] < 8
 
 
 @pytest.mark.shared

@@ -158,19 +158,19 @@ def test_official_splits_are_kept_and_missing_ones_drawn(set_of, tmp_path):
 
 def test_a_missing_validation_part_is_drawn_from_train_alone(set_of, tmp_path):
     set_of(train=lines(100, "train"), test=lines(20, "test"))
-    found = load_sentences("mr")
-    assert [len(part) for part in (found.train, found.valid, found.test)] == [90, 10, 20]
-    assert all(text.startswith("train") for text, _ in found.train + found.valid)
-    assert found.split_rule.startswith("official; valid is a tenth of each class of train, drawn with seed 0")
-    assert found.source == str(tmp_path / "nlu")
+    loaded = load_sentences("mr")
+    assert [len(part) for part in (loaded.train, loaded.valid, loaded.test)] == [90, 10, 20]
+    assert all(text.startswith("train") for text, _ in loaded.train + loaded.valid)
+    assert loaded.split_rule.startswith("official; valid is a tenth of each class of train, drawn with seed 0")
+    assert loaded.source == str(tmp_path / "nlu")
 
 
 def test_three_official_parts_are_as_they_are(set_of):
     set_of(train=lines(6, "train"), valid=lines(4, "valid"), test=lines(2, "test"))
-    found = load_sentences("mr", seed=9)
-    assert found.valid == [("valid 0", 0), ("valid 1", 1), ("valid 2", 0), ("valid 3", 1)]
-    assert [len(part) for part in (found.train, found.valid, found.test)] == [6, 4, 2]
-    assert found.split_rule == "official"
+    loaded = load_sentences("mr", seed=9)
+    assert loaded.valid == [("valid 0", 0), ("valid 1", 1), ("valid 2", 0), ("valid 3", 1)]
+    assert [len(part) for part in (loaded.train, loaded.valid, loaded.test)] == [6, 4, 2]
+    assert loaded.split_rule == "official"
 
 
 def test_a_part_without_sentences_is_refused(set_of):
@@ -244,14 +244,14 @@ def test_batches_of_nothing():
 )
 def test_the_sets_at_hand(name, sizes, first_train, monkeypatch):
     monkeypatch.setenv("SNN_DELAYS_DATA", str(SHARED))
-    found = load_sentences(name)
-    parts = [found.train, found.valid, found.test]
+    loaded = load_sentences(name)
+    parts = [loaded.train, loaded.valid, loaded.test]
     assert tuple(map(len, parts)) == sizes
-    assert found.train[0][0].startswith(first_train[0])
-    assert found.train[0][1] == first_train[1]
-    assert {label for _, label in found.test} <= set(range(len(found.class_names)))
+    assert loaded.train[0][0].startswith(first_train[0])
+    assert loaded.train[0][1] == first_train[1]
+    assert {label for _, label in loaded.test} <= set(range(len(loaded.class_names)))
     assert "Ã" not in "".join(text for part in parts for text, _ in part)  # UTF-8 taken for Latin-1
-    if "seed" in found.split_rule:
+    if "seed" in loaded.split_rule:
         assert apart(parts[:2] if name == "trec" else parts)
 
 
@@ -260,10 +260,10 @@ def test_the_sets_at_hand(name, sizes, first_train, monkeypatch):
 @pytest.mark.skipif(not (SHARED / "nlu").is_dir(), reason="the reviews are not at hand")
 def test_the_reviews_at_hand(monkeypatch):
     monkeypatch.setenv("SNN_DELAYS_DATA", str(SHARED))
-    found = load_sentences("imdb")
-    assert len(found.train) + len(found.valid) == 25_000 - 4
-    assert Counter(label for _, label in found.test) == {1: 12_496, 0: 12_500}
+    loaded = load_sentences("imdb")
+    assert len(loaded.train) + len(loaded.valid) == 25_000 - 4
+    assert Counter(label for _, label in loaded.test) == {1: 12_496, 0: 12_500}
     wrong = ("This app is awesome", "Love this app", "Such a wonderful app that", "It keeps randomly popping up")
-    assert not any(text.startswith(wrong) for text, _ in found.train + found.valid + found.test)
-    assert apart([found.train, found.valid])
-    assert "<br" not in "".join(text for text, _ in found.train[:2000])
+    assert not any(text.startswith(wrong) for text, _ in loaded.train + loaded.valid + loaded.test)
+    assert apart([loaded.train, loaded.valid])
+    assert "<br" not in "".join(text for text, _ in loaded.train[:2000])

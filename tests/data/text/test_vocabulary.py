@@ -93,15 +93,20 @@ def test_tokens_outside_a_vocabulary_are_refused(vocabulary):
         vocabulary.decode(np.zeros((1, 1), int))
 
 
-def test_vocabularies_are_saved_compared_and_told_apart():
-    made = [ByteVocabulary(), CharacterVocabulary("ab"), CharacterVocabulary("ac"), WordVocabulary(("<unk>", "é"))]
-    assert len({vocabulary.fingerprint for vocabulary in made}) == len(made)
-    for vocabulary in made:
+def test_vocabularies_are_saved_compared_and_distinguished():
+    vocabularies = [
+        ByteVocabulary(),
+        CharacterVocabulary("ab"),
+        CharacterVocabulary("ac"),
+        WordVocabulary(("<unk>", "é")),
+    ]
+    assert len({vocabulary.fingerprint for vocabulary in vocabularies}) == len(vocabularies)
+    for vocabulary in vocabularies:
         again = vocabulary_from_json(json.loads(json.dumps(vocabulary.to_json())))
         assert again == vocabulary
         assert (again.kind, again.fingerprint) == (vocabulary.kind, vocabulary.fingerprint)
-        assert sum(vocabulary == other for other in made) == 1
-    assert len(made[0].fingerprint) == 12
+        assert sum(vocabulary == other for other in vocabularies) == 1
+    assert len(vocabularies[0].fingerprint) == 12
 
 
 @pytest.mark.parametrize(

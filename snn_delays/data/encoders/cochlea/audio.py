@@ -1,5 +1,6 @@
 """Reading a recording: any rate, WAV or FLAC, mono or stereo, and refused with a reason if it cannot be used."""
 
+from importlib import import_module
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.encoders.cochlea.extra import need
-from snn_delays.errors import DataError
+from snn_delays.errors import BackendUnavailableError, DataError
 
 SUFFIXES = (".wav", ".flac")
 _RATES = (4_000, 768_000)
@@ -17,6 +17,16 @@ _SILENT = 1e-5  # root mean square, a third of the smallest step of 16 bits
 _FULL_SCALE = 1 - 1 / (1 << 10)
 _RUN = 3  # samples in a row at full scale that are clipping and not a peak
 _UNKNOWN = 0xFFFF_FFFF  # a length that a recorder writes before it knows the right one
+
+
+def need(module: str) -> Any:
+    """A module of the ``audio`` extra. Raises BackendUnavailableError saying how to install it."""
+    try:
+        return import_module(module)
+    except (ImportError, OSError) as error:  # soundfile raises OSError where its library is missing
+        raise BackendUnavailableError(
+            f"the cochlea needs {module.partition('.')[0]} ({error}): pip install 'snn-delays[audio]'"
+        ) from error
 
 
 def read_audio(path: Path, rate: int, *, max_seconds: float = 600.0, max_clipped: float = 0.01) -> NDArray[np.float32]:

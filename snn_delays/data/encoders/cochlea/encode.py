@@ -8,12 +8,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.encoders.cochlea import bushy, hair_cell, nerve
 from snn_delays.data.encoders.cochlea.audio import prepare, read_audio
-from snn_delays.data.encoders.cochlea.bushy import BushyCell
-from snn_delays.data.encoders.cochlea.hair_cell import HairCell
+from snn_delays.data.encoders.cochlea.cells import (
+    BushyCell,
+    Fibres,
+    HairCell,
+    bushy_spikes,
+    fibre_spikes,
+    firing_probability,
+)
 from snn_delays.data.encoders.cochlea.membrane import Membrane, velocities
-from snn_delays.data.encoders.cochlea.nerve import Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError
@@ -35,7 +39,7 @@ class Cochlea:
     ``channels`` places from base to apex. ``window``: the published program multiplies the whole file with a Hann
     window; ``"none"``, the default, does not, because the window costs many of the spikes (see docs/cochlea.md), and
     only without it do the numbers of spikes come to those of SHD-regenerated. ``tick_us``: times are
-    rounded to whole ticks (500 us as in SHD-regenerated); no channel fires twice within 1 ms. ``causal``: the
+    rounded to integer ticks (500 us as in SHD-regenerated); no channel fires twice within 1 ms. ``causal``: the
     published transfer function, with the sign of its inverse DFT, answers before the sound, by up to 20 ms in the low
     channels; ``True`` turns it round, for systems that listen while the sound goes on. ``max_seconds`` and
     ``max_clipped`` say which recordings are refused (see :func:`read_audio`).
@@ -103,9 +107,9 @@ class Cochlea:
         begins = {0: 0}
         for segment, block, velocity in velocities(sound, self.membrane, self.channels, AUDIO_RATE, causal=self.causal):
             begins.setdefault(segment + 1, begins[segment] + velocity.shape[1])
-            probability = hair_cell.firing_probability(velocity, cells[block], self.hair_cell, dt_s)
-            count = nerve.fire(probability, recent[block], self.fibres, rng)
-            fired = bushy.spikes(count, bushies[block], self.bushy, self.fibres.per_channel, dt_s)
+            probability = firing_probability(velocity, cells[block], self.hair_cell, dt_s)
+            count = fibre_spikes(probability, recent[block], self.fibres, rng)
+            fired = bushy_spikes(count, bushies[block], self.bushy, self.fibres.per_channel, dt_s)
             channel, step = np.nonzero(fired)
             steps.append(step + begins[segment])
             channels.append(channel + block.start)

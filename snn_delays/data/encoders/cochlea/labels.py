@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from snn_delays.data.formats.shd import CLASS_NAMES
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.reading import read_text
 
-_DIGITS = re.compile(r"lang-(english|german)_speaker-(\d+)_trial-(\d+)_digit-(\d)")
-_COMMANDS = re.compile(r"(.+)_nohash_(\d+)")
-_SPOKEN = re.compile(r"([^_]+)_([^_]+)_(\d+)")
+_SCHEMES = {
+    "heidelberg": re.compile(r"lang-(english|german)_speaker-(?P<speaker>\d+)_trial-(?P<take>\d+)_digit-(\d)"),
+    "speech_commands": re.compile(r"(?P<speaker>.+)_nohash_(?P<take>\d+)"),
+    "spoken_digits": re.compile(r"(?P<word>[^_]+)_(?P<speaker>[^_]+)_(?P<take>\d+)"),
+    "folder": re.compile(r"(?s).*"),
+}
 _COLUMNS, _OPTIONAL = ("file", "label", "speaker"), ("speaker", "split")
 _MOST = (1 << 16) - 1  # labels and speakers are uint16 in SHD's layout, and the last number is of speakers not known
 
@@ -24,6 +27,8 @@ class Labels:
 
     ``speaker``: -1 where nobody says. ``speaker_name``, ``take``: the speaker as the name or the table has it, and the
     number of the recording among those of a speaker and class; empty where nobody says. ``split``: as a table says.
+
+    Raises DataError for speakers that SHD's layout cannot hold.
     """
 
     label: tuple[int, ...]
@@ -33,13 +38,15 @@ class Labels:
     take: tuple[int, ...] = ()
     split: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if (largest := max(self.speaker, default=-1)) >= _MOST:
+            raise DataError(f"speaker {largest} does not fit SHD's layout, which has numbers up to {_MOST - 1}")
+
 
 def heidelberg_digit(stem: str) -> tuple[int, int, int] | None:
     """Label, speaker and trial from a name such as ``lang-german_speaker-03_trial-0_digit-7``; None for others."""
-    match = _DIGITS.fullmatch(stem)
-    if match is None:
-        return None
-    return int(match[4]) + 10 * (match[1] == "german"), int(match[2]), int(match[3])
+    match = _SCHEMES["heidelberg"].fullmatch(stem)
+    return match and (int(match[4]) + 10 * (match[1] == "german"), int(match["speaker"]), int(match["take"]))
 
 
 def label_files(files: Sequence[Path], table: Path | None = None, scheme: str = "auto") -> Labels:
@@ -64,24 +71,23 @@ def label_files(files: Sequence[Path], table: Path | None = None, scheme: str = 
         if scheme != "auto":
             raise ConfigError(f"a table of labels and the scheme {scheme!r} exclude each other; give one of them")
         return _from_table(files, table)
-    return _SCHEMES[scheme if scheme != "auto" else _recognised(files)](files)
+    return _from_names(files, scheme if scheme != "auto" else _recognised(files))
 
 
 def _recognised(files: Sequence[Path]) -> str:
     """The scheme that all files fit."""
-    stems = [file.stem for file in files]
     fits = {
-        "heidelberg": [bool(_DIGITS.fullmatch(stem)) for stem in stems],
-        "speech_commands": [bool(_COMMANDS.fullmatch(stem)) for stem in stems],
-        "spoken_digits": [bool(_SPOKEN.fullmatch(stem)) for stem in stems],
+        scheme: [bool(pattern.fullmatch(file.stem)) for file in files]
+        for scheme, pattern in _SCHEMES.items()
+        if scheme != "folder"
     }
     for scheme in ("heidelberg", "speech_commands"):
         if all(fits[scheme]):
             return scheme
     folders = [_folder(file) for file in files]
-    meant = max(fits, key=lambda scheme: sum(fits[scheme]))  # the first that breaks it is named
+    closest = max(fits, key=lambda scheme: sum(fits[scheme]))  # the first that breaks it is named
     if all(fits["spoken_digits"]):
-        words = [stem.split("_")[0] for stem in stems]
+        words = [file.stem.split("_")[0] for file in files]
         if len(set(folders)) == 1 or words == folders:
             return "spoken_digits"
         if len(set(words)) == 1:
@@ -90,62 +96,35 @@ def _recognised(files: Sequence[Path]) -> str:
             f"{files[0]}: by its name it is of class {words[0]!r}, by its folder of {folders[0]!r}; say which is meant "
             "with the scheme spoken_digits or folder"
         )
-    if len(set(folders)) > 1 and 2 * sum(fits[meant]) <= len(files) and not any(fits["heidelberg"]):
+    if len(set(folders)) > 1 and 2 * sum(fits[closest]) <= len(files) and not any(fits["heidelberg"]):
         return "folder"
-    odd = files[fits[meant].index(False)]
     raise DataError(
-        f"{odd}: no class can be read from this name; expected lang-LANGUAGE_speaker-NN_trial-K_digit-D, "
-        "WORD/SPEAKER_nohash_K or LABEL_SPEAKER_K for all files, or a folder for each class; leave it out, or give "
-        "labels as a CSV with the columns file,label,speaker"
+        f"{files[fits[closest].index(False)]}: no class can be read from this name; expected "
+        "lang-LANGUAGE_speaker-NN_trial-K_digit-D, WORD/SPEAKER_nohash_K or LABEL_SPEAKER_K for all files, or a folder "
+        "for each class; leave it out, or give labels as a CSV with the columns file,label,speaker"
     )
 
 
-def _heidelberg(files: Sequence[Path]) -> Labels:
-    found = [heidelberg_digit(_match(_DIGITS, file)[0]) or (0, 0, 0) for file in files]
-    speakers = [who for _, who, _ in found]
-    return Labels(
-        tuple(label for label, _, _ in found), _fitting(speakers), CLASS_NAMES,
-        tuple(map(str, speakers)), tuple(trial for _, _, trial in found),
-    )  # fmt: skip
-
-
-def _speech_commands(files: Sequence[Path]) -> Labels:
-    found = [_match(_COMMANDS, file) for file in files]
-    return _named([_folder(file) for file in files], [match[1] for match in found], [int(match[2]) for match in found])
-
-
-def _spoken_digits(files: Sequence[Path]) -> Labels:
-    found = [_match(_SPOKEN, file) for file in files]
-    return _named([match[1] for match in found], [match[2] for match in found], [int(match[3]) for match in found])
-
-
-def _folders(files: Sequence[Path]) -> Labels:
-    words, names = _numbered([_folder(file) for file in files])
-    return Labels(words, (-1,) * len(files), names)
-
-
-_SCHEMES: dict[str, Callable[[Sequence[Path]], Labels]] = {
-    "heidelberg": _heidelberg,
-    "speech_commands": _speech_commands,
-    "spoken_digits": _spoken_digits,
-    "folder": _folders,
-}
-
-
-def _named(words: list[str], speakers: list[str], takes: list[int]) -> Labels:
-    labels, names = _numbered(words)
-    return Labels(labels, _fitting(_numbered(speakers)[0]), names, tuple(speakers), tuple(takes))
+def _from_names(files: Sequence[Path], scheme: str) -> Labels:
+    fields = []
+    for file in files:
+        if (match := _SCHEMES[scheme].fullmatch(file.stem)) is None:
+            raise DataError(f"{file}: its name does not fit the scheme requested; leave it out or rename it")
+        fields.append(match.groupdict())
+    takes = tuple(int(field["take"]) for field in fields if "take" in field)
+    if scheme == "heidelberg":
+        speakers = tuple(int(field["speaker"]) for field in fields)
+        labels = tuple(digit[0] for file in files if (digit := heidelberg_digit(file.stem)))
+        return Labels(labels, speakers, CLASS_NAMES, tuple(map(str, speakers)), takes)
+    words = [field.get("word", _folder(file)) for field, file in zip(fields, files)]
+    labels, class_names = _numbered(words, words)
+    names = [field["speaker"] for field in fields if "speaker" in field]
+    speakers = _numbered(names, names)[0] or (-1,) * len(files)
+    return Labels(labels, speakers, class_names, tuple(names), takes)
 
 
 def _folder(file: Path) -> str:
     return file.absolute().parent.name
-
-
-def _match(pattern: re.Pattern[str], file: Path) -> re.Match[str]:
-    match = pattern.fullmatch(file.stem)
-    if match is None:
-        raise DataError(f"{file}: its name does not fit the scheme requested; leave it out or rename it")
-    return match
 
 
 def _from_table(files: Sequence[Path], table: Path) -> Labels:
@@ -159,60 +138,47 @@ def _from_table(files: Sequence[Path], table: Path) -> Labels:
         ) from error
     if missing := [name for name in _COLUMNS[:2] if name not in columns]:
         raise DataError(f"{table}: no column {missing[0]!r} in its first line; expected {','.join(_COLUMNS)}")
-    by_path: dict[Path, int] = {}
-    by_name: dict[str, list[int]] = {}
+    by_path: dict[Path, dict[str, str]] = {}
+    by_name: dict[str, list[dict[str, str]]] = {}
     for i, row in enumerate(rows):
         if not (row["file"] and row["label"]) or any(name in columns and not row[name] for name in _OPTIONAL):
             raise DataError(f"{table}, row {i + 1}: a column is empty; every file needs a label")
         path = (table.parent / row["file"]).resolve()
         if path in by_path:
             raise DataError(f"{table}, row {i + 1}: {row['file']} is named twice")
-        by_path[path] = i
-        by_path.setdefault(Path(row["file"]).resolve(), i)
-        by_name.setdefault(path.name, []).append(i)
+        by_path[path] = row
+        by_path.setdefault(Path(row["file"]).resolve(), row)
+        by_name.setdefault(path.name, []).append(row)
     chosen = []
     for recording in files:
-        row_number = by_path.get(recording.resolve())
-        if row_number is None:
-            candidates = by_name.get(recording.name, [])
-            if len(candidates) != 1:
-                why = "is not in" if not candidates else f"fits {len(candidates)} rows of"
-                raise DataError(f"{recording} {why} {table}; name each file by its path from the folder of the table")
-            row_number = candidates[0]
-        chosen.append(rows[row_number])
-    labels = [row["label"] for row in chosen]
-    speakers = tuple(row["speaker"] for row in chosen) if "speaker" in columns else ()
-    splits = tuple(row["split"] for row in chosen) if "split" in columns else ()
-    if all(map(_is_number, labels)):
-        label_numbers = tuple(map(int, labels))
-        if (largest := max(label_numbers)) >= _MOST:
+        exact = by_path.get(recording.resolve())
+        candidates = by_name.get(recording.name, []) if exact is None else [exact]
+        if len(candidates) != 1:
+            why = "is not in" if not candidates else f"fits {len(candidates)} rows of"
+            raise DataError(f"{recording} {why} {table}; name each file by its path from the folder of the table")
+        chosen += candidates
+
+    def numbers_and_names(column: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Integers as they are; else in the order of the whole table, so that a part keeps the numbers of all."""
+        values = [row[column] for row in chosen]
+        if all(value.isdecimal() and len(value) < 19 for value in values):  # longer ones are names
+            return tuple(map(int, values)), ()
+        return _numbered(values, [row[column] for row in rows])
+
+    labels, class_names = numbers_and_names("label")
+    if not class_names:
+        if (largest := max(labels)) >= _MOST:
             raise DataError(f"{table}: label {largest} does not fit SHD's layout, which has numbers up to {_MOST - 1}")
-        names = tuple(map(str, range(largest + 1)))
-    else:
-        # Numbered over the whole table, so that a part of the files keeps the numbers of all.
-        names = tuple(sorted({row["label"] for row in rows}))
-        label_numbers = tuple(names.index(label) for label in labels)
-    if not speakers:
-        numbers = [-1] * len(chosen)
-    elif all(map(_is_number, speakers)):
-        numbers = list(map(int, speakers))
-    else:
-        order = {name: i for i, name in enumerate(sorted({row["speaker"] for row in rows}))}
-        numbers = [order[speaker] for speaker in speakers]
-    return Labels(label_numbers, _fitting(numbers), names, speakers, split=splits)
+        class_names = tuple(map(str, range(largest + 1)))
+    speaker_names, splits = (
+        tuple(row[column] for row in chosen) if column in columns else () for column in ("speaker", "split")
+    )
+    speakers = numbers_and_names("speaker")[0] if speaker_names else (-1,) * len(chosen)
+    return Labels(labels, speakers, class_names, speaker_names, split=splits)
 
 
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19  # longer ones are names
-
-
-def _numbered(names: list[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    ordered = sorted(set(names))
+def _numbered(names: Sequence[str], among: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Numbers of ``names`` in the order of all that are ``among`` them, and these in order."""
+    ordered = sorted(set(among))
     number = {name: i for i, name in enumerate(ordered)}
     return tuple(number[name] for name in names), tuple(ordered)
-
-
-def _fitting(speakers: Sequence[int]) -> tuple[int, ...]:
-    if speakers and max(speakers) >= _MOST:
-        raise DataError(f"speaker {max(speakers)} does not fit SHD's layout, which has numbers up to {_MOST - 1}")
-    return tuple(speakers)

@@ -39,20 +39,23 @@ def _printable(file: Path) -> str:
 
 
 def write_list(
-    path: Path, files: Sequence[Path], reasons: Sequence[str], classes: dict[int, tuple[int, int]], names: Sequence[str]
+    path: Path,
+    files: Sequence[Path],
+    reasons: Sequence[str],
+    classes: Sequence[tuple[int, int] | None],
+    names: Sequence[str],
 ) -> None:
-    """Write what each sample is: ``reasons`` [file] are empty for samples; ``classes`` are (label, speaker) by file."""
+    """Write what each sample is: ``reasons`` [file] are empty for samples; ``classes`` [file] are (label, speaker)."""
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["sample", "file", "label", "class", "speaker", "error"])
     sample = 0
-    for i, (file, reason) in enumerate(zip(files, reasons)):
+    for file, reason, known in zip(files, reasons, classes):
         number = None if reason else sample  # None becomes an empty field
         sample += not reason
-        label, speaker = classes.get(i, (None, None))
+        label, speaker = known or (None, None)
         name = None if label is None else names[label]
-        who = None if speaker == -1 else speaker
-        rows.writerow([number, _printable(file), label, name, who, reason])
+        rows.writerow([number, _printable(file), label, name, None if speaker == -1 else speaker, reason])
     write_text(path, text.getvalue())
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.encoders.cochlea.extra import need
+from snn_delays.data.encoders.cochlea.audio import need
 
 Complex = NDArray[np.complex128]
 
@@ -136,13 +136,11 @@ def velocities(
 ) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
     """Velocity of the membrane in blocks: (segment, channels, velocity [channel, time]), at ``rate / 2``.
 
-    As published, the velocity is the real part of the inverse DFT of length n of V times the first n bins of the
-    sound's DFT, at n frequencies w = 2 pi linspace(1, rate / 2, n). There n = N // 2 + 1 for N samples of sound. Here
-    the sound is padded with zeros to 2 n samples for one of a few n, so that V is computed once for many recordings and
-    the velocity has exactly half the rate of the sound (there it has one sample more than that in the whole).
-
-    A recording longer than 1.8 s is cut into segments that share 0.1 s on either side; all channels of a segment come
-    before the next segment.
+    As published, the real part of the inverse DFT of length n of V times the first n bins of the sound's DFT, at n
+    frequencies w = 2 pi linspace(1, rate / 2, n); there n = N // 2 + 1 for N samples of sound. Here the sound is padded
+    with zeros to 2 n samples for one of a few n, so that V is computed once for many recordings and the velocity has
+    exactly half the rate of the sound. A recording longer than 1.8 s is cut into segments that share 0.1 s on either
+    side; all channels of a segment come before the next segment.
     """
     steps = sound.size // 2 + 1
     starts = range(0, steps, SEGMENT)

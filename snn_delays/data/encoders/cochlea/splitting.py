@@ -1,4 +1,4 @@
-"""Which recordings are held out, for validation and for test: by a list, by speaker, by number, or by a draw."""
+"""Which recordings are for validation and for test: by a list, by speaker, by number, or by a draw."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ SPLITS = ("train", "valid", "test")
 _RULES = "list:FILE, speakers:A,B, takes:0-4 or fraction:0.2"
 
 
-def split_recordings(files: Sequence[Path], found: Labels, rules: Mapping[str, str], seed: int = 0) -> tuple[str, ...]:
+def split_recordings(files: Sequence[Path], labels: Labels, rules: Mapping[str, str], seed: int = 0) -> tuple[str, ...]:
     """The split of every recording, ``"train"``, ``"valid"`` or ``"test"``.
 
     ``rules``: for ``"test"``, ``"valid"`` or both, one of
@@ -31,41 +31,38 @@ def split_recordings(files: Sequence[Path], found: Labels, rules: Mapping[str, s
     recording in two splits, or for a split without recordings.
     """
     if not rules:
-        return _of_table(files, found)
-    if found.split:
+        for file, name in zip(files, labels.split):
+            if name not in SPLITS:
+                raise DataError(f"{file}: its split in the table is {name!r}; choose {', '.join(SPLITS)}")
+        return labels.split
+    if labels.split:
         raise ConfigError("the table of labels has a column split: leave the rules of splits out, or the column")
+    if unknown := sorted(set(rules) - {"test", "valid"}):
+        raise ConfigError(f"rules are for the splits test and valid, got {unknown[0]!r}")
     split = ["train"] * len(files)
-    for name in ("test", "valid"):
-        if name not in rules:
-            continue
+    for name in sorted(rules):  # test before valid, which is drawn from what is left
         kind, _, text = rules[name].partition(":")
         if kind == "fraction":
-            chosen = _drawn(files, found, [i for i, other in enumerate(split) if other == "train"], text, seed)
-        elif kind in _CHOOSE and text:
-            chosen = _CHOOSE[kind](files, found, text)
+            chosen = _drawn(files, labels, [i for i, other in enumerate(split) if other == "train"], text, seed)
+        elif kind == "list" and text:
+            chosen = _listed(files, Path(text))
+        elif kind == "speakers" and text:
+            chosen = _of_speakers(labels.speaker_name, text)
+        elif kind == "takes" and text:
+            chosen = _of_takes(labels.take, text)
         else:
             raise ConfigError(f"the rule of the split {name} is {_RULES}, got {rules[name]!r}")
-        for i in chosen:
+        for i in sorted(chosen):
             if split[i] != "train":
                 raise DataError(f"{files[i]} is in both {split[i]} and {name}; a recording is in one split")
             split[i] = name
-    if unknown := sorted(set(rules) - {"test", "valid"}):
-        raise ConfigError(f"rules are for the splits test and valid, got {unknown[0]!r}")
     for name in ("train", *rules):
         if name not in split:
             raise DataError(f"the rules {dict(rules)} leave no recordings for {name}")
     return tuple(split)
 
 
-def _of_table(files: Sequence[Path], found: Labels) -> tuple[str, ...]:
-    for file, split in zip(files, found.split):
-        if split not in SPLITS:
-            raise DataError(f"{file}: its split in the table is {split!r}; choose {', '.join(SPLITS)}")
-    return found.split
-
-
-def _listed(files: Sequence[Path], found: Labels, text: str) -> list[int]:
-    path = Path(text)
+def _listed(files: Sequence[Path], path: Path) -> set[int]:
     try:
         names = read_text(path).split("\n")
     except (OSError, ValueError) as error:
@@ -74,33 +71,35 @@ def _listed(files: Sequence[Path], found: Labels, text: str) -> list[int]:
     by_name: dict[str, list[int]] = {}
     for i, file in enumerate(files):
         by_name.setdefault(file.name, []).append(i)
-    chosen = []
+    chosen: set[int] = set()
     for name in filter(None, map(str.strip, names)):
         places = [by_path.get((folder / name).resolve()) for folder in (path.parent, Path())]
         alike = [place for place in places if place is not None][:1] or by_name.get(name, [])
         if len(alike) != 1:
             why = f"fits {len(alike)} recordings" if alike else "is none of the recordings given"
             raise DataError(f"{path}: {name} {why}; name each by its path from the folder of the list")
-        chosen.append(alike[0])
-    return sorted(set(chosen))
+        chosen.update(alike)
+    return chosen
 
 
-def _of_speakers(files: Sequence[Path], found: Labels, text: str) -> list[int]:
-    if not found.speaker_name:
+def _of_speakers(speakers: Sequence[str], text: str) -> set[int]:
+    if not speakers:
         raise DataError("speakers are not known from these names; choose another rule, or give a table of labels")
-    chosen: list[int] = []
+    chosen: set[int] = set()
     for who in map(str.strip, text.split(",")):
-        mine = [i for i, name in enumerate(found.speaker_name) if _same(name, who)]
-        if not mine:
-            raise DataError(
-                f"no recording is of speaker {who!r}; there are {', '.join(sorted(set(found.speaker_name)))}"
-            )
-        chosen += mine
-    return sorted(set(chosen))
+        of_speaker = {i for i, name in enumerate(speakers) if _same(name, who)}
+        if not of_speaker:
+            raise DataError(f"no recording is of speaker {who!r}; there are {', '.join(sorted(set(speakers)))}")
+        chosen |= of_speaker
+    return chosen
 
 
-def _of_takes(files: Sequence[Path], found: Labels, text: str) -> list[int]:
-    if not found.take:
+def _same(name: str, other: str) -> bool:
+    return name == other or (name.isdecimal() and other.isdecimal() and name.lstrip("0") == other.lstrip("0"))
+
+
+def _of_takes(takes: Sequence[int], text: str) -> set[int]:
+    if not takes:
         raise DataError("recordings have no numbers in these names; choose another rule")
     chosen: set[int] = set()
     for part in text.split(","):
@@ -108,32 +107,23 @@ def _of_takes(files: Sequence[Path], found: Labels, text: str) -> list[int]:
         if not match:
             raise ConfigError(f"numbers of recordings are written as 0-4 or 0,2,5, got {text!r}")
         first, last = int(match[1]), int(match[2] or match[1])
-        mine = {i for i, take in enumerate(found.take) if first <= take <= last}
-        if not mine:
-            raise DataError(
-                f"no recording has a number in {part.strip()}; there are {min(found.take)} to {max(found.take)}"
-            )
-        chosen |= mine
-    return sorted(chosen)
+        in_range = {i for i, take in enumerate(takes) if first <= take <= last}
+        if not in_range:
+            raise DataError(f"no recording has a number in {part.strip()}; there are {min(takes)} to {max(takes)}")
+        chosen |= in_range
+    return chosen
 
 
-_CHOOSE = {"list": _listed, "speakers": _of_speakers, "takes": _of_takes}
-
-
-def _drawn(files: Sequence[Path], found: Labels, among: list[int], text: str, seed: int) -> list[int]:
+def _drawn(files: Sequence[Path], labels: Labels, among: list[int], text: str, seed: int) -> set[int]:
     try:
         fraction = float(text)
     except ValueError:
         fraction = 0.0
     if not 0 < fraction < 1:
         raise ConfigError(f"a fraction lies between 0 and 1, as fraction:0.2, got {text!r}")
-    random, chosen = np.random.default_rng(seed), list[int]()
-    for label in sorted({found.label[i] for i in among}):
-        members = sorted((i for i in among if found.label[i] == label), key=lambda i: files[i].as_posix())
-        held_out = min(max(1, round(fraction * len(members))), len(members) - 1)  # a class keeps one to be trained on
-        chosen += [members[k] for k in random.permutation(len(members))[:held_out]]
+    random, chosen = np.random.default_rng(seed), set[int]()
+    for label in sorted({labels.label[i] for i in among}):
+        members = sorted((i for i in among if labels.label[i] == label), key=lambda i: files[i].as_posix())
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)  # a class keeps one to be trained on
+        chosen.update(members[k] for k in random.permutation(len(members))[:count])
     return chosen
-
-
-def _same(name: str, other: str) -> bool:
-    return name == other or (name.isdecimal() and other.isdecimal() and name.lstrip("0") == other.lstrip("0"))

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("soundfile")
 from snn_delays.data.encoders.cochlea import Cochlea, label_files, read_audio
-from snn_delays.data.encoders.cochlea import extra as extra_module
+from snn_delays.data.encoders.cochlea import audio as audio_module
 from snn_delays.errors import BackendUnavailableError, DataError
 from tests.support.recordings_made_up import vowel, write
 
@@ -135,7 +135,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def absent(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(extra_module, "import_module", absent)
+    monkeypatch.setattr(audio_module, "import_module", absent)
     with pytest.raises(BackendUnavailableError, match=r"needs soundfile .* pip install 'snn-delays\[audio\]'"):
         read_audio(tmp_path / "a.wav", RATE)
 
@@ -151,19 +151,19 @@ def test_nothing_of_the_extra_is_imported_before_it_is_needed() -> None:
 
 def test_names_of_heidelberg_digits() -> None:
     names = ["lang-german_speaker-03_trial-0_digit-7.flac", "lang-english_speaker-11_trial-12_digit-0.wav"]
-    found = label_files([Path("x", name) for name in names])
-    assert (found.label, found.speaker) == ((17, 0), (3, 11))
-    assert (found.class_names[17], len(found.class_names)) == ("sieben", 20)
+    labels = label_files([Path("x", name) for name in names])
+    assert (labels.label, labels.speaker) == ((17, 0), (3, 11))
+    assert (labels.class_names[17], len(labels.class_names)) == ("sieben", 20)
 
 
 def test_names_of_speech_commands() -> None:
     names = ["yes/b0_nohash_0.wav", "no/a1_nohash_3.wav", "yes/a1_nohash_0.wav"]
-    found = label_files([Path(name) for name in names])
-    assert (found.label, found.speaker, found.class_names) == ((1, 0, 1), (1, 0, 0), ("no", "yes"))
+    labels = label_files([Path(name) for name in names])
+    assert (labels.label, labels.speaker, labels.class_names) == ((1, 0, 1), (1, 0, 0), ("no", "yes"))
 
 
 @pytest.mark.parametrize("odd", ["hello.wav", "lang-german_speaker-03_digit-7.flac", "x/_background_noise_.wav"])
-def test_a_name_that_tells_nothing_is_named(odd: str) -> None:
+def test_a_name_without_a_class_is_named(odd: str) -> None:
     digit = Path("lang-german_speaker-03_trial-0_digit-7.flac")
     with pytest.raises(DataError, match=f"{odd}: no class .* CSV with the columns file,label,speaker"):
         label_files([digit, Path(odd)])
@@ -180,11 +180,11 @@ def table(folder: Path, text: str) -> Path:
 def test_labels_from_a_table(tmp_path: Path) -> None:
     files = [tmp_path / "a" / "1.wav", tmp_path / "b" / "1.wav", tmp_path / "2.wav"]
     numbers = table(tmp_path, "file,label,speaker\n2.wav,3,7\na/1.wav,0,1\nb/1.wav,1,2\n")
-    found = label_files(files, numbers)
-    assert (found.label, found.speaker, found.class_names) == ((0, 1, 3), (1, 2, 7), ("0", "1", "2", "3"))
+    labels = label_files(files, numbers)
+    assert (labels.label, labels.speaker, labels.class_names) == ((0, 1, 3), (1, 2, 7), ("0", "1", "2", "3"))
     words = table(tmp_path, "label, file, speaker\ndog, 2.wav, eva\nape, a/1.wav, adam\ncat, b/1.wav, eva\n")
-    found = label_files(files, words)
-    assert (found.label, found.speaker, found.class_names) == ((0, 1, 2), (0, 1, 1), ("ape", "cat", "dog"))
+    labels = label_files(files, words)
+    assert (labels.label, labels.speaker, labels.class_names) == ((0, 1, 2), (0, 1, 1), ("ape", "cat", "dog"))
     assert label_files(files[2:], words).label == (2,)  # a part of the files keeps the numbers
     assert label_files([Path("elsewhere/2.wav")], words).label == (2,)  # by its bare name
     assert label_files(files, table(tmp_path, "file,label\n2.wav,0\na/1.wav,0\nb/1.wav,0\n")).speaker == (-1, -1, -1)

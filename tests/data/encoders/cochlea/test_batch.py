@@ -314,9 +314,9 @@ def test_folders_stand_for_the_recordings_inside(tmp_path: Path, files: list[Pat
 def test_a_link_that_leads_nowhere_is_left_out(tmp_path: Path, files: list[Path]) -> None:
     link, gone = tmp_path / "in" / name(0, 0), tmp_path / "gone.wav"
     link.symlink_to(gone)
-    found = find_audio([tmp_path / "in"])
-    assert found == [link, *files]
-    report = encode_files(found, tmp_path / "out.h5", FEW, workers=1)
+    recordings = find_audio([tmp_path / "in"])
+    assert recordings == [link, *files]
+    report = encode_files(recordings, tmp_path / "out.h5", FEW, workers=1)
     assert report.written == 6
     assert report.failed == ((link, f"{link} is a link to {gone}, which is not there; repair or remove it"),)
 

@@ -11,8 +11,7 @@ pytest.importorskip("soundfile")
 from snn_delays.data.binning import Binning, bin_events
 from snn_delays.data.encoders.cochlea import Cochlea, encode, encode_files
 from snn_delays.data.encoders.cochlea import encode as encode_function
-from snn_delays.data.encoders.cochlea.bushy import BushyCell
-from snn_delays.data.encoders.cochlea.nerve import Fibres
+from snn_delays.data.encoders.cochlea.cells import BushyCell, Fibres
 from snn_delays.data.events import Events
 from snn_delays.data.formats.shd import read_shd_hdf5
 from snn_delays.errors import ConfigError

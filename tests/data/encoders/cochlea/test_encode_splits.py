@@ -25,15 +25,15 @@ SPOKEN = [Path("in", f"{word}_{who}_{k}.wav") for word in ("go", "stop") for who
 
 
 def test_names_of_the_free_spoken_digits() -> None:
-    found = label_files([Path("r/7_jackson_32.wav"), Path("r/0_theo_1.wav"), Path("r/7_theo_0.wav")])
-    assert (found.label, found.speaker, found.class_names) == ((1, 0, 1), (0, 1, 1), ("0", "7"))
-    assert (found.speaker_name, found.take) == (("jackson", "theo", "theo"), (32, 1, 0))
+    labels = label_files([Path("r/7_jackson_32.wav"), Path("r/0_theo_1.wav"), Path("r/7_theo_0.wav")])
+    assert (labels.label, labels.speaker, labels.class_names) == ((1, 0, 1), (0, 1, 1), ("0", "7"))
+    assert (labels.speaker_name, labels.take) == (("jackson", "theo", "theo"), (32, 1, 0))
 
 
 def test_a_folder_for_each_class() -> None:
-    found = label_files([Path("in/go/a.wav"), Path("in/stop/a.wav"), Path("in/go/b b.flac")])
-    assert (found.label, found.speaker, found.class_names) == ((0, 1, 0), (-1, -1, -1), ("go", "stop"))
-    assert (found.speaker_name, found.take) == ((), ())
+    labels = label_files([Path("in/go/a.wav"), Path("in/stop/a.wav"), Path("in/go/b b.flac")])
+    assert (labels.label, labels.speaker, labels.class_names) == ((0, 1, 0), (-1, -1, -1), ("go", "stop"))
+    assert (labels.speaker_name, labels.take) == ((), ())
 
 
 def test_names_and_folders_that_disagree_are_refused_until_one_is_chosen() -> None:
@@ -71,26 +71,26 @@ def test_schemes_are_refused_by_name(tmp_path: Path) -> None:
 # Splits
 
 
-def held_out(rule: str, name: str = "test", files: list[Path] = SPOKEN, seed: int = 0) -> set[str]:
+def chosen_by(rule: str, name: str = "test", files: list[Path] = SPOKEN, seed: int = 0) -> set[str]:
     split = split_recordings(files, label_files(files), {name: rule}, seed)
     assert set(split) == {"train", name}
     return {file.name for file, each in zip(files, split) if each == name}
 
 
-def test_rules_hold_out_what_they_say(tmp_path: Path) -> None:
-    assert held_out("speakers:eva") == {f.name for f in SPOKEN if "_eva_" in f.name}
-    assert held_out("takes:0-1, 4", "valid") == {f.name for f in SPOKEN if f.stem[-1] in "014"}
+def test_rules_choose_what_they_say(tmp_path: Path) -> None:
+    assert chosen_by("speakers:eva") == {f.name for f in SPOKEN if "_eva_" in f.name}
+    assert chosen_by("takes:0-1, 4", "valid") == {f.name for f in SPOKEN if f.stem[-1] in "014"}
     (tmp_path / "list.txt").write_text("go_eva_0.wav\n\nin/stop_adam_3.wav\n")
-    assert held_out(f"list:{tmp_path / 'list.txt'}") == {"go_eva_0.wav", "stop_adam_3.wav"}
+    assert chosen_by(f"list:{tmp_path / 'list.txt'}") == {"go_eva_0.wav", "stop_adam_3.wav"}
     digits = [Path(f"lang-german_speaker-{who:02}_trial-0_digit-{d}.wav") for who in (0, 3, 11) for d in range(3)]
     for who in ("03", "3"):
-        assert held_out(f"speakers:{who}", files=digits) == {f.name for f in digits if "speaker-03" in f.name}
+        assert chosen_by(f"speakers:{who}", files=digits) == {f.name for f in digits if "speaker-03" in f.name}
 
 
 def test_a_draw_is_of_every_class_repeatable_and_independent_of_the_order() -> None:
-    drawn = held_out("fraction:0.2")
+    drawn = chosen_by("fraction:0.2")
     assert sorted(name.split("_")[0] for name in drawn) == ["go", "go", "stop", "stop"]
-    assert held_out("fraction:0.2", files=SPOKEN[::-1]) == drawn != held_out("fraction:0.2", seed=1)
+    assert chosen_by("fraction:0.2", files=SPOKEN[::-1]) == drawn != chosen_by("fraction:0.2", seed=1)
     split = split_recordings(SPOKEN, label_files(SPOKEN), {"test": "speakers:eva", "valid": "fraction:0.4"})
     assert {file.stem.split("_")[1] for file, each in zip(SPOKEN, split) if each == "valid"} == {"adam"}
     assert [split.count(name) for name in ("train", "valid", "test")] == [6, 4, 10]
@@ -99,10 +99,10 @@ def test_a_draw_is_of_every_class_repeatable_and_independent_of_the_order() -> N
 def test_a_column_of_the_table_says_the_split(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,label,split\n" + "".join(f"{f},x,{s}\n" for f, s in zip(SPOKEN, ["train", "test"] * 10)))
-    found = label_files(SPOKEN, table)
-    assert split_recordings(SPOKEN, found, {}) == ("train", "test") * 10
+    labels = label_files(SPOKEN, table)
+    assert split_recordings(SPOKEN, labels, {}) == ("train", "test") * 10
     with pytest.raises(ConfigError, match="has a column split"):
-        split_recordings(SPOKEN, found, {"test": "fraction:0.1"})
+        split_recordings(SPOKEN, labels, {"test": "fraction:0.1"})
     table.write_text(table.read_text().replace("test", "tset"))
     with pytest.raises(DataError, match=r"its split in the table is 'tset'; choose train, valid, test"):
         split_recordings(SPOKEN, label_files(SPOKEN, table), {})
@@ -127,7 +127,7 @@ def test_a_column_of_the_table_says_the_split(tmp_path: Path) -> None:
         ({"test": "speakers:eva", "valid": "takes:0"}, r"go_eva_0\.wav is in both test and valid"),
     ],
 )
-def test_rules_that_hold_out_nothing_or_twice_are_refused(rules: dict[str, str], message: str) -> None:
+def test_rules_that_choose_nothing_or_twice_are_refused(rules: dict[str, str], message: str) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         split_recordings(SPOKEN, label_files(SPOKEN), rules)
 
@@ -135,7 +135,7 @@ def test_rules_that_hold_out_nothing_or_twice_are_refused(rules: dict[str, str],
 def test_lists_name_every_recording_or_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("go_eva_9.wav\n")
     with pytest.raises(DataError, match=r"list\.txt: go_eva_9\.wav is none of the recordings given"):
-        held_out(f"list:{tmp_path / 'list.txt'}")
+        chosen_by(f"list:{tmp_path / 'list.txt'}")
     alike = [Path("a/go_eva_0.wav"), Path("b/go_eva_0.wav")]
     (tmp_path / "list.txt").write_text("go_eva_0.wav\n")
     with pytest.raises(DataError, match="fits 2 recordings"):
@@ -209,7 +209,7 @@ def test_a_run_stopped_between_two_files_goes_on(
     assert not (tmp_path / "words.h5.parts").exists()
 
 
-def test_parts_are_kept_outside_the_call_where_asked(tmp_path: Path, files: list[Path]) -> None:
+def test_parts_are_kept_outside_the_call_where_requested(tmp_path: Path, files: list[Path]) -> None:
     parts = tmp_path / "parts"
     first = encode_files(files[:5], tmp_path / "some.h5", FEW, parts=parts, workers=1)
     assert (first.written, first.reused, len(list(parts.iterdir()))) == (5, 0, 5)
@@ -220,7 +220,7 @@ def test_parts_are_kept_outside_the_call_where_asked(tmp_path: Path, files: list
     assert other.reused == 0
 
 
-def test_what_cannot_be_used_is_told_with_the_set(tmp_path: Path, files: list[Path]) -> None:
+def test_what_cannot_be_used_is_reported_with_the_set(tmp_path: Path, files: list[Path]) -> None:
     files[0].write_bytes(b"")
     odd = tmp_path / "in" / "go_b\udcff_0.wav"
     reports = encode_splits([*files, odd], tmp_path / "words.h5", {"test": "speakers:eva"}, FEW, workers=1)
