@@ -21,8 +21,7 @@ def encode_speech_commands(
     """Write ``gsc_train.h5``, ``gsc_valid.h5`` and ``gsc_test.h5`` from the recordings in ``folder``.
 
     Labels are those of the 35 words, and a speaker has one number in all three files. A file that is there is kept,
-    whatever seed it was made with; a run that was stopped goes on. Returns what each file holds and which recordings
-    were left out of it, also of files made earlier; see :func:`encode_files`.
+    whatever its seed; a run that was stopped goes on. Returns the report of each file; see :func:`encode_files`.
 
     Raises DataError as :func:`split_files` and :func:`encode_files` do.
     """

@@ -83,7 +83,8 @@ def simulate_folder(
         if not 0 <= i < len(images):
             raise DataError(f"there is no image {i}; MNIST's split has 0 to {len(images) - 1}")
         path = folder / split / str(int(labels[i])) / f"{i + 1:05d}.bin"
-        if not _is_whole(path):
+        size = path.stat().st_size if path.exists() else 0
+        if size == 0 or size % 5:  # after a crash or on a full disk it can be empty or end within an event
             generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, i])))
             events = simulate_saccades(images[i], generator, camera, path_px)
             p, y, x = np.unravel_index(events.channel, (2, SENSOR, SENSOR))
@@ -91,12 +92,6 @@ def simulate_folder(
         if progress is not None:
             progress(done + 1, len(indices))
     return folder
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a recording is there; after a crash or on a full disk one can be empty or end within an event."""
-    size = path.stat().st_size if path.exists() else 0
-    return size > 0 and size % 5 == 0
 
 
 def _claim(note: Path, made_with: dict[str, Any]) -> None:

@@ -23,11 +23,10 @@ Fractions = tuple[float, ...]
 class Corpus:
     """A text as tokens.
 
-    ``name``: for display; that of a card only if the text is the card's. ``source``: path of its file, or of the folder
-    of its files. ``checksum``: sha256 of the unpacked text, of several files one after the other. ``train``, ``valid``,
-    ``test``: int32 ``[token]``. ``bytes_of``: bytes of UTF-8 in each split, by which bits per byte are taken.
-    ``attribution``: the line to be shown with results, or empty. ``unknown``: characters of a split that the vocabulary
-    lacks, and how often; their token is -1, see :meth:`check_known`.
+    ``name``: for display; that of a card only if the text is the card's. ``source``, ``checksum``: see
+    :func:`~snn_delays.data.text.unpacking.origin`. ``train``, ``valid``, ``test``: int32 ``[token]``. ``bytes_of``:
+    bytes of UTF-8 in each split, by which bits per byte are taken. ``attribution``: the line to be shown with results,
+    or empty. ``unknown``: characters of a split that the vocabulary lacks, and how often; their token is -1.
     """
 
     name: str
@@ -61,12 +60,10 @@ def load_corpus(
 ) -> Corpus:
     """A corpus by the name of its card, or any file of text by its path, plain or compressed (xz, bz2, gzip, zip).
 
-    ``split``: fractions of the bytes for train, valid and test, in file order, each end at the nearest byte; for
-    characters an end inside a character moves to its beginning. Default: the card's, of a file 0.9, 0.05, 0.05. A card
-    with one file a split has no fractions. ``context``: every split must have ``context + 1`` tokens.
-
-    ``vocabulary``: ``"bytes"``, ``"characters"`` of the training text alone, or one that there is already, as of a
-    trained network.
+    ``vocabulary``: ``"bytes"``, ``"characters"`` of the training text alone, or an existing one, as of a trained
+    network. ``split``: fractions of the bytes for train, valid and test, in file order, each end at the nearest byte;
+    for characters an end inside a character moves to its beginning. Default: the card's, of a file 0.9, 0.05, 0.05. A
+    card with one file a split has no fractions. ``context``: every split must have ``context + 1`` tokens.
 
     Raises ConfigError for an unknown name, vocabulary or impossible fractions; DataError for a file that is missing,
     empty, damaged, not the card's, not UTF-8 (characters only, as bytes can be anything), or too short.
@@ -77,7 +74,8 @@ def load_corpus(
     if context < 1:
         raise ConfigError(f"context must be at least 1, got {context}")
     name = str(name_or_path)
-    if name not in text_cards("corpus") and _is_path(name):
+    is_path = any(separator in name for separator in ("/", os.sep, os.altsep or os.sep)) or Path(name).is_file()
+    if is_path and name not in text_cards("corpus"):
         path = Path(name).expanduser()
         content = _file_content(path)
         files, card = {"all": (path, content)}, _card_of(content)
@@ -86,9 +84,14 @@ def load_corpus(
         if split is not None and "all" not in card.files:
             raise ConfigError(f"{card.display_name} comes as train, valid and test files; leave the split out")
         files = read_files(card)
-    if kind == "characters":
-        for path, content in files.values():
-            _check_utf8(content, path)
+    for where, content in files.values() if kind == "characters" else ():
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{where} is not UTF-8: byte 0x{content[error.start]:02x} at position {error.start} of the unpacked "
+                "text; convert it, or take the vocabulary 'bytes', which takes any file"
+            ) from None
     texts = {part: content for part, (_, content) in files.items()}
     if "all" in texts:
         fractions = split or (tuple(card.split) if card else OWN_SPLIT)
@@ -111,11 +114,6 @@ def load_corpus(
         unknown=unknown,
         **tokens,
     )
-
-
-def _is_path(name: str) -> bool:
-    separators = {"/", os.sep, os.altsep or os.sep}
-    return any(separator in name for separator in separators) or Path(name).is_file()
 
 
 def _file_content(path: Path) -> bytes:
@@ -157,16 +155,6 @@ def _cut(content: bytes, fractions: Fractions, *, between_characters: bool) -> d
             end -= 1
         ends[i] = end
     return {part: content[start:end] for part, start, end in zip(SPLITS, [0, *ends], ends)}
-
-
-def _check_utf8(content: bytes, where: Path) -> None:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where} is not UTF-8: byte 0x{content[error.start]:02x} at position {error.start} of the unpacked text; "
-            "convert it, or take the vocabulary 'bytes', which takes any file"
-        ) from None
 
 
 def _encode(

@@ -22,9 +22,9 @@ _MARKS = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 class SentenceSet:
     """Sentences with the indices of their classes.
 
-    ``source``: path of the file, archive or folder they were read from. ``checksum``: sha256 of the unpacked files one
-    after the other. ``train``, ``valid``, ``test``: ``(text, label)``, punctuation set apart by spaces. ``split_rule``:
-    how the splits came about, to be stated with every accuracy.
+    ``source``, ``checksum``: see :func:`~snn_delays.data.text.unpacking.origin`. ``train``, ``valid``, ``test``:
+    ``(text, label)``, punctuation set apart by spaces. ``split_rule``: how the splits came about, to be stated with
+    every accuracy.
     """
 
     name: str
@@ -87,7 +87,7 @@ def draw(sentences: Sequence[Sentence], fractions: Sequence[float], seed: int) -
     random = np.random.default_rng(seed)
     part_of: dict[str, int] = {}
     for label in sorted(set(labels.values())):
-        texts = [text for text, its in labels.items() if its == label]
+        texts = [text for text, other in labels.items() if other == label]
         order = random.permutation(len(texts))
         ends = np.cumsum([0, *(round(fraction * len(texts)) for fraction in fractions)])
         for part, (start, end) in enumerate(pairwise(ends), start=1):

@@ -62,9 +62,8 @@ def _by_first_bytes(content: bytes) -> str:
 def read_files(card: TextCard) -> dict[str, tuple[Path, bytes]]:
     """The path and the content of each file of a set, decompressed and verified.
 
-    A file is taken from the card's folder, plain or compressed, or else out of the card's archive, whose path is then
-    given. Raises DataError naming what is missing, where it is looked for and where to get it, or what differs from the
-    card.
+    Files are taken from the card's folder, plain or compressed, else out of the card's archive, whose path is then
+    given. Raises DataError naming what is missing, where it belongs and where to get it, or what differs from the card.
     """
     files: dict[str, tuple[Path, bytes]] = {}
     archive, members = card.place / card.archive, cache(_members)

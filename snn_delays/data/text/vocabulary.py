@@ -73,7 +73,7 @@ class Vocabulary(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of the sha256 of :meth:`to_json`, which tell vocabularies apart."""
+        """Twelve hexadecimal digits of the sha256 of :meth:`to_json`, by which vocabularies differ."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -89,10 +89,9 @@ class ByteVocabulary(Vocabulary):
     size = 256
 
     def encode(self, text: str) -> Tokens:
-        """UTF-8 bytes of a text, int32 ``[token]``.
+        """UTF-8 bytes of a text, int32 ``[token]``; bytes of a command line that are no UTF-8 as they were typed.
 
-        Bytes of a command line that are no UTF-8 (Python's surrogate escapes) are taken as they were typed. Raises
-        DataError naming the position of any other lone surrogate, which no text has.
+        Raises DataError naming the position of a lone surrogate that is not Python's escape of such a byte.
         """
         try:
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int32)

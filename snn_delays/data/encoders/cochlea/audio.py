@@ -46,15 +46,9 @@ def read_audio(path: Path, rate: int, *, max_seconds: float = 600.0, max_clipped
         samples = soundfile.read(str(path), dtype="float32", always_2d=True)[0]
     except (soundfile.SoundFileError, TypeError) as error:
         reason = str(getattr(error, "error_string", error)).removeprefix("Error :").strip(" .")
-        raise DataError(
-            f"{path} cannot be decoded ({reason}); it is damaged, half-written or not WAV or FLAC: "
-            "fetch or record it again"
-        ) from error
-    if samples.shape[0] != info.frames:
-        raise DataError(
-            f"{path} is truncated: its header announces {info.frames} samples and {samples.shape[0]} are there; "
-            "fetch or record it again"
-        )
+        raise _damaged(path, f"cannot be decoded ({reason}); it is damaged, half-written or not WAV or FLAC") from error
+    if len(samples) != info.frames:
+        raise _damaged(path, f"is truncated: its header announces {info.frames} samples and {len(samples)} are there")
     try:
         return prepare(samples, info.samplerate, rate, max_clipped=max_clipped)
     except DataError as error:
@@ -115,7 +109,7 @@ def _check_size(path: Path) -> None:
         raise DataError(f"{path} {'is not a file' if path.exists() else 'does not exist'}; give WAV or FLAC files")
     size = path.stat().st_size
     if size == 0:
-        raise DataError(f"{path} is empty (0 bytes); fetch or record it again")
+        raise _damaged(path, "is empty (0 bytes)")
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":  # RF64 and others have lengths of their own
@@ -126,13 +120,14 @@ def _check_size(path: Path) -> None:
                 there = size - file.tell()
                 if length > there or (length == 0 and there > 0):
                     announced = "no length" if length in (0, _UNKNOWN) else f"{length} bytes of sound"
-                    raise DataError(
-                        f"{path} is half-written: its header announces {announced} and {there} are there; "
-                        "fetch or record it again"
-                    )
+                    raise _damaged(path, f"is half-written: its header announces {announced} and {there} are there")
                 return
             file.seek(length + length % 2, 1)
-    raise DataError(f"{path} is half-written: its header announces no sound; fetch or record it again")
+    raise _damaged(path, "is half-written: its header announces no sound")
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"{path} {what}; fetch or record it again")
 
 
 def _check_header(path: Path, info: Any, max_seconds: float) -> None:

@@ -76,10 +76,9 @@ def encode_files(
 
     Every recording draws from ``seed`` and its own contents: neither order nor ``workers`` (processes; default: all
     cores) change a spike. Finished recordings are kept in the folder ``<out>.parts`` until the file is written, whole
-    or not at all; a run that was stopped goes on from there. ``parts`` names another folder, which is kept: later calls
-    take from it what they need, as one with a few recordings more. A recording that cannot be used is left out and
-    reported. Beside ``out``, ``<out>.csv`` says which file each sample is, and why some are none; it is written first,
-    so that it is there whenever ``out`` is.
+    or not at all; a run that was stopped goes on from there. ``parts`` names another folder, which is kept for later
+    calls. A recording that cannot be used is left out and reported. ``<out>.csv``, written before ``out``, says which
+    file each sample is, and why some are none.
 
     ``labels``, ``scheme``: see :func:`label_files`; or the :class:`Labels` of ``files``.
 

@@ -36,13 +36,11 @@ class Cochlea:
     Root mean square set to ``rms`` -> window -> basilar membrane -> hair cells -> fibres -> bushy cells, at 24 kHz from
     48 kHz sound. Channel 0 is the base of the cochlea, the high frequencies.
 
-    ``channels`` places from base to apex. ``window``: the published program multiplies the whole file with a Hann
-    window; ``"none"``, the default, does not, because the window costs many of the spikes (see docs/cochlea.md), and
-    only without it do the numbers of spikes come to those of SHD-regenerated. ``tick_us``: times are
-    rounded to integer ticks (500 us as in SHD-regenerated); no channel fires twice within 1 ms. ``causal``: the
-    published transfer function, with the sign of its inverse DFT, answers before the sound, by up to 20 ms in the low
-    channels; ``True`` turns it round, for systems that listen while the sound goes on. ``max_seconds`` and
-    ``max_clipped`` say which recordings are refused (see :func:`read_audio`).
+    ``channels`` places from base to apex. ``window``: ``"hann"`` over the whole file, as the published program has it,
+    costs many of the spikes; without it there are as many as in SHD-regenerated (docs/cochlea.md). ``tick_us``: times
+    are rounded to integer ticks (500 us as in SHD-regenerated); no channel fires twice within 1 ms. ``causal``: the
+    published membrane responds before the sound, by up to 20 ms in the low channels; True turns it round, for systems
+    that listen while the sound goes on. ``max_seconds``, ``max_clipped``: see :func:`read_audio`.
 
     Raises ConfigError for a value that cannot be.
     """
@@ -115,8 +113,7 @@ class Cochlea:
             channels.append(channel + block.start)
         step, channel = np.concatenate(steps), np.concatenate(channels)
         # Half a tick is added before the division: step / RATE seconds to the nearest tick, in integers.
-        scale = 1_000_000
-        t_us = (2 * scale * step + RATE * self.tick_us) // (2 * RATE * self.tick_us) * self.tick_us
+        t_us = (2_000_000 * step + RATE * self.tick_us) // (2 * RATE * self.tick_us) * self.tick_us
         order = np.lexsort((channel, t_us))
         return Events(t_us[order], channel[order], self.channels)
 

@@ -25,8 +25,8 @@ _MOST = (1 << 16) - 1  # labels and speakers are uint16 in SHD's layout, and the
 class Labels:
     """Class and speaker of each recording, in their order, and the names of the classes.
 
-    ``speaker``: -1 where nobody says. ``speaker_name``, ``take``: the speaker as the name or the table has it, and the
-    number of the recording among those of a speaker and class; empty where nobody says. ``split``: as a table says.
+    ``speaker``: -1 where it is not known. ``speaker_name``, ``take``, ``split``: the speaker as the name or the table
+    has it, the number of the recording among those of a speaker and class, and the split; empty where not known.
 
     Raises DataError for speakers that SHD's layout cannot hold.
     """
@@ -53,8 +53,8 @@ def label_files(files: Sequence[Path], table: Path | None = None, scheme: str = 
     """Class and speaker of every file: from ``table``, or by a ``scheme`` of names that all of them fit.
 
     ``table``: a CSV with the columns file, label and, optionally, speaker and split. A file is named by its path, from
-    the folder of the table or as given, or by its bare name where that is unique. Labels that are all integers are
-    taken as they are; others are numbered in the order of their names; so are speakers.
+    the folder of the table or as given, or by its bare name where that is unique. Labels and speakers that are all
+    integers are taken as they are; others are numbered in the order of their names.
 
     ``"heidelberg"``: ``lang-german_speaker-03_trial-0_digit-7.flac``, label 17 (digit, + 10 if German), speaker 3.
     ``"speech_commands"``: ``<word>/<speaker>_nohash_<k>.wav``. ``"spoken_digits"``: ``<label>_<speaker>_<k>.wav``, as

@@ -87,15 +87,14 @@ def _of_speakers(speakers: Sequence[str], text: str) -> set[int]:
         raise DataError("speakers are not known from these names; choose another rule, or give a table of labels")
     chosen: set[int] = set()
     for who in map(str.strip, text.split(",")):
-        of_speaker = {i for i, name in enumerate(speakers) if _same(name, who)}
+        number = who.lstrip("0") if who.isdecimal() else None  # 3 is 03
+        of_speaker = {
+            i for i, name in enumerate(speakers) if name == who or (name.isdecimal() and name.lstrip("0") == number)
+        }
         if not of_speaker:
             raise DataError(f"no recording is of speaker {who!r}; there are {', '.join(sorted(set(speakers)))}")
         chosen |= of_speaker
     return chosen
-
-
-def _same(name: str, other: str) -> bool:
-    return name == other or (name.isdecimal() and other.isdecimal() and name.lstrip("0") == other.lstrip("0"))
 
 
 def _of_takes(takes: Sequence[int], text: str) -> set[int]:
