@@ -19,7 +19,7 @@ Double = Callable[[int], int]
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(compiling, "announce", lines.append)
     monkeypatch.setattr(compiling, "reported", set())
@@ -40,34 +40,34 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
 
 
 def test_where_numba_finds_no_place_kernels_are_kept_in_our_own(
-    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
     with pytest.raises(RuntimeError, match="no locator"):
         numba.njit(cache=True)(double)
     assert cached_njit()(double)(3) == 6
-    assert len(said) == 1
-    assert "compiling kernels, once" in said[0]
+    assert len(messages) == 1
+    assert "compiling kernels, once" in messages[0]
     compiling.reported.clear()
     again = cached_njit()(double)
     assert again(3) == 6
-    assert len(said) == 1
+    assert len(messages) == 1
     assert sum(again.stats.cache_hits.values()) == 1
     assert not numba.config.CACHE_DIR
 
 
 def test_where_nothing_can_be_written_kernels_run_and_one_warning_says_so(
-    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="SNN_DELAYS_CACHE") as warned:
         assert [cached_njit()(double)(3), cached_njit(nogil=True)(double)(4)] == [6, 8]
-    assert len(warned) == len(said) == 1
+    assert len(warned) == len(messages) == 1
 
 
 def test_a_damaged_cache_is_compiled_anew_and_mended(
-    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
     cached_njit()(double)(3)
@@ -81,7 +81,7 @@ def test_a_damaged_cache_is_compiled_anew_and_mended(
 
 
 def test_a_full_disk_costs_the_cache_not_the_call(
-    double: Double, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -31,9 +31,9 @@ STAYED = {"snn_delays.export.nir", "snn_delays.data.catalogue"}
 def test_documented_names_of_the_version_before(module: str, name: str, recwarn: pytest.WarningsRecorder) -> None:
     value = getattr(importlib.import_module(module), name)
     assert value.__name__ == name
-    said = [str(warning.message) for warning in recwarn if warning.category is DeprecationWarning]
-    assert said == ([] if module in STAYED else said[:1])
-    for message in said:
+    messages = [str(warning.message) for warning in recwarn if warning.category is DeprecationWarning]
+    assert messages == ([] if module in STAYED else messages[:1])
+    for message in messages:
         assert message.startswith(f"{module}.{name} is now snn_delays.")
         new = message.split(" is now ")[1].split(";")[0].rpartition(".")
         assert getattr(importlib.import_module(new[0]), new[2]) is value

@@ -63,7 +63,7 @@ CASES = (
 
 
 def select(only: Sequence[str] = (), long: bool = False) -> tuple[Entry, ...]:
-    """Cases named, where ``*`` stands for anything; without names all, the long ones if asked for.
+    """Cases named, where ``*`` stands for anything; without names all, the long ones if requested.
 
     Raises ConfigError for a name that no case has.
     """

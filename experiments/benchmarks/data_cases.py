@@ -205,7 +205,7 @@ def _recordings(name: str, sizes: Sizes, reader: Any) -> _Some:
 
 
 def _at_hand(name: str) -> tuple[str, tuple[str, ...]]:
-    """The data set asked for, or the bundled one with a line that says why."""
+    """The data set requested, or the bundled one with a line that says why."""
     try:
         open_recordings(name, "train", reader="own")
     except DataError as error:

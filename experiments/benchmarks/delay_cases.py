@@ -1,4 +1,4 @@
-"""The cases of the delay layer: Gaussian taps of several widths, and whole delays."""
+"""The cases of the delay layer: Gaussian taps of several widths, and integer delays."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -42,20 +42,20 @@ def delay_layer(sigma_steps: float, sizes: Sizes, device: torch.device) -> Case:
 
 
 def integer_training(sizes: Sizes, device: torch.device) -> Case:
-    """Forward and backward with fixed whole delays and learned weights."""
+    """Forward and backward with fixed integer delays and learned weights."""
     layer = _layer(sizes, device, taps="linear", learn_delay=False, delay_init="uniform_rounded")
-    name = "delay layer, fixed whole delays, forward + backward (weights learned)"
+    name = "delay layer, fixed integer delays, forward + backward (weights learned)"
     return _case(name, layer, sizes, device, trains=True)
 
 
 def integer_inference(sizes: Sizes, device: torch.device) -> Case:
-    """Forward alone with whole delays: a layer of the discretised network."""
+    """Forward alone with integer delays: a layer of the discretised network."""
     layer = _layer(sizes, device, taps="linear", learn_delay=False, delay_init="uniform_rounded").requires_grad_(False)
-    return _case("delay layer, whole delays, inference", layer, sizes, device, trains=False)
+    return _case("delay layer, integer delays, inference", layer, sizes, device, trains=False)
 
 
 def delay_call(layer: DelayedLinear, x: Tensor) -> dict[str, Any]:
-    """What the operation is asked when the layer gets ``x`` from rest."""
+    """The arguments of the operation when the layer receives ``x`` from rest."""
     return {
         "x": x, "history": None, "weight": layer.weight, "delay": layer.delay, "sigma": layer.sigma,
         "max_delay_steps": layer.max_delay_steps, "taps": layer.taps,

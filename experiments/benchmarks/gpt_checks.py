@@ -52,7 +52,7 @@ def check_steps(sizes: Sizes, device: torch.device, plain: bool) -> None:
             others[PLAIN] = peer, gpt_step.of_plain(peer)
         want = _see(exact, reference, tokens)
         _assert_fires(want)
-        wanted = _gradients(want, reference, target)
+        expected = _gradients(want, reference, target)
         gpt_step.LanguageStep(reference, tokens, target)()
         for side, (network, trained) in others.items():
             got = _see(network, trained, tokens)
@@ -60,7 +60,7 @@ def check_steps(sizes: Sizes, device: torch.device, plain: bool) -> None:
                 differ = float((mine != theirs).double().mean())
                 assert differ == 0, f"{side}, branch {i}: {differ:.2%} of the spikes differ in float64"
             assert_close(got.logits, want.logits, EXACT, f"{side}, logits")
-            for name, mine, theirs in zip(names, wanted, _gradients(got, trained, target), strict=True):
+            for name, mine, theirs in zip(names, expected, _gradients(got, trained, target), strict=True):
                 assert_close(theirs, mine, EXACT, f"{side}, gradient of {name}")
             gpt_step.LanguageStep(trained, tokens, target)()
             for name, mine, theirs in zip(names, _learned(reference), _learned(trained), strict=True):
@@ -93,7 +93,7 @@ def check_timed(sizes: Sizes, ours: SpikeGPT, peers: Mapping[str, nn.Module], to
 
 
 def check_generation(sizes: Sizes, device: torch.device, plain: bool) -> None:
-    """Narrow networks in float64: token by token, all give what they give on the text at once."""
+    """Narrow networks in float64: token by token, all return what they return on the text at once."""
     small = sizes.language
     tokens, _ = text(small, small.check_context, sizes.check_batch, device)
     half = len(tokens) // 2

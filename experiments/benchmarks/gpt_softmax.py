@@ -14,7 +14,7 @@ class Cache(NamedTuple):
 
 
 class SoftmaxBlock(nn.Module):
-    """Attention to the past and a GELU layer of four times the width, each behind a layer norm; no biases."""
+    """Attention to the past and a GELU layer of four times the width, each after a layer norm; no biases."""
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()

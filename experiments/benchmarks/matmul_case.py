@@ -43,7 +43,7 @@ def matrix_product(sizes: Sizes, device: torch.device) -> Case:
         for name, run in runs.items():
             y = run(x, weight)
             assert_close(y, want, 1e-5, f"{name}, product")
-            for got, wanted in zip(gradients(y, [x, weight]), slopes):
-                assert_close(got, wanted, 1e-5, f"{name}, gradient")
+            for got, expected in zip(gradients(y, [x, weight]), slopes):
+                assert_close(got, expected, 1e-5, f"{name}, gradient")
 
     return Case("matrix product of channel mixing, forward + backward", sides, check, follows_itself=True)

@@ -19,7 +19,7 @@ HOW = (
 
 
 def peak_mib(work: Callable[[], object], device: torch.device) -> float | None:
-    """MiB that ``work`` needs at its peak beyond what is held already; None where the system does not tell (no Linux).
+    """MiB that ``work`` needs at its peak beyond what is allocated already; None without Linux, which reports it.
 
     Pages that the C library keeps from earlier work would be used again without counting, so they go back first.
     """

@@ -1,4 +1,4 @@
-"""The cases of the whole published network: a training step, long sequences, inference with whole delays."""
+"""The cases of the published network: a training step, long sequences, inference with integer delays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Setting:
 
     @property
     def right(self) -> int:
-        """Steps of silence that the published code puts behind the input of every layer."""
+        """Steps of silence that the published code appends to the input of every layer."""
         return (self.window - 1) // 2
 
     def network(self, dropout: float = 0.0, hidden: tuple[int, ...] | None = None) -> DelayClassifier:

@@ -99,7 +99,7 @@ def check_inference(ours: DiscreteNetwork, peers: Mapping[int, nn.Module], x: Te
 
 @contextmanager
 def _padded(network: SpikingModule, right: int) -> Iterator[None]:
-    """Our network with silence behind the input of every synapse, as the published code has it."""
+    """Our network with silence after the input of every synapse, as the published code has it."""
 
     def extend(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (F.pad(given[0], (0, 0, 0, 0, 0, right)), *given[1:])

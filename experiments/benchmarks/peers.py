@@ -38,7 +38,7 @@ def dcls_layer(layer: DelayedLinear) -> Any:
 def dcls_evaluated(peer: Any) -> Any:
     """Put ``Dcls1d`` into the state of the published evaluation: version "max", no width, rounded positions.
 
-    The version has to be told to the module and to the builder of its kernel.
+    The version has to be passed to the module and to the builder of its kernel.
     """
     with torch.no_grad():
         peer.P.round_()

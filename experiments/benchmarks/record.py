@@ -40,7 +40,7 @@ class Benchmark:
             if device not in ("cpu", "cuda"):
                 raise ConfigError(f"the benchmark runs on cpu or cuda, got {device!r}")
             if device == "cuda" and not torch.cuda.is_available():
-                raise ConfigError("the benchmark was asked for on cuda, and torch finds no CUDA GPU here")
+                raise ConfigError("the benchmark is to run on cuda, and torch finds no CUDA GPU here")
         self.entries, self.repeats, self.sizes = tuple(entries), repeats, sizes
         self.devices = tuple(devices) or ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
         self.record: dict[str, Any] = {

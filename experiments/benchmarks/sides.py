@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 RATE = 0.05
-# A peer's module that is used here, and how to install it; two ask for torchvision, which nothing here needs.
+# A peer's module that is used here, and how to install it; two require torchvision, which nothing here needs.
 PEERS = {
     "dcls": ("DCLS.construct.modules", "pip install dcls==0.1.1"),
     "spikingjelly": (

@@ -1,1 +1,1 @@
-"""Studies behind the tables and pictures of the documents. ``python -m experiments.studies`` runs them all."""
+"""Studies for the tables and figures of the documents. ``python -m experiments.studies`` runs them all."""

@@ -108,12 +108,14 @@ def compare(
     return sorted(matches, key=lambda match: match.name)
 
 
-def _archived(archives: Sequence[Path], wanted: set[tuple[int, int, int]]) -> dict[tuple[int, int, int] | None, Events]:
+def _archived(
+    archives: Sequence[Path], requested: set[tuple[int, int, int]]
+) -> dict[tuple[int, int, int] | None, Events]:
     found: dict[tuple[int, int, int] | None, Events] = {}
     for path in archives:
         archive = read_archive(path)
         keys = list(zip(archive.label.tolist(), archive.speaker.tolist(), archive.trial.tolist()))
-        indices = np.flatnonzero([key in wanted for key in keys])
+        indices = np.flatnonzero([key in requested for key in keys])
         found |= {keys[i]: sample.events for i, sample in zip(indices, archive.subset(indices))}
     return found
 

@@ -49,12 +49,12 @@ def dense(samples: list[Sample], steps: int) -> tuple[Tensor, Tensor]:
 def find_delays(
     task: SyntheticTask, *, delays: bool = True, delay_count: int = 1, epochs: int = 30, seed: int = 0
 ) -> Found:
-    r"""Train one integrator per class behind delayed synapses; its score is its highest membrane.
+    r"""Train one integrator per class after delayed synapses; its score is its highest membrane.
 
     .. math:: s_k = \max_t v_k[t], \quad v_k[t] = \sum_{c,j} w[k,c,j]\, x_c[t - d[k,c,j]] + 0.005\, v_k[t-1]
 
     with cross-entropy on s, Adam (0.02 on weights, 0.3 steps on delays), weights begun alike and kept >= 0, delays
-    uniform, taps narrowing from half the window to 0.5 steps in the first 60 % of the epochs. The window is a fifth
+    uniform, sigma annealed from half the window to 0.5 steps in the first 60 % of the epochs. The window is a fifth
     longer than what the task needs. ``delays=False``: the same with all delays 0. Only the train split is trained on;
     the test split is looked at once, at the end.
     """

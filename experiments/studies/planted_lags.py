@@ -58,7 +58,7 @@ class ShiftAlone(SpikingModule):
 
 @dataclass(frozen=True)
 class Found:
-    """What training came to, with whole delays, on sequences that it never saw.
+    """What training came to, with integer delays, on sequences that it never saw.
 
     Attributes:
         loss_nats: cross-entropy, nats a token.
@@ -85,8 +85,8 @@ def find_lag(
 ) -> Found:
     """Train a network of one shift (``"shift"``, :class:`ShiftAlone`) or one block (``"block"``) on fresh sequences.
 
-    Adam, 0.01 on weights and ``lr_delay`` steps on delays, both down to a tenth over the last two fifths; taps
-    narrowing from half the window to 0.4 steps in the first three fifths. The same for every kind of shift and task.
+    Adam, 0.01 on weights and ``lr_delay`` steps on delays, both down to a tenth over the last two fifths;
+    sigma annealed from half the window to 0.4 steps in the first three fifths. The same for every shift and task.
     The rate and the width of the delays, which learned ones alone have, were chosen on the copy of lag 30, the rate of
     the weights on seed 0 of copies in the block.
 
@@ -135,8 +135,8 @@ def _loss_and_accuracy(
 ) -> tuple[Tensor, float]:
     tokens, targets = (torch.from_numpy(drawn) for drawn in task.draw(sequences, STEPS, generator))
     scored = targets != UNSCORED
-    logits, wanted = network(tokens)[0][scored], targets[scored]
-    return F.cross_entropy(logits, wanted), (logits.argmax(-1) == wanted).double().mean().item()
+    logits, expected = network(tokens)[0][scored], targets[scored]
+    return F.cross_entropy(logits, expected), (logits.argmax(-1) == expected).double().mean().item()
 
 
 @torch.no_grad()

@@ -47,12 +47,12 @@ def draw_subset(archive: SpikeArchive, speakers: Sequence[int], per_class: int, 
     for label in range(int(archive.label.max()) + 1):
         extra = {speakers[(label * left_over + k) % len(speakers)] for k in range(left_over)}
         for speaker in speakers:
-            wanted = everyone + (speaker in extra)
+            expected = everyone + (speaker in extra)
             pool = np.flatnonzero((archive.label == label) & (archive.speaker == speaker))
-            if pool.size < wanted:
-                raise DataError(f"speaker {speaker} has {pool.size} samples of class {label}, {wanted} are wanted")
+            if pool.size < expected:
+                raise DataError(f"speaker {speaker} has {pool.size} samples of class {label}, {expected} are needed")
             pool = pool[np.argsort(archive.trial[pool])]
-            chosen += generator.sample(pool.tolist(), wanted)
+            chosen += generator.sample(pool.tolist(), expected)
     generator.shuffle(chosen)
     return archive.subset(np.array(chosen, dtype=np.int64))
 
@@ -73,7 +73,7 @@ def convert(archive: Path, out: Path | None = None) -> Path:
 
 
 def write(samples: SpikeArchive, path: Path) -> None:
-    """Write samples in SHD's layout, with the empty archive beside them that Tonic asks for."""
+    """Write samples in SHD's layout, with the empty archive beside them that Tonic expects."""
     write_shd_hdf5(path, samples, len(samples), n_spikes=samples.step.size)
     path.with_name(path.name + ".zip").touch()
 

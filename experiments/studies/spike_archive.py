@@ -87,7 +87,7 @@ def read_archive(path: Path) -> SpikeArchive:
         raise DataError(f"{path} is damaged or not an archive of spikes ({error}); fetch it again") from error
     for key, array in arrays.items():
         if array.dtype.kind not in "iu" or array.ndim != (0 if key in _SCALARS else 1):
-            raise DataError(f"{path}: {key} holds {array.dtype} of shape {array.shape}, expected whole numbers")
+            raise DataError(f"{path}: {key} holds {array.dtype} of shape {array.shape}, expected integers")
         if array.size and array.min() < (key in _SCALARS):
             raise DataError(f"{path}: {key} has {array.min()}, expected at least {int(key in _SCALARS)}")
     n_samples, n_spikes = arrays["n_spikes"].size, int(arrays["n_spikes"].sum(dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Streams of tokens in which one lag tells all there is to know, and the loss that nobody can beat."""
+"""Streams of tokens in which one lag carries all the information, and the loss that nobody can beat."""
 
 import math
 from abc import ABC, abstractmethod
@@ -124,8 +124,8 @@ class PeriodicStream(TokenStream):
 
     .. math:: x_t = w_{t \bmod P} \text{ with probability } 1 - q, \text{ else uniform}, \qquad y_t = x_{t + 1}
 
-    with ``w`` uniform. The next token was seen P - 1 steps ago, and every P before; each look tells as much as the
-    other, and none tells all.
+    with ``w`` uniform. The next token was seen P - 1 steps ago, and every P before; each look is as informative as the
+    other, and none suffices.
     """
 
     period: int = 5

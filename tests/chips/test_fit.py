@@ -150,7 +150,7 @@ def test_loihi_holds_codes_at_its_own_shift() -> None:
     assert fitting_bits(made(7, 10), loihi) == 5
     assert fitting_bits(made(7, 12), loihi) is None
     assert fitting_bits(made(127, 8), loihi) is None
-    assert fitting_bits(made(127, 8), GENEROUS) == 8  # an engine in software shifts by what it is told
+    assert fitting_bits(made(127, 8), GENEROUS) == 8  # an engine in software shifts by any number
 
 
 def test_real_weights_on_a_grid_are_recognised() -> None:

@@ -200,8 +200,8 @@ def test_data_list_verify_and_unpack(snn: Ok, refused: Bad, tmp_path: Path) -> N
     for verb in ("unpack", "convert"):  # the former name
         assert "which no card" in refused("data", verb, junk)
         assert "nothing.zip" in refused("data", verb, tmp_path / "nothing.zip", code=2)
-    said = refused("data", "convert", "shd_regen_test.npz.xz")
-    assert "from a checkout: python -m experiments.studies.shd_regenerated convert shd_regen_test.npz.xz" in said
+    printed = refused("data", "convert", "shd_regen_test.npz.xz")
+    assert "from a checkout: python -m experiments.studies.shd_regenerated convert shd_regen_test.npz.xz" in printed
 
 
 @pytest.mark.parametrize(

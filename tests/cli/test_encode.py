@@ -88,7 +88,7 @@ def test_speech_commands(snn: Ok, refused: Bad, tmp_path: Path, monkeypatch: pyt
     (other := tmp_path / "other").mkdir()
     (made / "gsc_valid.h5").rename(other / "gsc_valid.h5")
     (made / "gsc_valid.h5.csv").rename(other / "gsc_valid.h5.csv")
-    for first in ("written", "there already"):  # the reasons are told again when there is nothing left to do
+    for first in ("written", "there already"):  # the reasons are printed again when there is nothing left to do
         result = CliRunner().invoke(cli.app, [str(word) for word in (*words, "--out", other)])
         assert result.exit_code == 1
         assert f"{first}: {other / 'gsc_train.h5'}, 5 recordings; " in result.stdout
@@ -103,8 +103,8 @@ def test_refusals(refused: Bad, recordings: Path, tmp_path: Path) -> None:
     assert "no class can be read" in refused("data", "encode", tmp_path / "a.wav", "--out", out)
     out.touch()
     assert "exists already" in refused("data", "encode", recordings, "--out", out)
-    said = refused("data", "encode-check", "a.zip", "b c.xz", "--window")
-    assert "from a checkout: python -m experiments.studies.cochlea_compare a.zip 'b c.xz' --window" in said
+    output = refused("data", "encode-check", "a.zip", "b c.xz", "--window")
+    assert "from a checkout: python -m experiments.studies.cochlea_compare a.zip 'b c.xz' --window" in output
 
 
 def test_splits_lead_straight_to_training(snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def trained(folder: Path, recipe: str) -> Path:
     assert result.exit_code == 0, result.stderr
     assert "epoch   3" in result.stdout
     assert f"next: snn-delays evaluate {run}" in result.stdout.replace("\n", "")
-    (folder / "said.txt").write_text(result.stdout)
+    (folder / "output.txt").write_text(result.stdout)
     return run
 
 
@@ -83,14 +83,14 @@ def of_bytes(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_tells_how_it_goes(run: Path, sentences: Path) -> None:
-    said = (run.parent / "said.txt").read_text()
+    printed = (run.parent / "output.txt").read_text()
     assert re.search(
         r"epoch   1  loss \d\.\d{3}  valid \d\.\d{3}, \d\.\d{3} bits per byte  firing \d+\.\d%  "
         r"(silent: [\w. ]+  )?sigma 1\.00",
-        said,
+        printed,
     )
-    said = (sentences.parent / "said.txt").read_text()
-    assert re.search(r"epoch   1  loss \d\.\d{3}  train +\d+\.\d%  valid +\d+\.\d%  firing \d+\.\d%", said)
+    printed = (sentences.parent / "output.txt").read_text()
+    assert re.search(r"epoch   1  loss \d\.\d{3}  train +\d+\.\d%  valid +\d+\.\d%  firing \d+\.\d%", printed)
 
 
 def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) -> None:
@@ -279,8 +279,8 @@ def test_generate_stops_when_nobody_reads(run: Path) -> None:
         assert process.stderr is not None
         assert process.stdout.read(1) == b"d"
         process.stdout.close()  # as head -c 1 does
-        said = process.stderr.read()
-    assert (process.returncode, said) == (0, b"")
+        printed = process.stderr.read()
+    assert (process.returncode, printed) == (0, b"")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_plot_before_evaluate_draws_what_it_can(snn: Ok, refused: Bad, of_bytes:
     assert "was not evaluated yet" in refused("plot", of_bytes, "--what", "rates")
     assert (
         "pictures of the test results" not in snn("plot", of_bytes, "--what", "curves").stdout
-    )  # nobody asked for them
+    )  # they were not requested
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_bad_recordings_are_skipped_if_asked_and_named(path, samples):
 
 
 class Long(Recordings):
-    """Recordings whose counts are large and drawn when asked for."""
+    """Recordings whose counts are large and drawn on demand."""
 
     path, sensor, class_names = Path("long"), (2, 32, 32), ("a", "b")
 

@@ -54,7 +54,7 @@ def test_idempotent_and_the_second_time_lossless(weight_bits: int | None, seed: 
 
 @settings(max_examples=6)
 @given(seed=SEEDS)
-def test_whole_delays_and_single_taps_survive_folding_unchanged(seed: int) -> None:
+def test_integer_delays_and_single_taps_survive_folding_unchanged(seed: int) -> None:
     network = warmed_classifier(seed, learn_delay=False, dropout=0.3)
     discrete = discretize(network)
     x = poisson(40, 4, 6, seed=seed)

@@ -27,7 +27,7 @@ def spikes(network: Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def integer_network(**neuron: Any) -> Sequential:
-    """Weights that are integer codes of 8 bits already, delays that are whole."""
+    """Weights that are integer codes of 8 bits already, integer delays."""
     torch.manual_seed(5)
     made = Sequential(
         hidden=Sequential(
@@ -48,7 +48,7 @@ def integer_network(**neuron: Any) -> Sequential:
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("target", ["loihi2", "generic"])
-def test_whole_numbers_decide_as_the_network_did_where_nothing_is_lost(target: str, strict: bool) -> None:
+def test_integers_decide_as_the_network_did_where_nothing_is_lost(target: str, strict: bool) -> None:
     network = integer_network(strict=strict)  # no memory, so membranes are integer codes, ties with the threshold too
     x = poisson(120, 3, 12, rate=0.1).double()
     before, ties = spikes(network, x), record(network, x)["hidden.synapse"] == 1.0
@@ -131,7 +131,7 @@ def test_delays_beyond_the_target_are_an_error_that_counts_them_unless_clamped()
 
 
 @pytest.mark.parametrize(
-    ("options", "asked", "message"),
+    ("options", "requested", "message"),
     [
         ({"reset": "soft"}, {"target": "loihi2"}, "soft"),
         ({"max_delay_steps": 70, "sigma_steps": None}, {"target": "loihi2"}, "above 62"),
@@ -140,9 +140,9 @@ def test_delays_beyond_the_target_are_an_error_that_counts_them_unless_clamped()
         ({}, {"max_delay_steps": -1}, ">= 0"),
     ],
 )
-def test_what_a_target_cannot_hold_is_one_clear_error(options: Any, asked: Any, message: str) -> None:
+def test_what_a_target_cannot_hold_is_one_clear_error(options: Any, requested: Any, message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        discretize(warmed_classifier(0, **options), **asked)
+        discretize(warmed_classifier(0, **options), **requested)
 
 
 def test_unknown_targets_bits_and_scales() -> None:
@@ -155,7 +155,7 @@ def test_unknown_targets_bits_and_scales() -> None:
         discretize(network, weight_bits=8, scale="any")
 
 
-def test_whole_networks_stay_as_they_are_and_are_not_made_twice() -> None:
+def test_integer_networks_stay_as_they_are_and_are_not_discretised_twice() -> None:
     whole = discretize(warmed_classifier(0), target="generic")
     again = discretize(whole)
     assert isinstance(again, DiscreteNetwork)
@@ -214,7 +214,7 @@ def test_a_threshold_between_codes_decides_as_it_did(strict: bool) -> None:
         assert torch.equal(spikes(network, x)["hidden.neuron"], after.double())
 
 
-def test_leaks_that_are_cut_to_whole_units_are_a_loss() -> None:
+def test_leaks_that_are_cut_to_integer_units_are_a_loss() -> None:
     report = discretize(integer_network(tau_steps=2.0), target="generic").report
     assert not report.lossless
     assert "leaks are cut to whole units" in str(report)
@@ -256,7 +256,7 @@ def test_currents_that_overflow_are_an_error_in_evaluation_too() -> None:
         whole(torch.full((3, 1, 6), 5e4, dtype=next(whole.parameters()).dtype))
 
 
-def test_an_infinite_threshold_has_no_whole_number() -> None:
+def test_an_infinite_threshold_has_no_integer() -> None:
     network = integer_network()
     network.get_submodule("hidden.neuron").threshold = float("inf")
     with pytest.raises(ExportError, match="need a finite one"):

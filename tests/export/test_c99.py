@@ -80,12 +80,12 @@ def test_the_engine_equals_the_golden_trace(recurrent: bool, reset: str, tmp_pat
     network = network_of(recurrent, reset)
     trace = trace_of(network)
     assert c99.refuses(network) is None
-    status, said = exported(network, trace, tmp_path, "-O2", *STRICT)
-    assert status == 0, said
+    status, printed = exported(network, trace, tmp_path, "-O2", *STRICT)
+    assert status == 0, printed
     for population in network.populations:
         output = trace.outputs[population.name]
         what = f"{int(output.sum())} spikes" if population.fires else f"{output.size} membranes"
-        assert re.search(rf"^{population.name}: {what}.*, equal$", said, re.MULTILINE), said
+        assert re.search(rf"^{population.name}: {what}.*, equal$", printed, re.MULTILINE), printed
 
 
 @needs_compiler
@@ -97,8 +97,8 @@ def test_edges_of_the_arithmetic_are_equal_and_without_undefined_behaviour(name:
         assert {-32767, 32767} <= set(trace.outputs["readout"].ravel().tolist())
     if name == "tied":
         assert trace.margin == 0
-    status, said = exported(network, trace, tmp_path, *SANITIZED, *STRICT)
-    assert status == 0, said
+    status, printed = exported(network, trace, tmp_path, *SANITIZED, *STRICT)
+    assert status == 0, printed
 
 
 @needs_compiler
@@ -113,9 +113,9 @@ def test_canary_a_number_off_by_one_is_printed_with_its_place(what: str, where: 
     network = tied() if what == "threshold" else network_of(True, "soft")
     trace = trace_of(network)
     wrong, mismatch = one_off(network, trace, what, where)
-    status, said = exported(wrong, trace, tmp_path, "-O0")
+    status, printed = exported(wrong, trace, tmp_path, "-O0")
     assert status == 1
-    assert str(mismatch) in said, said
+    assert str(mismatch) in printed, printed
 
 
 @needs_compiler
@@ -140,24 +140,24 @@ def test_canary_a_wrong_engine_is_seen(right: str, wrong: str, tmp_path: Path) -
     assert right in text
     source.write_text(text.replace(right, wrong))
     build(tmp_path, "-O0")
-    status, said = golden(tmp_path)
-    assert status == 1, said
-    assert " at (sample 0, layer " in said
+    status, printed = golden(tmp_path)
+    assert status == 1, printed
+    assert " at (sample 0, layer " in printed
 
 
 @needs_compiler
 def test_a_current_beyond_the_membrane_is_an_error_with_its_place(tmp_path: Path) -> None:
     network = with_numbers(network_of(False, "hard", max_delay_steps=0, bias=False), state_bits=15)
-    status, said = exported(network, flooded(network), tmp_path, *SANITIZED)
+    status, printed = exported(network, flooded(network), tmp_path, *SANITIZED)
     assert status == 1
-    assert re.search(r"a current overflows at \(sample 0, layer hidden1, t 7, neuron \d+\)", said), said
+    assert re.search(r"a current overflows at \(sample 0, layer hidden1, t 7, neuron \d+\)", printed), printed
 
 
 @needs_compiler
 def test_time_cost_samples_and_wrong_arguments(tmp_path: Path) -> None:
     network = network_of(True, "hard")
     trace = trace_of(network)
-    status, said = exported(network, trace, tmp_path, "-O2")
+    status, printed = exported(network, trace, tmp_path, "-O2")
     assert status == 0
     fan_out = [np.diff(p.synapses.row_pointers) for p in network.populations]
     arriving = [trace.counts > 0, trace.outputs["hidden1"], trace.outputs["hidden2"]]
@@ -165,11 +165,11 @@ def test_time_cost_samples_and_wrong_arguments(tmp_path: Path) -> None:
     for population in network.populations[:2]:
         assert population.recurrent is not None
         operations += float((trace.outputs[population.name] * np.diff(population.recurrent.row_pointers)).sum())
-    assert f"{operations / (2 * len(trace.counts)):.1f} synaptic operations a step" in said
-    status, said = golden(tmp_path, "--time")
+    assert f"{operations / (2 * len(trace.counts)):.1f} synaptic operations a step" in printed
+    status, printed = golden(tmp_path, "--time")
     assert status == 0
-    assert re.match(r"\d+\.\d+ microseconds a step, ", said)
-    size = re.search(r"state of (\d+) bytes", said)
+    assert re.match(r"\d+\.\d+ microseconds a step, ", printed)
+    size = re.search(r"state of (\d+) bytes", printed)
     assert size is not None
     assert 0 <= int(size[1]) - int(macro(tmp_path, "SNN_RAM_BYTES")) < 16
     assert golden(tmp_path, "--samples", "1")[1].startswith("1 samples of 80 steps")

@@ -58,12 +58,12 @@ def test_the_engine_equals_the_golden_trace(recurrent: bool, reset: str, tmp_pat
     network = network_of(recurrent, reset)
     trace = trace_of(network, STEPS)
     assert hdl.refuses(network) is None
-    said = exported(network, trace, tmp_path)
-    assert said.rstrip().endswith("PASS"), said
+    printed = exported(network, trace, tmp_path)
+    assert printed.rstrip().endswith("PASS"), printed
     for population in network.populations:
         output = trace.outputs[population.name]
         what = f"{int(output.sum())} spikes" if population.fires else f"{output.size} membranes"
-        assert re.search(rf"^{population.name}: {what}, .*, equal$", said, re.MULTILINE), said
+        assert re.search(rf"^{population.name}: {what}, .*, equal$", printed, re.MULTILINE), printed
     assert simulated(tmp_path, "+samples=1").count("1 samples of 40 steps") == 1
 
 
@@ -71,8 +71,8 @@ def test_the_engine_equals_the_golden_trace(recurrent: bool, reset: str, tmp_pat
 @pytest.mark.parametrize("name", EDGES)
 def test_edges_of_the_arithmetic_are_equal(name: str, tmp_path: Path) -> None:
     network = EDGES[name]()
-    said = exported(network, trace_of(network, STEPS), tmp_path)
-    assert said.rstrip().endswith("PASS"), said
+    printed = exported(network, trace_of(network, STEPS), tmp_path)
+    assert printed.rstrip().endswith("PASS"), printed
 
 
 @needs_iverilog
@@ -85,10 +85,10 @@ def test_canary_a_number_off_by_one_is_printed_with_its_place(what: str, where: 
     network = tied() if what == "threshold" else network_of(True, "soft")
     trace = trace_of(network, STEPS)
     wrong, mismatch = one_off(network, trace, what, where)
-    said = exported(wrong, trace, tmp_path)
-    assert said.rstrip().endswith("FAIL")
-    assert str(mismatch).split(";")[0] in said, said
-    assert re.search(rf"^{mismatch.layer}: .* NOT equal$", said, re.MULTILINE), said
+    printed = exported(wrong, trace, tmp_path)
+    assert printed.rstrip().endswith("FAIL")
+    assert str(mismatch).split(";")[0] in printed, printed
+    assert re.search(rf"^{mismatch.layer}: .* NOT equal$", printed, re.MULTILINE), printed
 
 
 @needs_iverilog
@@ -109,17 +109,17 @@ def test_canary_a_wrong_engine_is_seen(right: str, wrong: str, tmp_path: Path) -
     text = source.read_text()
     assert right in text
     source.write_text(text.replace(right, wrong))
-    said = simulated(tmp_path)
-    assert said.rstrip().endswith("FAIL"), said
-    assert " at (sample 0, layer " in said
+    printed = simulated(tmp_path)
+    assert printed.rstrip().endswith("FAIL"), printed
+    assert " at (sample 0, layer " in printed
 
 
 @needs_iverilog
 def test_a_current_beyond_the_membrane_fails_with_its_place(tmp_path: Path) -> None:
     network = with_numbers(network_of(False, "hard", max_delay_steps=0, bias=False), state_bits=15)
-    said = exported(network, flooded(network), tmp_path)
-    assert re.search(r"a current overflows at \(sample 0, layer hidden1, t 7, neuron \d+\)", said), said
-    assert said.rstrip().endswith("FAIL")
+    printed = exported(network, flooded(network), tmp_path)
+    assert re.search(r"a current overflows at \(sample 0, layer hidden1, t 7, neuron \d+\)", printed), printed
+    assert printed.rstrip().endswith("FAIL")
 
 
 def words(path: Path) -> np.ndarray:

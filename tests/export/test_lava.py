@@ -215,7 +215,7 @@ def broken(**fields: Any) -> Callable[[Population], Population]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (broken(arithmetic=Membrane(3.0)), "hidden1: its neurons compute in real numbers.*--target loihi2"),
         (broken(decay_bits=13), "hidden1: decays of 13 and membranes of 24 bits.*12 and 24: .*--target loihi2"),
@@ -230,10 +230,10 @@ def broken(**fields: Any) -> Callable[[Population], Population]:
         (broken(weight_shift=9), r"hidden1: \d+ of \d+ weights are not even numbers in -256..254 once shifted by 3"),
     ],
 )  # fmt: skip
-def test_what_loihi_cannot_hold(change: Callable[[Population], Population], said: str) -> None:
+def test_what_loihi_cannot_hold(change: Callable[[Population], Population], message: str) -> None:
     reason = lava.refuses(changed(random_network(whole=True), change))
     assert reason is not None
-    assert re.search(said, reason), reason
+    assert re.search(message, reason), reason
 
 
 def with_delay(network: CanonicalNetwork, steps: int, recurrent: bool = False) -> CanonicalNetwork:
@@ -267,8 +267,8 @@ def test_netx_refuses_what_it_would_spoil(tmp_path: Path) -> None:
             loihi_network(), lambda p: replace(p, synapses=replace(p.synapses, weight=-np.abs(p.synapses.weight)))
         ),
     }
-    for said, network in cases.items():
-        with pytest.raises(ExportError, match=said):
+    for message, network in cases.items():
+        with pytest.raises(ExportError, match=message):
             lava.write_netx(network, file)
         assert not file.exists()
 

@@ -114,18 +114,18 @@ def test_comparison_passes_a_simulator_of_its_equations_and_finds_one_wrong_dela
     network, trace = exported(tmp_path, **settings)
     read, golden = exchange.read_network(tmp_path), exchange.read_trace(tmp_path)
     assert exchange.compare(read, golden, simulated(read, golden.counts)) == 0
-    said = capsys.readouterr().out
-    assert said.count("equal") == len(network.populations)
-    assert f"{int(trace.outputs['hidden1'].sum())} spikes" in said
+    printed = capsys.readouterr().out
+    assert printed.count("equal") == len(network.populations)
+    assert f"{int(trace.outputs['hidden1'].sum())} spikes" in printed
     heaviest = np.abs(read.populations[0].synapses.weight).argmax()
     read.populations[0].synapses.delay_steps[heaviest] += 1
     wrong = simulated(read, golden.counts)
     assert exchange.compare(read, golden, wrong) == 1
     found = first_mismatch(network, trace, wrong)
     assert found is not None
-    said = capsys.readouterr().out
-    assert f"(sample {found.sample}, layer hidden1, t {found.t}, neuron {found.neuron})" in said
-    assert f"{found.differing} of {found.total} values differ" in said
+    printed = capsys.readouterr().out
+    assert f"(sample {found.sample}, layer hidden1, t {found.t}, neuron {found.neuron})" in printed
+    assert f"{found.differing} of {found.total} values differ" in printed
 
 
 def test_membranes_may_differ_by_the_order_of_summation_alone(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_an_export_is_complete(tmp_path: Path, target: ModuleType, script: str) 
     assert seen <= set(environment.installs["3.11"][0].split())
 
 
-def test_whole_numbers_have_no_order_of_summation(tmp_path: Path) -> None:
+def test_integers_have_no_order_of_summation(tmp_path: Path) -> None:
     exported(tmp_path, brian2, whole=True)
     readme = (tmp_path / "README.txt").read_text()
     assert "Integers, which no order of summation changes." in readme
@@ -337,17 +337,17 @@ def test_lists_alone_give_the_golden_trace(tmp_path: Path, settings: dict[str, A
 @pytest.mark.parametrize(("target", "title"), [(nest, "NEST"), (pynn, "PyNN")])
 def test_what_the_neuron_of_nest_cannot_be_is_refused(target: ModuleType, title: str) -> None:
     assert target.refuses(random_network(recurrent=True, strict=True, decay_input=True, v_reset=-0.5)) is None
-    said = target.refuses(random_network(reset="soft"))
-    assert said is not None
-    assert said.startswith(f"hidden1 has a soft reset, {title}'s neuron resets to v_reset only")
-    said = target.refuses(random_network(whole=True))
-    assert said is not None
-    assert said.startswith(f"hidden1 computes in integers, {title} in real ones")
+    printed = target.refuses(random_network(reset="soft"))
+    assert printed is not None
+    assert printed.startswith(f"hidden1 has a soft reset, {title}'s neuron resets to v_reset only")
+    printed = target.refuses(random_network(whole=True))
+    assert printed is not None
+    assert printed.startswith(f"hidden1 computes in integers, {title} in real ones")
     network = random_network()
     instant = replace(network.populations[1], arithmetic=Membrane(1.0))
-    said = target.refuses(replace(network, populations=(network.populations[0], instant, network.populations[2])))
-    assert said is not None
-    assert said.startswith("hidden2 has tau_steps 1, a decay of 0")
+    printed = target.refuses(replace(network, populations=(network.populations[0], instant, network.populations[2])))
+    assert printed is not None
+    assert printed.startswith("hidden2 has tau_steps 1, a decay of 0")
 
 
 def test_integrators_that_would_reach_their_threshold_are_refused(tmp_path: Path) -> None:

@@ -226,9 +226,9 @@ def test_the_script_builds_the_lists(
 ) -> None:
     write(grid_network(**CASES[case]), tmp_path)
     assert run(tmp_path) == 0
-    said = capsys.readouterr().out
-    assert said.count("equal") == 2
-    assert "readout: membranes differ by up to" in said
+    output = capsys.readouterr().out
+    assert output.count("equal") == 2
+    assert "readout: membranes differ by up to" in output
 
 
 def test_the_script_tells_wrong_lists(tmp_path: Path, run: Callable[[Path], int]) -> None:
@@ -250,7 +250,7 @@ def off_grid(population: Population) -> Population:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         (random_network(whole=True), "hidden1 computes in integers.*--target spinnaker2"),
         (random_network(), "hidden1: weights are not integer multiples, -15..15, of one step; .*--target spinnaker2"),
@@ -260,10 +260,10 @@ def off_grid(population: Population) -> Population:
         (every(grid_network(), lambda p: replace(p, fires=False)), "hidden1: integrators send no spikes"),
     ],
 )
-def test_what_the_chip_cannot_hold(network: CanonicalNetwork, said: str, tmp_path: Path) -> None:
+def test_what_the_chip_cannot_hold(network: CanonicalNetwork, message: str, tmp_path: Path) -> None:
     reason = spinnaker2.refuses(network)
     assert reason is not None
-    assert re.search(said, reason), reason
+    assert re.search(message, reason), reason
     with pytest.raises(ExportError, match="SpiNNaker 2 cannot hold this network"):
         spinnaker2.write(network, make_trace(network, random_counts()), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -113,7 +113,7 @@ def test_arrays_that_contradict_each_other_are_no_network(change: Change, match:
     assert re.search(match, message), message
 
 
-def test_whole_numbers_are_whole(tmp_path: Path) -> None:
+def test_integer_arithmetic_has_integer_weights_and_biases(tmp_path: Path) -> None:
     for name in ("hidden1.bias", "hidden2.weight"):
         arrays, text = parts(to_bytes(random_network(whole=True)), "network", tmp_path)
         arrays[name][2] += 0.5

@@ -105,7 +105,7 @@ def test_two_synapses_a_pair_and_shared_delays_survive() -> None:
         assert form.populations[0].synapses.sharing == options.get("sharing", "synapse")
 
 
-def test_whole_currents_that_overflow_are_an_error() -> None:
+def test_integer_currents_that_overflow_are_an_error() -> None:
     network = random_network(whole=True)
     counts = random_counts()[:, 0].astype(np.int64)
     counts[5] = 40_000

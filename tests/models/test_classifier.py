@@ -54,7 +54,7 @@ def test_published_with_changes_and_unknown_names() -> None:
         DelayClassifier(6, (), 4, max_delay_steps=2)
 
 
-def test_fixed_delays_are_whole_and_not_spread() -> None:
+def test_fixed_delays_are_integers_and_not_spread() -> None:
     for layer in delayed_layers(DelayClassifier(6, (9,), 4, max_delay_steps=5, learn_delay=False)).values():
         assert torch.equal(layer.delay, layer.delay.round())
         assert layer.taps == "linear"

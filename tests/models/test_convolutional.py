@@ -107,7 +107,7 @@ def test_refusals(changes: dict, message: str) -> None:
 
 @pytest.mark.parametrize("pooling", ["max", "avg", "sum"])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_discrete_network_equals_the_one_with_whole_delays(sharing: str, pooling: str) -> None:
+def test_discrete_network_equals_the_one_with_integer_delays(sharing: str, pooling: str) -> None:
     network = warmed(sharing=sharing, pooling=pooling, learn_delay=False, dropout=0.3)
     discrete = discretize(network)
     x = events(7)

@@ -297,7 +297,7 @@ def test_norms_in_front_of_neurons_begin_with_a_gain_that_makes_them_fire() -> N
             assert len(branch.mixing.norms) == (spiking == "before")
 
 
-def test_the_copy_with_whole_delays_is_for_evaluation_alone() -> None:
+def test_the_copy_with_integer_delays_is_for_evaluation_alone() -> None:
     network = SpikeGPT(**SMALL, shift={"kind": "learned", "max_delay_steps": 8}, dropout=0.5).train()
     whole = with_integer_delays(network)
     assert not any(module.training for module in whole.modules())

@@ -1,4 +1,4 @@
-"""Networks under torch.compile: the same numbers and gradients, nothing said, and layers of torch compiled."""
+"""Networks under torch.compile: the same numbers and gradients, no warning, and layers of torch compiled."""
 
 import warnings
 from collections.abc import Iterator
@@ -50,14 +50,14 @@ def test_numbers_and_gradients_are_those_without_it(training: bool) -> None:
     network = Mixed().double().train(training)
     x = (torch.rand(STEPS, 5, 6) < 0.6).double() * 4
     counter = CompileCounter()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         compiled = torch.compile(network, backend=counter)
         for a, b in zip(outcome(network, compiled, x), outcome(network, network, x), strict=True):
             torch.testing.assert_close(a, b)
         frames = counter.frame_count
         outcome(network, compiled, x)
-    assert not said
+    assert not caught
     assert counter.op_count >= 4, "the layers of torch are compiled"
     assert counter.frame_count == frames < STEPS, "nothing is compiled a second time, and no step by itself"
 

@@ -80,7 +80,7 @@ LAYERS = {
     "synapse": lambda seed: conv(seed, bias=True, stride=(2, 1)),
     **{name: lambda seed, name=name: conv(seed, sharing=name) for name in SHARING[1:]},
     "without delays": lambda seed: conv(seed, max_delay_steps=0),
-    "whole delays": lambda seed: conv(seed, taps="linear", learn_delay=False, delay_init="uniform_rounded"),
+    "integer delays": lambda seed: conv(seed, taps="linear", learn_delay=False, delay_init="uniform_rounded"),
     "norm": lambda _: BatchNorm2d(2).double().eval(),
     "sum": lambda _: SumPool2d(2),
     "mean": lambda _: AvgPool2d((2, 3), 1),

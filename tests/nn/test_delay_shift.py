@@ -45,7 +45,7 @@ def token_shift(x: Tensor, mix: Tensor = MIX) -> Tensor:
 
 
 def sum_over_delays(layer: DelayShift, x: Tensor) -> Tensor:
-    """By the equation, one number at a time; delays are whole."""
+    """By the equation, one number at a time; delays are integers."""
     y = token_shift(x, layer.mix.detach())
     for j, weights in enumerate(layer.weight.tolist()):
         for m, row in enumerate(weights):
@@ -117,7 +117,7 @@ def test_gradient_reaches_the_weight_first_and_then_the_delay(taps: str) -> None
 def test_gradients_are_those_of_finite_differences(taps: str) -> None:
     layer, x = drawn("learned", taps=taps, sigma_steps=0.8), signal(6).requires_grad_()
     names = ("mix", "weight", "delay")
-    with torch.no_grad():  # away from whole delays, where some taps have corners
+    with torch.no_grad():  # away from integer delays, where some taps have corners
         layer.delay.copy_(layer.delay.floor().clamp(max=LONGEST - 1) + 0.2 + 0.2 * torch.rand_like(layer.delay))
     parameters = [getattr(layer, name).detach().clone().requires_grad_() for name in names]
 
@@ -175,7 +175,7 @@ def test_rounding_and_clamping_leave_other_kinds_alone(kind: str) -> None:
     assert torch.equal(layer(x)[0], want)
 
 
-def test_fixed_delays_are_whole_and_never_move() -> None:
+def test_fixed_delays_are_integers_and_never_move() -> None:
     layer, x = drawn("fixed"), signal()
     assert not layer.delay.requires_grad
     assert torch.equal(layer.delay, layer.delay.round())

@@ -71,7 +71,7 @@ def test_starts_standard_normal() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_whole_numbers_of_either_size(dtype: torch.dtype) -> None:
+def test_integers_of_either_size(dtype: torch.dtype) -> None:
     layer = SpikingEmbedding(5, 3)
     x = torch.tensor([[0, 4], [2, 1]])
     assert torch.equal(layer(x.to(dtype))[0], (layer.weight[x] >= 0).float())

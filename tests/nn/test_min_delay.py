@@ -34,7 +34,7 @@ LAYERS = {"linear": (linear, lambda: poisson(STEPS, 2, 4)), "conv": (conv, lambd
 
 
 def by_hand(layer: DelayedLinear, x: torch.Tensor) -> torch.Tensor:
-    """The sum of the definition, with whole delays, one synapse after the other."""
+    """The sum of the definition, with integer delays, one synapse after the other."""
     y = x.new_zeros(*x.shape[:2], layer.out_features)
     outputs, inputs, count = layer.weight.shape
     for o in range(outputs):
@@ -47,7 +47,7 @@ def by_hand(layer: DelayedLinear, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("sharing", ["synapse", "axon", "dendrite"])
 @given(seed=st.integers(0, 10**6), least=st.integers(0, 6), count=st.integers(1, 2))
-def test_whole_delays_are_what_they_say(sharing: str, seed: int, least: int, count: int) -> None:
+def test_integer_delays_are_what_they_say(sharing: str, seed: int, least: int, count: int) -> None:
     options = {"sharing": sharing, "delay_count": count, "delay_init": "uniform_rounded", "taps": "linear"}
     layer, x = linear(least, seed=seed, **options), poisson(STEPS, 2, 4, seed=seed)
     y = layer(x)[0]

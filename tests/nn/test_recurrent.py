@@ -96,7 +96,7 @@ def test_without_weights_it_is_the_neuron(neuron: str) -> None:
     assert not torch.equal(layer(x)[0], want)
 
 
-def test_whole_numbers_recur_exactly() -> None:
+def test_integers_recur_exactly() -> None:
     """Integer neurons, against integers in Python."""
     numbers = FixedPoint(decay_code=2500, threshold=60 << 6, scale=1.0, reset="soft", strict=False)
     bias = torch.arange(NEURONS) * 16.0

@@ -184,7 +184,7 @@ LONGEST = 8
 
 
 def test_planted_recurrent_delays_are_learnt() -> None:
-    """Two neurons are driven, three hear them alone; when those fire says what the delays are."""
+    """Two neurons are driven, three receive from them alone; when those fire says what the delays are."""
     planted = torch.tensor([[3.0, 7.0], [6.0, 1.0], [2.0, 5.0]])
     torch.manual_seed(1)
     synapse = DelayedLinear(5, 5, max_delay_steps=LONGEST, min_delay_steps=1)

@@ -35,11 +35,11 @@ def test_neuron_is_the_lif_node_of_spikingjelly_gradient_included() -> None:
     got, _ = spikegpt_neuron()(current)
     assert 0.02 < got.mean() < 0.6
     assert torch.equal(got, want)
-    grad, wanted, detached = (
+    grad, expected, detached = (
         torch.autograd.grad((y * cotangent).sum(), current)[0]
         for y in (got, want, theirs.LIFNode(step_mode="m", surrogate_function=arctan, detach_reset=True)(current))
     )
-    torch.testing.assert_close(grad, wanted, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(grad, expected, rtol=1e-9, atol=1e-10)
     assert not torch.allclose(grad, detached, atol=1e-3), "whether the reset is detached goes unseen"
 
 

@@ -87,7 +87,7 @@ def test_canary_a_stale_choice_is_seen(what: str, lost: str, probe: Callable, mo
         object.__setattr__(operation, "reads", lambda call: ())
     stale = what.startswith("sigma") if lost == "reads" else not what.startswith("sigma")
     if what == "sigma of each":
-        stale = False  # both its shape and its numbers tell
+        stale = False  # both its shape and its numbers count
     with pytest.raises(AssertionError) if stale else nullcontext():
         changed(operation, BASE, {**BASE, **changes})
 
@@ -199,7 +199,7 @@ def test_nothing_is_remembered_while_a_graph_is_captured(monkeypatch: pytest.Mon
 def test_backends_are_asked_once_for_calls_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     call = Shape(21, 2, 8, 8, 9, 4.0).call()
     DELAY.choose(call)
-    monkeypatch.setattr(Backend, "refuses", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(Backend, "refuses", lambda *_: pytest.fail("called again"))
     DELAY.choose({name: part.clone() if isinstance(part, torch.Tensor) else part for name, part in call.items()})
 
 

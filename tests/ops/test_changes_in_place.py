@@ -82,7 +82,7 @@ def gradients(name: str, change: str | None) -> list[Tensor]:
 
 
 def complaint(name: str, change: str, want: list[Tensor]) -> str | None:
-    """What autograd says, or None where it computed the gradients that are wanted."""
+    """autograd's error, or None where it computed the gradients that are requested."""
     try:
         got = gradients(name, change)
     except RuntimeError as error:

@@ -83,7 +83,7 @@ def gradients(run: Callable, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def call(operation: str, backend: str) -> tuple[Callable, list[torch.Tensor]]:
-    """An operation with every gradient wanted, and its tensors on the GPU."""
+    """An operation with every gradient requested, and its tensors on the GPU."""
     x = (torch.randn(30, 4, 70) + 0.3).cuda().requires_grad_()
     if operation == "lif":
         return lambda x, d: lif(x, decay=d, threshold=0.9, decay_input=True, backend=backend), [

@@ -160,7 +160,7 @@ def test_wkv_in_chunks_of_time_has_the_bits_of_one_piece(cuts: list[int]) -> Non
 
 
 @pytest.mark.usefixtures("on_host", "own_shape_errors")
-def test_whole_numbers_are_passed_as_what_the_kernel_takes() -> None:
+def test_integers_are_passed_as_what_the_kernel_takes() -> None:
     current = torch.randn(20, 2, 9, requires_grad=True)
     options = {"decay": 0, "threshold": 1, "v_reset": 0, "surrogate": ATan(2)}
     grads = [

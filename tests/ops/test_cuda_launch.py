@@ -17,7 +17,7 @@ STREAM = 4711
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> list:
-    """A CuPy that writes down what it is asked to do, and a current stream of torch."""
+    """A CuPy that writes down what it is called with, and a current stream of torch."""
     log: list = []
 
     @contextlib.contextmanager

@@ -124,16 +124,16 @@ def test_the_gather_counts_taps_only_outside_a_capture(monkeypatch: pytest.Monke
     weight, sigma = torch.ones(2, 4, 1), torch.tensor(40.0)
     delay = torch.full((2, 4, 1), 50.0)
 
-    def asked(delay: torch.Tensor, sigma: torch.Tensor | None, taps: str) -> str | None:
+    def refusal(delay: torch.Tensor, sigma: torch.Tensor | None, taps: str) -> str | None:
         return gather_cuda.refuses(NO_GPU, None, weight, delay, sigma, 99, taps, lambda tensors: None)
 
-    assert asked(delay, sigma, "gaussian") == f"it serves up to {MAX_TAPS} taps and these delays have 100"
-    assert asked(delay, torch.tensor(0.5), "gaussian") is None
-    assert asked(delay, None, "linear") is None
+    assert refusal(delay, sigma, "gaussian") == f"it serves up to {MAX_TAPS} taps and these delays have 100"
+    assert refusal(delay, torch.tensor(0.5), "gaussian") is None
+    assert refusal(delay, None, "linear") is None
     monkeypatch.setattr(gather_cuda, "capturing", lambda device: True)
     why = "the number of taps is read back from the device, which cannot be captured in a CUDA graph"
-    assert asked(delay, torch.tensor(0.5), "gaussian") == asked(delay, None, "linear") == why
-    assert asked(delay.requires_grad_(), None, "linear") is None
+    assert refusal(delay, torch.tensor(0.5), "gaussian") == refusal(delay, None, "linear") == why
+    assert refusal(delay.requires_grad_(), None, "linear") is None
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -133,7 +133,7 @@ def test_gradcheck(backend: str, taps: str, sharing: str) -> None:
 
 @pytest.mark.parametrize("backend", ALL)
 @given(seed=st.integers(0, 10**6), longest=st.integers(0, 9), steps=st.integers(1, 14))
-def test_whole_delay_is_the_input_shifted_exactly(backend: str, seed: int, longest: int, steps: int) -> None:
+def test_integer_delay_is_the_input_shifted_exactly(backend: str, seed: int, longest: int, steps: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(steps, 2, 3, generator=draw, dtype=torch.float64)
     delay = torch.randint(0, longest + 1, (3, 3, 1), generator=draw).double()

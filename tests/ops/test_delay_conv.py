@@ -138,7 +138,7 @@ MUTATIONS = (
 
 
 def mutant(mutation: str | None = None):
-    """A convolution in space for every step of the window, added up; wrong in one way if told so."""
+    """A convolution in space for every step of the window, added up; wrong in one way if requested."""
     assert mutation is None or mutation in MUTATIONS
 
     def wrong(name: str) -> bool:
@@ -246,7 +246,7 @@ def test_gradcheck(backend: str, taps: str, sharing: str) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "gather"])
 @given(seed=st.integers(0, 10**6), longest=st.integers(0, 6))
-def test_whole_delay_is_the_map_shifted_exactly(backend: str, seed: int, longest: int) -> None:
+def test_integer_delay_is_the_map_shifted_exactly(backend: str, seed: int, longest: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(8, 2, 1, 4, 5, generator=draw, dtype=torch.float64)
     delay = int(torch.randint(0, longest + 1, (), generator=draw))

@@ -115,7 +115,7 @@ def test_a_broken_input_breaks_what_sees_it_and_no_more(backend: str, lags: int)
 
 @pytest.mark.parametrize("backend", ALL)
 @pytest.mark.parametrize("lags", [2, 8])
-def test_whole_delay_is_the_input_shifted_exactly(backend: str, lags: int) -> None:
+def test_integer_delay_is_the_input_shifted_exactly(backend: str, lags: int) -> None:
     x = torch.randn(20, 2, 3)
     for lag in range(lags):
         kernel = torch.zeros(lags, 1, 3)

@@ -52,12 +52,12 @@ def test_a_network_computes_the_same_in_a_child_of_a_process_that_ran_kernels() 
     run("""
         want = step()
         def work():
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 for a, b in zip(step(), want, strict=True):
                     torch.testing.assert_close(a, b)
                 step()
-            assert len(said) == 1 and "start workers with spawn" in str(said[0].message), said
+            assert len(caught) == 1 and "start workers with spawn" in str(caught[0].message), caught
         sys.exit(in_a_child(work))
     """)
 

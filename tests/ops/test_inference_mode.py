@@ -1,4 +1,4 @@
-"""Under ``torch.inference_mode`` every backend gives what it gives elsewhere, and leaves nothing behind that hurts."""
+"""Under ``torch.inference_mode`` every backend gives what it gives elsewhere, and leaves no state that hurts."""
 
 import pytest
 import torch

@@ -43,21 +43,21 @@ def test_equals_float64_with_both_gradients(name) -> None:
     given = [x.requires_grad_(), weight.requires_grad_()]
     y, want = linear(*given), F.linear(*exact)
     _close(y, want)
-    for got, wanted in zip(torch.autograd.grad(y, given, grad), torch.autograd.grad(want, exact, grad.double())):
-        _close(got, wanted)
+    for got, expected in zip(torch.autograd.grad(y, given, grad), torch.autograd.grad(want, exact, grad.double())):
+        _close(got, expected)
     with torch.inference_mode():
         _close(linear(x, weight), want)
 
 
-@pytest.mark.parametrize("wanted", ["x", "weight"])
-def test_one_gradient_alone(wanted) -> None:
+@pytest.mark.parametrize("learned", ["x", "weight"])
+def test_one_gradient_alone(learned) -> None:
     x, weight, grad = _case("wide result")
-    leaf = {"x": x, "weight": weight}[wanted].requires_grad_()
+    leaf = {"x": x, "weight": weight}[learned].requires_grad_()
     exact = {"x": x.detach().double(), "weight": weight.detach().double()}
-    exact[wanted].requires_grad_()
+    exact[learned].requires_grad_()
     linear(x, weight).backward(grad)
     F.linear(**{"input": exact["x"], "weight": exact["weight"]}).backward(grad.double())
-    _close(leaf.grad, exact[wanted].grad)
+    _close(leaf.grad, exact[learned].grad)
 
 
 def test_strides_of_every_operand() -> None:
@@ -67,8 +67,8 @@ def test_strides_of_every_operand() -> None:
     y = linear(strided, turned)
     _close(y, F.linear(x.double(), weight.double()))
     got = torch.autograd.grad(y, (strided, turned), grad.transpose(0, 1).contiguous().transpose(0, 1))
-    wanted = torch.autograd.grad(linear(a := x.requires_grad_(), b := weight.requires_grad_()), (a, b), grad)
-    for one, other in zip(got, wanted):
+    expected = torch.autograd.grad(linear(a := x.requires_grad_(), b := weight.requires_grad_()), (a, b), grad)
+    for one, other in zip(got, expected):
         torch.testing.assert_close(one, other)
 
 

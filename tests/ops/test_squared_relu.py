@@ -15,8 +15,8 @@ def test_equals_the_square_of_a_relu(shape, dtype) -> None:
     grad = torch.randn(shape, dtype=dtype)
     y, want = squared_relu(x), torch.relu(x) ** 2
     assert torch.equal(y, want)
-    (got,), (wanted,) = torch.autograd.grad(y, x, grad), torch.autograd.grad(want, x, grad)
-    torch.testing.assert_close(got, wanted)
+    (got,), (expected,) = torch.autograd.grad(y, x, grad), torch.autograd.grad(want, x, grad)
+    torch.testing.assert_close(got, expected)
     assert y.dtype == got.dtype == dtype
 
 

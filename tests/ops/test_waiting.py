@@ -117,14 +117,14 @@ def test_two_python_threads_compute_what_one_does():
     for worker in workers:
         worker.join()
     for seed in (1, 2):
-        for gradient, wanted in zip(results[seed], expected[seed - 1]):
-            torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+        for gradient, reference in zip(results[seed], expected[seed - 1]):
+            torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_the_number_of_threads_may_change_during_training():
     threads = torch.get_num_threads()
     try:
-        for gradient, wanted in zip(gradients(3, threads=(1, 2, 1)), gradients(3)):
-            torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+        for gradient, reference in zip(gradients(3, threads=(1, 2, 1)), gradients(3)):
+            torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
     finally:
         torch.set_num_threads(threads)

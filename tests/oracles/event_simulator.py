@@ -1,6 +1,6 @@
 """An event-driven simulator of discrete delay networks, sharing no method with the package.
 
-Nothing here walks over time steps or multiplies matrices. A spike is put into an agenda once for every synapse behind
+Nothing here walks over time steps or multiplies matrices. A spike is put into an agenda once for every synapse after
 it, under the step at which it arrives. A neuron is touched only when something arrives or when it was foreseen to
 fire: between two touches its membrane is carried on in closed form, with ``decay ** n`` and the geometric series of
 its constant current, and if that current alone will bring it to the threshold the step at which it does is solved for

@@ -1,4 +1,4 @@
-"""Spikes before and after: kept, lost and new are told apart."""
+"""Spikes before and after: kept, lost and new are distinguished."""
 
 import numpy as np
 import pytest

@@ -193,7 +193,7 @@ def test_a_silent_population_is_named_however_many_there_are() -> None:
     ax = plot.firing_rates({f"block{i}.spike": 0.0 if i == 17 else 0.1 for i in range(40)})
     (silent,) = ax.texts
     assert silent.get_text() == "0"
-    assert ax.get_legend() is None  # one kind, one run: nothing to tell apart
+    assert ax.get_legend() is None  # one kind, one run: nothing to distinguish
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def shift(points: int = 3, mixes: int = 3, neurons: int = 16, seed: int = 0, lon
     return draw.uniform(0, longest, (points, mixes, neurons)), draw.normal(size=(points, mixes, neurons))
 
 
-def test_shares_are_those_of_the_absolute_weights_at_whole_delays() -> None:
+def test_shares_are_those_of_the_absolute_weights_at_integer_delays() -> None:
     delays = np.array([[[0.4, 3.0]], [[1.6, 0.0]]])
     weights = np.array([[[1.0, -2.0]], [[-1.0, 0.0]]])
     weighted, counted, mean = delay_shares((delays, weights), 3, "a")

@@ -334,7 +334,7 @@ def test_recipes_written_before_recurrence_mean_what_they_meant() -> None:
 
 def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
     demo = load_recipe("demo").model.model_dump()
-    wanted = {
+    expected = {
         "demo_recurrent": {"hidden": (96, 96), "recurrent": True, "min_delay_steps": 1},
         "demo_soft_reset": {"reset": "soft", "tau_mem_ms": 20.0},
         "demo_recurrent_soft_reset": {
@@ -345,12 +345,12 @@ def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
             "tau_mem_ms": 20.0,
         },
     }
-    for name, changes in wanted.items():
+    for name, changes in expected.items():
         assert load_recipe(name).model.model_dump() == {**demo, **changes}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_message"),
     [
         ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
         ("seed = " + "9" * 5000, "not valid TOML"),
@@ -360,9 +360,9 @@ def test_the_demo_variants_differ_in_what_they_are_named_after() -> None:
         ("seed = 0x" + "f" * 5000, "thousands of digits"),
     ],
 )
-def test_recipes_that_are_malformed(tmp_path, text, said):
+def test_recipes_that_are_malformed(tmp_path, text, expected_message):
     (tmp_path / "recipe.toml").write_text(f"name = 'a'\n{text}\n")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected_message):
         load_recipe(tmp_path / "recipe.toml")
 
 

@@ -24,7 +24,7 @@ from tests.support.tiny_texts import LANGUAGE, SENTENCES, language_recipe, sente
 
 
 def refused(table: dict[str, Any], **sections: Any) -> str:
-    """What is said of a recipe that is refused."""
+    """The error of a recipe that is refused."""
     sections = {**sections, "data": {"corpus": "text", **sections.get("data", {})}} if table is LANGUAGE else sections
     with pytest.raises(ConfigError) as caught:
         parse_recipe(updated(table, sections), "mine.toml")

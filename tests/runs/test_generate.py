@@ -130,8 +130,8 @@ class Dictated(SpikeGPT):
 
     def forward(self, x: Tensor, state: Any = None, valid: Any = None) -> tuple[Tensor, Any]:
         read = (state or 0) + len(x)
-        said = self.tokens[min(read - self.begin, len(self.tokens) - 1)]
-        return torch.nn.functional.one_hot(torch.full((len(x), 1), said), self.size).float() * 50, read
+        last = self.tokens[min(read - self.begin, len(self.tokens) - 1)]
+        return torch.nn.functional.one_hot(torch.full((len(x), 1), last), self.size).float() * 50, read
 
 
 def pieces(text: bytes, tokens: int | None = None) -> list[str]:
@@ -239,7 +239,7 @@ def test_another_vocabulary_is_seen_whatever_its_size(more: int, trained: Run, t
         f"the network in {path} was trained with the vocabulary {ours}, progress.json beside it holds {theirs} of "
         f"{size + more} tokens; put the run's own progress.json back"
     )
-    if not more:  # canary: of the same size, only the fingerprint tells
+    if not more:  # canary: of the same size, only the fingerprint differs
         assert fingerprint(of_format_1(run)) == theirs
 
 
@@ -263,7 +263,7 @@ def test_what_cannot_be_is_refused_before_the_network_reads(options: dict[str, A
     assert not calls
 
 
-def test_what_generates_has_whole_delays_and_no_gradients(trained: Run) -> None:
+def test_what_generates_has_integer_delays_and_no_gradients(trained: Run) -> None:
     network, _ = trained_language_network(trained)
     assert not network.training
     delays = [p for name, p in network.named_parameters() if name.endswith(".delay")]

@@ -115,7 +115,7 @@ def main(runs: Path, exports: Path) -> None:
             made = export(
                 run, to, out=exports / recipe / name, options=options, samples=samples, split="test", **of_format
             )
-            assert made.trace.samples == samples, f"asked for {samples} samples, got {made.trace.samples}"
+            assert made.trace.samples == samples, f"requested {samples} samples, got {made.trace.samples}"
             rasters = [made.trace.outputs[p.name] for p in made.network.populations if p.fires]
             assert all(raster.any() for raster in rasters), f"{recipe}/{name} has a silent layer"
             rates = ", ".join(f"{raster.mean():.1%}" for raster in rasters)

@@ -52,7 +52,7 @@ ENVIRONMENTS = (
     Environment(
         "lava",
         ("run_lava.py", "run_netx.py"),
-        # lava-dl asks for an old PyTorch, which running a network does not need.
+        # lava-dl requires an old PyTorch, which running a network does not need.
         {
             "3.10": (f"lava-nc==0.10.0 {LAVA}", "--no-deps lava-dl==0.6.0"),
             # It says it needs 3.10; lava_python311.py, beside the scripts, is what it takes.
@@ -100,8 +100,8 @@ def prepare(environment: Environment) -> tuple[Path | None, str]:
     if found is None:
         return None, f"SKIPPED: no Python {' or '.join(environment.installs)} found"
     version, base = found
-    wanted = json.dumps([version, environment.installs[version]])
-    if stamp.is_file() and stamp.read_text() == wanted and python.exists():
+    expected = json.dumps([version, environment.installs[version]])
+    if stamp.is_file() and stamp.read_text() == expected and python.exists():
         return python, ""
     say(f"{environment.name}: making {folder} with Python {version}")
     shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +118,7 @@ def prepare(environment: Environment) -> tuple[Path | None, str]:
             lines = done.stdout.strip().splitlines()
             print("\n".join(lines[-20:]))
             return None, f"FAILED to install: {lines[-1][:100] if lines else 'no output'}"
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
     return python, ""
 
 

@@ -107,8 +107,8 @@ def test_the_page_is_written_when_all_is_as_it_must_be(
     ]
     assert "cases" not in text
     assert "canary" not in text
-    said = "And 2 runs of random networks as they must be, 1 of them of networks that are wrong by one delay and"
-    assert said in text
+    output = "And 2 runs of random networks as they must be, 1 of them of networks that are wrong by one delay and"
+    assert output in text
 
 
 def test_a_missing_interpreter_is_a_loud_skip(
@@ -120,11 +120,11 @@ def test_a_missing_interpreter_is_a_loud_skip(
     monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path), "--write", str(page)])
     assert environments.main() == 0
     assert page.read_text() == MARKS
-    said = capsys.readouterr().out
-    assert "page.md is left as it was" in said
-    assert "SKIPPED: no Python 3.11 or 3.12" in said
-    assert "SKIPPED, so NOT checked: nest" in said
-    assert "0 of 1 as they must be" in said
+    output = capsys.readouterr().out
+    assert "page.md is left as it was" in output
+    assert "SKIPPED: no Python 3.11 or 3.12" in output
+    assert "SKIPPED, so NOT checked: nest" in output
+    assert "0 of 1 as they must be" in output
 
 
 def test_a_folder_without_exports_is_an_error(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def delay_contract(run: Implementation, case: DelayCase) -> None:
 
 
 def assert_causal(run: Implementation, inputs: Inputs, value: str, longest: int) -> None:
-    """An input that is NaN, infinite or huge reaches the steps up to the longest delay behind it, and nothing else."""
+    """An input that is NaN, infinite or huge reaches the steps up to the longest delay after it, and nothing else."""
     at = len(inputs["x"]) // 2
     before, _ = run(**inputs)
     spoilt = inputs["x"].clone()

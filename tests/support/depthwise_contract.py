@@ -99,7 +99,7 @@ DEPTHWISE_MUTATIONS = (
 
 
 def mutant_depthwise(mutation: str | None = None) -> Implementation:
-    """Windows of the line times the kernel, all at once; wrong in one way if told so."""
+    """Windows of the line times the kernel, all at once; wrong in one way if requested."""
     assert mutation is None or mutation in DEPTHWISE_MUTATIONS
 
     def wrong(name: str) -> bool:

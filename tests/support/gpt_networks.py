@@ -165,5 +165,5 @@ def zeroed(state: Any, part: str) -> Any:
 
 
 def same(got: Tensor, want: Tensor, bound: float = 1e-10) -> None:
-    """Close, measured by the largest of what is wanted."""
+    """Close, measured by the largest of the expected values."""
     torch.testing.assert_close(got, want, rtol=0, atol=bound * float(want.abs().max()))

@@ -1,4 +1,4 @@
-"""The operations written once more in another way, right when asked for nothing, and wrong in one named way each.
+"""The operations written once more in another way, right without a fault named, and wrong in one named way each.
 
 The right version must pass the contract that the wrong ones fail: a contract that fails everything proves nothing.
 """

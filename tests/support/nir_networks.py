@@ -96,7 +96,7 @@ def network_of(
 
 
 def canonical_of(weight_bits: int | None = None, **options: Any) -> CanonicalNetwork:
-    """The network in canonical form, its weights on a grid if asked."""
+    """The network in canonical form, its weights on a grid if requested."""
     return canonical(discretize(network_of(**options), weight_bits=weight_bits), dt_ms=DT_MS, notes={"case": "made up"})
 
 

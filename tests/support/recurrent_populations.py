@@ -43,7 +43,7 @@ def population(options: str = "gaussian", neuron: str = "hard", seed: int = 0, *
 
 
 def discrete(seed: int = 0, neuron: str = "hard", **changes) -> Recurrent:
-    """Whole delays, weights in 64ths: every sum is exact."""
+    """Integer delays, weights in 64ths: every sum is exact."""
     layer = population("gaussian", neuron, seed, taps="linear", delay_init="uniform_rounded", **changes)
     with torch.no_grad():
         layer.synapse.weight.copy_((layer.synapse.weight * 64).round() / 64)

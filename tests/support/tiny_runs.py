@@ -1,6 +1,6 @@
 """A made-up data set and a recipe for it, small enough that a training run takes a second. Also a script, to be killed.
 
-Each class is two bursts of spikes with a lag of its own between two groups of channels: told apart by delays.
+Each class is two bursts of spikes with a lag of its own between two groups of channels: distinguished by delays.
 """
 
 import os

@@ -127,7 +127,7 @@ def fitted(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
 
 
 def resumed(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:
-    """The recipe trained to the end, interrupted in its second epoch and taken up again."""
+    """The recipe trained to the end, interrupted in its second epoch and resumed."""
     run = create_run(folder, recipe)
     with pytest.raises(KeyboardInterrupt):
         loop.fit(run, accelerator="cpu", callbacks=[Stopper(("step", 2, 1), interrupt)])

@@ -69,12 +69,12 @@ def wkv_contract(run: WKV, case: WKVCase) -> None:
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(case.seed + 1), dtype=case.dtype)
     names = ("output", "numerator", "denominator")
     cotangents = [draw(y.shape) if name in case.uses else None for name, y in zip(names, (want_y, *want))]
-    wanted = gradients((want_y, *want[:2]), cotangents, want_leaves, False)
+    expected = gradients((want_y, *want[:2]), cotangents, want_leaves, False)
     # Sums kept in another scale have gradients in the inverse one.
     scaled = [g if g is None or i == 0 else g * scale for i, g in enumerate(cotangents)]
     found = gradients((got_y, *got[:2]), scaled, got_leaves, case.strided)
-    for name in wanted:
-        assert_same(found[name], wanted[name], f"gradient of {name}")
+    for name in expected:
+        assert_same(found[name], expected[name], f"gradient of {name}")
 
 
 def _flat(run: WKV) -> Callable[..., tuple[Tensor, ...]]:

@@ -173,9 +173,9 @@ def test_evaluation_says_what_it_measured(trained: Run) -> None:
     assert len(result["class_names"]) == 4
 
 
-def test_speakers_held_out_for_validation_are_not_known_ones(folder: Path) -> None:
-    held_out = {"validation": "speakers", "validation_speakers": [1]}  # of the training set's 0 and 1
-    result = evaluate.evaluate(fitted(folder, tiny_runs.tiny_recipe(data=held_out, training={"epochs": 1})))
+def test_validation_speakers_are_not_known_ones(folder: Path) -> None:
+    by_speaker = {"validation": "speakers", "validation_speakers": [1]}  # of the training set's 0 and 1
+    result = evaluate.evaluate(fitted(folder, tiny_runs.tiny_recipe(data=by_speaker, training={"epochs": 1})))
     assert set(tiny_runs.tiny_data("test").speakers.tolist()) == {1, 2}
     assert result["test_accuracy_known_speakers"] is None
     assert result["test_accuracy_unseen_speakers"] == result["test_accuracy"]

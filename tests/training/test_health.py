@@ -22,10 +22,10 @@ def test_names_by_rate() -> None:
 
 def test_a_silent_layer_is_named_in_the_line_and_warned_of_once(folder: Path) -> None:
     run = create_run(folder, tiny_runs.tiny_recipe(model={"threshold": 1000.0}))
-    with pytest.warns(UserWarning, match="hidden1 never fired") as told:
+    with pytest.warns(UserWarning, match="hidden1 never fired") as caught:
         loop.fit(run, accelerator="cpu")
-    (text,) = {str(w.message) for w in told if "never fired" in str(w.message)}
-    assert sum("never fired" in str(w.message) for w in told) == 1  # of three epochs
+    (text,) = {str(w.message) for w in caught if "never fired" in str(w.message)}
+    assert sum("never fired" in str(w.message) for w in caught) == 1  # of three epochs
     assert "lower model.threshold (now 1000) or raise model.tau_mem_ms (now 20)" in text
     rows = run.progress()["history"]
     assert [row["silent"] for row in rows] == ["hidden1"] * 3
@@ -44,12 +44,12 @@ def test_layers_that_fire_are_no_news(folder: Path) -> None:
 
 def test_saturated_layers_and_those_of_text_have_their_own_advice(tmp_path: Path) -> None:
     row = {"epoch": 4, "silent": "", "saturated": "hidden2"}
-    told = health.warning(row, tiny_runs.tiny_recipe())
-    assert told is not None
-    assert "epoch 4: hidden2 fired in at least 99% of all steps" in told
-    assert "raise model.threshold" in told
-    told = health.warning({**row, "silent": "block0.time"}, language_recipe(tmp_path))
-    assert told is not None
-    assert "block0.time never fired; hidden2 fired" in told
-    assert "training.lr" in told
+    message = health.warning(row, tiny_runs.tiny_recipe())
+    assert message is not None
+    assert "epoch 4: hidden2 fired in at least 99% of all steps" in message
+    assert "raise model.threshold" in message
+    message = health.warning({**row, "silent": "block0.time"}, language_recipe(tmp_path))
+    assert message is not None
+    assert "block0.time never fired; hidden2 fired" in message
+    assert "training.lr" in message
     assert health.warning({"epoch": 1}, tiny_runs.tiny_recipe()) is None  # an epoch of a version before

@@ -123,12 +123,12 @@ def test_padding_does_not_count_in_rates_and_operations(protocol: str, network: 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_measuring_tells_how_far_it_is(protocol: str, network: SpikeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_measure, "AT_ONCE", 32)
-    told: list[tuple[int, int]] = []
-    measure_text(network, tokens(101), 101, 8, protocol=protocol, progress=lambda *at: told.append(at))
-    assert len(told) > 2
-    assert {total for _, total in told} == {100}
-    assert told == sorted(set(told))
-    assert told[-1] == (100, 100)
+    calls: list[tuple[int, int]] = []
+    measure_text(network, tokens(101), 101, 8, protocol=protocol, progress=lambda *at: calls.append(at))
+    assert len(calls) > 2
+    assert {total for _, total in calls} == {100}
+    assert calls == sorted(set(calls))
+    assert calls[-1] == (100, 100)
 
 
 def test_one_stream_reads_the_whole_text(network: SpikeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_how_much_is_computed_at_once_changes_nothing(
 
 
 class Marked(torch.nn.Module):
-    """Predicts token ``t + 1`` after token ``t``, surely, but where told not to."""
+    """Predicts token ``t + 1`` after token ``t``, surely, except at the places given."""
 
     def __init__(self, size: int, wrong: int) -> None:
         super().__init__()
@@ -225,15 +225,15 @@ def test_canary_dropout_would_be_seen(network: SpikeGPT) -> None:
 
 
 def test_evaluation_says_what_it_measured(finished: Run, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     class Listener(Callback):
         def on_evaluate(self, done: int, total: int) -> None:
-            told.append((done, total))
+            calls.append((done, total))
 
     result = evaluate(finished, callback=Listener())
     assert json.loads(finished.evaluation.read_text()) == result == read_evaluation(finished)
-    assert sum(done == total == result["test_samples"] for done, total in told) == 3  # two protocols, real delays
+    assert sum(done == total == result["test_samples"] for done, total in calls) == 3  # two protocols, real delays
     corpus, (network, _) = corpus_of(finished.recipe), trained_language_network(finished)
     real, _ = trained_language_network(finished, whole=False)
     windows, carried, of_real = (

@@ -84,7 +84,7 @@ def measured(batch_size: int, real: bool, order: np.ndarray | None = None, paddi
     return measure(network if real else discretize(network), dataset, indices, recipe)
 
 
-@pytest.mark.parametrize("real", [True, False], ids=["real delays", "whole delays"])
+@pytest.mark.parametrize("real", [True, False], ids=["real delays", "integer delays"])
 def test_a_sample_is_scored_alike_in_any_company(real: bool) -> None:
     alone = measured(1, real)
     rate = alone.firing_rates["hidden1.neuron"]

@@ -19,7 +19,7 @@ LAG_US = (0, 60_000, 120_000)
 
 
 def written(path: Path, n: int, seed: int, class_names=("up", "down", "stop")) -> Path:
-    """Three classes told apart by the lag between two groups of channels."""
+    """Three classes distinguished by the lag between two groups of channels."""
     random, samples = np.random.default_rng(seed), []
     for i in range(n):
         start = int(random.integers(0, 30_000))

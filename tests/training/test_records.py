@@ -82,16 +82,16 @@ def test_evaluations_that_are_damaged(run: Run, key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"confusion": [[1, 2], [3]]}, "as many columns as rows"),
         ({"readout": "as trained", "test_accuracy_masked": 0.5}, "valid_accuracy_masked is missing"),
         ({"accuracy_of_tomorrow": {}}, "accuracy_of_tomorrow should be a number"),
     ],
 )
-def test_evaluations_that_contradict_themselves(run: Run, more: dict[str, Any], said: str) -> None:
+def test_evaluations_that_contradict_themselves(run: Run, more: dict[str, Any], message: str) -> None:
     run.evaluation.write_text(json.dumps({**EVALUATION, **more}))
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         read_evaluation(run)
 
 
@@ -120,7 +120,7 @@ def test_links_in_the_places_that_are_written(run: Run, tmp_path: Path, name: st
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda row: row.replace("tiny", "tiny,more"), "line 3 has more values"),
         (lambda row: row.rsplit(",", 1)[0], "line 3 has fewer values"),
@@ -130,11 +130,11 @@ def test_links_in_the_places_that_are_written(run: Run, tmp_path: Path, name: st
         (lambda row: row.replace("tiny", "\udcff"), "no table in CSV"),
     ],
 )
-def test_tables_name_the_line_that_is_damaged(tmp_path: Path, damage: Any, said: str) -> None:
+def test_tables_name_the_line_that_is_damaged(tmp_path: Path, damage: Any, message: str) -> None:
     table = tmp_path / "results.csv"
     append_result(table, EVALUATION)
     append_result(table, EVALUATION)
     head, good, bad = table.read_text().splitlines()
     table.write_bytes("\n".join([head, good, damage(bad), ""]).encode(errors="surrogateescape"))
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(CheckpointError, match=message):
         read_results(table)

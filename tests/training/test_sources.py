@@ -121,17 +121,17 @@ def test_batches_in_buckets_hold_every_sample_once_and_less_padding(folder: Path
 
 
 def test_a_network_is_measured_on_other_test_data(trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requested = []
 
     def load(name: str, split: str, *_: Any, **__: Any) -> BinnedDataset:
-        asked.append((name, split))
+        requested.append((name, split))
         data = tiny_runs.tiny_data("test")
         return data if name == "shd" else replace(data, class_names=("a", "b", "c", "d"))
 
     monkeypatch.setattr(samples, "load_binned", load)
     own = trained.evaluation.read_text() if trained.evaluation.exists() else None
     found = evaluate.evaluate(trained, on="shd")
-    assert asked[-1] == ("shd", "test")
+    assert requested[-1] == ("shd", "test")
     assert json.loads((trained.folder / "evaluation_shd.json").read_text())["test_accuracy"] == found["test_accuracy"]
     assert own == (trained.evaluation.read_text() if own else None)  # that on its own data stays
     with pytest.raises(ConfigError, match=r"was trained on made up with sensor \(12,\) and 4 classes"):

@@ -17,7 +17,7 @@ pytest.importorskip("tonic")
 
 @pytest.fixture
 def server(samples, tmp_path, monkeypatch):
-    """In place of the network: what Tonic is asked to fetch, and where it puts it. The card knows its checksums."""
+    """In place of the network: what Tonic would fetch, and where it puts it. The card knows its checksums."""
     import tonic.dataset
 
     made = tmp_path / "made.h5"

@@ -217,15 +217,15 @@ def large(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("does", "said"),
+    ("does", "expected_message"),
     [("import time; time.sleep(600)", "loops"), ("import os; os.kill(os.getpid(), 9)", "crashes")],
 )
-def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, does, said):
+def test_a_file_that_hdf5_does_not_survive_is_not_opened(large, monkeypatch, does, expected_message):
     monkeypatch.setattr(hdf5, "READ", does)
-    monkeypatch.setattr(hdf5, "SECONDS", 3.0 if said == "loops" else 600.0)  # a crash may come late
+    monkeypatch.setattr(hdf5, "SECONDS", 3.0 if expected_message == "loops" else 600.0)  # a crash may come late
     monkeypatch.setattr(hdf5, "opened_hdf5", lambda path: pytest.fail("it was opened"))
     assert recognise(large) == []
-    with pytest.raises(DataError, match=f"is damaged: HDF5 {said} on it"):
+    with pytest.raises(DataError, match=f"is damaged: HDF5 {expected_message} on it"):
         shd.shd_recordings(large, "own")
 
 

@@ -202,8 +202,8 @@ def test_the_validation_rule_of_the_card_holds_out_whole_users(train):
         if not list(train.glob(f"user{user}_*")):
             shutil.copytree(train / "user20_led", train / f"user{user}_led")
     binned = bin_recordings(gestures("train", train), Binning(dt_ms=100.0, channel_group=1))
-    kept, held_out = validation_split(binned, rule["rule"], speakers=rule["speakers"])
-    assert set(binned.speakers[held_out].tolist()) == set(rule["speakers"])
+    kept, validation = validation_split(binned, rule["rule"], speakers=rule["speakers"])
+    assert set(binned.speakers[validation].tolist()) == set(rule["speakers"])
     assert not set(binned.speakers[kept].tolist()) & set(rule["speakers"])
     assert all(user <= card("dvs128-gesture").settings["users"]["train"][1] for user in rule["speakers"])
 

@@ -273,7 +273,7 @@ def test_the_archive_beside_the_folder_says_what_it_is(folder, monkeypatch):
         lambda path, remember=True: Checksums(known, "0") if path == archive else checksums(path, remember=remember),
     )  # fmt: skip
     assert verify(card("gsc-35"), "train") == folder
-    for name in ("gsc-35", "gsc-35-within-nyquist"):  # two cards for the same files, told apart by what is asked for
+    for name in ("gsc-35", "gsc-35-within-nyquist"):  # two cards for the same files, distinguished by the request
         assert verify(card(name), "test") == folder
         assert open_recordings(name, "test").source() == card(name).display_name
 

@@ -12,7 +12,7 @@ from tests.support.streaming_networks import assert_same, batched, spikes, stepp
 
 
 def network(least: int) -> DiscreteNetwork:
-    """Whole delays that a window from 1 has as well, weights in 64ths."""
+    """Integer delays that a window from 1 has as well, weights in 64ths."""
     torch.manual_seed(2)
     options = {"max_delay_steps": 7, "min_delay_steps": least, "taps": "linear", "delay_init": "uniform_rounded"}
     made = DiscreteNetwork(

@@ -120,7 +120,7 @@ def test_another_training_step_is_rejected(wrong: str, monkeypatch: pytest.Monke
     assert_rejects("shd-training-sigma-0.5", "dcls")
 
 
-def test_an_evaluation_with_delays_that_are_not_whole_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_with_delays_that_are_not_integers_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "dcls_evaluated", lambda peer: peer)
     assert_rejects("shd-inference", "dcls.*readout")
 

@@ -60,7 +60,7 @@ def take(mebibytes: int, piece: int) -> None:
 @pytest.fixture
 def measured() -> None:
     if peak_mib(lambda: None, CPU) is None:
-        pytest.skip("this system does not tell its high-water mark")
+        pytest.skip("this system does not report its high-water mark")
 
 
 @pytest.mark.usefixtures("measured")

@@ -88,7 +88,7 @@ def test_periods_by_hand():
     np.testing.assert_array_equal(targets[3:-1], tokens[4:])
     same = (tokens[4:] == tokens[:-4]).mean()
     assert abs(same - (0.64 + 0.36 / 8)) < 0.01
-    assert abs((tokens[3:] == tokens[:-3]).mean() - 1 / 8) < 0.01  # another lag tells nothing
+    assert abs((tokens[3:] == tokens[:-3]).mean() - 1 / 8) < 0.01  # another lag says nothing
 
 
 def test_the_optimum_by_hand():
@@ -103,7 +103,7 @@ def test_the_optimum_by_hand():
     assert PeriodicStream(noise=0.0).optimum_after(2) == pytest.approx((0.0, 1.0))
     known = 0.8 + 0.2 / 8  # whoever knows the word
     assert task.optimum_after(20).accuracy == pytest.approx(known, abs=1e-5)
-    # Steps 4 to 8 have one look behind them, 9 to 11 two.
+    # Steps 4 to 8 have one look before them, 9 to 11 two.
     two = task.optimum_after(2)
     assert task.optimum(12) == pytest.approx([(5 * a + 3 * b) / 8 for a, b in zip(one, two)])
     assert task.optimum(12, looks=1) == pytest.approx(one)
@@ -190,7 +190,7 @@ def test_the_picture_shows_shares_marks_and_accuracies():
     figure = planted_lags_figure(shares, planted, accuracy, optimum, chance=0.125, begun=begun)
     copy, period, right = figure.axes
     assert [bar.get_height() for bar in copy.patches] == [0.0] * 7 + [1.0, 0.0]
-    assert [line.get_xdata()[0] for line in period.lines[1:]] == [4, 8]  # behind the line of first delays
+    assert [line.get_xdata()[0] for line in period.lines[1:]] == [4, 8]  # under the line of first delays
     dots = [collection.get_offsets()[:, 1].tolist() for collection in right.collections[1:]]
     assert dots == [[100.0, 90.0], [10.0, 20.0]]
     with pytest.raises(ShapeError, match="planted lags of copy but learned delays of copy, period"):
@@ -201,7 +201,7 @@ def test_the_picture_shows_shares_marks_and_accuracies():
         planted_lags_figure(shares, planted, accuracy, optimum, chance=0.1, begun={**begun, "copy": np.ones(3)})
 
 
-def test_what_is_measured_is_the_copy_with_whole_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_measured_is_the_copy_with_integer_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     real, made = planted_lags.with_integer_delays, []
 
     def kept(network):

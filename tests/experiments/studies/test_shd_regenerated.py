@@ -37,7 +37,7 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_order(tmp_path):
     ]
     other = draw_subset(archive, TEST_SPEAKERS, 3, seed=2)
     assert names != [*zip(other.label, other.speaker, other.trial)]
-    with pytest.raises(DataError, match="are wanted"):
+    with pytest.raises(DataError, match="are needed"):
         draw_subset(archive, TEST_SPEAKERS, 40, seed=1)
 
 

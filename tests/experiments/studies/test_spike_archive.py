@@ -99,7 +99,7 @@ def test_damaged_archives_are_refused(written, tmp_path):
     [
         ({"trial": None}, "no array 'trial'"),
         ({"label": np.zeros(3, np.uint8)}, r"label has shape \(3,\), expected \(6,\)"),
-        ({"label": np.array(["a"] * 6)}, r"label holds <U1 of shape \(6,\), expected whole numbers"),
+        ({"label": np.array(["a"] * 6)}, r"label holds <U1 of shape \(6,\), expected integers"),
         ({"label": np.full(6, np.nan)}, "label holds float64 of shape"),
         ({"n_spikes": np.uint16(3)}, r"n_spikes holds uint16 of shape \(\)"),
         ({"n_spikes": np.full(6, -1)}, "n_spikes has -1, expected at least 0"),

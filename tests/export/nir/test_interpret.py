@@ -267,7 +267,7 @@ def test_maps_are_flattened_row_by_row() -> None:
     assert 0.02 < got["lif_1"].mean() < 0.6
     assert np.array_equal(got["lif_1"], want["lif_1"])
     assert np.array_equal(got["lif"], want["lif"].reshape(STEPS, 24))
-    # Others count the axis of samples, too; a matrix behind leaves one reading.
+    # Others count the axis of samples, too; a matrix after it leaves one reading.
     counted = chain(shaped, nir.Flatten({"input": np.array([2, 3, 4])}, 0, -1), nir.Linear(weight), leaky(5))
     counted.nodes["flatten"].start_dim = 1
     assert np.array_equal(interpret(counted, x, dt=DT)["lif_1"], want["lif_1"])

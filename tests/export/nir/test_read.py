@@ -131,7 +131,7 @@ def test_law_every_number_survives_or_is_refused(network: CanonicalNetwork, time
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_networks_of_whole_numbers_survive_too(whole: bool, tmp_path: Path) -> None:
+def test_networks_in_integer_arithmetic_survive_too(whole: bool, tmp_path: Path) -> None:
     content = to_bytes(random_network(whole=whole, recurrent=True, reset="soft"))
     (tmp_path / "n.npz").write_bytes(content)
     assert to_bytes(read_network(tmp_path / "n.npz")) == content
@@ -433,6 +433,6 @@ def test_what_metadata_claim_must_be_possible() -> None:
         graph.metadata["snn_delays"] = json.dumps({"populations": entries, "notes": {}})
         with pytest.raises(DataError, match="are damaged"):
             from_nir(graph)
-    # Of a population that metadata do not know, the nodes tell.
+    # A population unknown to the metadata is read from the nodes.
     graph.metadata["snn_delays"] = json.dumps({"populations": [], "notes": {}})
     assert [p.name for p in from_nir(graph).populations] == ["a", "output"]

@@ -52,7 +52,7 @@ def graphs() -> dict[str, tuple[nir.NIRGraph, tuple[int, ...]]]:
     }
 
 
-def said(call: Callable[[], Any]) -> str | None:
+def message_of(call: Callable[[], Any]) -> str | None:
     """What an error that the package means says; no other may come."""
     try:
         call()
@@ -72,7 +72,7 @@ def run(graph: Any, shape: tuple[int, ...]) -> None:
     for call in calls:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            message = said(call)
+            message = message_of(call)
         assert message is None or (message and "\n" not in message), message
 
 
@@ -158,7 +158,7 @@ def test_files_with_fields_that_are_missing_or_something_else(tmp_path: Path) ->
                         file[place] = wrong
                 for type_check in (True, False):
                     read: list[nir.NIRGraph] = []
-                    message = said(lambda: read.append(read_nir(path, type_check=type_check)))  # noqa: B023
+                    message = message_of(lambda: read.append(read_nir(path, type_check=type_check)))  # noqa: B023
                     assert message is None or str(path) in message
                     for one in read:
                         run(one, shape)

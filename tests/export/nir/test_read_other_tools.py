@@ -74,7 +74,7 @@ def test_the_default_reset_of_snntorch_is_neither_hard_nor_soft() -> None:
 
 
 def test_current_based_neurons_of_snntorch() -> None:
-    """With its default reset; its reset to zero also forgets the current that arrives in the step behind a spike."""
+    """With its default reset; its reset to zero also forgets the current that arrives in the step after a spike."""
     graph, theirs = exported(layers("Synaptic"))
     assert {type(node).__name__ for node in graph.nodes.values()} >= {"CubaLIF"}
     assert 0.02 < theirs.mean() < 0.6

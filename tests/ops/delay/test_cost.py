@@ -23,7 +23,7 @@ def chosen(*sizes: float) -> str:
     return OPERATION.choose(Shape(*sizes).call()).name
 
 
-def test_wide_taps_go_through_the_spectrum_and_whole_delays_gather() -> None:
+def test_wide_taps_go_through_the_spectrum_and_integer_delays_gather() -> None:
     assert chosen(100, 256, 256, 256, 24, 12.0) == "spectral"
     assert chosen(100, 256, 256, 256, 24, 0.0) == "gather"
     assert chosen(1127, 8, 256, 256, 511, 256.0) == "spectral"
@@ -57,7 +57,7 @@ def test_every_estimate_is_a_time(shape: Shape) -> None:
 @pytest.mark.parametrize(
     "sizes", [(2, 1, 2, 2, 1), (50, 3, 8, 8, 24), (100, 256, 256, 256, 24), (1127, 8, 256, 256, 511)]
 )
-def test_fixed_whole_delays_add_up_exactly_whatever_their_size(sizes: tuple[int, ...]) -> None:
+def test_fixed_integer_delays_add_up_exactly_whatever_their_size(sizes: tuple[int, ...]) -> None:
     assert not chosen(*sizes, 0.0).startswith("spectral")
 
 

@@ -1,4 +1,4 @@
-"""The transforms against NumPy's, in blocks, behind silence, on some rows."""
+"""The transforms against NumPy's, in blocks, after silence, on some rows."""
 
 import numpy as np
 import pytest

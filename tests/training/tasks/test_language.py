@@ -240,7 +240,7 @@ def test_the_mean_firing_rate_in_the_record_is_of_neurons(finished: Run, tmp_pat
     assert unweighted != pytest.approx(weighted, rel=0.02)  # canary: every population the same is another
 
 
-def test_validation_is_with_whole_delays_on_the_validation_text(finished: Run) -> None:
+def test_validation_is_with_integer_delays_on_the_validation_text(finished: Run) -> None:
     corpus, row = language.corpus_of(finished.recipe), finished.progress()["history"][-1]
     whole, _ = trained_language_network(finished, 3)
     real, _ = trained_language_network(finished, 3, whole=False)

@@ -179,7 +179,7 @@ def test_measuring_leaves_training_as_it_was(finished: Run) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_validation_is_with_whole_delays(finished: Run) -> None:
+def test_validation_is_with_integer_delays(finished: Run) -> None:
     progress = finished.progress()
     row = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
     network, vocabulary = trained_language_network(finished)
