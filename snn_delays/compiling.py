@@ -1,4 +1,4 @@
-"""Kernels compiled once and kept on disk, on machines too that have no place to keep them, and said aloud."""
+"""Kernels compiled once and kept on disk, where there is a place for them; the user is told when one is compiled."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ announce: Callable[[str], None] = _to_terminal
 
 
 def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit(cache=True, **options)`` that never fails for want of a place to cache.
+    """``numba.njit(cache=True, **options)`` that works without a place to cache.
 
     Compiled code is kept where Numba keeps it (beside the source, else in the user's cache folder), else in
     :func:`snn_delays.files.cache_folder`; where none of them can be written, kernels are compiled in every process, and
@@ -68,16 +68,16 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 
 class _DiskCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        kernel = None
         try:
-            found = super().load_overload(sig, target_context)
+            kernel = super().load_overload(sig, target_context)
         except Exception as error:  # whatever unpickling a damaged file throws
             _log.info("%s: the cached kernel cannot be read (%s) and is compiled anew", self._name, error)
-            found = None
             with contextlib.suppress(OSError):
                 self.flush()  # else saving would read the damaged index again
-        if found is None:
-            _say_compiling()
-        return found
+        if kernel is None:
+            _announce_compiling()
+        return kernel
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -88,10 +88,10 @@ class _DiskCache(FunctionCache):
 
 class _NoCache(NullCache):
     def load_overload(self, sig: Any, target_context: Any) -> None:
-        _say_compiling()
+        _announce_compiling()
 
 
-def _say_compiling() -> None:
+def _announce_compiling() -> None:
     line = "snn_delays: compiling kernels, once (up to a minute)"
     if line not in reported:
         reported.add(line)

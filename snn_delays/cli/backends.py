@@ -53,7 +53,7 @@ def _calibrate() -> None:
 
 def _explain(text: str) -> None:
     from snn_delays.ops.delay import OPERATION, cost
-    from snn_delays.ops.delay.call_shape import parse_shape
+    from snn_delays.ops.delay.calibrate import parse_shape
 
     shape = parse_shape(text)
     call = shape.call()

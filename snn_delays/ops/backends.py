@@ -1,9 +1,5 @@
 """What a backend is, how one is chosen, and why one refused.
 
-An operation is a folder; every file in it that implements the operation is a backend: a name and a module that is
-imported when first needed. A module without a function ``refuses`` serves every call; with one, it says in a sentence
-why it cannot serve a call.
-
 Choice, first that applies: the ``backend=`` argument, ``with use_backend(...)``, the environment variable
 ``SNN_DELAYS_BACKEND``, the reference for a call that is done before a kernel is launched, the backend that does not
 refuse and, by the operation's cost model where it has one, is expected to be fastest. A backend requested by name never
@@ -19,7 +15,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,8 +37,8 @@ _forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn
 class Backend:
     """One implementation of an operation.
 
-    ``module`` holds ``run(**call)`` and, unless it serves every call, ``refuses(**call) -> str | None``; it is imported
-    when first needed, and only if every package in ``requires`` can be found.
+    ``module`` holds ``run(**call)`` and, unless it serves every call, ``refuses(**call)``, which says in a sentence why
+    it cannot serve; it is imported when first needed, and only if every package in ``requires`` can be found.
     """
 
     name: str
@@ -79,8 +75,7 @@ def installed(package: str) -> bool:
 def refuses_off_cpu(**tensors: Tensor | None) -> str | None:
     """Sentence unless all tensors, by name, have the dtype of the first, float32 or float64, and it is on the CPU."""
     name, first = next(iter(tensors.items()))
-    assert first is not None
-    if first.device.type != "cpu":
+    if first is not None and first.device.type != "cpu":
         return f"it runs on the CPU and the {name} is on {first.device}"
     return refuses_dtype(**tensors)
 
@@ -97,8 +92,7 @@ def refuses_dtype(**tensors: Tensor | None) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A backend for a call: why it refuses it, or the seconds it is expected to take, if that is known."""
 
     backend: Backend
@@ -130,15 +124,14 @@ class Operation:
 
     def choose(self, call: Mapping[str, Any], backend: str | None = None) -> Backend:
         """Backend that serves this call. Raises BackendUnavailableError if the one requested cannot."""
-        requested = backend or _requested(self.name)
-        if requested is not None:
+        if requested := backend or _requested(self.name):
             return self._named(requested, call)
         key = self.key(call)
-        if key is None:
-            return self.fastest(call)
         try:
-            chosen = self._choices.get(key)
+            chosen = None if key is None else self._choices.get(key)
         except TypeError:  # a surrogate of the user's that has no hash
+            key = None
+        if key is None:
             return self.fastest(call)
         if chosen is None:
             if len(self._choices) >= REMEMBERED:
@@ -159,32 +152,27 @@ class Operation:
         if self.small is not None and self.small(call):
             return self.backends[-1]
         serving = (candidate for candidate in self.backends if candidate.refuses(call) is None)
-        if self.cost is None:
-            return next(serving)
         cost = self.cost
-        return min(serving, key=lambda candidate: cost(candidate.name, call))
+        return next(serving) if cost is None else min(serving, key=lambda candidate: cost(candidate.name, call))
 
     def _named(self, name: str, call: Mapping[str, Any]) -> Backend:
-        for candidate in self.backends:
-            if candidate.name == name:
-                reason = candidate.refuses(call)
-                if reason is not None:
-                    raise BackendUnavailableError(f"backend {name!r} cannot run {self.name}: {reason}")
-                return candidate
-        names = [candidate.name for candidate in self.backends]
-        hint = did_you_mean(name, names)
-        raise BackendUnavailableError(f"{self.name} has no backend {name!r}; {hint}it has {', '.join(names)}")
+        named = {candidate.name: candidate for candidate in self.backends}
+        if name not in named:
+            hint = did_you_mean(name, named)
+            raise BackendUnavailableError(f"{self.name} has no backend {name!r}; {hint}it has {', '.join(named)}")
+        if reason := named[name].refuses(call):
+            raise BackendUnavailableError(f"backend {name!r} cannot run {self.name}: {reason}")
+        return named[name]
 
     def explain(self, call: Mapping[str, Any]) -> list[Candidate]:
         """All backends for a call; those that serve it first, fastest first."""
-        found = []
+        candidates = []
         for backend in self.backends:
             refusal = backend.refuses(call)
             seconds = self.cost(backend.name, call) if self.cost and refusal is None else None
-            found.append(Candidate(backend, refusal, seconds))
-        small = self.small is not None and self.small(call)
-        first = self.backends[-1] if small else None
-        return sorted(found, key=lambda one: (one.refusal is not None, one.backend is not first, one.seconds or 0.0))
+            candidates.append(Candidate(backend, refusal, seconds))
+        first = self.backends[-1] if self.small is not None and self.small(call) else None
+        return sorted(candidates, key=lambda c: (c.refusal is not None, c.backend is not first, c.seconds or 0.0))
 
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""
@@ -264,8 +252,7 @@ def _requested(operation: str) -> str | None:
     requested = _forced.get(None)
     if requested and (name := requested.get(operation) or requested.get(_EVERY)):
         return name
-    text = os.environ.get(ENVIRONMENT_VARIABLE)
-    if not text:
+    if not (text := os.environ.get(ENVIRONMENT_VARIABLE)):
         return None
     requested = _from_environment(text)
     return requested.get(operation) or requested.get(_EVERY)
@@ -282,7 +269,7 @@ def _from_environment(text: str) -> Mapping[str, str]:
 
 def _parse(name: str | None, by_operation: Mapping[str, str], where: str, stacklevel: int = 2) -> dict[str, str]:
     """Names of backends by operation; ``_EVERY`` stands for those that have none of their own."""
-    found = {_EVERY: name} if name else {}
+    names = {_EVERY: name} if name else {}
     for operation, backend in by_operation.items():
         if operation in RENAMED:
             new = RENAMED[operation]
@@ -295,5 +282,5 @@ def _parse(name: str | None, by_operation: Mapping[str, str], where: str, stackl
             hint = did_you_mean(operation, _OPERATIONS)
             known = ", ".join(sorted(_OPERATIONS))
             raise ConfigError(f"{where}: no operation {operation!r}; {hint}there are {known}")
-        found[RENAMED.get(operation, operation)] = backend
-    return found
+        names[RENAMED.get(operation, operation)] = backend
+    return names

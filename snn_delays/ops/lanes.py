@@ -12,6 +12,11 @@ from snn_delays.ops.waiting import wait_asleep
 BLOCK = 512  # lanes that a kernel works through together; a few rows of them fit the first-level cache
 
 
+def array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor, contiguous."""
+    return tensor.detach().contiguous().numpy()
+
+
 def as_rows(tensor: Tensor) -> np.ndarray:
     """``[time, batch, neuron]`` as a contiguous array ``[time, lane]``."""
     steps, *lanes = tensor.shape

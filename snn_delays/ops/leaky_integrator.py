@@ -6,16 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.checks import check_state, per_neuron
 from snn_delays.ops.lif import OPERATION as LIF
-from snn_delays.ops.lif import full_precision, per_neuron
+from snn_delays.ops.lif import full_precision
 from snn_delays.ops.lif.function import NEVER_FIRES
 from snn_delays.ops.tracing import untraced
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     zero = torch.zeros(2, 1, 1)
     return {"current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "decay_input": False, **NEVER_FIRES}
 
@@ -23,7 +22,7 @@ def example_call() -> dict[str, Any]:
 OPERATION = Operation(
     "leaky_integrator",
     (*LIF.backends[:-1], Backend("reference", "snn_delays.ops.leaky_integrator")),
-    example_call,
+    _example,
     small=one_step_of("current", with_gradients=True),
 )
 
@@ -60,15 +59,8 @@ def leaky_integrator(
     Source: the LIF of :func:`snn_delays.ops.lif.lif` with an unreachable threshold, as Hammouamri et al., ICLR 2024,
     read out their networks.
     """
-    batch_shape = current.shape[1:]
+    check_state("the integrator's state", v0, "current", current.shape[1:], "batch, neuron")
     current, v0 = full_precision(current, v0)
-    if v0 is None:
-        v0 = current.new_zeros(batch_shape)
-    elif v0.shape != batch_shape:
-        raise ShapeError(
-            f"the integrator's state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} "
-            "(batch, neuron); pass state=None to start at rest"
-        )
     call = {
         "current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"), "decay_input": decay_input,
         **NEVER_FIRES,

@@ -40,26 +40,27 @@ def checked_surrogate(given: Surrogate | None, default: Surrogate) -> Surrogate:
     return given
 
 
-def _require_positive(surrogate: Any) -> None:
-    """Its numbers as floats. Raises ConfigError unless they are positive."""
-    for field in fields(surrogate):
-        value = real(f"{type(surrogate).__name__}.{field.name}", getattr(surrogate, field.name))
-        object.__setattr__(surrogate, field.name, value)
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{type(surrogate).__name__}.{field.name} must be a positive number, got {value}")
+@dataclass(frozen=True)
+class _Positive:
+    """Numbers that are positive, as floats. Raises ConfigError for others."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            name = f"{type(self).__name__}.{field.name}"
+            value = real(name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be a positive number, got {value}")
 
 
 @dataclass(frozen=True)
-class ATan:
+class ATan(_Positive):
     """Arctangent: ``alpha / 2 / (1 + (pi/2 alpha u)^2)``; height ``alpha / 2`` at the threshold.
 
     Source: Fang et al., ICCV 2021 (PLIF), section 3.4, there with alpha = 2; Hammouamri et al., ICLR 2024 use 5.
     """
 
     alpha: float = 5.0
-
-    def __post_init__(self) -> None:
-        _require_positive(self)
 
     def primitive(self, u: Tensor) -> Tensor:
         """``atan(pi/2 alpha u) / pi``."""
@@ -71,16 +72,13 @@ class ATan:
 
 
 @dataclass(frozen=True)
-class FastSigmoid:
+class FastSigmoid(_Positive):
     """SuperSpike: ``1 / (1 + slope |u|)^2``; height 1 at the threshold.
 
     Source: Zenke & Ganguli, Neural Computation 2018 (SuperSpike), section 3.3.2.
     """
 
     slope: float = 25.0
-
-    def __post_init__(self) -> None:
-        _require_positive(self)
 
     def primitive(self, u: Tensor) -> Tensor:
         """``u / (1 + slope |u|)``."""
@@ -92,7 +90,7 @@ class FastSigmoid:
 
 
 @dataclass(frozen=True)
-class Triangle:
+class Triangle(_Positive):
     """Piecewise linear: ``height max(0, 1 - |u| / width)``.
 
     Source: Esser et al., PNAS 2016 (height 1); Bellec et al., NeurIPS 2018 (LSNN) dampen it with height 0.3.
@@ -100,9 +98,6 @@ class Triangle:
 
     width: float = 1.0
     height: float = 1.0
-
-    def __post_init__(self) -> None:
-        _require_positive(self)
 
     def primitive(self, u: Tensor) -> Tensor:
         """``height (u - sign(u) u^2 / (2 width))`` inside the triangle, constant outside."""
@@ -115,16 +110,13 @@ class Triangle:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(_Positive):
     """Logistic: ``alpha sigma(alpha u) (1 - sigma(alpha u))``; height ``alpha / 4`` at the threshold.
 
     Source: Zenke & Vogels, Neural Computation 2021, table 1; SpikingJelly's default alpha is 4.
     """
 
     alpha: float = 4.0
-
-    def __post_init__(self) -> None:
-        _require_positive(self)
 
     def primitive(self, u: Tensor) -> Tensor:
         """``sigma(alpha u)``."""

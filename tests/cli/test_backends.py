@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from snn_delays.ops.delay import calibrate, cost
-from snn_delays.ops.delay.call_shape import Shape
+from snn_delays.ops.delay.calibrate import Shape
 
 Ok = Callable[..., Result]
 Bad = Callable[..., str]

@@ -10,16 +10,14 @@ from snn_delays.errors import BackendUnavailableError, ConfigError
 from snn_delays.ops import ATan, backends, lif, use_backend
 from snn_delays.ops.backends import Backend, Operation, operations
 from snn_delays.ops.delay import OPERATION as DELAY
-from snn_delays.ops.delay import example_call as delay_example
 from snn_delays.ops.delay_conv import OPERATION as CONV
 from snn_delays.ops.lif import OPERATION as LIF
-from snn_delays.ops.lif import example_call as lif_example
 
 CURRENT = torch.ones(3, 1, 2)
 
 
 def chosen(call: dict | None = None, backend: str | None = None) -> str:
-    return LIF.choose(call or lif_example(), backend).name
+    return LIF.choose(call or LIF.example(), backend).name
 
 
 def test_the_fastest_serves_unless_told_otherwise() -> None:
@@ -40,7 +38,7 @@ def test_blocks_nest_and_end_even_after_an_error() -> None:
     with use_backend("reference"):
         with use_backend(lif="numba_cpu"):
             assert chosen() == "numba_cpu"
-            assert DELAY.choose(delay_example()).name == "reference"
+            assert DELAY.choose(DELAY.example()).name == "reference"
         assert chosen() == "reference"
         with pytest.raises(ZeroDivisionError), use_backend("numba_cpu"):
             raise ZeroDivisionError
@@ -50,7 +48,7 @@ def test_blocks_nest_and_end_even_after_an_error() -> None:
 
 def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lif = reference, delayed_linear=reference")
-    assert chosen() == DELAY.choose(delay_example()).name == "reference"
+    assert chosen() == DELAY.choose(DELAY.example()).name == "reference"
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "delayed_linear=reference")
     assert chosen() == "numba_cpu"
 
@@ -116,8 +114,8 @@ def test_a_missing_package_is_named(own_operation: Operation) -> None:
     with pytest.raises(
         BackendUnavailableError, match="the package no_such_package is not installed \\(pip install no_such_package\\)"
     ):
-        own_operation.choose(lif_example(), "needy")
-    assert own_operation.choose(lif_example()).name == "reference"
+        own_operation.choose(LIF.example(), "needy")
+    assert own_operation.choose(LIF.example()).name == "reference"
 
 
 @pytest.fixture
@@ -126,7 +124,7 @@ def own_operation() -> Iterator[Operation]:
     yield Operation(
         "own",
         (Backend("needy", reference, requires=("no_such_package",)), Backend("reference", reference)),
-        lif_example,
+        LIF.example,
     )
     del backends._OPERATIONS["own"]
 
@@ -172,7 +170,7 @@ SMALL_CALLS = {
 def call_of(name: str, steps: int = 1, neurons: int = 8, device: str = "cpu") -> dict:
     import importlib
 
-    call = importlib.import_module(f"snn_delays.ops.{name}").example_call()
+    call = importlib.import_module(f"snn_delays.ops.{name}").OPERATION.example()
     _, key = SMALL_CALLS[name]
     call[key] = torch.zeros(steps, 2, neurons, device=device)
     if name == "depthwise":

@@ -11,11 +11,9 @@ from snn_delays.ops import ATan, Sigmoid, backends, threads, use_backend
 from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.delay import cost
-from snn_delays.ops.delay import example_call as delay_example
-from snn_delays.ops.delay.call_shape import Shape
-from snn_delays.ops.delay.few_taps import tap_count, what_counts_taps
+from snn_delays.ops.delay.calibrate import Shape
+from snn_delays.ops.delay.taps import tap_count, what_counts_taps
 from snn_delays.ops.lif import OPERATION as LIF
-from snn_delays.ops.lif import example_call as lif_example
 from snn_delays.ops.wkv import OPERATION as WKV
 
 REFERENCE = "snn_delays.ops.delay.reference"
@@ -24,7 +22,7 @@ REFERENCE = "snn_delays.ops.delay.reference"
 def delay_call(**changes) -> dict:
     draw = torch.Generator().manual_seed(0)
     call = {
-        **delay_example(), "x": torch.zeros(9, 2, 3), "weight": torch.ones(4, 3, 1),
+        **DELAY.example(), "x": torch.zeros(9, 2, 3), "weight": torch.ones(4, 3, 1),
         "delay": 6 * torch.rand(4, 3, 1, generator=draw), "max_delay_steps": 6,
     }  # fmt: skip
     return {**call, **changes}
@@ -57,7 +55,7 @@ def probe() -> Iterator[Callable[[Callable[[dict], object], dict], Operation]]:
         first, second = Backend("first", REFERENCE), Backend("second", REFERENCE)
         dear = {"first": lambda call: read(call) != want, "second": lambda call: 0.5}
         return Operation(
-            "probe", (first, second), delay_example, lambda name, call: dear[name](call), reads=what_counts_taps
+            "probe", (first, second), DELAY.example, lambda name, call: dear[name](call), reads=what_counts_taps
         )
 
     yield make
@@ -137,7 +135,7 @@ def test_surrogates_are_told_apart_and_one_without_a_hash_is_asked_for_every_tim
         (Sigmoid(), "numba_cpu"),
     ):
         for _ in range(2):
-            assert LIF.choose({**lif_example(), "surrogate": surrogate}).name == name
+            assert LIF.choose({**LIF.example(), "surrogate": surrogate}).name == name
 
 
 def test_a_state_on_another_device_is_told_apart() -> None:
@@ -175,12 +173,12 @@ def test_a_new_calibration_ends_what_was_chosen_by_the_old(tmp_path, monkeypatch
 
 
 def test_kernels_lost_in_a_fork_end_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert LIF.choose(lif_example()).name == "numba_cpu"
+    assert LIF.choose(LIF.example()).name == "numba_cpu"
     try:
         monkeypatch.setattr(threads, "lost", True)
         monkeypatch.setattr(threads, "warned", True)
         backends.forget_choices()  # as every forked process does
-        assert LIF.choose(lif_example()).name == "reference"
+        assert LIF.choose(LIF.example()).name == "reference"
     finally:
         monkeypatch.undo()
         backends.forget_choices()

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
-from snn_delays.ops.delay.few_taps import tap_count
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
+from snn_delays.ops.delay.taps import tap_count
 from snn_delays.ops.depthwise import depthwise
 from snn_delays.ops.wkv import wkv
 from tests.support.contracts import (
@@ -34,7 +34,7 @@ BACKENDS = ["cupy", "numba_cuda"]
 
 
 def on_gpu(public: Callable, operation: str, backend: str) -> Callable:
-    return implementation(public, importlib.import_module(f"snn_delays.ops.{operation}").example_call(), backend)
+    return implementation(public, importlib.import_module(f"snn_delays.ops.{operation}").OPERATION.example(), backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

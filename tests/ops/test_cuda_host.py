@@ -8,13 +8,13 @@ import torch
 
 from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
 from snn_delays.ops.cuda import cupy_launch, support
-from snn_delays.ops.delay import example_call as delay_example
-from snn_delays.ops.delay.few_taps import tap_count
+from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
 from snn_delays.ops.delay.signal import last_steps
+from snn_delays.ops.delay.taps import tap_count
 from snn_delays.ops.depthwise import cupy as depthwise_cupy
-from snn_delays.ops.leaky_integrator import example_call as integrator_example
-from snn_delays.ops.lif import example_call as lif_example
+from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
+from snn_delays.ops.lif import OPERATION as LIF
 from snn_delays.ops.wkv import WKVState, wkv
 from tests.support import cuda_host
 from tests.support.contracts import (
@@ -78,19 +78,19 @@ def on_host(monkeypatch: pytest.MonkeyPatch, built: cuda_host.HostLauncher) -> I
 @pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("case", LIF_CASES, ids=case_name)
 def test_lif(case: LIFCase) -> None:
-    lif_contract(implementation(lif, lif_example(), "cupy"), case)
+    lif_contract(implementation(lif, LIF.example(), "cupy"), case)
 
 
 @pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("case", INTEGRATOR_CASES, ids=case_name)
 def test_integrator(case: IntegratorCase) -> None:
-    integrator_contract(implementation(leaky_integrator, integrator_example(), "cupy"), case)
+    integrator_contract(implementation(leaky_integrator, INTEGRATOR.example(), "cupy"), case)
 
 
 @pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("case", DELAY_CASES, ids=case_name)
 def test_delay(case: DelayCase) -> None:
-    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), case)
+    delay_contract(implementation(delayed_linear, DELAY.example(), "gather_cupy"), case)
 
 
 @pytest.mark.usefixtures("on_host")
@@ -123,14 +123,14 @@ SIZES = [
 @pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_delay_over_several_blocks(sizes: dict) -> None:
-    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), DelayCase(**sizes))
+    delay_contract(implementation(delayed_linear, DELAY.example(), "gather_cupy"), DelayCase(**sizes))
 
 
 @pytest.mark.usefixtures("on_host")
 @pytest.mark.parametrize("whole", [True, False])
 def test_delays_that_do_not_learn_take_one_tap_or_two(whole: bool) -> None:
     case = DelayCase(taps="linear", whole=whole, batch=33, outputs=9, steps=23, learns=("x", "weight"))
-    delay_contract(implementation(delayed_linear, delay_example(), "gather_cupy"), case)
+    delay_contract(implementation(delayed_linear, DELAY.example(), "gather_cupy"), case)
 
 
 @pytest.mark.usefixtures("on_host")
@@ -197,16 +197,16 @@ def test_a_number_that_is_none_is_not_averaged_away(which: str, bad: str) -> Non
 
 def hold_lif() -> None:
     for case in LIF_CASES:
-        lif_contract(implementation(lif, lif_example(), "cupy"), case)
+        lif_contract(implementation(lif, LIF.example(), "cupy"), case)
 
 
 def hold_integrator() -> None:
     for case in INTEGRATOR_CASES:
-        integrator_contract(implementation(leaky_integrator, integrator_example(), "cupy"), case)
+        integrator_contract(implementation(leaky_integrator, INTEGRATOR.example(), "cupy"), case)
 
 
 def hold_delay() -> None:
-    run = implementation(delayed_linear, delay_example(), "gather_cupy")
+    run = implementation(delayed_linear, DELAY.example(), "gather_cupy")
     for case in [*(DelayCase(**sizes) for sizes in SIZES), *DELAY_CASES]:
         delay_contract(run, case)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snn_delays.ops.cuda import cupy_launch, numba_launch
-from snn_delays.ops.cuda.source import Source
+from snn_delays.ops.cuda.cupy_launch import Source
 from snn_delays.ops.lif.cupy import SOURCE
 
 STREAM = 4711

@@ -43,7 +43,8 @@ DELAY = once(small(c, steps=9, batch=2, inputs_=2, outputs=3, max_delay_steps=2)
 WKV = once(small(c, steps=9, batch=2, neurons=3) for c in wkv_contract.wkv_cases())
 
 def implementation(name, public, backend):
-    return contracts.implementation(public, importlib.import_module("snn_delays.ops." + name).example_call(), backend)
+    operation = importlib.import_module("snn_delays.ops." + name).OPERATION
+    return contracts.implementation(public, operation.example(), backend)
 
 OPERATIONS = dict(
     lif=(implementation("lif", lif, "numba_cuda"), contracts.lif_contract, LIF),

@@ -11,7 +11,7 @@ import torch
 from numba import cuda, types
 
 import snn_delays.ops
-from snn_delays.ops.cuda.source import Source
+from snn_delays.ops.cuda.cupy_launch import Source
 from snn_delays.ops.delay.gather_cupy import SOURCE as GATHER
 from snn_delays.ops.depthwise.cupy import SOURCE as DEPTHWISE
 from snn_delays.ops.lif.cupy import SOURCE as LIF
@@ -60,9 +60,9 @@ def _numba_kernels(dtype: torch.dtype) -> list[tuple[str, object, tuple]]:
     flag, shifts, values = types.int32, types.Array(types.int32, 3, "C"), types.Array(real, 4, "C")
     signatures = {
         "lif.numba_cuda": [
-            (two, one, one, one, one, number, flag, flag, flag, flag, two, two, one),
-            (two, one, two, two, one, one, one, one, number, flag, flag, flag, flag, number, number, flag, flag, two,
-             one, one, one, one),
+            (two, one, one, one, one, number, flag, flag, flag, two, flag, two, one),
+            (two, one, two, flag, two, one, one, one, one, number, flag, flag, flag, flag, number, number, two, one,
+             flag, one, one, flag, one),
         ],
         "delay.gather_numba_cuda": [(three, shifts, flag, values, three), (three, three, shifts, five)],
         "wkv.numba_cuda": [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.ops import delayed_linear
-from snn_delays.ops.delay import OPERATION, dense, example_call, gather, spectral_fft, spectral_plan
+from snn_delays.ops.delay import OPERATION, dense, gather, spectral_fft, spectral_plan
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.delay.taps import TAPS
 from tests.support.contracts import (
@@ -30,14 +30,14 @@ ALL = ["reference", *BACKENDS]
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_backend_equals_reference(backend: str, case: DelayCase) -> None:
-    delay_contract(implementation(delayed_linear, example_call(), backend), case)
+    delay_contract(implementation(delayed_linear, OPERATION.example(), backend), case)
 
 
 @pytest.mark.usefixtures("all_threads")
 @pytest.mark.parametrize("backend", ["spectral", "gather"])
 @pytest.mark.parametrize("case", CASES[::6], ids=case_name)
 def test_backend_equals_reference_on_all_threads(backend: str, case: DelayCase) -> None:
-    delay_contract(implementation(delayed_linear, example_call(), backend), case)
+    delay_contract(implementation(delayed_linear, OPERATION.example(), backend), case)
 
 
 @pytest.mark.parametrize("sample_bytes", [1, 3000])
@@ -46,7 +46,7 @@ def test_spectral_equals_reference_a_few_samples_at_a_time(
     wide: float, sample_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spectral_plan, "GROUP_BYTES", sample_bytes)
-    run = implementation(delayed_linear, example_call(), "spectral")
+    run = implementation(delayed_linear, OPERATION.example(), "spectral")
     for outputs, start in ((4, True), (3, False)):  # the spectra of input and output in one place, and apart
         case = DelayCase(
             batch=5, inputs_=4, outputs=outputs, max_delay_steps=40, steps=70, wide=wide, start=start,
@@ -63,7 +63,7 @@ def test_spectral_keeps_what_is_not_finite_out_of_the_transform_where_it_cannot_
 ) -> None:
     """As on a GPU, from which nothing is read back."""
     monkeypatch.setattr(spectral_fft, "needs_causal", lambda signal: False)
-    run = implementation(delayed_linear, example_call(), "spectral_fft")
+    run = implementation(delayed_linear, OPERATION.example(), "spectral_fft")
     delay_contract(run, DelayCase(spoilt=spoilt, start=start, steps=90, max_delay_steps=20, wide=9.0))
     delay_contract(run, DelayCase(start=start, steps=90, max_delay_steps=20, wide=9.0))
 
@@ -72,7 +72,7 @@ def test_spectral_keeps_what_is_not_finite_out_of_the_transform_where_it_cannot_
 def test_a_transform_is_left_for_a_causal_backend_only_where_it_must(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = implementation(delayed_linear, example_call(), backend)
+    run = implementation(delayed_linear, OPERATION.example(), backend)
     case = DelayCase(dtype=torch.float32, steps=40)
     plain = case.inputs()
     seen = []

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snn_delays.errors import BackendUnavailableError, ConfigError, ShapeError
 from snn_delays.ops.delay.taps import TAPS, tap_weights
-from snn_delays.ops.delay_conv import OPERATION, delayed_conv2d, example_call
+from snn_delays.ops.delay_conv import OPERATION, delayed_conv2d
 from tests.support.comparison import NO_NUMBERS, Inputs, assert_same, compare
 from tests.support.contracts import assert_causal, fast_backends
 
@@ -287,7 +287,7 @@ def test_what_serves() -> None:
     for sharing in SHARED:
         assert chosen(replace(wide, sharing=sharing)) == "separable"
     assert chosen(replace(wide, max_delay_steps=0)) == "separable"
-    assert OPERATION.choose(example_call()).name == "separable"
+    assert OPERATION.choose(OPERATION.example()).name == "separable"
     with pytest.raises(BackendUnavailableError, match=r"'separable' cannot run delayed_conv2d: it needs a delay"):
         delayed_conv2d(**wide.inputs(), max_delay_steps=10, backend="separable")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from snn_delays.errors import BackendUnavailableError, ShapeError
-from snn_delays.ops.depthwise import OPERATION, depthwise, example_call, numba_cpu
+from snn_delays.ops.depthwise import OPERATION, depthwise, numba_cpu
 from tests.support.contracts import assert_same, case_name, fast_backends, implementation
 from tests.support.depthwise_contract import (
     DEPTHWISE_MUTATIONS,
@@ -25,7 +25,7 @@ ALL = ["reference", *BACKENDS]
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_backend_equals_reference(backend: str, case: DepthwiseCase) -> None:
-    depthwise_contract(implementation(depthwise, example_call(), backend), case)
+    depthwise_contract(implementation(depthwise, OPERATION.example(), backend), case)
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -33,7 +33,7 @@ def test_backend_equals_reference(backend: str, case: DepthwiseCase) -> None:
 def test_numba_equals_reference_on_all_threads(lags: int) -> None:
     for batch, neurons, dtype in ((5, 150, torch.float64), (1, 600, torch.float32)):
         case = DepthwiseCase(batch=batch, neurons=neurons, lags=lags, steps=140, dtype=dtype)
-        depthwise_contract(implementation(depthwise, example_call(), "numba_cpu"), case)
+        depthwise_contract(implementation(depthwise, OPERATION.example(), "numba_cpu"), case)
 
 
 def hold_to_all(run) -> None:
@@ -163,7 +163,7 @@ def test_every_number_is_written(monkeypatch: pytest.MonkeyPatch, steps: int, la
     monkeypatch.setattr(numba_cpu, "empty", poisoned)
     for neurons in (1, 65):
         case = DepthwiseCase(steps=steps, lags=lags, neurons=neurons)
-        depthwise_contract(implementation(depthwise, example_call(), "numba_cpu"), case)
+        depthwise_contract(implementation(depthwise, OPERATION.example(), "numba_cpu"), case)
 
 
 def test_only_gradients_asked_for_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,12 +206,12 @@ def test_inference_mode(backend: str) -> None:
 
 
 def test_what_serves() -> None:
-    assert OPERATION.choose(example_call()).name == "numba_cpu"
-    meta = {name: value.to("meta") for name, value in example_call().items()}
+    assert OPERATION.choose(OPERATION.example()).name == "numba_cpu"
+    meta = {name: value.to("meta") for name, value in OPERATION.example().items()}
     assert OPERATION.choose(meta).name == "conv"
     with pytest.raises(BackendUnavailableError, match="'numba_cpu' cannot run depthwise: it runs on the CPU"):
         OPERATION.choose(meta, "numba_cpu")
-    mixed = {**example_call(), "kernel": torch.zeros(2, 1, 1, dtype=torch.float64)}
+    mixed = {**OPERATION.example(), "kernel": torch.zeros(2, 1, 1, dtype=torch.float64)}
     assert "the input is torch.float32, the kernel torch.float64" in numba_cpu.refuses(**mixed)
 
 

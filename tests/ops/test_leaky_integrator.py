@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snn_delays.ops import leaky_integrator, lif
-from snn_delays.ops.leaky_integrator import OPERATION, example_call
+from snn_delays.ops.leaky_integrator import OPERATION
 from tests.support.contracts import (
     IntegratorCase,
     assert_same,
@@ -23,7 +23,7 @@ BACKENDS = fast_backends(OPERATION)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=case_name)
 def test_backend_equals_reference(backend: str, case: IntegratorCase) -> None:
-    integrator_contract(implementation(leaky_integrator, example_call(), backend), case)
+    integrator_contract(implementation(leaky_integrator, OPERATION.example(), backend), case)
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -31,7 +31,7 @@ def test_backend_equals_reference(backend: str, case: IntegratorCase) -> None:
 def test_backend_equals_reference_on_all_threads(backend: str) -> None:
     for seed in range(3):
         case = IntegratorCase(batch=3, neurons=1000, steps=9, seed=seed)
-        integrator_contract(implementation(leaky_integrator, example_call(), backend), case)
+        integrator_contract(implementation(leaky_integrator, OPERATION.example(), backend), case)
 
 
 def hold_to_all(run) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snn_delays.ops import ATan, FastSigmoid, Triangle, lif
-from snn_delays.ops.lif import OPERATION, example_call
+from snn_delays.ops.lif import OPERATION
 from tests.support.contracts import (
     LIFCase,
     assert_same,
@@ -28,13 +28,13 @@ BACKENDS = fast_backends(OPERATION)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", OPTIONS, ids=case_name)
 def test_backend_equals_reference_for_every_option(backend: str, case: LIFCase) -> None:
-    lif_contract(implementation(lif, example_call(), backend), case)
+    lif_contract(implementation(lif, OPERATION.example(), backend), case)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", EDGES, ids=case_name)
 def test_backend_equals_reference_at_the_edges(backend: str, case: LIFCase) -> None:
-    lif_contract(implementation(lif, example_call(), backend), case)
+    lif_contract(implementation(lif, OPERATION.example(), backend), case)
 
 
 @pytest.mark.usefixtures("all_threads")
@@ -43,7 +43,7 @@ def test_backend_equals_reference_at_the_edges(backend: str, case: LIFCase) -> N
 def test_backend_equals_reference_on_all_threads(backend: str, reset: str) -> None:
     case = LIFCase(batch=3, neurons=1000, reset=reset, steps=9, detach_reset=False, decay_input=True, exact=False)
     for seed in range(3):
-        lif_contract(implementation(lif, example_call(), backend), replace(case, seed=seed))
+        lif_contract(implementation(lif, OPERATION.example(), backend), replace(case, seed=seed))
 
 
 def hold_to_all(run) -> None:

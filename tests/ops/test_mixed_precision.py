@@ -43,12 +43,13 @@ def test_lif_keeps_its_membrane_in_float32(
 
 def test_canary_a_membrane_in_bfloat16_fires_elsewhere(current: torch.Tensor) -> None:
     from snn_delays.ops import ATan
+    from snn_delays.ops.lif.function import LIFOptions
     from snn_delays.ops.lif.reference import run
 
-    options = (0.0, False, True, False, False, ATan())
+    options = LIFOptions(0.0, False, True, False, False, ATan())._asdict()
     numbers = torch.zeros(3, 50), torch.tensor(0.984375), torch.tensor(0.9)
-    want, _ = run(current, *numbers, *options)
-    half, _ = run(current.bfloat16(), *(number.bfloat16() for number in numbers), *options)
+    want, _ = run(current, *numbers, **options)
+    half, _ = run(current.bfloat16(), *(number.bfloat16() for number in numbers), **options)
     assert (half.float() != want).float().mean() > 0.01
 
 

@@ -10,11 +10,8 @@ import torch
 
 from snn_delays.ops import delayed_linear, leaky_integrator, lif, workspace
 from snn_delays.ops.delay import OPERATION as DELAY
-from snn_delays.ops.delay import example_call as delay_example
 from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
-from snn_delays.ops.leaky_integrator import example_call as integrator_example
 from snn_delays.ops.lif import OPERATION as LIF
-from snn_delays.ops.lif import example_call as lif_example
 from tests.support.contracts import (
     DelayCase,
     IntegratorCase,
@@ -39,9 +36,9 @@ DELAY_CASES = [
     for steps in (0, 1, 7) for longest in (0, 3, 40) for taps, wide in WIDTHS
 ]  # fmt: skip
 OPERATIONS = {
-    "lif": (LIF, lif, lif_example, lif_contract, LIF_CASES),
-    "leaky_integrator": (INTEGRATOR, leaky_integrator, integrator_example, integrator_contract, INTEGRATOR_CASES),
-    "delay": (DELAY, delayed_linear, delay_example, delay_contract, DELAY_CASES),
+    "lif": (LIF, lif, LIF.example, lif_contract, LIF_CASES),
+    "leaky_integrator": (INTEGRATOR, leaky_integrator, INTEGRATOR.example, integrator_contract, INTEGRATOR_CASES),
+    "delay": (DELAY, delayed_linear, DELAY.example, delay_contract, DELAY_CASES),
 }
 
 
@@ -91,7 +88,7 @@ def spoil_scratch() -> None:
 
 
 def test_scratch_is_there_to_be_spoilt() -> None:
-    spectral = implementation(delayed_linear, delay_example(), "spectral")
+    spectral = implementation(delayed_linear, DELAY.example(), "spectral")
     delay_contract(spectral, DELAY_CASES[-1])
     spoil_scratch()
     assert any(kept.isnan().any() for pool in workspace._scratch.values() for kept in pool.values())
@@ -108,7 +105,7 @@ def test_a_kernel_that_forgets_a_lane_is_seen(poison, monkeypatch: pytest.Monkey
         for part, written in zip((h, spikes, v), lanes[5:]):
             part[..., :-1] = written
 
-    run = implementation(leaky_integrator, integrator_example(), "numba_cpu")
+    run = implementation(leaky_integrator, INTEGRATOR.example(), "numba_cpu")
     case = IntegratorCase(batch=1, neurons=9)
     integrator_contract(run, case)
     monkeypatch.setattr(numba_cpu, "forward", forgetful)

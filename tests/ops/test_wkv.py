@@ -9,8 +9,8 @@ from numba import njit
 from torch import Tensor
 
 from snn_delays.errors import BackendUnavailableError, ShapeError
-from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, example_call, wkv
-from snn_delays.ops.wkv.numba_exp import exp
+from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, wkv
+from snn_delays.ops.wkv.numba_cpu import exp
 from tests.support.contracts import assert_same, case_name, fast_backends
 from tests.support.wkv_contract import (
     MUTATIONS,
@@ -262,10 +262,10 @@ def test_refuses_what_it_cannot_serve() -> None:
     key, row = torch.zeros(2, 1, 3, device="meta"), torch.zeros(3, device="meta")
     with pytest.raises(BackendUnavailableError, match="runs on the CPU and the key is on meta"):
         wkv(key, key, row, row, backend="numba_cpu")
-    example = example_call()
+    example = OPERATION.example()
     with pytest.raises(BackendUnavailableError, match=r"in float32 or float64 and the key is torch\.int64"):
         OPERATION.choose(example | {"key": example["key"].long()}, "numba_cpu")
 
 
 def test_fastest_serves_first() -> None:
-    assert OPERATION.choose(example_call()).name == "numba_cpu"
+    assert OPERATION.choose(OPERATION.example()).name == "numba_cpu"

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from snn_delays.ops.cuda.source import Source
+from snn_delays.ops.cuda.cupy_launch import Source
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 _HEADER = Path(__file__).with_name("cuda_host.h")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, example_call, wkv
+from snn_delays.ops.wkv import OPERATION, REST_EXPONENT, WKVState, wkv
 from tests.support.comparison import RELATIVE, Inputs, assert_same, evaluate, gradients
 
 WKV = Callable[..., tuple[Tensor, WKVState]]
@@ -127,7 +127,7 @@ def wkv_implementation(name: str) -> WKV:
     backend = next(b for b in OPERATION.backends if b.name == name)
     reason = "no device"
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        reason = backend.refuses(_moved(example_call(), device))
+        reason = backend.refuses(_moved(OPERATION.example(), device))
         if reason is None:
             return partial(_on_device, name, device)
     pytest.skip(f"{name}: {reason}")

@@ -5,16 +5,45 @@ Not run on a GPU by the tests of a machine that has none: see ``docs/gpu.md``.
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snn_delays.ops.cuda.source import Source
+from snn_delays.ops.cuda import support
+from snn_delays.ops.cuda.support import Argument, PerNeuron, Unless, grid_of
 
 COMPILER = "NVRTC through CuPy"
 BLOCK = 128  # threads
+_OPS = Path(__file__).parent.parent
+_REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A ``.cu`` file beside its operation, ``operation/file.cu``, compiled at run time, once per dtype and device.
+
+    ``contract`` allows the compiler to fuse ``a * b + c``.
+    """
+
+    path: str
+    contract: bool = True
+
+    def text(self) -> str:
+        """The source, as the compiler gets it."""
+        return (_OPS / self.path).read_text(encoding="utf-8")
+
+    def options(self, dtype: torch.dtype) -> tuple[str, ...]:
+        """NVRTC's options for kernels that compute in ``dtype``."""
+        return ("--std=c++17", f"-Dreal={_REAL[dtype]}", f"--fmad={str(self.contract).lower()}")
+
+
+def refuses(tensors: dict[str, Tensor], trial: support.Trial) -> str | None:
+    """As :func:`snn_delays.ops.cuda.support.refuses`."""
+    return support.refuses("cupy", COMPILER, tensors, trial)
 
 
 def launch(
@@ -33,6 +62,33 @@ def launch(
     function = _module(source, like.dtype, index).get_function(kernel)
     with cupy.cuda.Device(index), _stream(like.device):
         function(grid, block, tuple(_argument(arg, real) for arg in args))
+
+
+@dataclass(frozen=True)
+class CupyLanes:
+    """See :class:`snn_delays.ops.cuda.support.Lanes`; kernels are named ``prefix_kernel``."""
+
+    source: Source
+    prefix: str
+
+    refuses = staticmethod(refuses)
+
+    def launch(self, kernel: str, like: Tensor, inputs: Sequence[Argument], outputs: Sequence[Argument]) -> None:
+        """See :class:`snn_delays.ops.cuda.support.Lanes`; between come the numbers of steps, lanes and neurons."""
+        steps, batch, neurons = like.shape
+        if grid := grid_of(batch * neurons, BLOCK):
+            args = [*_flat(inputs), steps, batch * neurons, neurons, *_flat(outputs)]
+            launch(self.source, f"{self.prefix}_{kernel}", grid, (BLOCK,), like, args)
+
+
+def _flat(args: Sequence[Argument]) -> list[Tensor | int | float | None]:
+    flat: list[Tensor | int | float | None] = []
+    for arg in args:
+        if isinstance(arg, PerNeuron):
+            flat += [arg.tensor, arg.tensor.stride(0)]
+        else:
+            flat.append(arg.tensor if isinstance(arg, Unless) else arg)
+    return flat
 
 
 @functools.cache

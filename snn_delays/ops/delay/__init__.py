@@ -9,15 +9,14 @@ from torch import Tensor
 from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
+from snn_delays.ops.checks import check_floating, check_state
 from snn_delays.ops.delay.cost import estimate
-from snn_delays.ops.delay.few_taps import what_counts_taps
 from snn_delays.ops.delay.signal import last_steps
-from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.delay.taps import TAPS, what_counts_taps
 from snn_delays.ops.tracing import untraced
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     return {
         "x": torch.zeros(1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1), "delay": torch.zeros(1, 1, 1),
         "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
@@ -35,7 +34,7 @@ OPERATION = Operation(
         Backend("dense", "snn_delays.ops.delay.dense"),
         Backend("reference", "snn_delays.ops.delay.reference"),
     ),
-    example_call,
+    _example,
     cost=estimate,
     reads=what_counts_taps,
 )
@@ -83,11 +82,8 @@ def delayed_linear(
 
     Source: Khalfaoui-Hassani et al., TMLR 2023 (DCLS, interpolations); Hammouamri et al., ICLR 2024, section 3.2.
     """
-    _check_shapes(x, weight, delay, history, max_delay_steps)
-    if taps not in TAPS:
-        raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
-    if TAPS[taps].needs_sigma and sigma is None:
-        raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
+    check_options(x, sigma, history, max_delay_steps, taps, "in_features")
+    _check_shapes(x, weight, delay)
     if delay.device.type == "cpu":
         check_delays(delay, max_delay_steps)
     call = {
@@ -116,11 +112,22 @@ def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> No
     )
 
 
-def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
-    if not x.is_floating_point():
-        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert it with .float()")
+def check_options(
+    x: Tensor, sigma: Tensor | None, history: Tensor | None, max_delay_steps: int, taps: str, axes: str
+) -> None:
+    """Raise unless the options of a delayed operation, and the dtype and history of its input, fit each other."""
+    check_floating("input", x)
     if integer("max_delay_steps", max_delay_steps) < 0:
         raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
+    if taps not in TAPS:
+        raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
+    if TAPS[taps].needs_sigma and sigma is None:
+        raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
+    line, axes = (max_delay_steps, *x.shape[1:]), f"max_delay_steps, batch, {axes}"
+    check_state("the delay line's state", history, "input", line, axes, "start in silence")
+
+
+def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor) -> None:
     if weight.shape[1] != x.shape[-1]:
         raise ShapeError(
             f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {weight.shape[1]}"
@@ -134,10 +141,4 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
         raise ShapeError(
             f"delay has shape {tuple(delay.shape)}; the weight {tuple(weight.shape)} needs "
             f"({out_features} or 1, {in_features} or 1, {count})"
-        )
-    expected = (max_delay_steps, *x.shape[1:])
-    if history is not None and tuple(history.shape) != expected:
-        raise ShapeError(
-            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
-            "(max_delay_steps, batch, in_features); pass state=None to start in silence"
         )

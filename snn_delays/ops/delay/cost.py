@@ -27,7 +27,7 @@ import torch
 from snn_delays.files import cache_folder
 from snn_delays.ops.backends import capturing, forget_choices
 from snn_delays.ops.delay.expansion import expansion, tolerance_of
-from snn_delays.ops.delay.few_taps import WITHOUT_SIGMA, tap_count
+from snn_delays.ops.delay.taps import WITHOUT_SIGMA, tap_count
 from snn_delays.ops.delay.transform_length import transform_length
 from snn_delays.reading import read_json
 
@@ -87,10 +87,9 @@ def _taps(call: Mapping[str, Any]) -> int:
 
 def basis(call: Mapping[str, Any]) -> list[str]:
     """Lines that say what the estimate of a call rests on."""
-    numbers = _numbers_per_synapse(call["delay"], call["sigma"], call["max_delay_steps"], call["taps"], call["x"])
     where = calibration() if calibration().exists() else "the package (`snn-delays backends --calibrate` measures here)"
     return [
-        f"taps that matter: {_taps(call)}; numbers that a synapse's spectrum is built from: {numbers}",
+        f"taps that matter: {_taps(call)}; numbers that a synapse's spectrum is built from: {_terms(call)}",
         f"seconds by the cost model of {where}, {torch.get_num_threads()} threads",
     ]
 
@@ -108,7 +107,7 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     linear = steps * batch * inputs * outputs  # multiply-adds of a plain linear layer
     ends, synapses = batch * (inputs + outputs), inputs * outputs * count
     if backend == "gather":
-        taps = tap_count(delay, sigma, window - 1, call["taps"]) * count
+        taps = _taps(call) * count
         full = -(-batch // GATHER_LANES) * GATHER_LANES / batch
         forward = (1.0, 0.0, full * taps * linear, full * steps * ends, taps * synapses)
         backward = (1.0, 0.0, full * taps * linear * passes, full * steps * ends * passes, taps * synapses * for_kernel)
@@ -118,7 +117,7 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
         each = 4.0 * blocks * batch * inputs * outputs
         # Small products go out together, at a lower rate.
         launches, products = (frequencies, frequencies * each) if each >= ONE_BY_ONE else (0, 2.5 * frequencies * each)
-        terms = window if backend == "spectral_fft" else _numbers_per_synapse(delay, sigma, window - 1, call["taps"], x)
+        terms = window if backend == "spectral_fft" else _terms(call)
         moved = float(n * blocks * ends)
         forward = (1.0, launches, products, moved, terms * synapses + n * inputs * outputs / 2)
         backward = (
@@ -128,26 +127,24 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     else:
         forward = (1.0, window, window * linear, steps * ends, window * synapses)
         backward = (1.0, window, window * linear * passes, steps * ends * passes, window * synapses * for_kernel)
-    threads = torch.get_num_threads()
-    shared = (1.0, 1.0, 1 / threads, 1 / threads, 1 / threads)
-    zero = (0.0,) * len(THINGS)
+    share = 1 / torch.get_num_threads()
+    shares = (1.0, 1.0, share, share, share)
     return (
-        tuple(number * share for number, share in zip(forward, shared)),
-        tuple(number * share for number, share in zip(backward, shared)) if passes else zero,
+        tuple(number * part for number, part in zip(forward, shares)),
+        tuple(number * part * bool(passes) for number, part in zip(backward, shares)),
     )
 
 
-def _numbers_per_synapse(
-    delay: torch.Tensor, sigma: torch.Tensor | None, max_delay_steps: int, taps: str, like: torch.Tensor
-) -> int:
+def _terms(call: Mapping[str, Any]) -> int:
     """From how many numbers the spectral backend builds a synapse's kernel: terms, or taps."""
+    sigma, longest, taps = call["sigma"], call["max_delay_steps"], call["taps"]
     if sigma is not None and sigma.numel() == 1 and not sigma.requires_grad:
-        found = expansion(float(sigma), max_delay_steps, taps, tolerance_of(like.dtype))
-        if found is not None:
-            return found.shape[1]
+        coefficients = expansion(float(sigma), longest, taps, tolerance_of(call["x"].dtype))
+        if coefficients is not None:
+            return coefficients.shape[1]
     # Whether delays are integers, which tap_count would look up, is not worth it here.
-    few = 2 if taps in WITHOUT_SIGMA else tap_count(delay, sigma, max_delay_steps, taps)
-    return few if 2 * few <= max_delay_steps + 1 else max_delay_steps + 1
+    few = 2 if taps in WITHOUT_SIGMA else _taps(call)
+    return few if 2 * few <= longest + 1 else longest + 1
 
 
 def calibration() -> Path:
@@ -166,12 +163,11 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
     """Seconds per thing, by backend and pass: the user's own calibration, or the one that comes with the package."""
     path = calibration()
     try:
-        found = read_json(path)
-        own = {
+        calibrated = {
             backend: {name: tuple(float(x) for x in passes[name]) for name in PASSES}
-            for backend, passes in found["seconds"].items()
+            for backend, passes in read_json(path)["seconds"].items()
         }
-        if any(len(x) != len(THINGS) or min(x) < 0 for passes in own.values() for x in passes.values()):
+        if any(len(x) != len(THINGS) or min(x) < 0 for passes in calibrated.values() for x in passes.values()):
             raise ValueError(f"each pass needs {len(THINGS)} numbers >= 0")
     except FileNotFoundError:
         return MEASURED
@@ -182,7 +178,7 @@ def cost_model() -> dict[str, dict[str, tuple[float, ...]]]:
             stacklevel=2,
         )
         return MEASURED
-    return {**MEASURED, **own}
+    return {**MEASURED, **calibrated}
 
 
 def _rank_on_accelerator(backend: str, call: Mapping[str, Any]) -> float:

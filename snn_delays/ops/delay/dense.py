@@ -4,6 +4,8 @@ The convolution is two-dimensional with a height of one and channels last: the l
 ``[batch, time, feature]`` as it lies, a good deal faster than ``conv1d``, and which cuDNN likes too.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,17 +14,14 @@ from snn_delays.ops.delay.signal import joined
 from snn_delays.ops.delay.taps import delay_kernel
 
 
-def run(
-    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
-    taps: str,
-) -> Tensor:  # fmt: skip
+def run(x: Tensor, history: Tensor | None, **synapses: Any) -> Tensor:
     """See :func:`snn_delays.ops.delay.delayed_linear`."""
-    extended = joined(x, history, max_delay_steps)
-    kernel = delay_kernel(weight, delay, sigma, max_delay_steps, taps)
-    if max_delay_steps == 0:
+    longest = synapses["max_delay_steps"]
+    extended, kernel = joined(x, history, longest), delay_kernel(**synapses)
+    if longest == 0:
         return F.linear(extended, kernel[0])
-    if extended.shape[0] == max_delay_steps:
-        return extended.new_zeros(0, extended.shape[1], weight.shape[0])
+    if extended.shape[0] == longest:
+        return extended.new_zeros(0, extended.shape[1], kernel.shape[1])
     # The convolution slides the kernel forward in time, so the longest delay comes first.
     # [out, tap, in]: channels last in memory. A clone, since contiguous() keeps odd strides of a lone output neuron,
     # on which the float64 convolution's backward pass stumbles.

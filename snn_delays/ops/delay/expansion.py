@@ -8,6 +8,7 @@ synapse and not from D + 1.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,23 +38,21 @@ def expansion(sigma: float, max_delay_steps: int, taps: str, tolerance: float) -
         coefficients = values @ cosines
         basis = polynomials(between, max_delay_steps, terms).numpy()
         if np.abs(coefficients @ basis - exact).max() <= tolerance * np.abs(exact).max():
-            return coefficients
+            return np.asarray(coefficients)
     return None
 
 
 def polynomials(delay: Tensor, max_delay_steps: int, terms: int) -> Tensor:
     """``T_p(2 d / D - 1)`` for p < terms: ``[terms, *delay.shape]``."""
     x = delay * (2 / max_delay_steps) - 1
-    found = [torch.ones_like(x), x]
-    while len(found) < terms:
-        found.append(2 * x * found[-1] - found[-2])
-    return torch.stack(found[:terms])
+    values = [torch.ones_like(x), x]
+    while len(values) < terms:
+        values.append(2 * x * values[-1] - values[-2])
+    return torch.stack(values[:terms])
 
 
-def _taps(delay: Tensor, sigma: float, max_delay_steps: int, taps: str) -> np.ndarray:
-    weights = tap_weights(delay, torch.tensor(sigma, dtype=torch.float64), max_delay_steps, taps)
-    found: np.ndarray = weights.numpy()
-    return found
+def _taps(delay: Tensor, sigma: float, max_delay_steps: int, taps: str) -> Any:
+    return tap_weights(delay, torch.tensor(sigma, dtype=torch.float64), max_delay_steps, taps).numpy()
 
 
 def tolerance_of(dtype: torch.dtype) -> float:

@@ -26,6 +26,7 @@ from snn_delays.ops.delay.dynamic_range import needs_causal
 from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.spectral_kernel import KernelSpectrum, kernel_spectrum
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
+from snn_delays.ops.delay.taps import Synapses
 from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.packed import Packed, pack
@@ -40,40 +41,34 @@ def refuses(x: Tensor, weight: Tensor, **_: Any) -> str | None:
     return refuses_off_cpu(input=x, weight=weight)
 
 
-def run(
-    x: Tensor, history: Tensor | None, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
-    taps: str,
-) -> Tensor:  # fmt: skip
+def run(x: Tensor, history: Tensor | None, **synapses: Any) -> Tensor:
     """See :func:`snn_delays.ops.delay.delayed_linear`."""
-    if 0 in (*x.shape, weight.shape[0], weight.shape[2]):
-        return x.new_zeros(*x.shape[:2], weight.shape[0])
+    outputs, _, count = synapses["weight"].shape
+    if 0 in (*x.shape, outputs, count):
+        return x.new_zeros(*x.shape[:2], outputs)
     signal, past = with_past(x, history)
     if needs_causal(signal):
-        call = {
-            "x": x, "history": history, "weight": weight, "delay": delay, "sigma": sigma,
-            "max_delay_steps": max_delay_steps, "taps": taps,
-        }  # fmt: skip
+        call = {"x": x, "history": history, **synapses}
         causal = gather if estimate("gather", call) < estimate("dense", call) else dense
         return causal.run(**call)
-    result: Tensor = _Spectral.apply(signal, past, weight, delay, sigma, max_delay_steps, taps)
+    result: Tensor = _Spectral.apply(signal, past, *Synapses(**synapses))
     return result
 
 
 class _Spectral(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, signal: Tensor, past: int, weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int,
-        taps: str,
-    ) -> Tensor:  # fmt: skip
-        plan = SpectralPlan(signal.shape[0] - past, max_delay_steps, past, signal.dtype)
-        outputs, inputs, _ = weight.shape
+    def forward(ctx: Any, signal: Tensor, past: int, *given: Any) -> Tensor:
+        synapses = Synapses(*given)
+        longest = synapses.max_delay_steps
+        plan = SpectralPlan(signal.shape[0] - past, longest, past, signal.dtype)
+        outputs, inputs, _ = synapses.weight.shape
         batch = signal.shape[1]
         learns = any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
         packed = pack(signal) if learns else Packed(signal, 1.0)
-        ctx.plan, ctx.taps, ctx.scale = plan, taps, packed.scale
-        ctx.save_for_backward(packed.numbers if learns else None, weight, delay, sigma)
-        kernel = kernel_spectrum(plan, weight, delay, sigma, taps, ctx.needs_input_grad[4])
+        ctx.plan, ctx.taps, ctx.scale = plan, synapses.taps, packed.scale
+        ctx.save_for_backward(packed.numbers if learns else None, *synapses[:3])
+        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
         current = empty((plan.steps, batch, outputs), signal.dtype)
         for samples in plan.groups(batch, inputs if inputs == outputs else inputs + outputs):
             rows = plan.blocks * (samples.stop - samples.start)
@@ -83,19 +78,20 @@ class _Spectral(torch.autograd.Function):
             y = apart[0] if apart else x
             plan.transform(packed, samples, x)
             share_out(partial(_multiply, x, kernel, y), plan.frequencies)
-            plan.restore(y, current, samples, skip=max_delay_steps, take=plan.hop)
+            plan.restore(y, current, samples, skip=longest, take=plan.hop)
         return current
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_current: Tensor) -> Any:
-        numbers, weight, delay, sigma = ctx.saved_tensors
         plan: SpectralPlan = ctx.plan
-        outputs, inputs, _ = weight.shape
+        numbers, *tensors = ctx.saved_tensors
+        synapses = Synapses._make((*tensors, plan.max_delay_steps, ctx.taps))
+        outputs, inputs, _ = synapses.weight.shape
         batch = grad_current.shape[1]
         for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
-        kernel = kernel_spectrum(plan, weight, delay, sigma, ctx.taps, ctx.needs_input_grad[4])
+        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
         grad_signal = empty((plan.past + plan.steps, batch, inputs), plan.dtype) if for_input else None
         groups = plan.groups(batch, inputs + outputs) if kernel.lasts or not for_kernel else [slice(0, batch)]
         for samples in groups:

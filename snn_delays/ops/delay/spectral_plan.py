@@ -2,12 +2,12 @@
 
 import itertools
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from snn_delays.ops.delay import lane_fft
 from snn_delays.ops.delay.transform_length import transform_length
+from snn_delays.ops.lanes import array
 from snn_delays.ops.packed import Packed
 from snn_delays.ops.workspace import scratch
 
@@ -48,7 +48,7 @@ class SpectralPlan:
 
     def transform(self, x: Packed, samples: slice, into: Tensor, place: int = 0, take: int | None = None) -> None:
         """Spectrum of a signal's blocks; or of those of a current, their first ``take`` steps put at ``place``."""
-        signal, spectrum = _array(x.numbers), into.numpy()
+        signal, spectrum = array(x.numbers), into.numpy()
         scale, silence = spectrum.dtype.type(x.scale), self._silence if take is None else 0
         lane_fft.rfft(
             signal, samples.start, samples.stop - samples.start, scale, self.n, self.blocks, self.hop, silence, place,
@@ -68,7 +68,7 @@ class SpectralPlan:
         spectrum = into.numpy()
         one, window = spectrum.dtype.type(1), self.max_delay_steps + 1
         lane_fft.rfft(
-            _array(kernel), 0, kernel.shape[1], one, self.n, 1, 0, 0, 0, window, *self._tables, first_row, spectrum
+            array(kernel), 0, kernel.shape[1], one, self.n, 1, 0, 0, 0, window, *self._tables, first_row, spectrum
         )
 
     def restore_kernel(self, spectrum: Tensor, kernel: Tensor, first_row: int) -> None:
@@ -77,7 +77,3 @@ class SpectralPlan:
         lane_fft.irfft(
             spectrum.numpy(), self.n, 1, 0, 0, 0, window, *self._tables, first_row, kernel.numpy(), 0, kernel.shape[1]
         )
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.detach().contiguous().numpy()

@@ -10,15 +10,12 @@ def transform_length(steps: int, max_delay_steps: int) -> tuple[int, int]:
 
     A transform of length ``n`` yields ``n - max_delay_steps`` steps, so short ones waste work when delays are long.
     """
-    n = good_length(steps + max_delay_steps)
-    best, least = (n, 1), n // 2 + 1
+    lengths = [(good_length(steps + max_delay_steps), 1)]
     blocks = 2
     while blocks <= steps and (hop := -(-steps // blocks)) > max_delay_steps:
-        n = good_length(hop + max_delay_steps)
-        if (n // 2 + 1) * blocks < least:
-            best, least = (n, blocks), (n // 2 + 1) * blocks
+        lengths.append((good_length(hop + max_delay_steps), blocks))
         blocks += 1
-    return best
+    return min(lengths, key=lambda pair: (pair[0] // 2 + 1) * pair[1])
 
 
 @lru_cache(maxsize=1024)

@@ -7,13 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.arguments import integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.ops.backends import Backend, Operation
-from snn_delays.ops.delay import check_delays
-from snn_delays.ops.delay.few_taps import tap_count, what_counts_taps
+from snn_delays.ops.delay import check_delays, check_options
 from snn_delays.ops.delay.signal import last_steps
-from snn_delays.ops.delay.taps import TAPS
+from snn_delays.ops.delay.taps import tap_count, what_counts_taps
 from snn_delays.ops.tracing import untraced
 
 # Steps of the window that the dense convolution does in the time of one tap of the gather, by the number of input maps.
@@ -35,8 +33,7 @@ def rank(backend: str, call: Mapping[str, Any]) -> float:
     return {"separable": 0.0}.get(backend, 2.0)
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     return {
         "x": torch.zeros(1, 1, 1, 1, 1), "history": None, "weight": torch.zeros(1, 1, 1, 1),
         "delay": torch.zeros(1, 1, 1, 1), "sigma": torch.tensor(1.0), "max_delay_steps": 1, "taps": "gaussian",
@@ -51,7 +48,7 @@ OPERATION = Operation(
         Backend("gather", "snn_delays.ops.delay_conv.gather", requires=("numba",)),
         Backend("reference", "snn_delays.ops.delay_conv.reference"),
     ),
-    example_call,
+    _example,
     cost=rank,
     reads=what_counts_taps,
 )
@@ -104,17 +101,10 @@ def delayed_conv2d(
     Source: Khalfaoui-Hassani et al., TMLR 2023 (DCLS), with the learned positions along time as in Hammouamri et al.,
     ICLR 2024, section 3.2, there for linear layers.
     """
-    if taps not in TAPS:
-        raise ConfigError(f"taps must be one of {', '.join(TAPS)}; got {taps!r}")
-    if TAPS[taps].needs_sigma and sigma is None:
-        raise ConfigError(f"taps {taps!r} need sigma, their width in steps")
-    if not x.is_floating_point():
-        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert it with .float()")
-    if integer("max_delay_steps", max_delay_steps) < 0:
-        raise ConfigError(f"max_delay_steps must be >= 0, got {max_delay_steps}")
+    check_options(x, sigma, history, max_delay_steps, taps, "in_channels, y, x")
     if min(stride) < 1 or min(padding) < 0:
         raise ConfigError(f"a stride must be at least 1 and a padding at least 0, got {stride} and {padding}")
-    _check_shapes(x, weight, delay, history, max_delay_steps)
+    _check_shapes(x, weight, delay)
     height, width = map_size(x.shape[3:], weight.shape[2:], stride, padding)
     if delay.device.type == "cpu":
         check_delays(delay, max_delay_steps)
@@ -142,7 +132,7 @@ def map_size(
     return rows, columns
 
 
-def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | None, max_delay_steps: int) -> None:
+def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor) -> None:
     if x.ndim != 5:
         raise ShapeError(f"the input has shape {tuple(x.shape)}; a convolution takes [time, batch, channel, y, x]")
     if weight.ndim != 4 or weight.shape[1] != x.shape[2]:
@@ -153,10 +143,4 @@ def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor, history: Tensor | No
         raise ShapeError(
             f"delay has shape {tuple(delay.shape)}; the weight {tuple(weight.shape)} needs the same, with 1 along "
             "axes that share it"
-        )
-    expected = (max_delay_steps, *x.shape[1:])
-    if history is not None and tuple(history.shape) != expected:
-        raise ShapeError(
-            f"the delay line's state has shape {tuple(history.shape)}, the input needs {expected} "
-            "(max_delay_steps, batch, in_channels, y, x); pass state=None to start in silence"
         )

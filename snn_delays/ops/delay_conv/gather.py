@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.backends import refuses_off_cpu
-from snn_delays.ops.delay.few_taps import few_taps
 from snn_delays.ops.delay.signal import joined
+from snn_delays.ops.delay.taps import few_taps
 from snn_delays.ops.delay_conv import gather_kernels
 from snn_delays.ops.delay_conv.gather_kernels import TOGETHER
 from snn_delays.ops.lanes import follow_torch_threads
@@ -62,15 +62,13 @@ def _lines(
     padded = F.pad(signal, (padding[1], right, padding[0], below)).unflatten(4, (columns, stride[1]))
     maps = padded.unflatten(3, (rows, stride[0])).permute(0, 1, 2, 4, 6, 3, 5)
     out = ((n + 2 * p - k) // s + 1 for n, p, k, s in zip(signal.shape[3:], padding, kernel, stride))
-    # Behind the last map, room for what is cut off the last output row.
+    # After the last map, room for what is cut off the last output row.
     return F.pad(maps.flatten(2), (0, kernel[1])).contiguous(), _Layout(rows, columns, *out)
 
 
 def _places(kernel: tuple[int, ...], stride: tuple[int, int], layout: _Layout) -> Tensor:
     """Where in a line each place of the kernel, ``[in, ky, kx]`` in a row, finds the first number that it weighs."""
-    channel, a, b = (
-        torch.arange(n).view([-1 if axis == own else 1 for axis in range(3)]) for own, n in enumerate(kernel)
-    )
+    channel, a, b = (torch.arange(n).view([-1 if axis == i else 1 for axis in range(3)]) for i, n in enumerate(kernel))
     which = (channel * stride[0] + a % stride[0]) * stride[1] + b % stride[1]
     return ((which * layout.rows + a // stride[0]) * layout.columns + b // stride[1]).flatten()
 

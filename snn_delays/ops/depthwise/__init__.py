@@ -8,12 +8,12 @@ from torch import Tensor
 
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.checks import check_floating, check_state, working_dtype
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.tracing import untraced
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     return {"x": torch.zeros(1, 1, 1), "kernel": torch.zeros(2, 1, 1), "history": torch.zeros(1, 1, 1)}
 
 
@@ -25,7 +25,7 @@ OPERATION = Operation(
         Backend("conv", "snn_delays.ops.depthwise.conv"),
         Backend("reference", "snn_delays.ops.depthwise.reference"),
     ),
-    example_call,
+    _example,
     small=one_step_of("x"),
 )
 
@@ -68,18 +68,10 @@ def depthwise(
             f"the input must be [time, batch, neuron] and the kernel [lag, mix, neuron] of as many neurons and at "
             f"least one lag, got {tuple(x.shape)} and {tuple(kernel.shape)}"
         )
-    if not x.is_floating_point():
-        raise ShapeError(f"the input must be floating-point numbers, got {x.dtype}; convert spikes with .float()")
-    past = len(kernel) - 1
-    if history is not None and tuple(history.shape) != (past, *x.shape[1:]):
-        raise ShapeError(
-            f"the shift's state has shape {tuple(history.shape)}, the input needs {(past, *x.shape[1:])} "
-            "(lags - 1, batch, neuron); pass state=None to start in silence"
-        )
-    working = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
-    call = {
-        "x": x.to(working), "kernel": kernel.to(working),
-        "history": x.new_zeros(past, *x.shape[1:], dtype=working) if history is None else history.to(working),
-    }  # fmt: skip
+    check_floating("input", x)
+    line, working = (len(kernel) - 1, *x.shape[1:]), working_dtype(x.dtype)
+    check_state("the shift's state", history, "input", line, "lags - 1, batch, neuron", "start in silence")
+    before = x.new_zeros(line, dtype=working) if history is None else history.to(working)
+    call = {"x": x.to(working), "kernel": kernel.to(working), "history": before}
     y: Tensor = OPERATION(call, backend)
-    return y.to(x.dtype), last_steps(call["x"], history if history is None else call["history"], past)
+    return y.to(x.dtype), last_steps(call["x"], history if history is None else before, len(before))

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_delays.ops.cuda import cupy_launch, support
-from snn_delays.ops.cuda.source import Source
+from snn_delays.ops.cuda import cupy_launch
+from snn_delays.ops.cuda.cupy_launch import Source
+from snn_delays.ops.cuda.support import grid_of
 
 SOURCE = Source("depthwise/depthwise.cu")
 TILE, MIXES = 8, 4  # as in the source
@@ -16,7 +17,7 @@ CHUNK = 128  # steps of a partial sum of the kernel's gradient
 def refuses(x: Tensor, kernel: Tensor, history: Tensor) -> str | None:
     """Serves float32 and float64 on a CUDA GPU."""
     tensors = {"input": x, "kernel": kernel, "history": history}
-    return support.refuses("cupy", cupy_launch.COMPILER, tensors, _trial)
+    return cupy_launch.refuses(tensors, _trial)
 
 
 def run(x: Tensor, kernel: Tensor, history: Tensor) -> Tensor:
@@ -47,20 +48,20 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> Any:
-        wants_x, wants_kernel, wants_history = ctx.needs_input_grad
+        needs_x, needs_kernel, needs_history = ctx.needs_input_grad
         kernel, *line = ctx.saved_tensors
-        grad_x, grad_history = _backward_line(grad_y.contiguous(), kernel, wants_x, wants_history)
-        return grad_x, _backward_kernel(grad_y.contiguous(), kernel, *line) if wants_kernel else None, grad_history
+        grad_x, grad_history = _backward_line(grad_y.contiguous(), kernel, needs_x, needs_history)
+        return grad_x, _backward_kernel(grad_y.contiguous(), kernel, *line) if needs_kernel else None, grad_history
 
 
 def _backward_line(
-    grad_y: Tensor, kernel: Tensor, wants_x: bool, wants_history: bool
+    grad_y: Tensor, kernel: Tensor, needs_x: bool, needs_history: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     (lags, mixes, neurons), (steps, batch) = kernel.shape, grad_y.shape[1:3]
     past, lanes = lags - 1, batch * neurons
-    grad_x = torch.empty_like(grad_y[0]) if wants_x else None
-    grad_history = grad_y.new_empty(past, batch, neurons) if wants_history else None
-    least, most = 0 if wants_history else past, past + steps if wants_x else past
+    grad_x = torch.empty_like(grad_y[0]) if needs_x else None
+    grad_history = grad_y.new_empty(past, batch, neurons) if needs_history else None
+    least, most = 0 if needs_history else past, past + steps if needs_x else past
     args = grad_y, kernel, lags, mixes, steps, lanes, neurons, least, grad_x, grad_history
     _launch("depthwise_backward_line", lanes * -(-(most - least) // TILE), grad_y, args)
     return grad_x, grad_history
@@ -76,6 +77,5 @@ def _backward_kernel(grad_y: Tensor, kernel: Tensor, x: Tensor, history: Tensor)
 
 
 def _launch(kernel: str, threads: int, like: Tensor, args: tuple[Tensor | int | None, ...]) -> None:
-    if threads:
-        grid = (-(-threads // cupy_launch.BLOCK),)
+    if grid := grid_of(threads, cupy_launch.BLOCK):
         cupy_launch.launch(SOURCE, kernel, grid, (cupy_launch.BLOCK,), like, args)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snn_delays.compiling import cached_njit
 from snn_delays.ops.backends import refuses_off_cpu
-from snn_delays.ops.lanes import follow_torch_threads
+from snn_delays.ops.lanes import array, follow_torch_threads
 from snn_delays.ops.workspace import empty
 
 WIDTH = 64  # neurons taken together; a constant, so that rows at known distances need no check for overlap
@@ -42,9 +42,9 @@ class _Filter(torch.autograd.Function):
         y = empty((kernel.shape[1], *x.shape), x.dtype)
         follow_torch_threads()
         if len(kernel) == 2:
-            _shift(_rows(x), _rows(history), _array(kernel), _rows(y))
+            _shift(_rows(x), _rows(history), array(kernel), _rows(y))
         else:
-            _filter(_array(x), _array(history), _blocks(kernel.flip(0)), y.numpy())
+            _filter(array(x), array(history), _blocks(kernel.flip(0)), y.numpy())
         return y
 
     @staticmethod
@@ -60,32 +60,28 @@ class _Filter(torch.autograd.Function):
         if past == 1:
             x, history = line or (grad_x, grad_x)  # not read unless the kernel learns
             _shift_backward(
-                _rows(grad_y), _rows(x), _rows(history), _array(kernel), _rows(grad_x), _rows(grad_history),
+                _rows(grad_y), _rows(x), _rows(history), array(kernel), _rows(grad_x), _rows(grad_history),
                 parts.numpy(), batch,
             )  # fmt: skip
         else:
-            grad = _array(grad_y)
+            grad = array(grad_y)
             if wants_x or wants_history:
                 _filter_backward(grad, _blocks(kernel), grad_x.numpy(), grad_history.numpy(), past)
             if wants_kernel:
-                _correlate(grad, *map(_array, line), parts.numpy())
+                _correlate(grad, *map(array, line), parts.numpy())
         grads = grad_x, parts.sum(0), grad_history
         return tuple(made if wanted else None for made, wanted in zip(grads, ctx.needs_input_grad))
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
-
-
 def _rows(tensor: Tensor) -> np.ndarray:
     """``[..., time, batch, neuron]`` as ``[..., row, neuron]``; a row is a step of a sample."""
-    return _array(tensor.flatten(-3, -2))
+    return array(tensor.flatten(-3, -2))
 
 
 def _blocks(kernel: Tensor) -> np.ndarray:
     """``[lag, mix, neuron]`` as ``[block, mix, lag * WIDTH]``, the last block filled up with zeros."""
     filled = F.pad(kernel.detach(), (0, -kernel.shape[2] % WIDTH))
-    return _array(filled.unflatten(2, (filled.shape[2] // WIDTH, WIDTH)).permute(2, 1, 0, 3).flatten(2))
+    return array(filled.unflatten(2, (filled.shape[2] // WIDTH, WIDTH)).permute(2, 1, 0, 3).flatten(2))
 
 
 @cached_njit(parallel=True, fastmath={"contract"})

@@ -6,19 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.errors import ConfigError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.checks import HALF, check_floating, check_state, per_neuron
 from snn_delays.ops.surrogate import ATan, Surrogate
 from snn_delays.ops.tracing import untraced
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     zero = torch.zeros(2, 1, 1)
-    return {
-        "current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "threshold": zero[0, 0, 0], "v_reset": 0.0,
-        "soft_reset": False, "detach_reset": True, "decay_input": False, "strict": False, "surrogate": ATan(),
-    }  # fmt: skip
+    return {"current": zero, "v0": zero[0], "decay": zero[0, 0, 0], "threshold": zero[0, 0, 0], **options_of()}
 
 
 OPERATION = Operation(
@@ -29,7 +26,7 @@ OPERATION = Operation(
         Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
-    example_call,
+    _example,
     small=one_step_of("current"),
 )
 
@@ -84,54 +81,40 @@ def lif(
 
     Source: Hammouamri et al., ICLR 2024, section 3.1 (hard reset, no input decay, detached reset).
     """
-    if reset not in ("hard", "soft"):
-        raise ConfigError(f"reset must be 'hard' or 'soft', got {reset!r}")
-    batch_shape, spikes_dtype = current.shape[1:], current.dtype
-    current, v0 = full_precision(current, v0)
-    if v0 is None:
-        v0 = current.new_full(batch_shape, v_reset)
-    elif v0.shape != batch_shape:
-        raise ShapeError(
-            f"the membrane state has shape {tuple(v0.shape)}, the current needs {tuple(batch_shape)} (batch, neuron); "
-            "pass state=None to start at rest"
-        )
+    options = options_of(v_reset, reset, detach_reset, decay_input, strict, surrogate)
+    check_state("the membrane state", v0, "current", current.shape[1:], "batch, neuron")
+    spikes_dtype = current.dtype
+    current, v0 = full_precision(current, v0, v_reset)
     call = {
-        "current": current,
-        "v0": v0,
-        "decay": per_neuron(decay, current, "decay"),
-        "threshold": per_neuron(threshold, current, "threshold"),
-        "v_reset": float(v_reset),
-        "soft_reset": reset == "soft",
-        "detach_reset": detach_reset,
-        "decay_input": decay_input,
-        "strict": strict,
-        "surrogate": ATan() if surrogate is None else surrogate,
-    }
+        "current": current, "v0": v0, "decay": per_neuron(decay, current, "decay"),
+        "threshold": per_neuron(threshold, current, "threshold"), **options,
+    }  # fmt: skip
     spikes, v = OPERATION(call, backend)
     return spikes.to(spikes_dtype), v
 
 
-HALF = (torch.bfloat16, torch.float16)
+def options_of(
+    v_reset: float = 0.0,
+    reset: str = "hard",
+    detach_reset: bool = True,
+    decay_input: bool = False,
+    strict: bool = False,
+    surrogate: Surrogate | None = None,
+) -> dict[str, Any]:
+    """The options of a call, as backends receive them. Raises ConfigError for an unknown ``reset``."""
+    if reset not in ("hard", "soft"):
+        raise ConfigError(f"reset must be 'hard' or 'soft', got {reset!r}")
+    return {
+        "v_reset": float(v_reset), "soft_reset": reset == "soft", "detach_reset": detach_reset,
+        "decay_input": decay_input, "strict": strict, "surrogate": ATan() if surrogate is None else surrogate,
+    }  # fmt: skip
 
 
-def full_precision(current: Tensor, v0: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Current and initial membrane in float32 if the current comes in half precision, else as they are.
-
-    Raises ShapeError for integers: they would make integers of decay and threshold.
-    """
-    if not current.is_floating_point():
-        raise ShapeError(f"the current must be floating-point numbers, got {current.dtype}; convert it with .float()")
-    if current.dtype not in HALF:
-        return current, v0
-    return current.float(), None if v0 is None else v0.float()
-
-
-def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
-    """A number or a tensor ``[neuron]`` as a tensor that broadcasts over the current's last axis."""
-    # A number becomes a fill on the device: a copy to it would wait, and could not be captured in a CUDA graph.
-    tensor = value.to(current) if isinstance(value, Tensor) else current.new_full((), value)
-    if tensor.ndim > 1 or (tensor.ndim == 1 and tensor.shape[0] not in (1, current.shape[-1])):
-        raise ShapeError(
-            f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"
-        )
-    return tensor
+def full_precision(current: Tensor, v0: Tensor | None, v_reset: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Current and initial membrane, at rest if there is none, in float32 if the current comes in half precision."""
+    check_floating("current", current)
+    half = current.dtype in HALF
+    current = current.float() if half else current
+    if v0 is None:
+        return current, current.new_full(current.shape[1:], v_reset)
+    return current, v0.float() if half else v0

@@ -8,7 +8,7 @@ as they are.
 """
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -19,8 +19,16 @@ from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Tria
 NEVER_FIRES = {
     "threshold": None, "v_reset": 0.0, "soft_reset": False, "detach_reset": True, "strict": False, "surrogate": None,
 }  # fmt: skip
-"""Arguments of :func:`apply` that make leaky integrators of the neurons."""
+"""Arguments of :meth:`LIFKernels.run` that make leaky integrators of the neurons."""
 NEVER = 4  # the kind of surrogate by which kernels know them
+
+
+class LIFNeurons(NamedTuple):
+    """Constants of the neurons, each ``[neuron]``, possibly with stride 0."""
+
+    decay: Tensor
+    threshold: Tensor
+    gain: Tensor
 
 
 class LIFOptions(NamedTuple):
@@ -29,132 +37,99 @@ class LIFOptions(NamedTuple):
     v_reset: float
     soft_reset: bool
     detach_reset: bool
+    decay_input: bool
     strict: bool
-    surrogate: tuple[int, float, float]
+    surrogate: Surrogate | None
 
     @property
     def fires(self) -> bool:
         """Whether the neurons fire, or are leaky integrators."""
-        return self.surrogate[0] != NEVER
+        return self.surrogate is not None
 
 
 class LIFSaved(NamedTuple):
     """What the forward pass leaves to the backward pass; ``current`` is None where the gain has no gradient."""
 
+    current: Tensor | None
     h: Tensor
     v0: Tensor
-    decay: Tensor
-    threshold: Tensor
-    gain: Tensor
-    current: Tensor | None
+    neurons: LIFNeurons
 
 
-class LIFKernels(NamedTuple):
-    """Two functions on tensors of one dtype and device.
+class LIFKernels(ABC):
+    """Two functions on contiguous tensors of one dtype and device.
 
-    ``current`` and ``h`` are ``[time, batch, neuron]``, ``v0`` and ``v`` ``[batch, neuron]``, all contiguous; decay,
-    threshold and gain are ``[neuron]``, possibly with stride 0.
+    ``current`` and ``h`` are ``[time, batch, neuron]``, ``v0`` and ``v`` ``[batch, neuron]``.
     """
 
-    forward: Callable[
-        [Tensor, Tensor, Tensor, Tensor, Tensor, LIFOptions, bool], tuple[Tensor | None, Tensor | None, Tensor]
-    ]
-    """``(current, v0, decay, threshold, gain, options, keep_h)`` to ``h`` (None unless kept), spikes (None where the
-    neurons never fire) and ``v``."""
-    backward: Callable[[Tensor, Tensor, LIFSaved, LIFOptions, bool], tuple[Tensor | None, ...]]
-    """``(grad_output, grad_v, saved, options, for_decay)`` to the gradients of current and v0, and per lane, as
-    ``[batch, neuron]``, of decay, threshold and gain; what is not needed may be None."""
+    @abstractmethod
+    def forward(
+        self, current: Tensor, v0: Tensor, neurons: LIFNeurons, options: LIFOptions, keep_h: bool
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """``h`` (None unless kept), spikes (None where the neurons never fire) and ``v``."""
+
+    @abstractmethod
+    def backward(
+        self, grad_output: Tensor, grad_v: Tensor, saved: LIFSaved, options: LIFOptions, for_decay: bool
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of current and v0, and per lane, as ``[batch, neuron]``, of decay, threshold and gain.
+
+        What is not needed may be None.
+        """
+
+    def run(
+        self, current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """See :func:`snn_delays.ops.lif.lif`; for leaky integrators give :data:`NEVER_FIRES`."""
+        if threshold is None:
+            threshold = decay.new_full((), math.inf)
+        chosen = LIFOptions(**options)
+        gain = 1 - decay if chosen.decay_input else torch.ones_like(decay)
+        shape = current.shape[2:]
+        tensors = (current, v0, decay.expand(shape), threshold.expand(shape), gain.expand(shape))
+        keep_h = not chosen.fires or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+        result: tuple[Tensor, Tensor] = _LIF.apply(*tensors, chosen, self, keep_h)
+        return result
 
 
-def surrogate_numbers(surrogate: Surrogate | None) -> tuple[int, float, float] | None:
-    """Kind and up to two constants that the kernels know a surrogate by; None for one they do not know."""
+def surrogate_numbers(surrogate: Surrogate | None) -> tuple[int, float, float]:
+    """Kind and up to two constants that the kernels know a surrogate by; the kind is -1 for one they do not know."""
+    # By type: a subclass may well have another derivative.
     if surrogate is None:
         return NEVER, 0.0, 0.0
-    if type(surrogate) not in (ATan, FastSigmoid, Triangle, Sigmoid):
-        return None  # a subclass may well have another derivative
-    match surrogate:
-        case ATan(alpha=alpha):
-            return 0, float(alpha), 0.0
-        case FastSigmoid(slope=slope):
-            return 1, float(slope), 0.0
-        case Triangle(width=width, height=height):
-            return 2, float(width), float(height)
-        case Sigmoid(alpha=alpha):
-            return 3, float(alpha), 0.0
-    return None
+    if type(surrogate) is ATan:
+        return 0, surrogate.alpha, 0.0
+    if type(surrogate) is FastSigmoid:
+        return 1, surrogate.slope, 0.0
+    if type(surrogate) is Triangle:
+        return 2, surrogate.width, surrogate.height
+    return (3, surrogate.alpha, 0.0) if type(surrogate) is Sigmoid else (-1, 0.0, 0.0)
 
 
 def refuses_surrogate(surrogate: Surrogate | None) -> str | None:
     """Sentence for a surrogate that has no kernel."""
-    if surrogate_numbers(surrogate) is None:
+    if surrogate_numbers(surrogate)[0] < 0:
         return f"it has no kernel for the surrogate {type(surrogate).__name__}"
     return None
 
 
-def apply(
-    kernels: LIFKernels,
-    current: Tensor,
-    v0: Tensor,
-    decay: Tensor,
-    threshold: Tensor | None,
-    v_reset: float,
-    soft_reset: bool,
-    detach_reset: bool,
-    decay_input: bool,
-    strict: bool,
-    surrogate: Surrogate | None,
-) -> tuple[Tensor, Tensor]:
-    """See :func:`snn_delays.ops.lif.lif`; for leaky integrators give :data:`NEVER_FIRES`."""
-    if threshold is None:
-        threshold = decay.new_full((), math.inf)
-    gain = 1 - decay if decay_input else torch.ones_like(decay)
-    numbers = surrogate_numbers(surrogate)
-    assert numbers is not None
-    options = LIFOptions(v_reset, soft_reset, detach_reset, strict, numbers)
-    neurons = current.shape[2:]
-    tensors = (current, v0, decay.expand(neurons), threshold.expand(neurons), gain.expand(neurons))
-    keep_h = not options.fires or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-    result: tuple[Tensor, Tensor] = _LIF.apply(*tensors, options, kernels, keep_h)
-    return result
-
-
-def trial(kernels: LIFKernels, dtype: torch.dtype, device: torch.device) -> None:
-    """Compile and run both kernels on one neuron, with every gradient, and wait for them."""
-    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        one = torch.ones((), dtype=dtype, device=device, requires_grad=True)
-        row = one.expand(1, 1)
-        spikes, v = apply(kernels, row[None], row, one, one, 0.0, False, True, True, False, ATan())
-        torch.autograd.grad(spikes.sum() + v.sum(), one)
-    torch.cuda.synchronize(device)
-
-
 class _LIF(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        current: Tensor,
-        v0: Tensor,
-        decay: Tensor,
-        threshold: Tensor,
-        gain: Tensor,
-        options: LIFOptions,
-        kernels: LIFKernels,
-        keep_h: bool,
-    ) -> Any:
+    def forward(ctx: Any, current: Tensor, v0: Tensor, *given: Any) -> Any:
+        *tensors, options, kernels, keep_h = given
         current, v0 = current.contiguous(), v0.contiguous()
-        h, spikes, v = kernels.forward(current, v0, decay, threshold, gain, options, keep_h)
+        h, spikes, v = kernels.forward(current, v0, LIFNeurons(*tensors), options, keep_h)
         ctx.options, ctx.kernels = options, kernels
-        ctx.save_for_backward(h, v0, decay, threshold, gain, current if ctx.needs_input_grad[4] else None)
+        ctx.save_for_backward(current if ctx.needs_input_grad[4] else None, h, v0, *tensors)
         return (h if spikes is None else spikes), v
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: Tensor, grad_v: Tensor) -> Any:
-        saved = LIFSaved(*ctx.saved_tensors)
-        for_decay, for_threshold, for_gain = ctx.needs_input_grad[2:5]
+        current, h, v0, *tensors = ctx.saved_tensors
+        saved, needs = LIFSaved(current, h, v0, LIFNeurons(*tensors)), ctx.needs_input_grad[2:5]
         grad_current, grad_v0, *per_lane = ctx.kernels.backward(
-            grad_output.contiguous(), grad_v.contiguous(), saved, ctx.options, for_decay
+            grad_output.contiguous(), grad_v.contiguous(), saved, ctx.options, needs[0]
         )
-        needs = (for_decay, for_threshold, for_gain)
         per_neuron = [grad.sum(0) if needed and grad is not None else None for grad, needed in zip(per_lane, needs)]
         return grad_current, grad_v0, *per_neuron, None, None, None

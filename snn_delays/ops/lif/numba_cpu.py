@@ -14,67 +14,67 @@ from torch import Tensor
 from snn_delays.compiling import cached_njit
 from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.lanes import BLOCK, as_row, as_rows, follow_torch_threads, per_lane
-from snn_delays.ops.lif import function
-from snn_delays.ops.lif.function import NEVER
-from snn_delays.ops.lif.numba_slope import slopes
+from snn_delays.ops.lif.function import (
+    NEVER,
+    LIFKernels,
+    LIFNeurons,
+    LIFOptions,
+    LIFSaved,
+    refuses_surrogate,
+    surrogate_numbers,
+)
+from snn_delays.ops.lif.numba_neuron import after_reset, slopes, spike, through_reset
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.workspace import empty
 
 
 def refuses(current: Tensor, surrogate: Surrogate | None, **_: Any) -> str | None:
     """Serves float32 and float64 on the CPU with the surrogates of this package."""
-    return refuses_off_cpu(current=current) or function.refuses_surrogate(surrogate)
+    return refuses_off_cpu(current=current) or refuses_surrogate(surrogate)
 
 
-def run(**call: Any) -> tuple[Tensor, Tensor]:
-    """See :func:`snn_delays.ops.lif.lif`."""
-    return function.apply(function.LIFKernels(_run_forward, _run_backward), **call)
+class _NumbaKernels(LIFKernels):
+    def forward(
+        self, current: Tensor, v0: Tensor, neurons: LIFNeurons, options: LIFOptions, keep_h: bool
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        x, shape = as_rows(current), v0.shape
+        none = (0, x.shape[1])
+        h, spikes = (empty(x.shape if kept else none, current.dtype) for kept in (keep_h, options.fires))
+        v = np.empty(x.shape[1], x.dtype)
+        constants = (per_lane(tensor, shape) for tensor in neurons)
+        v_reset = x.dtype.type(options.v_reset)
+        follow_torch_threads()
+        forward(
+            x, as_row(v0), *constants, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v
+        )  # fmt: skip
+        return (
+            h.view(current.shape) if keep_h else None,
+            spikes.view(current.shape) if options.fires else None,
+            torch.from_numpy(v).view(shape),
+        )
+
+    def backward(
+        self, grad_output: Tensor, grad_v: Tensor, saved: LIFSaved, options: LIFOptions, for_decay: bool
+    ) -> tuple[Tensor, ...]:
+        del for_decay  # its sum is cheap beside the rest
+        h, shape = as_rows(saved.h), saved.v0.shape
+        number, lanes = h.dtype.type, h.shape[1]
+        kind, a, b = surrogate_numbers(options.surrogate)
+        # Without a gradient to the gain the current was not kept; the kernel then reads none.
+        x = np.empty((0, lanes), h.dtype) if saved.current is None else as_rows(saved.current)
+        grad_x = empty(h.shape, saved.h.dtype)
+        constants = (per_lane(tensor, shape) for tensor in saved.neurons)
+        per_lane_grads = [np.empty(lanes, h.dtype) for _ in range(4)]  # of v0, decay, threshold and gain
+        follow_torch_threads()
+        _backward(
+            as_rows(grad_output), as_row(grad_v), h, x, as_row(saved.v0), *constants, number(options.v_reset),
+            options.soft_reset, options.detach_reset, options.strict, kind, number(a), number(b),
+            grad_x.numpy(), *per_lane_grads,
+        )  # fmt: skip
+        return grad_x.view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in per_lane_grads)
 
 
-def _run_forward(
-    current: Tensor,
-    v0: Tensor,
-    decay: Tensor,
-    threshold: Tensor,
-    gain: Tensor,
-    options: function.LIFOptions,
-    keep_h: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    x, shape = as_rows(current), v0.shape
-    none = (0, x.shape[1])
-    h, spikes = (empty(x.shape if kept else none, current.dtype) for kept in (keep_h, options.fires))
-    v = np.empty(x.shape[1], x.dtype)
-    d, theta, g = (per_lane(tensor, shape) for tensor in (decay, threshold, gain))
-    v_reset = x.dtype.type(options.v_reset)
-    follow_torch_threads()
-    forward(x, as_row(v0), d, theta, g, v_reset, options.soft_reset, options.strict, h.numpy(), spikes.numpy(), v)
-    return (
-        h.view(current.shape) if keep_h else None,
-        spikes.view(current.shape) if options.fires else None,
-        torch.from_numpy(v).view(shape),
-    )
-
-
-def _run_backward(
-    grad_output: Tensor, grad_v: Tensor, saved: function.LIFSaved, options: function.LIFOptions, for_decay: bool
-) -> tuple[Tensor, ...]:
-    del for_decay  # its sum is cheap beside the rest
-    h, shape = as_rows(saved.h), saved.v0.shape
-    number, lanes = h.dtype.type, h.shape[1]
-    kind, a, b = options.surrogate
-    # Without a gradient to the gain the current was not kept; the kernel then reads none.
-    x = np.empty((0, lanes), h.dtype) if saved.current is None else as_rows(saved.current)
-    grad_x = empty(h.shape, saved.h.dtype)
-    d, theta, g = (per_lane(tensor, shape) for tensor in (saved.decay, saved.threshold, saved.gain))
-    grads = [np.empty(lanes, h.dtype) for _ in range(4)]
-    grad_v0, grad_decay, grad_threshold, grad_gain = grads
-    follow_torch_threads()
-    _backward(
-        as_rows(grad_output), as_row(grad_v), h, x, as_row(saved.v0), d, theta, g, number(options.v_reset),
-        options.soft_reset, options.detach_reset, options.strict, kind, number(a), number(b),
-        grad_x.numpy(), grad_v0, grad_decay, grad_threshold, grad_gain,
-    )  # fmt: skip
-    return grad_x.view(saved.h.shape), *(torch.from_numpy(grad).view(shape) for grad in grads)
+run = _NumbaKernels().run
 
 
 @cached_njit(parallel=True)
@@ -104,13 +104,10 @@ def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, h, spike
                 m = d[j] * (v[j] - v_reset) + v_reset + g[j] * x_t[j]
                 # h - theta is compared with 0, as the reference does, so both round alike.
                 u = m - th[j]
-                fired = u > 0 or (u == 0 and not strict)
+                s = spike(u, strict, one, zero)
                 h_t[j] = m
-                s_t[j] = (one if fired else zero) if u == u else u  # of NaN, NaN
-                if soft_reset:
-                    v[j] = m - th[j] * s_t[j]
-                else:
-                    v[j] = v_reset if fired else m
+                s_t[j] = s if u == u else u  # of NaN, NaN
+                v[j] = after_reset(m, s, th[j], v_reset, soft_reset)
 
 
 @cached_njit(parallel=True)
@@ -147,20 +144,15 @@ def _backward(  # type: ignore[no-untyped-def]
             h_t, gs_t, gx_t = h[t, a:b], grad_output[t, a:b], grad_x[t, a:b]
             for j in range(size):
                 u = h_t[j] - th[j]
-                fired[j] = one if (u > 0 or (u == 0 and not strict)) else zero
+                fired[j] = spike(u, strict, one, zero)
                 slope[j] = u
             slopes(slope, kind, p, q)
             for j in range(size):
-                gs = gs_t[j]
+                gs, through = through_reset(
+                    gs_t[j], gv[j], h_t[j], fired[j], th[j], v_reset, soft_reset, detach_reset, one
+                )
                 if soft_reset:
-                    through = gv[j]
                     gth[j] -= gv[j] * fired[j]
-                    if not detach_reset:
-                        gs -= gv[j] * th[j]
-                else:
-                    through = gv[j] * (one - fired[j])
-                    if not detach_reset:
-                        gs += gv[j] * (v_reset - h_t[j])
                 gth[j] -= gs * slope[j]
                 gh = through + gs * slope[j]
                 gx_t[j] = gh * g[j]
@@ -169,10 +161,8 @@ def _backward(  # type: ignore[no-untyped-def]
             if t > 0:
                 h_p = h[t - 1, a:b]
                 for j in range(size):
-                    u = h_p[j] - th[j]
-                    s = one if (u > 0 or (u == 0 and not strict)) else zero
-                    v = h_p[j] - th[j] * s if soft_reset else (v_reset if s > 0 else h_p[j])
-                    gd[j] += slope[j] * (v - v_reset)
+                    s = spike(h_p[j] - th[j], strict, one, zero)
+                    gd[j] += slope[j] * (after_reset(h_p[j], s, th[j], v_reset, soft_reset) - v_reset)
             else:
                 for j in range(size):
                     gd[j] += slope[j] * (v0[a + j] - v_reset)

@@ -38,7 +38,7 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
         return p * e / ((one + e) * (one + e))
 
     @cuda.jit
-    def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, keep_h, writes_spikes, h, spikes, v_final):  # type: ignore[no-untyped-def]
+    def forward(x, v0, decay, threshold, gain, v_reset, soft_reset, strict, keep_h, h, writes_spikes, spikes, v_final):  # type: ignore[no-untyped-def]
         lane = cuda.grid(1)
         steps, lanes = x.shape
         if lane >= lanes:
@@ -62,8 +62,8 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
 
     @cuda.jit
     def backward(  # type: ignore[no-untyped-def]
-        grad_spikes, grad_v, h, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
-        for_decay, for_gain, grad_x, grad_v0, grad_decay, grad_threshold, grad_gain,
+        grad_spikes, grad_v, h, with_x, x, v0, decay, threshold, gain, v_reset, soft_reset, detach_reset, strict,
+        kind, p, q, grad_x, grad_v0, for_decay, grad_decay, grad_threshold, for_gain, grad_gain,
     ):  # fmt: skip
         lane = cuda.grid(1)
         steps, lanes = h.shape
@@ -99,7 +99,7 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
                     if fires(v - theta, strict):
                         v = v - theta if soft_reset else v_reset
                 sum_decay += gh * (v - v_reset)
-            if for_gain:
+            if with_x:
                 sum_gain += gh * x[t, lane]
         grad_v0[lane], grad_threshold[lane] = gv, sum_threshold
         if for_decay:

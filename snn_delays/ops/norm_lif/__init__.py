@@ -6,20 +6,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation
-from snn_delays.ops.lif import HALF, full_precision
-from snn_delays.ops.surrogate import ATan, Surrogate
+from snn_delays.ops.checks import working_dtype
+from snn_delays.ops.lif import full_precision, options_of
+from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.tracing import untraced
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     zero = torch.zeros(2, 1, 1)
     return {
         "current": zero, "gamma": zero[0, 0], "beta": zero[0, 0], "v0": zero[0], "valid": None, "mask": None,
-        "eps": 1e-5, "decay": 0.5, "threshold": 1.0, "v_reset": 0.0, "soft_reset": False, "detach_reset": True,
-        "decay_input": False, "strict": False, "surrogate": ATan(),
+        "eps": 1e-5, "decay": 0.5, "threshold": 1.0, **options_of(),
     }  # fmt: skip
 
 
@@ -29,7 +28,7 @@ OPERATION = Operation(
         Backend("numba_cpu", "snn_delays.ops.norm_lif.numba_cpu", requires=("numba",)),
         Backend("reference", "snn_delays.ops.norm_lif.reference"),
     ),
-    example_call,
+    _example,
 )
 
 
@@ -89,8 +88,7 @@ def norm_lif(
 
     Source: Ioffe & Szegedy, 2015, over time and batch, and Hammouamri et al., ICLR 2024, section 3.1.
     """
-    if reset not in ("hard", "soft"):
-        raise ConfigError(f"reset must be 'hard' or 'soft', got {reset!r}")
+    options = options_of(v_reset, reset, detach_reset, decay_input, strict, surrogate)
     steps, batch, neurons = current.shape
     expected = {
         "gamma": (gamma, (neurons,)), "beta": (beta, (neurons,)), "v0": (v0, (batch, neurons)),
@@ -102,25 +100,12 @@ def norm_lif(
                 f"{name} has shape {tuple(tensor.shape)}, a current of shape {tuple(current.shape)} needs {shape}"
             )
     spikes_dtype = current.dtype
-    current, v0 = full_precision(current, v0)
-    gamma, beta = (part.float() if part.dtype in HALF else part for part in (gamma, beta))
+    current, v0 = full_precision(current, v0, v_reset)
+    gamma, beta = (part.to(working_dtype(part.dtype)) for part in (gamma, beta))
     mask = None if mask is None else mask.to(current.dtype)
     call = {
-        "current": current,
-        "gamma": gamma,
-        "beta": beta,
-        "v0": current.new_full((batch, neurons), v_reset) if v0 is None else v0,
-        "valid": valid,
-        "mask": mask,
-        "eps": eps,
-        "decay": decay,
-        "threshold": threshold,
-        "v_reset": float(v_reset),
-        "soft_reset": reset == "soft",
-        "detach_reset": detach_reset,
-        "decay_input": decay_input,
-        "strict": strict,
-        "surrogate": ATan() if surrogate is None else surrogate,
-    }
+        "current": current, "gamma": gamma, "beta": beta, "v0": v0, "valid": valid, "mask": mask, "eps": eps,
+        "decay": decay, "threshold": threshold, **options,
+    }  # fmt: skip
     spikes, v, mean, variance = OPERATION(call, backend)
     return spikes.to(spikes_dtype), v, mean, variance

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import prange
+from numba import njit, prange
 from torch import Tensor
 
 from snn_delays.compiling import cached_njit
 from snn_delays.ops.backends import refuses_off_cpu
-from snn_delays.ops.lanes import follow_torch_threads
-from snn_delays.ops.lif.function import refuses_surrogate, surrogate_numbers
-from snn_delays.ops.lif.numba_slope import slopes
+from snn_delays.ops.lanes import array, follow_torch_threads
+from snn_delays.ops.lif.function import LIFOptions, refuses_surrogate, surrogate_numbers
+from snn_delays.ops.lif.numba_neuron import after_reset, slopes, spike, through_reset
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.workspace import empty
 
@@ -34,70 +34,40 @@ def refuses(current: Tensor, surrogate: Surrogate, **call: Any) -> str | None:
 
 
 def run(
-    current: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    v0: Tensor,
-    valid: Tensor | None,
-    mask: Tensor | None,
-    eps: float,
-    decay: float,
-    threshold: float,
-    v_reset: float,
-    soft_reset: bool,
-    detach_reset: bool,
-    decay_input: bool,
-    strict: bool,
-    surrogate: Surrogate,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    current: Tensor, gamma: Tensor, beta: Tensor, v0: Tensor, valid: Tensor | None, mask: Tensor | None, eps: float,
+    decay: float, threshold: float, **options: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """See :func:`snn_delays.ops.norm_lif.norm_lif`."""
-    number = current.detach().numpy().dtype.type
-    kind, p, q = surrogate_numbers(surrogate)  # type: ignore[misc]
-    neuron = (number(decay), number(threshold), number(1 - decay if decay_input else 1), number(v_reset))
-    options = (*neuron, soft_reset, strict, detach_reset, kind, number(p), number(q))
-    if valid is None:
-        valid = torch.ones(current.shape[:2], dtype=torch.bool)
-    if mask is None:
-        mask = torch.ones_like(v0)
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _NormLIF.apply(
-        current, gamma, beta, v0, valid, mask.detach(), eps, options
-    )
+    chosen, number = LIFOptions(**options), array(current).dtype.type
+    kind, p, q = surrogate_numbers(chosen.surrogate)
+    neuron = (number(decay), number(threshold), number(1 - decay if chosen.decay_input else 1), number(chosen.v_reset))
+    numbers = (*neuron, chosen.soft_reset, chosen.strict, chosen.detach_reset, kind, number(p), number(q))
+    valid = torch.ones(current.shape[:2], dtype=torch.bool) if valid is None else valid
+    mask = torch.ones_like(v0) if mask is None else mask.detach()
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = _NormLIF.apply(current, gamma, beta, v0, valid, mask, eps, numbers)
     return result
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
 
 
 class _NormLIF(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        current: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-        v0: Tensor,
-        valid: Tensor,
-        mask: Tensor,
-        eps: float,
-        options: Any,
-    ) -> Any:
+    def forward(ctx: Any, *given: Any) -> Any:
+        current, gamma, beta, v0, valid, mask, eps, numbers = given
         current = current.contiguous()
         follow_torch_threads()
         neurons = current.shape[2]
         sums = np.zeros((2, neurons))
-        _sums(_array(current), _array(valid), sums)
+        _sums(array(current), array(valid), sums)
         count = float(valid.sum())
         mean = torch.from_numpy(sums[0]) / count
         variance = (torch.from_numpy(sums[1]) / count).clamp_(min=0)
         scale, shift = _affine(gamma, beta, mean, variance, eps)
         spikes, v = empty(current.shape, current.dtype), torch.empty_like(v0, memory_format=torch.contiguous_format)
         _forward(
-            _array(current), _array(valid), _array(mask), _array(v0), _array(scale), _array(shift), *options[:6],
+            array(current), array(valid), array(mask), array(v0), array(scale), array(shift), *numbers[:6],
             spikes.numpy(), v.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(current, gamma, beta, v0, valid, mask, mean, variance)
-        ctx.eps, ctx.options, ctx.count = eps, options, count
+        ctx.eps, ctx.numbers, ctx.count = eps, numbers, count
         mean, variance = mean.to(current.dtype), variance.to(current.dtype)
         ctx.mark_non_differentiable(mean, variance)
         return spikes, v, mean, variance
@@ -110,11 +80,11 @@ class _NormLIF(torch.autograd.Function):
         scale, shift = _affine(gamma, beta, mean, variance, ctx.eps)
         grad = empty(current.shape, current.dtype)
         grad_v0 = torch.empty_like(v0, memory_format=torch.contiguous_format)
-        lane_sums = np.empty((2, *v0.shape), _array(current).dtype)
-        x, ok = _array(current), _array(valid)
+        lane_sums = np.empty((2, *v0.shape), array(current).dtype)
+        x, ok = array(current), array(valid)
         _backward(
-            _array(grad_spikes), _array(grad_v), x, ok, _array(mask), _array(v0), _array(scale), _array(shift),
-            *ctx.options, _block(current), grad.numpy(), grad_v0.numpy(), lane_sums,
+            array(grad_spikes), array(grad_v), x, ok, array(mask), array(v0), array(scale), array(shift),
+            *ctx.numbers, _block(current), grad.numpy(), grad_v0.numpy(), lane_sums,
         )  # fmt: skip
         # Of the normalised current: sum of its gradient, and of its gradient times the current.
         total, with_x = torch.from_numpy(lane_sums).double().sum(1)
@@ -123,7 +93,7 @@ class _NormLIF(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             slope = inverse**2 * (with_x - mean * total) / ctx.count
             offset = total / ctx.count - slope * mean
-            _through_norm(x, ok, *(_array(part.to(current.dtype)) for part in (scale, slope, offset)), grad.numpy())
+            _through_norm(x, ok, *(array(part.to(current.dtype)) for part in (scale, slope, offset)), grad.numpy())
         return grad, grad_gamma, total.to(beta.dtype), grad_v0, None, None, None, None
 
 
@@ -165,6 +135,17 @@ def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
             total[j] += count * first[j]
 
 
+@njit
+def _integrate(v, x, valid, scale, shift, decay, gain, v_reset, h):  # type: ignore[no-untyped-def]
+    """A row of membranes before the reset; a step of padding has no current."""
+    if valid:
+        for j in range(h.size):
+            h[j] = decay * (v[j] - v_reset) + v_reset + gain * (scale[j] * x[j] + shift[j])
+    else:
+        for j in range(h.size):
+            h[j] = decay * (v[j] - v_reset) + v_reset
+
+
 @cached_njit(parallel=True)
 def _forward(  # type: ignore[no-untyped-def]
     x, valid, mask, v0, scale, shift, decay, threshold, gain, v_reset, soft_reset, strict, spikes, v_out
@@ -175,20 +156,12 @@ def _forward(  # type: ignore[no-untyped-def]
         v, factor = v_out[row], mask[row]
         v[:] = v0[row]
         for t in range(steps):
-            x_t, s_t, counts = x[t, row], spikes[t, row], one if valid[t, row] else zero
-            if counts == zero:
-                for j in range(neurons):
-                    s_t[j] = decay * (v[j] - v_reset) + v_reset
-            else:
-                for j in range(neurons):
-                    s_t[j] = decay * (v[j] - v_reset) + v_reset + gain * (scale[j] * x_t[j] + shift[j])
+            s_t = spikes[t, row]
+            _integrate(v, x[t, row], valid[t, row], scale, shift, decay, gain, v_reset, s_t)
             for j in range(neurons):
                 u = s_t[j] - threshold
-                s = one if (u > 0 or (u == 0 and not strict)) else zero
-                if soft_reset:
-                    v[j] = s_t[j] - threshold * s
-                else:
-                    v[j] = v_reset if s > 0 else s_t[j]
+                s = spike(u, strict, one, zero)
+                v[j] = after_reset(s_t[j], s, threshold, v_reset, soft_reset)
                 s_t[j] = (s if u == u else u) * factor[j]  # of NaN, NaN
 
 
@@ -211,20 +184,11 @@ def _backward(  # type: ignore[no-untyped-def]
         v, slope = np.empty(size, x.dtype), np.empty(size, x.dtype)
         v[:] = v0[row, a:b]
         for t in range(steps):
-            x_t, h_t = x[t, row, a:b], h[t]
-            if valid[t, row]:
-                for j in range(size):
-                    h_t[j] = decay * (v[j] - v_reset) + v_reset + gain * (c[j] * x_t[j] + d[j])
-            else:
-                for j in range(size):
-                    h_t[j] = decay * (v[j] - v_reset) + v_reset
+            h_t = h[t]
+            _integrate(v, x[t, row, a:b], valid[t, row], c, d, decay, gain, v_reset, h_t)
             for j in range(size):
-                u = h_t[j] - threshold
-                s = one if (u > 0 or (u == 0 and not strict)) else zero
-                if soft_reset:
-                    v[j] = h_t[j] - threshold * s
-                else:
-                    v[j] = v_reset if s > 0 else h_t[j]
+                s = spike(h_t[j] - threshold, strict, one, zero)
+                v[j] = after_reset(h_t[j], s, threshold, v_reset, soft_reset)
         gv[:] = grad_v[row, a:b]
         total[:] = zero
         with_x[:] = zero
@@ -234,17 +198,10 @@ def _backward(  # type: ignore[no-untyped-def]
                 slope[j] = h_t[j] - threshold
             slopes(slope, kind, p, q)
             for j in range(size):
-                u = h_t[j] - threshold
-                s = one if (u > 0 or (u == 0 and not strict)) else zero
-                gs = gs_t[j] * factor[j]
-                if soft_reset:
-                    through = gv[j]
-                    if not detach_reset:
-                        gs -= gv[j] * threshold
-                else:
-                    through = gv[j] * (one - s)
-                    if not detach_reset:
-                        gs += gv[j] * (v_reset - h_t[j])
+                s = spike(h_t[j] - threshold, strict, one, zero)
+                gs, through = through_reset(
+                    gs_t[j] * factor[j], gv[j], h_t[j], s, threshold, v_reset, soft_reset, detach_reset, one
+                )
                 gh = through + gs * slope[j]
                 gv[j] = gh * decay
                 g_t[j] = gh * gain

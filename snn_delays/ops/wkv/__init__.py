@@ -8,6 +8,7 @@ from torch import Tensor
 
 from snn_delays.errors import ShapeError
 from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.checks import check_state, working_dtype
 from snn_delays.ops.state import loadable
 from snn_delays.ops.tracing import untraced
 
@@ -23,8 +24,7 @@ class WKVState(NamedTuple):
     exponent: Tensor
 
 
-def example_call() -> dict[str, Any]:
-    """A small call, for asking backends whether they can serve on this machine."""
+def _example() -> dict[str, Any]:
     zero = torch.zeros(2, 1, 1)
     state = WKVState(zero[0], zero[0], torch.full((1, 1), REST_EXPONENT))
     return {"key": zero, "value": zero, "log_decay": zero[0, 0] - 1, "bonus": zero[0, 0], "state": state}
@@ -39,7 +39,7 @@ OPERATION = Operation(
         Backend("scan", "snn_delays.ops.wkv.scan"),
         Backend("reference", "snn_delays.ops.wkv.reference"),
     ),
-    example_call,
+    _example,
     small=one_step_of("key"),
 )
 
@@ -85,8 +85,7 @@ def wkv(
     Source: Peng et al., EMNLP Findings 2023 (RWKV), section 3.1.2 and appendix; as in SpikeGPT (Zhu et al., TMLR 2024).
     """
     _check_shapes(key, value, log_decay, bonus, state)
-    dtype = key.dtype
-    working = torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+    dtype, working = key.dtype, working_dtype(key.dtype)
     if state is None:
         zeros = key.new_zeros(key.shape[1:], dtype=working)
         state = WKVState(zeros, zeros, torch.full_like(zeros, REST_EXPONENT))
@@ -109,8 +108,4 @@ def _check_shapes(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, 
         if tensor.shape != key.shape[2:]:
             raise ShapeError(f"{name} has shape {tuple(tensor.shape)}; give one value per neuron ({key.shape[2]})")
     for name, part in zip(WKVState._fields, state or ()):
-        if part.shape != key.shape[1:]:
-            raise ShapeError(
-                f"the state's {name} has shape {tuple(part.shape)}, the key needs {tuple(key.shape[1:])} "
-                "(batch, neuron); pass state=None to start with nothing before"
-            )
+        check_state(f"the state's {name}", part, "key", key.shape[1:], "batch, neuron", "start with nothing before")

@@ -13,9 +13,9 @@ from snn_delays.ops.wkv import REST_EXPONENT, WKVState
 
 def run(key: Tensor, value: Tensor, log_decay: Tensor, bonus: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:
     """See :func:`snn_delays.ops.wkv.wkv`."""
-    own = _single(key, value)
-    given = WKVState(state.numerator, state.denominator, state.exponent.detach())
-    start = WKVState(*(torch.cat([first[None], rest]) for first, rest in zip(given, own)))
+    steps = _single(key, value)
+    first = state._replace(exponent=state.exponent.detach())
+    start = WKVState(*(torch.cat([part[None], rest]) for part, rest in zip(first, steps)))
     sums = _inclusive(start, log_decay, 1)
     before, after = (WKVState(*(part[at] for part in sums)) for at in (slice(-1), -1))
     joined = _join(before, _single(key + bonus, value), 0.0)

@@ -7,8 +7,7 @@ import torch
 
 from snn_delays.ops import delayed_linear, use_backend
 from snn_delays.ops.delay import OPERATION, cost
-from snn_delays.ops.delay.calibrate import SHAPES, fit
-from snn_delays.ops.delay.call_shape import Shape
+from snn_delays.ops.delay.calibrate import SHAPES, Shape, fit
 
 
 @pytest.fixture(autouse=True)

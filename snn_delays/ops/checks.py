@@ -1,0 +1,43 @@
+"""What operations ask of the tensors they are given, and in which dtype they compute."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from snn_delays.errors import ShapeError
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32 for half precision (rounded to 8 bits, a membrane would leak and fire elsewhere), else the dtype."""
+    return torch.float32 if dtype in HALF else dtype
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Raise ShapeError for integers: they would make integers of all constants."""
+    if not tensor.is_floating_point():
+        raise ShapeError(f"the {name} must be floating-point numbers, got {tensor.dtype}; convert it with .float()")
+
+
+def check_state(
+    name: str, state: Tensor | None, needed_by: str, shape: Sequence[int], axes: str, start: str = "start at rest"
+) -> None:
+    """Raise ShapeError unless the state, if there is one, has the shape that the input needs."""
+    if state is not None and tuple(state.shape) != tuple(shape):
+        raise ShapeError(
+            f"{name} has shape {tuple(state.shape)}, the {needed_by} needs {tuple(shape)} ({axes}); pass state=None to "
+            f"{start}"
+        )
+
+
+def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
+    """A number or a tensor ``[neuron]`` as a tensor that broadcasts over the current's last axis."""
+    # A number becomes a fill on the device: a copy to it would wait, and could not be captured in a CUDA graph.
+    tensor = value.to(current) if isinstance(value, Tensor) else current.new_full((), value)
+    if tensor.ndim > 1 or (tensor.ndim == 1 and tensor.shape[0] not in (1, current.shape[-1])):
+        raise ShapeError(
+            f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"
+        )
+    return tensor
