@@ -11,8 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.errors import DataError
-from snn_delays.reading import open_regular, read_member, room_for
+from snn_delays.reading import as_data_error, open_regular, read_member, room_for
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -76,7 +75,5 @@ class MappedArray:
 
     def open(self) -> NDArray[Any]:
         """The array, mapped again, to be read. Raises DataError if the file is gone or another."""
-        try:
+        with as_data_error(f"{self.path} cannot be mapped again", "load the data set anew", ValueError):
             return np.memmap(self.path, np.dtype(self.dtype), "r", self.start, self.shape)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.path} cannot be mapped again ({error}); load the data set anew") from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snn_delays.arguments import integer
+from snn_delays.data.numbers import first_true
 from snn_delays.errors import ConfigError, DataError, SampleIndexError
 
 Indices = Sequence[int] | Sequence[bool] | NDArray[np.integer[Any]] | NDArray[np.bool_]
@@ -82,9 +83,7 @@ def sample_indices(indices: Any, n: int) -> NDArray[np.int64]:
         raise SampleIndexError(
             f"indices must be integers or a boolean mask, got {array.dtype} such as {array[0]!r}; convert them first"
         )
-    outside = (array < 0) | (array >= n)
-    if outside.any():
-        i = int(outside.argmax())
+    if (i := first_true((array < 0) | (array >= n))) is not None:
         raise SampleIndexError(f"indices must lie in 0 to {n - 1}, got indices[{i}] = {array[i]}")
     return array.astype(np.int64, copy=False)
 

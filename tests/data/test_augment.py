@@ -88,7 +88,7 @@ def test_time_shift_delays_and_loses_no_spike(batch, per_channel):
 
 
 @pytest.mark.parametrize(("mask", "axis"), [(neuron_mask, 2), (time_mask, 0)])
-def test_masks_silence_one_block_of_the_size_and_as_often_as_said(mask, axis):
+def test_masks_silence_one_block_of_the_size_and_as_often_as_given(mask, axis):
     batch = full()
     out = mask(batch, 0.65, 6, generator()).counts
     silent = out.amax(2 - axis) == 0  # [batch, channel] or [time, batch]

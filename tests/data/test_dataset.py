@@ -110,7 +110,7 @@ def test_impossible_batches_are_refused():
         data.batch([0], padding="zeros")
 
 
-def test_speakers_held_out_are_in_no_training_sample():
+def test_validation_speakers_are_in_no_training_sample():
     data = dataset()
     train, validation = validation_split(data, "speakers", speakers=(1, 3))
     assert not set(train) & set(validation)

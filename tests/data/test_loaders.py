@@ -222,7 +222,7 @@ def test_a_mapped_set_is_that_in_memory(path, own_folders):
         load_binned("shd", "train", Binning(), memory="disk")
 
 
-def test_bad_recordings_are_skipped_if_asked_and_named(path, samples):
+def test_bad_recordings_are_skipped_if_requested_and_named(path, samples):
     with h5py.File(path, "r+") as file:
         file["spikes/times"][1] = np.array([0.5, np.nan], dtype=np.float16)
         file["spikes/times"][4] = np.zeros(0, dtype=np.float16)

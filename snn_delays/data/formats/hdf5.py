@@ -65,10 +65,8 @@ def trust(path: Path) -> None:
 
 def _read_elsewhere(path: Path) -> str:
     try:
-        ended = subprocess.run(
-            [sys.executable, "-c", READ, str(path.resolve())], capture_output=True, check=False,
-            timeout=SECONDS + path.stat().st_size / _BYTES_PER_SECOND,
-        )  # fmt: skip
+        limit = SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+        ended = subprocess.run([sys.executable, "-c", READ, str(path.resolve())], capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return "loops"
     except OSError:  # no further process can be started

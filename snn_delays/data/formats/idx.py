@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_delays.data.numbers import first_true
 from snn_delays.errors import DataError
 from snn_delays.reading import open_regular, read_at_most, room_for
 
@@ -65,8 +66,7 @@ def read_mnist(folder: Path, split: Literal["train", "test"]) -> tuple[NDArray[n
             f"{image_path} holds {len(images)} images and {label_path} {len(labels)} labels; "
             "take both from the same download"
         )
-    if labels.size and labels.max() > 9:
-        i = int((labels > 9).argmax())
+    if (i := first_true(labels > 9)) is not None:
         raise DataError(f"{label_path}: label {i} is {labels[i]}, not a digit; fetch it again")
     return images, labels
 

@@ -145,7 +145,7 @@ def test_damage_and_integer_times_are_named(tmp_path):
         load_binned(str(path), "train", BINNING)
 
 
-def test_times_stay_exact_where_asked(tmp_path):
+def test_times_stay_exact_where_requested(tmp_path):
     samples = [Sample(Events(np.arange(0, 2_000_000, 997), np.zeros(2007), 7), 0)]
     path = write(tmp_path / "exact.h5", samples, time_dtype="float64")
     for reader in ("own", "auto"):

@@ -137,7 +137,7 @@ def aedat4(copy):
     return copy
 
 
-def test_what_is_not_installed_or_cannot_serve_is_said(copy, monkeypatch):
+def test_what_is_not_installed_or_cannot_serve_is_named(copy, monkeypatch):
     monkeypatch.setattr(cifar10_dvs, "find_spec", lambda name: None)
     if importlib.util.find_spec("tonic"):
         with pytest.raises(

@@ -232,7 +232,7 @@ def test_half_an_archive_is_noticed():
         open_dvs_gesture(card("dvs128-gesture"), "train", FIXTURES / "DVSGesture" / "ibmGestureTrain", "own")
 
 
-def test_the_original_release_is_known_and_told_where_to_go(tmp_path):
+def test_the_original_release_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "user01_fluorescent.aedat").write_bytes(b"#!AER-DAT3.1\r\n#!END-HEADER\r\n")
     (tmp_path / "user01_fluorescent_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,10,20\n")
     with pytest.raises(DataError, match=r"AEDAT 3\.1; this reader takes .*snn-delays data download dvs128-gesture"):

@@ -46,7 +46,7 @@ def test_single_digits_are_what_was_written(split, reader):
     assert list(copied) == list(recordings)
 
 
-def test_speakers_are_told_apart_by_code_and_gender():
+def test_speakers_differ_by_code_and_gender():
     recordings = digits()
     by_name = {name.text: sample.speaker for name, sample in zip(recordings.names, recordings)}
     assert by_name["man-ae-a-1"] == by_name["man-ae-b-1"] == 2 * int("ae", 36)

@@ -68,7 +68,7 @@ def test_our_reader_equals_tonic(path):
     assert not np.array_equal(np.rint(seconds * 1e6), ours[0].events.t_us)
 
 
-def test_tonic_asked_for_and_absent_is_refused_and_auto_reads_on(path, monkeypatch):
+def test_tonic_requested_and_absent_is_refused_and_auto_reads_on(path, monkeypatch):
     def absent(name):
         raise through_tonic.PackageNotFoundError(name)
 
