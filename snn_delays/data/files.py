@@ -81,9 +81,9 @@ def _lines(folder: Path) -> Iterator[bytes]:
 
 
 def remembered(path: Path, what: str, compute: Callable[[], str], *, remember: bool = True) -> str:
-    """``compute()``, with ``remember`` taken once per (path, size, time of change); ``what`` names the value.
+    """``compute()``, with ``remember`` taken once per (path, size, time of change, in folders inode).
 
-    It is noted in the cache folder. Raises DataError for a path that is not there.
+    ``what`` names the value, which is noted in the cache folder. Raises DataError for a path that is not there.
     """
     if not remember:
         return compute()

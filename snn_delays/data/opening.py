@@ -74,10 +74,9 @@ def open_recordings(
 
 
 def locate(of: Card, split: str, progress: Progress | None = None) -> Located:
-    """Find and identify a split. Once that is known, no file of the data set is opened.
+    """Find and identify a split; while its files stay as they are (:func:`remembered`), none is opened again for that.
 
-    What identifies a file is its path, size, time of change and, in folders, inode: while these are what they were when
-    its checksum was computed, the checksum is taken from a note in the cache folder. Raises as :func:`open_recordings`.
+    Raises as :func:`open_recordings`.
     """
     part = of.split(split)
     path = data_path(of, part)

@@ -78,8 +78,7 @@ class FeatureRecordings(Recordings):
 class EventFiles(Recordings):
     """Recordings that are one file each, in the order of their paths, which is the same on every machine.
 
-    ``files``, ``labels``, ``speakers``: one entry a recording. A file that is damaged, empty or not to be read raises
-    DataError naming it and its number when it is indexed; the others stay readable.
+    ``files``, ``labels``, ``speakers``: one entry a recording.
     """
 
     path: Path

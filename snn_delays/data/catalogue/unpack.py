@@ -27,10 +27,8 @@ def unpack_archive(
 
     A part is the file or folder of that name in the archive, or all that is in it where nothing has the name. Zip files
     inside are unpacked too. A part without a checksum of its own on the card is identified by its archive, which is
-    therefore kept beside it. ``progress``: in bytes of the archive.
-
-    Raises DataError if a path in the archive leads out of it, if something else is in the way, or if what was unpacked
-    is not what the card promises.
+    therefore kept beside it. ``progress``: in bytes of the archive. Raises DataError as :func:`locate.unpack`, and if a
+    path in the archive leads out of it or something else is in the way.
     """
     by_path = {folder / part.file: part for part in parts}
     remedy = "free some space or choose a folder that can be written"
