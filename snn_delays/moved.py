@@ -1,8 +1,10 @@
 """Names that moved: they serve for one version more, with a warning that says where they are."""
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 
@@ -29,3 +31,10 @@ def forward(here: str, moved: Mapping[str, str] | str) -> Callable[[str], Any]:
         return value
 
     return __getattr__
+
+
+def forward_modules(package: str, moved: Mapping[str, str]) -> None:
+    """Serve modules of a package that are gone, by the module that has their names now, as :func:`forward` does."""
+    for old, new in moved.items():
+        module = sys.modules[f"{package}.{old}"] = ModuleType(f"{package}.{old}", f"Now {new}.")
+        vars(module)["__getattr__"] = forward(module.__name__, new)

@@ -16,8 +16,7 @@ from experiments.benchmarks.sizes import Sizes
 from experiments.benchmarks.step import TrainingStep, of_ours, of_peer
 from snn_delays.discrete.discretize import discretize
 from snn_delays.models import DelayClassifier
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import BatchNorm, SpikingModule
+from snn_delays.nn import BatchNorm, SpikingModule, layers_with_delays
 from snn_delays.ops.delay import OPERATION
 
 NAME = "hammouamri_2024_shd_2x256"
@@ -155,7 +154,7 @@ def _run(network: Callable[[Tensor], object], x: Tensor) -> None:
 def _chosen(network: SpikingModule, x: Tensor) -> str:
     """Backends that the planner takes for the delays of every layer."""
     found: list[str] = []
-    layers = delayed_layers(network).values()
+    layers = layers_with_delays(network).values()
     hooks = [
         layer.register_forward_pre_hook(lambda m, given: found.append(OPERATION.choose(delay_call(m, given[0])).name))
         for layer in layers

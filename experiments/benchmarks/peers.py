@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.peer_neurons import spikingjelly_lif
 from snn_delays.models import DelayClassifier
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import BatchNorm, DelayedLinear, Dropout
+from snn_delays.nn import BatchNorm, DelayedLinear, Dropout, layers_with_delays
 
 NEVER = 1e9  # the published readout is a LIF whose threshold is never met
 
@@ -64,7 +63,7 @@ class PublishedNetwork(nn.Module):
         from spikingjelly.activation_based import layer
 
         super().__init__()
-        synapses = [layer for layer in delayed_layers(ours).values() if isinstance(layer, DelayedLinear)]
+        synapses = [layer for layer in layers_with_delays(ours).values() if isinstance(layer, DelayedLinear)]
         norms = [module for module in ours.modules() if isinstance(module, BatchNorm)]
         drops = [module.p for module in ours.modules() if isinstance(module, Dropout)]
         self.synapses = nn.ModuleList(dcls_layer(synapse) for synapse in synapses)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.peers import PublishedNetwork
 from snn_delays.models import DelayClassifier
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 
 LR_WEIGHT, LR_DELAY, WEIGHT_DECAY = 1e-3, 0.1, 1e-5
 WARM_UPS = 3  # rounds that CUDA graphs want before a capture
@@ -29,7 +29,7 @@ class Trained:
 
 def of_ours(network: DelayClassifier) -> Trained:
     """Parameters of our network."""
-    layers = list(delayed_layers(network).values())
+    layers = list(layers_with_delays(network).values())
     weights, delays = tuple(x.weight for x in layers), tuple(x.delay for x in layers)
 
     def clamp() -> None:

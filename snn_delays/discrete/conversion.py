@@ -15,8 +15,7 @@ from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule
-from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
-from snn_delays.nn.neuron import Neuron
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF, Neuron
 
 
 def canonical(

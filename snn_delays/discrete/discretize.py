@@ -27,8 +27,7 @@ from snn_delays.nn import (
     SpikingModule,
     layers_of,
 )
-from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
-from snn_delays.nn.neuron import Neuron
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF, Neuron
 from snn_delays.nn.quantize import check_grid
 
 Layers = list[tuple[str, nn.Module]]

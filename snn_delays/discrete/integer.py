@@ -12,7 +12,7 @@ from snn_delays.discrete.synapse import Part, Plan
 from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.nn import LIF, LeakyIntegrator
-from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF
 
 
 def integer_neuron(name: str, part: Part, neuron: nn.Module | None, plan: Plan) -> FixedPointLIF | FixedPointIntegrator:

@@ -88,7 +88,7 @@ class DiscreteNetwork(Sequential):
     A chain of :class:`DelayedLinear` and :class:`DelayedConv2d` (taps "linear", integer delays, nothing trainable),
     neurons, pooling and :class:`Flatten`, under the names of the network it came from. Discretised for a target that
     computes in integers, its weights are integer codes and its neurons
-    :class:`snn_delays.nn.fixed_point.FixedPointLIF`. ``report`` says what was lost; ``sensor`` is the shape of one step
+    :class:`snn_delays.nn.neuron.FixedPointLIF`. ``report`` says what was lost; ``sensor`` is the shape of one step
     of the input, of a convolutional network.
     """
 

@@ -10,8 +10,7 @@ from snn_delays.chips.profiles import Profile
 from snn_delays.discrete.network import LayerReport, check_finite, fixed_delays
 from snn_delays.errors import ExportError
 from snn_delays.nn import BatchNorm, DelayedConv2d, DelayedLinear
-from snn_delays.nn.quantize import quantize
-from snn_delays.nn.quantized import WeightGrid, grid_of
+from snn_delays.nn.quantize import WeightGrid, grid_of, quantize
 from snn_delays.units import round_delays
 
 

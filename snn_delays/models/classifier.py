@@ -1,16 +1,37 @@
-"""The classifier with learned delays, in all its published sizes, feed-forward or recurrent."""
+"""Classifiers with learned delays: of spike trains, feed-forward or recurrent, and of maps."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from snn_delays.arguments import integer
-from snn_delays.errors import ConfigError
-from snn_delays.models.blocks import Blocks, widths
-from snn_delays.nn import DelayedLayer, Sequential
+from snn_delays.arguments import choice, integer, shown
+from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.moved import forward
+from snn_delays.nn import (
+    LIF,
+    AvgPool2d,
+    BatchNorm,
+    BatchNorm2d,
+    DelayedConv2d,
+    DelayedLayer,
+    DelayedLinear,
+    Dropout,
+    Flatten,
+    LeakyIntegrator,
+    MaxPool2d,
+    Neuron,
+    Recurrent,
+    Sequential,
+    SpikingModule,
+    SumPool2d,
+)
+from snn_delays.nn.door import MAPS, check_tensor
 from snn_delays.nn.specs import DelaySpec, Device, NetworkOptions, NeuronSpec, network_specs
+from snn_delays.ops.delay_conv import map_size
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,6 +47,72 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "hammouamri_2024_ssc_3x512": {**_SSC, "hidden": (512, 512, 512)},
     "hammouamri_2024_ssc_3x512_2kc": {**_SSC, "hidden": (512, 512, 512), "delay_count": 2},
 }
+POOLING = {"max": MaxPool2d, "avg": AvgPool2d, "sum": SumPool2d}
+
+# Of a recurrent weight, relative to a feed-forward one. He-uniform weights of n neurons to themselves have spectral
+# radius sqrt(2); 0.2 of that times the surrogate's largest slope, 2.5, is below one: at first neither spikes nor
+# gradients grow as they go round.
+RECURRENT_SCALE = 0.2
+
+
+def _widths(name: str, given: Sequence[int]) -> tuple[int, ...]:
+    """Neurons or maps of the layers in a row. Raises ConfigError for anything but a row of integers above 0."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"{name} has an integer for each layer, as in {name}=(256, 256); got {shown(given)}")
+    return tuple(integer(f"{name}[{i}]", each, 1) for i, each in enumerate(given))
+
+
+class _Blocks(NamedTuple):
+    """Builds blocks of synapse, norm, neurons and dropout, and the readout; ``factory`` holds device and dtype."""
+
+    delays: DelaySpec
+    neurons: NeuronSpec
+    dropout: float
+    recurrent: bool
+    factory: dict[str, Any]
+
+    def linear(self, inputs: int, outputs: int) -> DelayedLinear:
+        """A linear synapse; where maps share a delay per pair of channels, it has one for each synapse."""
+        sharing = "synapse" if self.delays.sharing == "channel" else self.delays.sharing
+        return DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), **self.factory)
+
+    def hidden(
+        self, synapse: DelayedLayer, norm: type[BatchNorm] = BatchNorm, **following: SpikingModule
+    ) -> Sequential:
+        """Synapse, norm, neurons and dropout, and what follows."""
+        outputs = synapse.weight.shape[0]
+        return Sequential(
+            synapse=synapse,
+            norm=norm(outputs, **self.factory),
+            neuron=self._population(outputs),
+            dropout=Dropout(self.dropout),
+            **following,
+        )
+
+    def linear_layers(self, inputs: int, hidden: Sequence[int], classes: int) -> dict[str, Sequential]:
+        """Hidden layers, and the readout: synapse and leaky integrators."""
+        sizes = (inputs, *hidden)
+        layers = {f"hidden{i}": self.hidden(self.linear(*pair)) for i, pair in enumerate(pairwise(sizes), 1)}
+        integrator = LeakyIntegrator(self.neurons.tau_steps, decay_input=self.neurons.decay_input, **self.factory)
+        return {**layers, "readout": Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
+
+    def _population(self, neurons: int) -> Neuron:
+        lif = LIF(**vars(self.neurons), **self.factory)
+        if not self.recurrent:
+            return lif
+        back = DelayedLinear(neurons, neurons, self.delays.for_recurrence(), **self.factory)
+        with torch.no_grad():
+            back.weight.mul_(RECURRENT_SCALE)
+        return Recurrent(back, lif)
+
+
+def _blocks(
+    delays: DelaySpec | None, neurons: NeuronSpec | None, options: Any, dropout: float, recurrent: bool, **factory: Any
+) -> _Blocks:
+    """Raises as :func:`snn_delays.nn.specs.spec_from`. Delays that are not learned are integers: none is spread."""
+    delays, neurons = network_specs(delays, neurons, dict(options))
+    fixed = delays if delays.learn_delay else delays.with_fixed_integers()
+    return _Blocks(fixed, neurons, dropout, recurrent, factory)
 
 
 class DelayClassifier(Sequential):
@@ -70,16 +157,11 @@ class DelayClassifier(Sequential):
         **options: "Unpack[NetworkOptions]",
     ) -> None:
         in_features, classes = integer("in_features", in_features, 1), integer("classes", classes, 1)
-        hidden = widths("hidden", hidden)
+        hidden = _widths("hidden", hidden)
         if not hidden:
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
-        delays, neurons = network_specs(delays, neurons, dict(options))
-        build = Blocks(delays, neurons, dropout, recurrent, {"device": device, "dtype": dtype})
-        layers = {
-            f"hidden{i}": build.hidden(build.linear(inputs, outputs))
-            for i, (inputs, outputs) in enumerate(pairwise((in_features, *hidden)), 1)
-        }
-        super().__init__(**layers, readout=build.readout(hidden[-1], classes))
+        build = _blocks(delays, neurons, options, dropout, recurrent, device=device, dtype=dtype)
+        super().__init__(**build.linear_layers(in_features, hidden, classes))
 
     @classmethod
     def published(cls, name: str, **changes: Any) -> "DelayClassifier":
@@ -89,6 +171,81 @@ class DelayClassifier(Sequential):
         return cls(**{"delay_init": "hammouamri_2024", **PUBLISHED[name], **changes})
 
 
-def delayed_layers(network: nn.Module) -> dict[str, DelayedLayer]:
-    """Every delayed synapse of a network, linear or convolutional, by its dotted name."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, DelayedLayer)}
+class ConvolutionalClassifier(Sequential):
+    """Events of a sensor in, readout membranes out: convolutional blocks, hidden layers, leaky integrators.
+
+    A block is a delayed convolution, norm, LIF, dropout and pooling; then the maps are laid out flat for hidden layers
+    and a readout as in :class:`DelayClassifier`. Every synapse has delays.
+
+    Args:
+        sensor: channels (an event camera's polarities), rows and columns of the input.
+        maps: output maps of each convolution.
+        hidden: neurons of each linear layer before the readout; ``()`` for none.
+        classes: readout neurons.
+        kernel_size: rows and columns of every kernel, or one number for both.
+        padding: silence around the maps of every convolution.
+        pool: rows and columns that become one after every convolution; 1 for no pooling.
+        pooling: ``"max"`` (whether there was a spike), ``"avg"`` or ``"sum"``.
+        delays: of every layer; with ``sharing="channel"`` linear layers have a delay for each synapse.
+        neurons, dropout, device, dtype, options: as for :class:`DelayClassifier`.
+
+    Children: ``conv1``, ``conv2``, ... each with ``synapse``, ``norm``, ``neuron``, ``dropout`` and, where
+    ``pool > 1``, ``pool``; ``flatten``; ``hidden1``, ...; ``readout`` with ``synapse``, ``integrator``.
+    Shapes: ``[time, batch, channel, y, x]`` to ``[time, batch, classes]``.
+
+    Raises ConfigError for no maps, an unknown pooling, or layers that leave nothing of the sensor.
+    """
+
+    computes_as = Sequential
+
+    def __init__(
+        self,
+        sensor: tuple[int, int, int],
+        maps: tuple[int, ...],
+        hidden: tuple[int, ...],
+        classes: int,
+        delays: DelaySpec | None = None,
+        neurons: NeuronSpec | None = None,
+        *,
+        kernel_size: int | tuple[int, int] = 5,
+        padding: int | tuple[int, int] = 0,
+        pool: int | tuple[int, int] = 2,
+        pooling: str = "max",
+        dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: "Unpack[NetworkOptions]",
+    ) -> None:
+        classes, maps, hidden = integer("classes", classes, 1), _widths("maps", maps), _widths("hidden", hidden)
+        if not maps:
+            raise ConfigError("maps must name at least one convolution, as in maps=(16, 32)")
+        choice("pooling", pooling, POOLING)
+        channels, *size = sizes = _widths("sensor", sensor)
+        if len(sizes) != 3:
+            raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")
+        build = _blocks(delays, neurons, options, dropout, False, device=device, dtype=dtype)
+        layers: dict[str, SpikingModule] = {}
+        rows, columns = size
+        for i, (inputs, outputs) in enumerate(pairwise((channels, *maps)), 1):
+            synapse = DelayedConv2d(inputs, outputs, kernel_size, build.delays, padding=padding, **build.factory)
+            pooled = POOLING[pooling](pool)
+            following = {} if pooled.kernel_size == (1, 1) else {"pool": pooled}
+            layers[f"conv{i}"] = build.hidden(synapse, BatchNorm2d, **following)
+            try:
+                rows, columns = map_size((rows, columns), synapse.kernel_size, synapse.stride, synapse.padding)
+                rows, columns = map_size((rows, columns), pooled.kernel_size, pooled.stride)
+            except ShapeError as error:
+                raise ConfigError(f"conv{i} on a sensor of {size[0]} x {size[1]}: {error}") from error
+        layers["flatten"] = Flatten()
+        super().__init__(**layers, **build.linear_layers(maps[-1] * rows * columns, hidden, classes))
+        self.sensor = sizes
+
+    def forward(self, x: Tensor, state: tuple | None = None, valid: Tensor | None = None) -> tuple[Tensor, tuple]:
+        """Readout membranes and the state. Raises ShapeError for maps of another size, as with x and y exchanged."""
+        check_tensor(self, x, MAPS)
+        if tuple(x.shape[2:]) != self.sensor:
+            raise ShapeError(f"the network takes maps of {self.sensor}, got an input of shape {tuple(x.shape)}")
+        return super().forward(x, state, valid)
+
+
+__getattr__ = forward(__name__, {"delayed_layers": "snn_delays.nn.optimise:layers_with_delays"})

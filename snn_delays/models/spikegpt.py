@@ -1,6 +1,7 @@
 """SpikeGPT: a language model of RWKV blocks with spiking neurons, and a classifier of sentences on the same blocks."""
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -8,22 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snn_delays.arguments import integer
+from snn_delays.arguments import choice, integer
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.models.spikegpt_init import initialise
 from snn_delays.moved import forward
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.door import FLAT, TOKENS, admit, check_states, check_tensor, check_valid, parts_of
-from snn_delays.nn.dropout import probability
-from snn_delays.nn.embedding import SpikingEmbedding
-from snn_delays.nn.linear import Linear
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import MembraneState
+from snn_delays.nn.norm import probability
+from snn_delays.nn.optimise import layers_with_delays
 from snn_delays.nn.rwkv import (
     SPIKING,
+    Linear,
     SpikingChannelMix,
     SpikingChannelMixState,
+    SpikingEmbedding,
     SpikingTimeMix,
     SpikingTimeMixState,
     norm_for_neurons,
@@ -35,6 +36,7 @@ from snn_delays.ops.state import loadable
 
 Network = TypeVar("Network", bound=nn.Module)
 NEURON_DELAYS = ("none", "axonal", "dendritic")
+INITS = ("published", "replicated", "torch")
 
 # Zhu et al., TMLR 2024: that of enwik8 (on bytes here; the paper's vocabulary is the text's characters) and that of
 # OpenWebText, on tokens of GPT-NeoX.
@@ -115,7 +117,7 @@ class SpikeGPT(SpikingModule):
         neuron_shift: of those delays, as ``shift``; what is left out is as in ``shift``, but that they are learned.
         dropout: of the stream, after each block.
         init: how matrices begin: ``"published"``, ``"replicated"`` or ``"torch"``, see
-            :func:`snn_delays.models.spikegpt_init.initialise`.
+            :func:`initialise`.
         device, dtype: of the parameters.
 
     Parameters: ``L (13 C^2 + 11 C) + 4 C + 2 V C`` with the token shift; ``10 C`` more a block with neurons
@@ -152,10 +154,8 @@ class SpikeGPT(SpikingModule):
         seed = int(torch.randint(2**62, (), device="cpu"))
         tokens, features = integer("tokens", tokens, 1), integer("features", features, 1)
         layers = integer("layers", layers, 1)
-        if spiking not in SPIKING:
-            raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
-        if neuron_delays not in NEURON_DELAYS:
-            raise ConfigError(f"neuron_delays must be one of {', '.join(NEURON_DELAYS)}; got {neuron_delays!r}")
+        choice("spiking", spiking, SPIKING)
+        choice("neuron_delays", neuron_delays, NEURON_DELAYS)
         if neuron_delays != "none" and spiking != "after":
             raise ConfigError(
                 f"neuron_delays = {neuron_delays!r} act around neurons after a mixing, and spiking = {spiking!r} has "
@@ -248,8 +248,7 @@ class SpikeGPTClassifier(SpikingModule):
     ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
         """Scores ``[batch, classes]`` and the state of the blocks."""
         check_tensor(self, x, TOKENS)
-        if valid is not None:
-            check_valid(self, valid, x)
+        check_valid(self, valid, x)
         if x.device.type == "cpu" and not (len(x) if valid is None else bool(valid.any(0).all())):
             raise ShapeError("a text has no tokens, so there is no mean over them; leave empty texts out")
         y, after = self.network.stream(x, state)
@@ -259,13 +258,45 @@ class SpikeGPTClassifier(SpikingModule):
         return self.classes((y * mask).sum(0) / mask.sum(0)), after
 
 
+@torch.no_grad()
+def initialise(network: SpikeGPT, init: str) -> None:
+    """Draw embedding and matrices anew from torch's global generator; mixtures, decays and norms are left alone.
+
+    ``init``:
+        ``"published"``: the special one that SpikeGPT's code takes over from RWKV. Keys, receptances and outputs are
+        zero, values orthogonal; the embedding is almost zero, so its spikes are quick to change; the head is orthogonal
+        and halved. The training script published with the code does not switch it on.
+        ``"replicated"``: normal with deviation 0.01, the embedding 0.001, as an independent replication has it.
+        ``"torch"``: PyTorch's own, which is what that training script comes to: an embedding of unit deviation whose
+        spikes hardly ever change.
+
+    Raises ConfigError for another name.
+    """
+    choice("init", init, INITS)
+    embedding, head = network.embedding.weight, network.head.weight
+    if init == "published":
+        nn.init.orthogonal_(embedding, gain=1e-4 * math.sqrt(max(embedding.shape)))
+        nn.init.orthogonal_(head, gain=0.5 * math.sqrt(max(head.shape[0] / head.shape[1], 1)))
+        for mixing in (branch.mixing for branch in network.branches()):
+            if isinstance(mixing, SpikingTimeMix):
+                orthogonal, gain, zero = mixing.value, 1.0, [mixing.key, mixing.receptance, mixing.output]
+            else:
+                orthogonal, gain, zero = mixing.key, 2.0, [mixing.receptance, mixing.value]
+            nn.init.orthogonal_(orthogonal.weight, gain=gain)
+            for matrix in zero:
+                nn.init.zeros_(matrix.weight)
+        return
+    nn.init.normal_(embedding, std=1.0 if init == "torch" else 0.001)
+    for module in network.modules():
+        if isinstance(module, nn.Linear) and init == "torch":
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+
+
 def delay_shifts(network: nn.Module) -> dict[str, DelayShift]:
     """Every shift of a network that has delays, by its dotted name."""
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, DelayShift) and module.delay is not None
-    }
+    return layers_with_delays(network, DelayShift)
 
 
 def with_integer_delays(network: Network) -> Network:

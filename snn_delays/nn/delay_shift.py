@@ -6,19 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_delays.arguments import integer, real, shown
-from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.delayed import DelayLineState
+from snn_delays.arguments import integer, shown
+from snn_delays.errors import ShapeError
+from snn_delays.nn.delayed import DelayLineState, Delays
 from snn_delays.nn.door import FLAT, admit, held, summed_in
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.specs import Device, ShiftSpec, spec_from
-from snn_delays.ops.delay import check_delays
 from snn_delays.ops.delay.taps import tap_weights
 from snn_delays.ops.depthwise import depthwise
 from snn_delays.units import round_delays
 
 
-class DelayShift(nn.Module):
+class DelayShift(Delays):
     r"""Several mixtures of each neuron's present and past, side by side: one for each use that is made of them.
 
     .. math::
@@ -66,30 +65,27 @@ class DelayShift(nn.Module):
         super().__init__()
         factory: Any = {"device": device, "dtype": dtype}
         spec = spec_from(ShiftSpec, delays, options)
-        kind, points, max_delay_steps = spec.kind, spec.points, spec.max_delay_steps
         if not isinstance(mix, Tensor) or mix.ndim != 2 or not mix.is_floating_point():
             raise ShapeError(f"mix must be a floating-point tensor [mixes, features], got {shown(mix)}")
-        self.kind, self.points = kind, points
-        self.max_delay_steps = 1 if kind == "token" else max_delay_steps
-        self.taps = "linear" if kind == "fixed" else spec.taps
+        self.kind, self.points = spec.kind, spec.points
+        self.max_delay_steps = 1 if spec.kind == "token" else spec.max_delay_steps
+        self.taps = "linear" if spec.kind == "fixed" else spec.taps
         self.mix = nn.Parameter(mix.to(**factory, copy=True))
         self.weight: nn.Parameter | None = None
         self.delay: nn.Parameter | None = None
         self.lags: nn.Parameter | None = None
         # Drawn for every kind, so that networks of the same seed that differ in it begin with the same matrices.
-        drawn = torch.exp(torch.rand(points, *mix.shape, **factory) * math.log(max_delay_steps))
-        if kind in ("learned", "fixed"):
-            self.weight = nn.Parameter(torch.zeros(points, *mix.shape, **factory))
-            self.delay = nn.Parameter(drawn, requires_grad=kind == "learned")
-            if kind == "fixed":
+        drawn = torch.exp(torch.rand(spec.points, *mix.shape, **factory) * math.log(spec.max_delay_steps))
+        if spec.kind in ("learned", "fixed"):
+            self.weight = nn.Parameter(torch.zeros(spec.points, *mix.shape, **factory))
+            self.delay = nn.Parameter(drawn, requires_grad=spec.kind == "learned")
+            if spec.kind == "fixed":
                 self.round_delays_()
-        elif kind == "dense":
-            self.lags = nn.Parameter(torch.zeros(max_delay_steps + 1, *mix.shape, **factory))
+        elif spec.kind == "dense":
+            self.lags = nn.Parameter(torch.zeros(spec.max_delay_steps + 1, *mix.shape, **factory))
         self.frozen: Tensor | None
         self.register_buffer("frozen", None, persistent=False)
-        self.sigma: Tensor
-        self.register_buffer("sigma", torch.tensor(0.0, **factory))
-        self.set_sigma(spec.initial_sigma)
+        self._register_sigma(spec.initial_sigma, factory)
 
     def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """The mixtures ``[mixes, time, batch, features]`` and the delay line's state."""
@@ -115,19 +111,14 @@ class DelayShift(nn.Module):
         return torch.cat([rest[:2] + now_and_before, rest[2:]])
 
     def set_sigma(self, sigma_steps: float) -> None:
-        """Set the width of the taps, in steps. Raises ConfigError unless it is a positive number."""
-        sigma_steps = real("sigma_steps", sigma_steps)
-        if not (math.isfinite(sigma_steps) and sigma_steps > 0):
-            raise ConfigError(f"sigma_steps must be > 0, got {sigma_steps}")
-        self.sigma.fill_(sigma_steps)
+        """Set the width of the taps, in steps. Raises ConfigError as every layer with delays."""
+        super().set_sigma(sigma_steps)
         self.frozen = None
 
-    @torch.no_grad()
     def clamp_delays_(self) -> None:
         """Bring every delay back into the window, in place: as training does after each optimiser step."""
-        if self.delay is not None:
-            self.delay.clamp_(0, self.max_delay_steps)
-            self.frozen = None
+        super().clamp_delays_()
+        self.frozen = None
 
     @torch.no_grad()
     def round_delays_(self) -> None:
@@ -146,11 +137,6 @@ class DelayShift(nn.Module):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.frozen = None  # it is of the weights that were
         super()._load_from_state_dict(*args, **kwargs)
-
-    def check_delays(self, name: str = "delay") -> None:
-        """Raise ConfigError if a delay is NaN or outside the window."""
-        if self.delay is not None:
-            check_delays(self.delay, self.max_delay_steps, name)
 
     def extra_repr(self) -> str:
         """Arguments as one would write them."""

@@ -1,4 +1,4 @@
-"""The door of every layer: one rule for what comes in, and one sentence for what cannot.
+"""What every layer accepts as input and state, and the error message for what it does not.
 
 Integers and bools (batches hold uint8 counts) and numbers of less precision are converted to the dtype of the layer's
 parameters, by torch's type promotion; in a layer without parameters, integers and bools to torch's default dtype. What
@@ -19,11 +19,6 @@ from snn_delays.errors import ShapeError
 FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
-def summed_in(x: Tensor) -> torch.dtype:
-    """The dtype in which operations keep sums of an input: float32 where it comes in half precision."""
-    return torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
-
-
 class Form(NamedTuple):
     """Axes of an input: their least number, whether there may be more, and as a message writes them."""
 
@@ -40,19 +35,22 @@ ANY = Form(2, True, "[time, batch, ...]")
 TOKENS = Form(2, False, "[time, batch]")
 
 
+def summed_in(x: Tensor) -> torch.dtype:
+    """The dtype in which operations keep sums of an input: float32 where it comes in half precision."""
+    return torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+
+
 def admit(layer: nn.Module, x: Tensor, form: Form, like: Tensor | None = None) -> Tensor:
-    """The input of a layer as its numbers are computed; ``like`` is one of the layer's own tensors.
+    """The input of a layer in the dtype it computes in; ``like`` is one of the layer's own tensors.
 
     Raises ShapeError for what is no tensor, has other axes, lies on another device or would have to be rounded.
     """
     check_tensor(layer, x, form)
     if like is None:
-        if x.dtype not in FLOATS:
-            x = converted(layer, "the input", x, torch.get_default_dtype())
-    else:
-        if x.dtype is not like.dtype:
-            x = converted(layer, "the input", x, like.dtype)
-        check_device(layer, x, like)
+        return x if x.dtype in FLOATS else converted(layer, "the input", x, torch.get_default_dtype())
+    if x.dtype is not like.dtype:
+        x = converted(layer, "the input", x, like.dtype)
+    check_device(layer, x, like)
     return x
 
 
@@ -87,7 +85,9 @@ def check_device(layer: nn.Module, x: Tensor, like: Tensor) -> None:
 
 
 def check_valid(layer: nn.Module, valid: Any, x: Tensor) -> None:
-    """Raise ShapeError unless ``valid`` marks the steps of the input."""
+    """Raise ShapeError unless ``valid`` is None or marks the steps of the input."""
+    if valid is None:
+        return
     if not isinstance(valid, Tensor):
         got = f"got {shown(valid)}"
     elif valid.dtype is not torch.bool or valid.shape != x.shape[:2]:
@@ -115,19 +115,34 @@ def converted(layer: nn.Module, what: str, x: Tensor, dtype: torch.dtype) -> Ten
     )
 
 
-def check_state(layer: nn.Module, state: Any, kind: type[tuple]) -> None:
-    """Raise ShapeError for a state of another class than the layer returns."""
-    if not isinstance(state, kind):
-        raise ShapeError(
-            f"{type(layer).__name__} got {named(state)} as its state, expected {kind.__name__}: pass what its "
-            "earlier call returned, or None to begin at rest"
-        )
-
-
 def check_stateless(layer: nn.Module, state: Any) -> None:
     """Raise ShapeError for a state given to a layer that has none."""
     if state is not None:
         raise ShapeError(f"{type(layer).__name__} has no state, got {shown(state)}; pass None")
+
+
+def check_state(layer: nn.Module, state: Any, kind: type[tuple]) -> None:
+    """Raise ShapeError for a state of another class than the layer returns."""
+    if not isinstance(state, kind):
+        raise ShapeError(
+            f"{type(layer).__name__} got {_named(state)} as its state, expected {kind.__name__}: pass what its "
+            "earlier call returned, or None to begin at rest"
+        )
+
+
+def check_states(layer: nn.Module, state: Any, count: int, of: str) -> None:
+    """Raise ShapeError for anything but a tuple of a state for each layer."""
+    if not isinstance(state, tuple | list) or hasattr(state, "_fields"):
+        raise ShapeError(
+            f"{type(layer).__name__} takes a tuple of the states of its {count} {of}, got {_named(state)}; pass its "
+            "own state back, or None to begin at rest"
+        )
+    if len(state) != count:
+        raise ShapeError(f"the state has {len(state)} parts, this network {count} {of}; pass its own state back")
+
+
+def _named(state: Any) -> str:
+    return f"a {type(state).__name__}" if isinstance(state, tuple | Tensor) else shown(state)
 
 
 def parts_of(layer: nn.Module, state: Any, kind: Any) -> tuple[Any, ...]:
@@ -138,42 +153,34 @@ def parts_of(layer: nn.Module, state: Any, kind: Any) -> tuple[Any, ...]:
     return tuple(state)
 
 
-def check_states(layer: nn.Module, state: Any, count: int, of: str) -> None:
-    """Raise ShapeError for anything but a tuple of a state for each layer."""
-    if not isinstance(state, tuple | list) or hasattr(state, "_fields"):
-        raise ShapeError(
-            f"{type(layer).__name__} takes a tuple of the states of its {count} {of}, got {named(state)}; pass its own "
-            "state back, or None to begin at rest"
-        )
-    if len(state) != count:
-        raise ShapeError(f"the state has {len(state)} parts, this network {count} {of}; pass its own state back")
-
-
-def named(state: Any) -> str:
-    """What was given as a state, as a message has it."""
-    return f"a {type(state).__name__}" if isinstance(state, tuple | Tensor) else shown(state)
-
-
-def held(layer: nn.Module, state: Any, kind: type[tuple], x: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
-    """The one tensor of a state for an input, in its dtype or another; None where there is no state.
-
-    Raises ShapeError for another state, or one that is elsewhere or would have to be rounded. Its shape is checked
-    where it is used.
-    """
+def held(
+    layer: nn.Module, state: Any, kind: type[tuple], x: Tensor, dtype: torch.dtype | None = None, **expected: Any
+) -> Tensor | None:
+    """The one tensor of a state, for an input; None where there is no state. ``expected`` and errors: `fitting`."""
     if state is None:
         return None
     if type(state) is not kind:
         check_state(layer, state, kind)
-    return fitting(layer, state[0], x, x.dtype if dtype is None else dtype)
+    return fitting(layer, state[0], x, x.dtype if dtype is None else dtype, **expected)
 
 
-def fitting(layer: nn.Module, part: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor of a state, in a dtype. Raises ShapeError for one that is elsewhere or would have to be rounded."""
+def fitting(
+    layer: nn.Module, part: Any, x: Tensor, dtype: torch.dtype, *, shape: Any = None, what: str = "state"
+) -> Tensor:
+    """A tensor of a state, in a dtype; its shape is checked where one is given, else by the operation.
+
+    Raises ShapeError for one of another shape or device, or one that would have to be rounded.
+    """
     if not isinstance(part, Tensor):
         raise ShapeError(f"{type(layer).__name__}: its state holds {shown(part)} where a tensor belongs")
     if part.device != x.device:
         raise ShapeError(
             f"{type(layer).__name__}: its state is on {part.device}, the input on {x.device}; move it with "
             "snn_delays.move_state(state, device)"
+        )
+    if shape is not None and part.shape != shape:
+        raise ShapeError(
+            f"{type(layer).__name__}: the {what} has shape {tuple(part.shape)}, the input needs {tuple(shape)}; pass "
+            "what its earlier call returned, or state=None to start at rest"
         )
     return part if part.dtype is dtype else converted(layer, "its state", part, dtype)

@@ -1,12 +1,24 @@
-"""What a layer computes, for code that copies its arithmetic: exact classes, or what a class declares."""
+"""What a layer computes, for code that copies its arithmetic or runs layers together."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrize, prune
 
 from snn_delays.errors import ConfigError
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def has_own_hooks(layer: nn.Module) -> bool:
+    """Whether forward or backward hooks are registered on this layer, or its ``forward`` has been replaced."""
+    return any(getattr(layer, name) for name in _HOOKS) or "forward" in vars(layer)
+
+
+def has_hooks(layer: nn.Module) -> bool:
+    """The same, or hooks on all modules (``torch.nn.modules.module.register_module_forward_hook`` and its like)."""
+    return has_own_hooks(layer) or torch_module._has_any_global_hook()
 
 
 def kind_of(layer: nn.Module) -> type:
@@ -44,16 +56,15 @@ def alteration(layer: nn.Module) -> str | None:
     """
     if "forward" in vars(layer):
         return "has a forward of its own"
-    hooks: list[Any] = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
-    found = [hook for hook in hooks if not isinstance(hook, prune.BasePruningMethod)]
-    if found:
-        name = getattr(found[0], "__name__", type(found[0]).__name__)
-        return f"has a forward hook ({name}), whose effect would be lost; remove it, or make what it does permanent"
+    for hook in (*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()):
+        if not isinstance(hook, prune.BasePruningMethod):
+            name = getattr(hook, "__name__", type(hook).__name__)
+            return f"has a forward hook ({name}), whose effect would be lost; remove it, or make what it does permanent"
     return None
 
 
 def apply_pruning(layer: nn.Module) -> None:
-    """Put pruning masks on the parameters as they are now, which a layer else does no earlier than it is called."""
+    """Put pruning masks on the parameters as they are now; a layer itself does so only when it is called."""
     for hook in layer._forward_pre_hooks.values():
         if isinstance(hook, prune.BasePruningMethod):
             hook(layer, ())

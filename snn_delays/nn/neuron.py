@@ -1,22 +1,27 @@
-"""Neurons: leaky integrate-and-fire, and leaky integrators that never fire."""
+"""Neurons: leaky integrate-and-fire, and leaky integrators that never fire; both in real numbers and in integers."""
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snn_delays.arguments import real, shown
-from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.door import SERIES, admit, held, summed_in
+from snn_delays.errors import ConfigError, ExportError, ShapeError
+from snn_delays.fixed_point import FixedPoint
+from snn_delays.nn.door import FLAT, SERIES, Form, admit, check_device, held, summed_in
 from snn_delays.nn.module import SpikingModule
-from snn_delays.nn.specs import Device
+from snn_delays.nn.specs import Device, NeuronSpec
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.state import loadable
 from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate
+from snn_delays.ops.tracing import untraced
 from snn_delays.units import decay_from_tau
+
+CONSTANTS = ("tau_steps", "threshold", "bias")  # that may be a buffer of one number for each neuron
 
 
 @loadable
@@ -33,6 +38,7 @@ class Neuron(SpikingModule):
     of the network: rounded to half precision, a time constant is another one.
     """
 
+    FORM: ClassVar[Form] = SERIES
     fires: ClassVar[bool] = True
     tau_steps: float | Tensor
 
@@ -53,25 +59,22 @@ class Neuron(SpikingModule):
         self._set_constant("tau_steps", tau_steps)
         decay_from_tau(_least(self.tau_steps))
 
-    def _enter(self, x: Tensor, state: Any) -> tuple[Tensor, Tensor | None]:
-        """The current and the membrane before it, ``[batch, neuron]``, as the operations take them."""
-        x = admit(self, x, SERIES)
+    def _enter(self, x: Tensor, state: Any, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
+        """The current, and the membrane before it in the dtype it is summed in."""
+        x = admit(self, x, self.FORM)
         if self._buffers:
-            for name, count in self.per_neuron().items():
-                if count != math.prod(x.shape[2:]):
-                    raise ShapeError(
-                        f"{name} has {count} numbers, one for each neuron, and the current of shape {tuple(x.shape)} "
-                        f"has {math.prod(x.shape[2:])} neurons"
-                    )
-        v0 = held(self, state, MembraneState, x, summed_in(x))
-        if v0 is not None:
-            if v0.shape != x.shape[1:]:
-                raise ShapeError(
-                    f"the membrane state has shape {tuple(v0.shape)}, the current needs {tuple(x.shape[1:])} (batch, "
-                    "neuron); pass state=None to start at rest"
-                )
-            v0 = v0.flatten(1)
-        return x, v0
+            neurons = math.prod(x.shape[2:])
+            for name in CONSTANTS:
+                constant = self._buffers.get(name)
+                if constant is not None:
+                    check_device(self, x, constant)
+                    if constant.numel() != neurons:
+                        raise ShapeError(
+                            f"{name} has {constant.numel()} numbers, one for each neuron, and the current of shape "
+                            f"{tuple(x.shape)} has {neurons} neurons"
+                        )
+        v = held(self, state, MembraneState, x, dtype or summed_in(x), shape=x.shape[1:], what="membrane state")
+        return x, v
 
     def _set_constant(self, name: str, value: float | Tensor) -> None:
         """Keep a float as an attribute, a tensor ``[neuron]`` as a buffer."""
@@ -101,6 +104,10 @@ class Neuron(SpikingModule):
         return self
 
 
+def _least(value: float | Tensor) -> float:
+    return float(value.min()) if isinstance(value, Tensor) else value
+
+
 class LIF(Neuron):
     """Leaky integrate-and-fire neurons; equations in :func:`snn_delays.ops.lif.lif`.
 
@@ -125,6 +132,7 @@ class LIF(Neuron):
         ShapeError: see :mod:`snn_delays.nn.door`; a current of other neurons than the constants.
     """
 
+    SHOWN = tuple(f"{field.name}=" for field in fields(NeuronSpec))
     threshold: float | Tensor
 
     def __init__(
@@ -161,7 +169,8 @@ class LIF(Neuron):
     def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Spikes, shaped as ``x``, and the membrane state."""
         x, v0 = self._enter(x, state)
-        spikes, v = lif(x.flatten(2), v0, decay=self.decay, **self.options())
+        before = None if v0 is None else v0.flatten(1)
+        spikes, v = lif(x.flatten(2), before, decay=self.decay, **self.options())
         return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
 
     def options(self) -> dict[str, Any]:
@@ -172,26 +181,15 @@ class LIF(Neuron):
             "surrogate": self.surrogate,
         }  # fmt: skip
 
-    def extra_repr(self) -> str:
-        """Arguments as one would write them."""
-        return (
-            f"tau_steps={_number(self.tau_steps)}, threshold={_number(self.threshold)}, v_reset={self.v_reset:g}, "
-            f"reset={self.reset!r}, detach_reset={self.detach_reset}, decay_input={self.decay_input}, "
-            f"strict={self.strict}, surrogate={self.surrogate}"
-        )
-
 
 class LeakyIntegrator(Neuron):
     """Leaky integrators that never fire; the output is the membrane (:func:`snn_delays.ops.leaky_integrator`).
 
-    Args:
-        tau_steps: membrane time constant in steps, >= 1; a number, or a tensor ``[neuron]``, kept as a buffer.
-        decay_input: scale the input by ``1 / tau_steps``.
-        device, dtype: see :class:`LIF`.
-
-    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to membranes of the same shape.
+    Args and state: ``tau_steps``, ``decay_input``, ``device`` and ``dtype`` as for :class:`LIF`. Shapes:
+    ``[time, batch, ...]`` to membranes of the same shape.
     """
 
+    SHOWN = ("tau_steps=", "decay_input=")
     fires = False
 
     def __init__(
@@ -211,17 +209,91 @@ class LeakyIntegrator(Neuron):
     def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
         """Membranes, shaped as ``x``, and the state."""
         x, v0 = self._enter(x, state)
-        trace, v = leaky_integrator(x.flatten(2), v0, decay=self.decay, decay_input=self.decay_input)
+        before = None if v0 is None else v0.flatten(1)
+        trace, v = leaky_integrator(x.flatten(2), before, decay=self.decay, decay_input=self.decay_input)
         return trace.view(x.shape), MembraneState(v.view(x.shape[1:]))
 
-    def extra_repr(self) -> str:
-        """Arguments as one would write them."""
-        return f"tau_steps={_number(self.tau_steps)}, decay_input={self.decay_input}"
+
+class _FixedPointNeuron(Neuron):
+    """Shared by the two: integer arithmetic in float64, exact below 2^53."""
+
+    FORM = FLAT
+    SHOWN = ("numbers",)
+    bias: Tensor
+
+    def __init__(self, numbers: FixedPoint, bias: Tensor) -> None:
+        super().__init__()
+        if not isinstance(numbers, FixedPoint):
+            raise ConfigError(f"numbers must be a FixedPoint, got {shown(numbers)}")
+        if not isinstance(bias, Tensor) or bias.ndim != 1 or not bool((bias == bias.round()).all()):
+            raise ShapeError(f"the bias must be a tensor of integers, one per neuron; got {shown(bias)}")
+        self.numbers = numbers
+        self.register_buffer("bias", bias.detach().double())
+
+    def _start(self, x: Tensor, state: MembraneState | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The input, the currents with bias in units of the membrane, and the membrane before the first step."""
+        x, v = self._enter(x, state, torch.float64)
+        if v is None:
+            v = x.new_zeros(x.shape[1:], dtype=torch.float64)
+        current = x.double().round() * 2.0**self.numbers.weight_shift
+        peak = float(current.abs().max()) if current.numel() else 0.0
+        if math.isnan(peak) or not bool(v.isfinite().all()):
+            raise ExportError(
+                "a current is NaN, or a membrane NaN or infinite, which no integer is; look for NaN in the weights"
+            )
+        if peak > self.numbers.limit:
+            raise ExportError(
+                f"a current of {peak:.0f} overflows {self.numbers.state_bits} bits, where chips wrap around; fewer "
+                "weight bits or a smaller input avoid it"
+            )
+        return x, current + self.bias, v
+
+    def _integrate(self, v: Tensor, current: Tensor) -> Tensor:
+        n = self.numbers
+        return (torch.trunc(v * n.decay_code * 2.0**-n.decay_bits) + current).clamp(-n.limit, n.limit)
 
 
-def _least(value: float | Tensor) -> float:
-    return float(value.min()) if isinstance(value, Tensor) else value
+class FixedPointLIF(_FixedPointNeuron):
+    """Leaky integrate-and-fire neurons in integers (:class:`FixedPoint`).
+
+    Args:
+        numbers: of the population.
+        bias: integers in units of the membrane, ``[neuron]``, added in every step.
+
+    State: :class:`snn_delays.nn.MembraneState` in float64. Shapes: sums of integer weights ``[time, batch, neuron]`` to
+    spikes of the same shape and dtype. No gradients.
+
+    Raises ShapeError for a current of another population, ExportError for one that overflows the membrane's bits.
+    """
+
+    @untraced
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
+        """Spikes and the membrane state."""
+        n = self.numbers
+        x, current, v = self._start(x, state)
+        spikes = torch.empty_like(x)
+        for t, now in enumerate(current):
+            h = self._integrate(v, now)
+            fired = h > n.threshold if n.strict else h >= n.threshold
+            v = torch.where(fired, h - n.threshold if n.reset == "soft" else 0.0, h)
+            spikes[t] = fired
+        return spikes, MembraneState(v)
 
 
-def _number(value: float | Tensor) -> str:
-    return f"[{len(value)} neurons]" if isinstance(value, Tensor) else f"{value:g}"
+class FixedPointIntegrator(_FixedPointNeuron):
+    """Leaky integrators in integers; the output is the membrane times ``numbers.scale``, in the dtype given.
+
+    Args, state and shapes as :class:`FixedPointLIF`; the threshold is not used.
+    """
+
+    fires = False
+
+    @untraced
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
+        """Membranes in the units of the network it came from, and the state."""
+        x, current, v = self._start(x, state)
+        trace = torch.empty_like(current)
+        for t, now in enumerate(current):
+            v = self._integrate(v, now)
+            trace[t] = v
+        return (trace * self.numbers.scale).to(x.dtype), MembraneState(v)

@@ -1,10 +1,10 @@
-"""Batch norm over time and batch, made to be folded into the synapse before it."""
+"""Between synapse and neurons, and after them: batch norm over time and batch, and dropout for a whole recording."""
 
 import math
 import re
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +12,89 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.door import FLAT, MAPS, Form, admit, check_stateless, check_valid, held, summed_in
-from snn_delays.nn.dropout import Dropout
-from snn_delays.nn.hooks import has_hooks
+from snn_delays.nn.door import (
+    FLAT,
+    MAPS,
+    SERIES,
+    Form,
+    admit,
+    check_state,
+    check_stateless,
+    check_valid,
+    held,
+    summed_in,
+)
+from snn_delays.nn.kinds import has_hooks
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.nn.specs import Device
 from snn_delays.ops.norm_lif import norm_lif
+from snn_delays.ops.state import loadable
+
+
+@loadable
+class DropoutState(NamedTuple):
+    """The mask in force, scaled, ``[batch, ...]`` in the shape of one step; the same for every step."""
+
+    mask: Tensor
+
+
+def probability(p: float) -> float:
+    """A probability of dropout as a float. Raises ConfigError unless ``0 <= p < 1``."""
+    p = real("the dropout probability", p)
+    if not 0 <= p < 1:
+        raise ConfigError(f"the dropout probability must lie in [0, 1), got {p}")
+    return p
+
+
+class Dropout(SpikingModule):
+    """Silence each neuron with probability ``p`` for all steps of a sample, scale the others by ``1 / (1 - p)``.
+
+    The mask is the state, so a sequence cut into chunks keeps it. In evaluation the layer does nothing, without state.
+
+    Raises ConfigError unless ``0 <= p < 1``, ShapeError if the state is of another batch.
+
+    Source: Hammouamri et al., ICLR 2024 (dropout on spikes, one mask per forward pass).
+    """
+
+    SHOWN = ("p=",)
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = probability(p)
+
+    def forward(self, x: Tensor, state: DropoutState | None = None) -> tuple[Tensor, DropoutState | None]:
+        """Masked spikes and the mask."""
+        x = admit(self, x, SERIES)
+        state = self.mask_for(x, state)
+        return (x, None) if state is None else (x * state.mask, state)
+
+    def mask_for(self, x: Tensor, state: DropoutState | None) -> DropoutState | None:
+        """The mask for an input: the one of the state, else a new one; None where the layer does nothing."""
+        if not self.training or self.p == 0:
+            if state is not None:
+                check_state(self, state, DropoutState)
+            return None
+        mask = held(self, state, DropoutState, x, shape=x.shape[1:], what="dropout mask")
+        if mask is None:
+            keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
+            mask = keep.to(x.dtype) / (1 - self.p)
+        return DropoutState(mask)
+
 
 RENAMED = {"gamma": "weight", "beta": "bias", "features": "num_features"}
 OLD_KEY = re.compile(r"(parametrizations\.)?(gamma|beta)(_orig|_mask|\..*)?")
+
+
+def _renamed(old: str) -> Any:
+    """A property that serves an attribute under its old name."""
+
+    def get(norm: "BatchNorm") -> Any:
+        message = f"{type(norm).__name__}.{old} is now .{RENAMED[old]}; the old name goes with the next version"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(norm, RENAMED[old])
+
+    return property(get, doc=f"Old name of ``{RENAMED[old]}``.")
 
 
 class BatchNorm(SpikingModule):
@@ -32,7 +105,7 @@ class BatchNorm(SpikingModule):
     In training the statistics are those of the chunk and the running statistics follow them. Where ``valid`` is given,
     only valid steps count and the others come out as zero, so that padding does not matter. In evaluation the running
     statistics are used, the layer is a scale and a shift, and only then does it obey the chunk law.
-    :meth:`scale_and_shift` is what folding needs; :meth:`spikes` runs the neurons after it in the same operation.
+    :meth:`scale_and_shift` is what folding needs.
 
     Args:
         num_features: neurons.
@@ -45,7 +118,7 @@ class BatchNorm(SpikingModule):
     """
 
     FORM: ClassVar[Form] = FLAT
-    AXES_AFTER: ClassVar[int] = 0  # that of the features
+    SHOWN = ("num_features", "eps=", "momentum=")
 
     def __init__(
         self,
@@ -69,26 +142,7 @@ class BatchNorm(SpikingModule):
         self.register_buffer("running_mean", torch.zeros(num_features, **factory))
         self.register_buffer("running_var", torch.ones(num_features, **factory))
 
-    @property
-    def gamma(self) -> Tensor:
-        """Old name of ``weight``."""
-        return self._renamed("gamma")
-
-    @property
-    def beta(self) -> Tensor:
-        """Old name of ``bias``."""
-        return self._renamed("beta")
-
-    @property
-    def features(self) -> int:
-        """Old name of ``num_features``."""
-        return self._renamed("features")
-
-    def _renamed(self, old: str) -> Any:
-        new = RENAMED[old]
-        message = f"{type(self).__name__}.{old} is now .{new}; the old name goes with the next version"
-        warnings.warn(message, DeprecationWarning, stacklevel=3)
-        return getattr(self, new)
+    gamma, beta, features = (_renamed(old) for old in RENAMED)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """As torch, from states saved under the names ``gamma`` and ``beta`` as well, pruned or parametrised too."""
@@ -105,7 +159,7 @@ class BatchNorm(SpikingModule):
         if not self.training:
             scale, shift = self.scale_and_shift()
             return x * self._spread(scale) + self._spread(shift), None
-        rows = x.flatten(0, -2 - self.AXES_AFTER) if valid is None else x[valid]
+        rows = x.flatten(0, 1) if valid is None else x[valid]
         self._check_count(rows.numel() // self.num_features)
         y = F.batch_norm(
             rows, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
@@ -115,7 +169,10 @@ class BatchNorm(SpikingModule):
     def run_with(
         self, following: Sequence[nn.Module], x: Tensor, states: Sequence[Any], valid: Tensor | None
     ) -> tuple[Tensor, list[Any]] | None:
-        """In training, this norm, the LIF neurons that follow and their dropout as one operation (:meth:`spikes`)."""
+        """In training, this norm, the LIF neurons that follow and their dropout as one operation.
+
+        See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
+        """
         if not self.training or type(self) is not BatchNorm or not following or type(following[0]) is not LIF:
             return None
         neuron = following[0]
@@ -125,49 +182,33 @@ class BatchNorm(SpikingModule):
         check_stateless(self, states[0])
         x = self._admit(x, valid)
         kept = None if dropout is None else dropout.mask_for(x, states[2])
-        y, state = self.spikes(x, neuron, states[1], valid, None if kept is None else kept.mask)
-        return y, [None, state] if dropout is None else [None, state, kept]
-
-    def spikes(
-        self,
-        x: Tensor,
-        neuron: LIF,
-        state: MembraneState | None = None,
-        valid: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, MembraneState]:
-        """In training, what ``neuron`` makes of the normalised current, times ``mask``: one operation instead of three.
-
-        See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
-        """
-        if x.ndim != 3:
-            raise ShapeError(f"spikes takes a tensor [time, batch, feature], got an input of shape {tuple(x.shape)}")
-        x = self._admit(x, valid)
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
-        v0 = held(neuron, state, MembraneState, x, summed_in(x))
-        spikes, v, mean, variance = norm_lif(
+        v0 = held(neuron, states[1], MembraneState, x, summed_in(x))
+        mask = None if kept is None else kept.mask
+        y, v, mean, variance = norm_lif(
             x, self.weight, self.bias, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
         )
         with torch.no_grad():
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
-        return spikes, MembraneState(v)
+        after = [None, MembraneState(v)]
+        return y, after if dropout is None else [*after, kept]
 
     def _spread(self, values: Tensor) -> Tensor:
-        return values.view(-1, *[1] * self.AXES_AFTER)
+        return values.view(-1, *[1] * (self.FORM.axes - 3))
 
     def _admit(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """The current as it is computed. Raises ShapeError for another number of neurons, or another ``valid``."""
         x = admit(self, x, self.FORM, self.weight)
-        if valid is not None:
-            check_valid(self, valid, x)
-        self._check_shape(x)
+        check_valid(self, valid, x)
+        if x.shape[2] != self.num_features:
+            what, rest = ("neurons", "") if self.FORM is FLAT else ("maps", ", y, x")
+            raise ShapeError(
+                f"batch norm of {self.num_features} {what} got a current of shape {tuple(x.shape)}, expected "
+                f"[time, batch, {self.num_features}{rest}]"
+            )
         return x
-
-    def _check_shape(self, x: Tensor) -> None:
-        if x.shape[-1] != self.num_features:
-            raise ShapeError(f"batch norm of {self.num_features} neurons got a current of shape {tuple(x.shape)}")
 
     def _check_count(self, count: int) -> None:
         if count < 2:
@@ -178,10 +219,6 @@ class BatchNorm(SpikingModule):
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
-    def extra_repr(self) -> str:
-        """Arguments as one would write them."""
-        return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum:g}"
-
 
 class BatchNorm2d(BatchNorm):
     """Normalise each map's current over all places and all steps of all samples: :class:`BatchNorm` for convolutions.
@@ -190,11 +227,3 @@ class BatchNorm2d(BatchNorm):
     """
 
     FORM = MAPS
-    AXES_AFTER = 2
-
-    def _check_shape(self, x: Tensor) -> None:
-        if x.ndim != 5 or x.shape[2] != self.num_features:
-            raise ShapeError(
-                f"batch norm of {self.num_features} maps got a current of shape {tuple(x.shape)}, expected "
-                f"[time, batch, {self.num_features}, y, x]"
-            )

@@ -1,5 +1,6 @@
-"""What a training loop needs beside an optimiser: parameter groups, and delays that stay in their window."""
+"""What a training loop needs beside an optimiser: parameter groups, delays kept in their window, sigma annealed."""
 
+import math
 import re
 from typing import Any
 
@@ -7,24 +8,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from snn_delays.arguments import real
+from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delay_shift import DelayShift
-from snn_delays.nn.delayed import DelayedLayer
-from snn_delays.nn.embedding import SpikingEmbedding
+from snn_delays.nn.delayed import Delays
+from snn_delays.nn.rwkv import SpikingEmbedding
 
 # Parameters with several axes that are no matrices of weights: decay would pull them to values that mean nothing.
 NO_WEIGHTS = (DelayShift, SpikingEmbedding, nn.Embedding, nn.LayerNorm)
+SPREAD = ("gaussian", "triangle")  # taps that have a width
 _PARAMETRISED = re.compile(r"(?:(.+)\.)?parametrizations\.([^.]+)\.original\d*")
 
 
-def layers_with_delays(network: nn.Module) -> dict[str, DelayedLayer | DelayShift]:
-    """Every layer of a network that has delays, by its dotted name."""
-    return {
-        name: layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, DelayedLayer | DelayShift) and layer.delay is not None
-    }
+def layers_with_delays(network: nn.Module, kind: type[Delays] = Delays) -> dict[str, Any]:
+    """Every layer of a network that has delays, or those of one kind, by its dotted name."""
+    modules = network.named_modules()
+    return {name: layer for name, layer in modules if isinstance(layer, kind) and layer.delay is not None}
 
 
 def parameter_groups(
@@ -48,11 +47,8 @@ def parameter_groups(
 
     Raises ConfigError for a rate or a decay that is negative or no number, or a network without trainable parameters.
     """
-    rates = {"lr": lr, "lr_delay": lr_delay, "weight_decay": weight_decay}
-    for name, rate in rates.items():
-        rates[name] = real(name, rate)
-        if not 0 <= rates[name] < float("inf"):
-            raise ConfigError(f"{name} must be a finite number >= 0, got {rate}")
+    lr, lr_delay = real("lr", lr, least=0), real("lr_delay", lr_delay, least=0)
+    weight_decay = real("weight_decay", weight_decay, least=0)
     groups: dict[str, list[nn.Parameter]] = {"weights": [], "others": [], "delays": []}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -63,8 +59,8 @@ def parameter_groups(
         {
             "params": parameters,
             "name": name,
-            "lr": rates["lr_delay" if name == "delays" else "lr"],
-            "weight_decay": rates["weight_decay"] if name == "weights" else 0.0,
+            "lr": lr_delay if name == "delays" else lr,
+            "weight_decay": weight_decay if name == "weights" else 0.0,
         }
         for name, parameters in groups.items()
         if parameters
@@ -103,6 +99,76 @@ def _group_of(network: nn.Module, name: str, parameter: Tensor) -> str:
     else:
         path, _, local = name.rpartition(".")
         owner, local = network.get_submodule(path), local.removesuffix("_orig")
-    if isinstance(owner, DelayedLayer | DelayShift) and local == "delay":
+    if isinstance(owner, Delays) and local == "delay":
         return "delays"
     return "weights" if parameter.ndim > 1 and not isinstance(owner, NO_WEIGHTS) else "others"
+
+
+def annealed(start: float, end: float, done: float, offset: float = 0.0) -> float:
+    r"""Sigma when a share ``done`` in 0..1 of annealing is done; never above ``start``.
+
+    .. math:: \sigma = o + (\sigma_0 - o)\,\left(\frac{\sigma_{end} - o}{\sigma_0 - o}\right)^{done}
+
+    ``offset`` is what DCLS adds to its width parameter, 0.27; the rest shrinks by the same factor in equal times.
+    """
+    return offset + (start - offset) * ((end - offset) / (start - offset)) ** done
+
+
+class SigmaSchedule:
+    """Anneal sigma, the width of the taps, of every layer with delays: wide at first, so that delays move far.
+
+    Sets the sigma of the start; each :meth:`step` shrinks it by the same factor, until it is ``end`` after ``steps``
+    calls. Call it once an epoch or once an optimiser step, like a schedule of torch's for learning rates.
+
+    Args:
+        network: its layers whose taps have a width are annealed; others are left alone.
+        steps: calls of :meth:`step` until the end; 0 sets ``end`` at once.
+        start: sigma at first, in steps; None: what each layer has, half its window if it is new.
+        end: sigma at last, in steps. A layer whose sigma is smaller already is left alone.
+        offset: see :func:`annealed`.
+
+    Raises ConfigError for a sigma that is none, or an end above the start or not above the offset.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, steps: int, start: float | None = None, end: float = 0.5, offset: float = 0.0
+    ) -> None:
+        self.steps, self.last_step = integer("steps", steps, 0), 0
+        self.end, self.offset = real("end", end), real("offset", offset)
+        first = None if start is None else real("start", start)
+        if not (0 <= self.offset < self.end < math.inf):
+            raise ConfigError(f"end must be a finite number above offset, which is at least 0; got {end} and {offset}")
+        if first is not None and not self.end <= first < math.inf:
+            raise ConfigError(f"start ({start}) must be a finite number, at least end ({end})")
+        self._layers = {name: layer for name, layer in layers_with_delays(network).items() if layer.taps in SPREAD}
+        self.start = {name: float(layer.sigma) if first is None else first for name, layer in self._layers.items()}
+        self._set()
+
+    @property
+    def sigma(self) -> dict[str, float]:
+        """Sigma of each layer now, in steps, by the layer's name."""
+        done = min(self.last_step / self.steps, 1.0) if self.steps else 1.0
+        return {
+            name: start if start <= self.end else annealed(start, self.end, done, self.offset)
+            for name, start in self.start.items()
+        }
+
+    def step(self) -> None:
+        """Anneal sigma by one step of the schedule."""
+        self.last_step += 1
+        self._set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule is, and its numbers."""
+        return {name: value for name, value in vars(self).items() if name != "_layers"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another schedule of the same network was. Raises ConfigError for a state of other layers."""
+        if set(state) != set(self.state_dict()) or set(state["start"]) != set(self.start):
+            raise ConfigError("the state of the sigma schedule is of another network or of no such schedule")
+        vars(self).update(state)
+        self._set()
+
+    def _set(self) -> None:
+        for name, sigma in self.sigma.items():
+            self._layers[name].set_sigma(sigma)

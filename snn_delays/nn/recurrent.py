@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.delayed import in_window
+from snn_delays.nn.delayed import DelayedLinear, in_window
 from snn_delays.nn.door import FLAT, admit, check_state, fitting
-from snn_delays.nn.hooks import has_own_hooks
-from snn_delays.nn.kinds import alteration, apply_pruning, kind_of
+from snn_delays.nn.kinds import alteration, apply_pruning, has_own_hooks, kind_of
 from snn_delays.nn.neuron import Neuron
-from snn_delays.nn.synapse import DelayedLinear
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import delay_kernel
@@ -86,21 +84,17 @@ class Recurrent(Neuron):
             raise ShapeError(f"recurrence of {width} neurons got a current of shape {tuple(x.shape)}")
         if has_own_hooks(self.synapse):
             self._check_hooks()
-        batch = x.shape[1]
+        shape = (longest, x.shape[1], width)
         if state is not None:
             check_state(self, state, RecurrentState)
-            state = RecurrentState(state.neuron, fitting(self, state.history, x, weight.dtype))
-        if state is not None and state.history.shape != (longest, batch, width):
-            raise ShapeError(
-                f"the recurrent delay line has shape {tuple(state.history.shape)}, the current needs "
-                f"{(longest, batch, width)} (max_delay_steps, batch, neuron); pass state=None to start in silence"
-            )
+            history = fitting(self, state.history, x, weight.dtype, shape=shape, what="delay line's state")
+            state = RecurrentState(state.neuron, history)
         if x.device.type == "cpu":
             self.synapse.check_delays()
         # Half precision would move membranes and sums: recurrence amplifies it.
         with torch.autocast(x.device.type, enabled=False):
             spikes, neuron_state = self._steps(x.to(weight.dtype), weight, state)
-            history = spikes.new_zeros(longest, batch, width) if state is None else state.history
+            history = spikes.new_zeros(shape) if state is None else state.history
             return spikes.to(x.dtype), RecurrentState(neuron_state, last_steps(spikes, history, longest))
 
     def _check_hooks(self) -> None:

@@ -1,4 +1,4 @@
-"""The two halves of a block of SpikeGPT: time mixing and channel mixing of RWKV-4, with spiking neurons.
+"""What SpikeGPT is built of: an embedding, and time mixing and channel mixing of RWKV-4 with spiking neurons.
 
 Neurons stand in one of three places. ``"after"`` (as published): after each half, so that the block adds spikes to the
 residual stream, while every matrix multiplies real numbers. ``"before"``: in front of every matrix, which then only
@@ -15,18 +15,30 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_delays.arguments import integer
+from snn_delays.arguments import choice, integer
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
-from snn_delays.nn.door import FLAT, admit, check_state, fitting, parts_of, summed_in
-from snn_delays.nn.linear import Linear
+from snn_delays.nn.door import (
+    FLAT,
+    ROWS,
+    TOKENS,
+    admit,
+    check_device,
+    check_state,
+    check_stateless,
+    check_tensor,
+    fitting,
+    parts_of,
+    summed_in,
+)
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.nn.specs import Device, ShiftSpec, spec_from
+from snn_delays.ops.matmul import linear
 from snn_delays.ops.squared_relu import squared_relu
 from snn_delays.ops.state import loadable
-from snn_delays.ops.surrogate import ATan
+from snn_delays.ops.surrogate import ATan, Surrogate, checked_surrogate, spike
 from snn_delays.ops.wkv import WKVState, wkv
 
 SPIKING = ("after", "before", "none")
@@ -80,29 +92,141 @@ def shift_spec(name: str, given: ShiftSpec | dict[str, Any] | None, base: ShiftS
         raise ConfigError(f"{name}: {error}") from None
 
 
-class _Mixing(SpikingModule):
-    """Where ``spiking`` is "before": neurons in front of each matrix, and a norm in front of those of a product."""
+class SpikingEmbedding(SpikingModule):
+    r"""A pattern of spikes for every token, learned.
 
-    MATRICES: ClassVar[tuple[str, ...]] = ()
+    .. math:: y_t[c] = \Theta(E[\text{token}_t, c])
 
-    def __init__(self, spiking: str, product: str, width: int, layer: int, layers: int, factory: Any) -> None:
+    with a surrogate gradient in place of the step's; zero fires. ``binary=False`` returns the numbers themselves, the
+    embedding of a network that does not spike.
+
+    Args:
+        tokens: size of the vocabulary.
+        features: neurons.
+        binary: fire or not, else real numbers.
+        surrogate: derivative in place of the step's, ``ATan(2)`` by default.
+        device, dtype: of the weight.
+
+    Attributes: ``weight`` ``[tokens, features]``, standard normal.
+
+    Shapes: int64 ``[time, batch]``, each in ``0..tokens - 1``, to ``[time, batch, features]``; no state.
+
+    Raises ShapeError for an input that is not integers ``[time, batch]``, or a token outside the vocabulary (on the
+    CPU; an accelerator is not stalled to look).
+
+    Source: Zhu et al., TMLR 2024 (SpikeGPT), section 3.1, and the code published with it.
+    """
+
+    SHOWN = ("tokens", "features", "binary=", "surrogate=")
+
+    def __init__(
+        self,
+        tokens: int,
+        features: int,
+        *,
+        binary: bool = True,
+        surrogate: Surrogate | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        layer, layers = integer("layer", layer, 0), integer("layers", layers, 1)
+        self.tokens, self.features, self.binary = integer("tokens", tokens, 1), integer("features", features, 1), binary
+        self.surrogate = checked_surrogate(surrogate, ATan(2.0))
+        self.weight = nn.Parameter(torch.randn(self.tokens, self.features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
+        """Spikes; there is no state."""
+        check_stateless(self, state)
+        check_tensor(self, x, TOKENS)
+        if x.dtype not in (torch.int64, torch.int32):
+            raise ShapeError(
+                f"tokens must be integers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
+            )
+        check_device(self, x, self.weight)
+        looked_at = x.device.type == "cpu" and x.numel() and not torch.compiler.is_compiling()
+        if looked_at and not 0 <= int(x.min()) <= int(x.max()) < self.tokens:
+            raise ShapeError(
+                f"the tokens reach from {int(x.min())} to {int(x.max())}, the vocabulary has {self.tokens}: encode the "
+                "text with the vocabulary the network was made for"
+            )
+        drawn = nn.functional.embedding(x, self.weight)
+        return (spike(drawn, self.surrogate) if self.binary else drawn), None
+
+    @torch.no_grad()
+    def ones_rate(self) -> float:
+        """Share of neurons that fire, over all tokens alike: at its extremes, tokens can no longer be told apart."""
+        return float((self.weight >= 0).double().mean())
+
+
+class Linear(nn.Linear):
+    """``y = W x``: :class:`torch.nn.Linear` without bias, computed by :func:`snn_delays.ops.matmul.linear`.
+
+    Parameters, their names and their initial values are those of the base class.
+
+    Shapes: ``[..., in_features]`` to ``[..., out_features]``.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
+        inputs, outputs = integer("in_features", in_features, 1), integer("out_features", out_features, 1)
+        super().__init__(inputs, outputs, bias=False, device=device, dtype=dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The product."""
+        weight = self.weight
+        x = admit(self, input, ROWS, weight)
+        if x.shape[-1] != weight.shape[1]:
+            raise ShapeError(f"a linear layer of {weight.shape[1]} features got an input of shape {tuple(x.shape)}")
+        return linear(x, weight)
+
+
+class _Mixing(SpikingModule):
+    """Where ``spiking`` is "before": neurons in front of each matrix, and a norm in front of the last, of a product."""
+
+    MATRICES: ClassVar[dict[str, tuple[int, int]]] = {}  # inputs and outputs, in multiples of the features
+    key: Linear
+    value: Linear
+    receptance: Linear
+
+    def __init__(
+        self,
+        features: int,
+        layer: int = 0,
+        layers: int = 1,
+        *,
+        spiking: str = "after",
+        shift: ShiftSpec | dict[str, Any] | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        factory: Any = {"device": device, "dtype": dtype}
+        features, layer = integer("features", features, 1), integer("layer", layer, 0)
+        layers = integer("layers", layers, 1)
         if layer >= layers:
             raise ConfigError(f"layer must be one of 0..layers - 1, got layer {layer} of {layers}")
-        if spiking not in SPIKING:
-            raise ConfigError(f"spiking must be one of {', '.join(SPIKING)}; got {spiking!r}")
-        inside = spiking == "before"
+        inside = choice("spiking", spiking, SPIKING) == "before"
+        *_, (product, (multiple, _)) = self.MATRICES.items()
         self.neurons = nn.ModuleDict({name: spikegpt_neuron() for name in self.MATRICES} if inside else {})
-        self.norms = nn.ModuleDict({product: norm_for_neurons(width, **factory)} if inside else {})
+        self.norms = nn.ModuleDict({product: norm_for_neurons(multiple * features, **factory)} if inside else {})
+        share = (torch.arange(features) / features) ** (1 - layer / layers)
+        mix = self._mix(share, layer / (layers - 1) if layers > 1 else 0.0, factory)
+        self.shift = DelayShift(mix, shift_spec("shift", shift), **factory)
+        for name, (inputs, outputs) in self.MATRICES.items():
+            self.add_module(name, Linear(inputs * features, outputs * features, **factory))
 
-    def _fire(
+    def _mix(self, share: Tensor, depth: float, factory: Any) -> Tensor:
+        """The mixtures of the shift at first, ``[mixes, features]``; makes the parameters of its own as well."""
+        raise NotImplementedError
+
+    def _product(
         self, name: str, x: Tensor, before: tuple[MembraneState | None, ...] | None, after: list[MembraneState | None]
     ) -> Tensor:
-        """Spikes of the neurons in front of a matrix, or the input itself where there are none; their state goes on."""
+        """Output of the matrix of that name, for the spikes of the neurons in front of it where there are any."""
         if name not in self.neurons:
             after.append(None)
-            return x
+            return getattr(self, name)(x)
         if name in self.norms:
             x = self.norms[name](x)
         if before is not None and not (type(before) is tuple and len(before) == len(self.MATRICES)):
@@ -112,7 +236,7 @@ class _Mixing(SpikingModule):
             )
         y, state = self.neurons[name](x, None if before is None else before[len(after)])
         after.append(state)
-        return y
+        return getattr(self, name)(y)
 
 
 class SpikingTimeMix(_Mixing):
@@ -137,33 +261,16 @@ class SpikingTimeMix(_Mixing):
     The ratio l / (L - 1), undefined for a single layer, is then taken as 0.
     """
 
-    MATRICES = ("key", "value", "receptance", "output")
+    MATRICES: ClassVar = {"key": (1, 1), "value": (1, 1), "receptance": (1, 1), "output": (1, 1)}
+    output: Linear
 
-    def __init__(
-        self,
-        features: int,
-        layer: int = 0,
-        layers: int = 1,
-        *,
-        spiking: str = "after",
-        shift: ShiftSpec | dict[str, Any] | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        factory: Any = {"device": device, "dtype": dtype}
-        features = integer("features", features, 1)
-        super().__init__(spiking, "output", features, layer, layers, factory)
-        depth = layer / (layers - 1) if layers > 1 else 0.0
+    def _mix(self, share: Tensor, depth: float, factory: Any) -> Tensor:
+        features = len(share)
         channel = torch.arange(features) / max(features - 1, 1)
         self.time_decay = nn.Parameter((-5 + 8 * channel ** (0.7 + 1.3 * depth)).to(**factory))
         zigzag = 0.5 * ((torch.arange(features) + 1) % 3 - 1)
         self.time_first = nn.Parameter((math.log(0.3) + zigzag).to(**factory))
-        share = (torch.arange(features) / features) ** (1 - layer / layers)
-        mix = torch.stack([share, share + 0.3 * depth, share**0.5])
-        self.shift = DelayShift(mix, shift_spec("shift", shift), **factory)
-        self.key, self.value, self.receptance, self.output = (
-            Linear(features, features, **factory) for _ in self.MATRICES
-        )
+        return torch.stack([share, share + 0.3 * depth, share**0.5])
 
     def forward(self, x: Tensor, state: SpikingTimeMixState | None = None) -> tuple[Tensor, SpikingTimeMixState]:
         """The mixed input and the state."""
@@ -174,11 +281,11 @@ class SpikingTimeMix(_Mixing):
             sums = WKVState(*(fitting(self, part, x, summed_in(x)) for part in sums))
         (xk, xv, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
-        k = self.key(self._fire("key", xk, membranes, after))
-        v = self.value(self._fire("value", xv, membranes, after))
-        r = torch.sigmoid(self.receptance(self._fire("receptance", xr, membranes, after)))
+        k = self._product("key", xk, membranes, after)
+        v = self._product("value", xv, membranes, after)
+        r = torch.sigmoid(self._product("receptance", xr, membranes, after))
         average, sums = wkv(k, v, -torch.exp(self.time_decay), self.time_first, sums)
-        y = self.output(self._fire("output", r * average, membranes, after))
+        y = self._product("output", r * average, membranes, after)
         return y, SpikingTimeMixState(line, sums, tuple(after))
 
 
@@ -194,27 +301,10 @@ class SpikingChannelMix(_Mixing):
     Source: Peng et al., EMNLP Findings 2023 (RWKV-4); Zhu et al., TMLR 2024 call it SRFFN.
     """
 
-    MATRICES = ("key", "receptance", "value")
+    MATRICES: ClassVar = {"key": (1, 4), "receptance": (1, 1), "value": (4, 1)}
 
-    def __init__(
-        self,
-        features: int,
-        layer: int = 0,
-        layers: int = 1,
-        *,
-        spiking: str = "after",
-        shift: ShiftSpec | dict[str, Any] | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        factory: Any = {"device": device, "dtype": dtype}
-        features = integer("features", features, 1)
-        super().__init__(spiking, "value", 4 * features, layer, layers, factory)
-        share = (torch.arange(features) / features) ** (1 - layer / layers)
-        self.shift = DelayShift(torch.stack([share, share]), shift_spec("shift", shift), **factory)
-        self.key = Linear(features, 4 * features, **factory)
-        self.receptance = Linear(features, features, **factory)
-        self.value = Linear(4 * features, features, **factory)
+    def _mix(self, share: Tensor, depth: float, factory: Any) -> Tensor:
+        return torch.stack([share, share])
 
     def forward(self, x: Tensor, state: SpikingChannelMixState | None = None) -> tuple[Tensor, SpikingChannelMixState]:
         """The mixed input and the state."""
@@ -222,7 +312,7 @@ class SpikingChannelMix(_Mixing):
         line, membranes = parts_of(self, state, SpikingChannelMixState)
         (xk, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
-        k = squared_relu(self.key(self._fire("key", xk, membranes, after)))
-        r = torch.sigmoid(self.receptance(self._fire("receptance", xr, membranes, after)))
-        y = r * self.value(self._fire("value", k, membranes, after))
+        k = squared_relu(self._product("key", xk, membranes, after))
+        r = torch.sigmoid(self._product("receptance", xr, membranes, after))
+        y = r * self._product("value", k, membranes, after)
         return y, SpikingChannelMixState(line, tuple(after))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import torch
 
-from snn_delays.arguments import integer, real
+from snn_delays.arguments import choice, integer, real
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.ops.delay.taps import TAPS
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded")
 Device = torch.device | str | int | None
 SHARING = ("synapse", "channel", "axon", "dendrite")
-
 SHIFTS = ("token", "learned", "fixed", "dense")
 
 
@@ -53,9 +52,8 @@ class DelaySpec:
     delay_init: str = "uniform"
 
     def __post_init__(self) -> None:
-        for name, choices in (("sharing", SHARING), ("taps", tuple(TAPS)), ("delay_init", DELAY_INIT)):
-            if (value := getattr(self, name)) not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        for name, choices in (("sharing", SHARING), ("taps", TAPS), ("delay_init", DELAY_INIT)):
+            choice(name, getattr(self, name), choices)
         for name, least, most in (
             ("max_delay_steps", 0, MAX_DELAY_STEPS), ("min_delay_steps", 0, None), ("delay_count", 1, None),
         ):  # fmt: skip
@@ -123,9 +121,8 @@ class ShiftSpec:
     sigma_steps: float | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", SHIFTS), ("taps", tuple(TAPS))):
-            if (value := getattr(self, name)) not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        for name, choices in (("kind", SHIFTS), ("taps", TAPS)):
+            choice(name, getattr(self, name), choices)
         for name, most in (("max_delay_steps", MAX_DELAY_STEPS), ("points", None)):
             object.__setattr__(self, name, integer(name, getattr(self, name), 1, most))
 
@@ -182,7 +179,7 @@ def network_specs(
     delays: DelaySpec | None, neurons: NeuronSpec | None, options: dict[str, Any]
 ) -> tuple[DelaySpec, NeuronSpec]:
     """Both specs of a network whose options may be fields of either. Raises as :func:`spec_from`."""
-    names = {field.name for field in fields(NeuronSpec)}
-    of_neurons = {name: value for name, value in options.items() if name in names}
+    names = {field.name for field in fields(NeuronSpec)} & set(options)
     rest = {name: value for name, value in options.items() if name not in names}
+    of_neurons = {name: options[name] for name in names}
     return spec_from(DelaySpec, delays, rest), spec_from(NeuronSpec, neurons or NeuronSpec(), of_neurons)

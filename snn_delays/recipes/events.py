@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
-from snn_delays.nn.sigma import SPREAD
+from snn_delays.nn.optimise import SPREAD
 from snn_delays.recipes.sigma import sigma_after
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
 from snn_delays.recipes.training import Taps, TrainingSection

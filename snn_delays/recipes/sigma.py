@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from snn_delays.nn.sigma import annealed
+from snn_delays.nn.optimise import annealed
 
 
 def sigma_after(epoch: float, *, start: float, end: float, epochs: float, offset: float = 0.0) -> float:
     """Width of the taps after so many epochs and parts of one, the first ``epochs`` of which anneal it.
 
-    The law is that of :func:`snn_delays.nn.sigma.annealed`; a start that is not above the end is the end.
+    The law is that of :func:`snn_delays.nn.optimise.annealed`; a start that is not above the end is the end.
     """
     if start <= end:
         return end

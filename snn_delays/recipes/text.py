@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from snn_delays.nn.sigma import SPREAD
+from snn_delays.nn.optimise import SPREAD
 from snn_delays.recipes.sigma import sigma_after
 from snn_delays.recipes.strict import BaseRecipe, Strict
 from snn_delays.recipes.training import AdamConfig, Taps

@@ -12,8 +12,7 @@ from snn_delays import plot
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ConfigError
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import layers_of, record
+from snn_delays.nn import layers_of, layers_with_delays, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.runs.figures import Picture, Source, curves, evaluated
 from snn_delays.training.measure import measure
@@ -22,13 +21,13 @@ from snn_delays.training.sources import selection
 
 def delays_of(network: nn.Module, initial: nn.Module) -> dict[str, tuple[Any, Any, int, int]]:
     """Initial and learned delays and their limits by layer, as :func:`snn_delays.plot.delays_figure` takes them."""
-    before = delayed_layers(initial)
+    before = layers_with_delays(initial)
     return {
         name.removesuffix(".synapse"): (
             before[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(),
             layer.min_delay_steps, layer.max_delay_steps,
         )
-        for name, layer in delayed_layers(network).items()
+        for name, layer in layers_with_delays(network).items()
         if layer.max_delay_steps > layer.min_delay_steps
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ import snn_delays
 from snn_delays.chips.profiles import profile
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 from snn_delays.runs.load import trained
 from snn_delays.runs.results import AS_TRAINED
 from snn_delays.runs.samples import samples_of
@@ -72,7 +72,7 @@ def sweep_precision(
                     "trained_max_delay_steps": longest,
                     "fine_tuned_bits": getattr(recipe.fine_tuning, "weight_bits", "") or "",
                     "weight_bits": bits,
-                    "max_delay_steps": max(layer.max_delay_steps for layer in delayed_layers(whole).values()),
+                    "max_delay_steps": max(layer.max_delay_steps for layer in layers_with_delays(whole).values()),
                     "delays_clamped": sum(layer.delays_over_limit for layer in whole.report.layers),
                     "split": split,
                     "samples": len(chosen),

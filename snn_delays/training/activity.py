@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from snn_delays.models.spikegpt import SpikeGPT
 from snn_delays.nn.delay_shift import DelayShift
-from snn_delays.nn.embedding import SpikingEmbedding
 from snn_delays.nn.neuron import LIF
+from snn_delays.nn.rwkv import SpikingEmbedding
 
 
 @dataclass

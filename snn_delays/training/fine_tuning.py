@@ -1,7 +1,7 @@
 """Fine-tuning for chips: a finished run's discrete network trained on, its delays fixed, its weights on a grid.
 
 What is trained is what is exported: integer delays, norms folded into weights and biases, weights rounded in the
-forward pass (:mod:`snn_delays.nn.quantized`). Dropout is all that the discrete network lacks.
+forward pass (:mod:`snn_delays.nn.quantize`). Dropout is all that the discrete network lacks.
 """
 
 import hashlib
@@ -14,9 +14,8 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.messages import command
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of
-from snn_delays.nn.quantized import quantize_weights
+from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of, layers_with_delays
+from snn_delays.nn.quantize import quantize_weights
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.events import FineTuningConfig, Recipe
 from snn_delays.recipes.keys import acting, flat
@@ -114,7 +113,7 @@ def _discrete(network: Sequential, fine_tuning: FineTuningConfig) -> tuple[Seque
     """The discrete form, dropout where it was, weights and biases trainable; and its synapses whose delays were cut."""
     discrete = discretize(network, max_delay_steps=fine_tuning.max_delay_steps, clamp=True)
     trained = _like(network, dict(layers_of(discrete)))
-    for layer in delayed_layers(trained).values():
+    for layer in layers_with_delays(trained).values():
         layer.weight.requires_grad_(True)
         if layer.bias is not None:
             layer.bias.requires_grad_(True)

@@ -12,7 +12,7 @@ from snn_delays.errors import ConfigError, ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.trace import make_trace
 from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, layers_of, record
-from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF
 from snn_delays.nn.quantize import quantize
 from tests.support.networks import assert_active, poisson, warmed_classifier
 

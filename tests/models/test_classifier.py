@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from snn_delays import DelayClassifier
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.models.blocks import RECURRENT_SCALE
-from snn_delays.models.classifier import PUBLISHED, delayed_layers
-from snn_delays.nn import LIF, Recurrent, layers_of, record
+from snn_delays.models.classifier import PUBLISHED, RECURRENT_SCALE
+from snn_delays.nn import LIF, Recurrent, layers_of, layers_with_delays, record
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from tests.support.networks import assert_active, firing_rates, poisson, warmed_classifier
 
@@ -23,7 +22,7 @@ def test_children_have_names() -> None:
         "hidden2.synapse", "hidden2.norm", "hidden2.neuron", "hidden2.dropout",
         "readout.synapse", "readout.integrator",
     ]  # fmt: skip
-    assert list(delayed_layers(network)) == ["hidden1.synapse", "hidden2.synapse", "readout.synapse"]
+    assert list(layers_with_delays(network)) == ["hidden1.synapse", "hidden2.synapse", "readout.synapse"]
     assert network(torch.zeros(11, 2, 6))[0].shape == (11, 2, 4)
 
 
@@ -37,10 +36,10 @@ def test_published_networks_have_the_published_sizes(name: str) -> None:
         "hammouamri_2024_ssc_3x512_2kc": (140, (512, 512, 512), 35, 2, 30),
     }[name]
     widths = (inputs, *hidden, classes)
-    for layer, shape in zip(delayed_layers(network).values(), zip(widths[1:], widths)):
+    for layer, shape in zip(layers_with_delays(network).values(), zip(widths[1:], widths)):
         assert layer.weight.shape == layer.delay.shape == (*shape, count)
         assert layer.max_delay_steps == longest
-    assert len(delayed_layers(network)) == len(hidden) + 1
+    assert len(layers_with_delays(network)) == len(hidden) + 1
     assert network.hidden1.neuron.surrogate.alpha == 5.0
     assert network.hidden1.neuron.detach_reset
 
@@ -55,7 +54,7 @@ def test_published_with_changes_and_unknown_names() -> None:
 
 
 def test_fixed_delays_are_integers_and_not_spread() -> None:
-    for layer in delayed_layers(DelayClassifier(6, (9,), 4, max_delay_steps=5, learn_delay=False)).values():
+    for layer in layers_with_delays(DelayClassifier(6, (9,), 4, max_delay_steps=5, learn_delay=False)).values():
         assert torch.equal(layer.delay, layer.delay.round())
         assert layer.taps == "linear"
         assert not layer.delay.requires_grad
@@ -139,7 +138,7 @@ def test_a_few_steps_of_training_lower_the_loss() -> None:
         value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
         optimiser.step()
-        for layer in delayed_layers(network).values():
+        for layer in layers_with_delays(network).values():
             layer.clamp_delays_()
         losses.append(value.item())
     assert losses[-1] < 0.3 * losses[0]
@@ -153,7 +152,7 @@ def test_recurrence_is_in_every_hidden_layer_and_nowhere_else() -> None:
     network = recurrent_classifier(reset="soft", threshold=0.9, tau_steps=3.0, delay_count=2)
     plain = DelayClassifier(6, (9, 7), 4, max_delay_steps=5)
     assert [name for name, _ in layers_of(network)] == [name for name, _ in layers_of(plain)]
-    assert list(delayed_layers(network)) == [
+    assert list(layers_with_delays(network)) == [
         "hidden1.synapse", "hidden1.neuron.synapse", "hidden2.synapse", "hidden2.neuron.synapse", "readout.synapse",
     ]  # fmt: skip
     for hidden, neurons in ((network.hidden1, 9), (network.hidden2, 7)):
@@ -177,7 +176,7 @@ def test_recurrent_weights_begin_small() -> None:
     [(5, 0, (0, 5), (1, 5)), (5, 2, (2, 5), (2, 5)), (0, 0, (0, 0), (1, 1)), (1, 1, (1, 1), (1, 1))],
 )
 def test_the_windows_of_delays(longest: int, least: int, window: tuple, window_back: tuple) -> None:
-    for name, layer in delayed_layers(recurrent_classifier(max_delay_steps=longest, min_delay_steps=least)).items():
+    for name, layer in layers_with_delays(recurrent_classifier(max_delay_steps=longest, min_delay_steps=least)).items():
         low, high = window_back if "neuron" in name else window
         assert (layer.min_delay_steps, layer.max_delay_steps) == (low, high), name
         assert low <= layer.delay.min()
@@ -186,7 +185,7 @@ def test_the_windows_of_delays(longest: int, least: int, window: tuple, window_b
 
 
 def test_fixed_recurrent_delays_are_whole() -> None:
-    for layer in delayed_layers(recurrent_classifier(learn_delay=False, min_delay_steps=1)).values():
+    for layer in layers_with_delays(recurrent_classifier(learn_delay=False, min_delay_steps=1)).values():
         assert torch.equal(layer.delay, layer.delay.round())
         assert layer.taps == "linear"
         assert layer.delay.min() >= 1
@@ -248,7 +247,7 @@ def test_a_few_steps_of_training_lower_the_loss_of_a_recurrent_classifier() -> N
         value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
         optimiser.step()
-        for layer in delayed_layers(network).values():
+        for layer in layers_with_delays(network).values():
             layer.clamp_delays_()
         losses.append(value.item())
     assert losses[-1] < 0.4 * losses[0]

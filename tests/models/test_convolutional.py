@@ -7,7 +7,6 @@ from torch import Tensor
 from snn_delays.discrete import discretize
 from snn_delays.errors import ConfigError, ExportError, ShapeError
 from snn_delays.models import ConvolutionalClassifier
-from snn_delays.models.classifier import delayed_layers
 from snn_delays.nn import (
     LIF,
     BatchNorm,
@@ -18,6 +17,7 @@ from snn_delays.nn import (
     MaxPool2d,
     Sequential,
     layers_of,
+    layers_with_delays,
     record,
 )
 from snn_delays.training.objective import class_scores, loss, valid_steps
@@ -64,7 +64,7 @@ def test_children_have_names() -> None:
         "flatten", "hidden1.synapse", "hidden1.norm", "hidden1.neuron", "hidden1.dropout",
         "readout.synapse", "readout.integrator",
     ]  # fmt: skip
-    layers = delayed_layers(network)
+    layers = layers_with_delays(network)
     assert list(layers) == ["conv1.synapse", "conv2.synapse", "hidden1.synapse", "readout.synapse"]
     assert [type(layer) for layer in layers.values()] == [DelayedConv2d, DelayedConv2d, DelayedLinear, DelayedLinear]
     assert layers["hidden1.synapse"].in_features == 5 * 2 * 2
@@ -76,7 +76,7 @@ def test_arguments_reach_every_layer(sharing: str) -> None:
     network = classifier(
         sharing=sharing, hidden=(), pool=1, tau_steps=3.0, dropout=0.3, learn_delay=False, max_delay_steps=6
     )
-    layers = delayed_layers(network)
+    layers = layers_with_delays(network)
     assert layers["conv1.synapse"].sharing == sharing
     assert layers["readout.synapse"].sharing == ("synapse" if sharing == "channel" else sharing)
     assert layers["readout.synapse"].in_features == 5 * 9 * 8
@@ -153,7 +153,7 @@ def test_discretize_is_idempotent(sharing: str, weight_bits: int | None) -> None
     assert_active(once, x)
     assert torch.equal(once(x)[0], twice(x)[0])
     if weight_bits:
-        for layer, report in zip(delayed_layers(once).values(), once.report.layers):
+        for layer, report in zip(layers_with_delays(once).values(), once.report.layers):
             whole = layer.weight / report.weight_step
             assert torch.equal(whole, whole.round())
             assert whole.abs().max() <= 31
@@ -165,7 +165,7 @@ def test_discrete_network_on_a_grid_is_the_same_in_chunks_to_the_bit(sharing: st
     """With weights on a grid every sum is exact, whatever its order; so is a step a call."""
     network = discretize(warmed(sharing=sharing, tau_steps=2.0, hidden=()), weight_bits=6)
     with torch.no_grad():
-        for layer in delayed_layers(network).values():
+        for layer in layers_with_delays(network).values():
             if layer.bias is not None:
                 layer.bias.copy_((layer.bias * 64).round() / 64)
     x = events(5)
@@ -223,7 +223,7 @@ def test_a_few_steps_of_training_lower_the_loss(sharing: str) -> None:
         value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
         optimiser.step()
-        for layer in delayed_layers(network).values():
+        for layer in layers_with_delays(network).values():
             layer.clamp_delays_()
         losses.append(value.item())
     assert losses[-1] < 0.5 * losses[0]

@@ -6,9 +6,9 @@ from jaxtyping import TypeCheckError
 
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Sequential, SpikingModule
-from snn_delays.nn.dropout import DropoutState
+from snn_delays.nn.delayed import DelayLineState
 from snn_delays.nn.neuron import MembraneState
-from snn_delays.nn.synapse import DelayLineState
+from snn_delays.nn.norm import DropoutState
 from snn_delays.ops import delayed_linear, leaky_integrator, lif
 from tests.support.contracts import LIFCase
 
@@ -69,11 +69,11 @@ def test_wrong_shapes(call, message: str) -> None:
         (lambda: DelayedLinear(0, 5, max_delay_steps=2), "in_features must be at least 1, got 0"),
         (lambda: DelayedLinear(3, 5, max_delay_steps=-1), "max_delay_steps must be at least 0, got -1"),
         (lambda: DelayedLinear(3, 5, max_delay_steps=2, delay_count=0), "delay_count must be at least 1"),
-        (lambda: DelayedLinear(3, 5, max_delay_steps=2, sigma_steps=0.0), "sigma_steps of gaussian taps must be > 0"),
+        (lambda: DelayedLinear(3, 5, max_delay_steps=2, sigma_steps=0.0), "of gaussian taps must be a positive number"),
         (lambda: DelayedLinear(3, 5, max_delay_steps=2).set_sigma(float("nan")), "got nan"),
         (
             lambda: DelayedLinear(3, 5, max_delay_steps=2, taps="triangle", sigma_steps=-1.0),
-            "triangle taps must be >= 0",
+            "triangle taps must be a finite number >= 0",
         ),
         (lambda: delayed_linear(X, W, D, max_delay_steps=2, taps="box"), "taps must be one of"),
         (lambda: delayed_linear(X, W, D, max_delay_steps=2), "taps 'gaussian' need sigma"),

@@ -355,10 +355,7 @@ def test_wrong_names_and_numbers(call, message: str) -> None:
         (lambda x: conv()(x, DelayLineState(x[:4])), r"delay line's state has shape \(4, 3, 2, 8, 7\)"),
         (lambda x: BatchNorm2d(3).double()(x), r"batch norm of 3 maps got a current of shape \(20, 3, 2, 8, 7\)"),
         (lambda x: BatchNorm2d(2)(x[..., 0]), r"BatchNorm2d takes a tensor \[time, batch, channel, y, x\]"),
-        (
-            lambda x: BatchNorm2d(2).double().spikes(x, LIF(2.0)),
-            r"takes a tensor \[time, batch, feature\], got .*\(20, 3, 2, 8, 7\)",
-        ),
+        (lambda x: BatchNorm(2).double()(x), r"takes a tensor \[time, batch, feature\], got .*\(20, 3, 2, 8, 7\)"),
         (lambda x: MaxPool2d(9)(x), r"map of 8 x 7 .* smaller than the window of 9 x 9"),
         (
             lambda x: SumPool2d(2)(x.flatten(2)),

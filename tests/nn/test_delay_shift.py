@@ -272,7 +272,7 @@ def test_neuron_delays_begin_as_the_signal_itself(kind: str) -> None:
             "max_delay_steps must be at least 1, got 0",
         ),
         (lambda: DelayShift(MIX, points=0), "points must be at least 1, got 0"),
-        (lambda: DelayShift(MIX, sigma_steps=0.0), "sigma_steps must be > 0, got 0.0"),
+        (lambda: DelayShift(MIX, sigma_steps=0.0), "sigma_steps of gaussian taps must be a positive number, got 0.0"),
         (lambda: DelayShift(MIX).set_sigma(-1.0), "got -1.0"),
         (lambda: DelayShift(MIX).set_sigma(float("nan")), "got nan"),
         (lambda: DelayShift(MIX).set_sigma(float("inf")), "got inf"),

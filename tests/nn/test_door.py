@@ -40,8 +40,8 @@ from snn_delays.nn import (
     SumPool2d,
 )
 from snn_delays.nn.delayed import DelayLineState
-from snn_delays.nn.dropout import DropoutState
 from snn_delays.nn.neuron import MembraneState
+from snn_delays.nn.norm import DropoutState
 from snn_delays.nn.recurrent import RecurrentState
 from snn_delays.nn.specs import ShiftSpec
 from snn_delays.ops import leaky_integrator, lif

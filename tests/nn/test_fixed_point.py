@@ -6,7 +6,7 @@ import torch
 from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.nn import MembraneState
-from snn_delays.nn.fixed_point import FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF
 
 NUMBERS = FixedPoint(decay_code=2048, threshold=128, scale=0.01)
 

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize, prune
 from snn_delays.errors import ConfigError
 from snn_delays.nn import LIF, BatchNorm, BatchNorm2d, DelayedLinear, Recurrent, Sequential, layers_of
 from snn_delays.nn.kinds import alteration, apply_pruning, kind_of, stranger
-from snn_delays.nn.quantized import grid_of, quantize_weights
+from snn_delays.nn.quantize import grid_of, quantize_weights
 
 
 class Own(LIF):

@@ -17,7 +17,7 @@ from snn_delays import (
     parameter_groups,
 )
 from snn_delays.errors import ConfigError
-from snn_delays.nn.quantized import quantize_weights
+from snn_delays.nn.quantize import quantize_weights
 from tests.support.networks import poisson
 
 

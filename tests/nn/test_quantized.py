@@ -8,9 +8,17 @@ from torch import Tensor
 
 from snn_delays.discrete import discretize
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import LIF, DelayedConv2d, DelayedLinear, LeakyIntegrator, Recurrent, Sequential, quantize
-from snn_delays.nn.quantized import grid_of, quantize_weights
+from snn_delays.nn import (
+    LIF,
+    DelayedConv2d,
+    DelayedLinear,
+    LeakyIntegrator,
+    Recurrent,
+    Sequential,
+    layers_with_delays,
+    quantize,
+)
+from snn_delays.nn.quantize import grid_of, quantize_weights
 
 GRIDS = [(bits, scale) for bits in (2, 4, 16, "ternary") for scale in ("power_of_two", "free")]
 
@@ -90,8 +98,8 @@ def test_discretize_gives_the_very_same_weights_and_outputs(bits: int | str, sca
     if bits != "ternary" and bits > 2:  # fewer leave the population silent or restless
         assert 0.02 < record_rate(made, x) < 0.6
     for discrete in (discretize(made), discretize(made, weight_bits=bits)):
-        theirs = delayed_layers(discrete)
-        for name, layer in delayed_layers(made).items():
+        theirs = layers_with_delays(discrete)
+        for name, layer in layers_with_delays(made).items():
             assert grid_of(theirs[name]) is None
             assert torch.equal(theirs[name].weight, layer.weight), name
         assert torch.equal(discrete(x)[0], made(x)[0])
@@ -194,7 +202,7 @@ def test_bad_input() -> None:
     layer = synapse()
     with pytest.raises(ConfigError, match=r"weight_bits must lie in 2..16 or be 'ternary', got 1"):
         quantize_weights(layer, bits=1)
-    with pytest.raises(ConfigError, match="one of power_of_two, free, got 'log'"):
+    with pytest.raises(ConfigError, match="one of power_of_two, free; got 'log'"):
         quantize_weights(layer, bits=4, scale="log")
     assert grid_of(layer) is None
     quantize_weights(layer, bits=4)

@@ -203,7 +203,7 @@ def test_shapes_and_delays_that_do_not_fit() -> None:
     ):
         layer(x.view(STEPS, BATCH, 2, 4))
     _, state = layer(x)
-    with pytest.raises(ShapeError, match=r"delay line has shape \(5, 3, 8\), the current needs \(5, 2, 8\)"):
+    with pytest.raises(ShapeError, match=r"delay line's state has shape \(5, 3, 8\), the input needs \(5, 2, 8\)"):
         layer(x[:, :2], state)
     with torch.no_grad():
         layer.synapse.delay[0, 0] = 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from snn_delays.nn.linear import Linear
+from snn_delays.nn.rwkv import Linear
 from snn_delays.ops import matmul
 from snn_delays.ops.matmul import WORTH, linear
 

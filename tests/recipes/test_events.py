@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.errors import ConfigError
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 from snn_delays.reading import parse_toml
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.events import Recipe
@@ -306,7 +306,7 @@ def test_recurrence_and_the_shortest_delay_reach_the_network() -> None:
     assert sigma_at(recipe, 0) == pytest.approx(3 + 0.27)  # half of the window of 7
     optimisation = optimise(recipe.training, network, 5)
     delays = {id(p) for group in optimisation.optimisers["delay"].param_groups for p in group["params"]}
-    assert {id(layer.delay) for layer in delayed_layers(network).values()} == delays
+    assert {id(layer.delay) for layer in layers_with_delays(network).values()} == delays
     decayed = {id(p) for p in optimisation.optimisers["weight"].param_groups[0]["params"]}
     assert id(back.weight) in decayed
 
@@ -320,7 +320,7 @@ def test_a_window_of_one_step_has_nothing_to_spread() -> None:
 def test_maps_have_a_shortest_delay_too() -> None:
     changes = {"model__kind": "convolutional", "model__maps": [3], "model__kernel_size": 3, "model__pool": 1}
     network = build_network(parse_recipe(table(**changes, model__min_delay_steps=2), "my.toml"), (2, 5, 5), 4)
-    assert {layer.min_delay_steps for layer in delayed_layers(network).values()} == {2}
+    assert {layer.min_delay_steps for layer in layers_with_delays(network).values()} == {2}
 
 
 def test_recipes_written_before_recurrence_mean_what_they_meant() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.errors import ConfigError
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.files import load_recipe, parse_recipe, recipes_folder
 from snn_delays.recipes.keys import acting, refuse_unused
@@ -215,7 +215,7 @@ def test_fixed_delays_are_drawn_as_the_recipe_says_and_rounded(init: str, longes
     recipe = load_recipe("hammouamri_2024_shd_fixed_delays", (f"model.delay_init={init}",))
     torch.manual_seed(0)
     delays: Tensor = torch.cat(
-        [layer.delay.detach().flatten() for layer in delayed_layers(build_network(recipe, (140,), 20)).values()]
+        [layer.delay.detach().flatten() for layer in layers_with_delays(build_network(recipe, (140,), 20)).values()]
     )
     assert torch.equal(delays, delays.round())
     assert float((delays == 24).double().mean()) == pytest.approx(longest, rel=0.06)

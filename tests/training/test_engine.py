@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import CheckpointError, ConfigError, ExportError, TrainingError
 from snn_delays.files import alone_in
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 from snn_delays.recipes.build import network_for
 from snn_delays.recipes.events import Recipe
 from snn_delays.runs import evaluate, events_figures, figures, load, samples
@@ -332,7 +332,7 @@ def test_a_loss_that_is_not_a_number_names_epoch_and_tensor(folder: Path, monkey
     def poisoned(self: Any, epoch: int, network: nn.Module, optimisation: Any) -> dict[str, Any]:
         if epoch == 2:
             with torch.no_grad():
-                delayed_layers(network)["readout.synapse"].weight[1, 2, 0] = math.nan
+                layers_with_delays(network)["readout.synapse"].weight[1, 2, 0] = math.nan
         return real(self, epoch, network, optimisation)
 
     monkeypatch.setattr(classification.EventsTraining, "on_epoch_start", poisoned)

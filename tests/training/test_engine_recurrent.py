@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import Recurrent
+from snn_delays.nn import Recurrent, layers_with_delays
 from snn_delays.runs.figures import draw
 from snn_delays.runs.load import discrete_network, trained_network
 from snn_delays.training import engine as loop
@@ -35,12 +34,12 @@ def test_a_recurrent_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Pat
     assert tiny_runs.same(tiny_runs.tensors(resumed), tiny_runs.tensors(whole))
     assert tiny_runs.numbers(resumed) == tiny_runs.numbers(whole)
 
-    before, after = (delayed_layers(trained_network(whole, epoch))["hidden1.neuron.synapse"] for epoch in (0, 3))
+    before, after = (layers_with_delays(trained_network(whole, epoch))["hidden1.neuron.synapse"] for epoch in (0, 3))
     assert not torch.equal(before.weight, after.weight)
     assert not torch.equal(before.delay, after.delay)
     assert after.delay.min() >= 1
     assert after.delay.max() <= 8
-    assert after.sigma == delayed_layers(trained_network(whole, 3))["hidden1.synapse"].sigma
+    assert after.sigma == layers_with_delays(trained_network(whole, 3))["hidden1.synapse"].sigma
 
     neuron = discrete_network(whole).hidden1.neuron
     assert isinstance(neuron, Recurrent)

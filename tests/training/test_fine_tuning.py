@@ -11,9 +11,8 @@ import torch
 
 from snn_delays.discrete import discretize
 from snn_delays.errors import CheckpointError, ConfigError, DataError
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import Dropout, Recurrent, layers_of
-from snn_delays.nn.quantized import grid_of
+from snn_delays.nn import Dropout, Recurrent, layers_of, layers_with_delays
+from snn_delays.nn.quantize import grid_of
 from snn_delays.reading import parse_toml
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import load_recipe, parse_recipe, to_toml
@@ -44,7 +43,7 @@ def tuned(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def weights(network: Any) -> dict[str, torch.Tensor]:
-    return {name: layer.weight.detach() for name, layer in delayed_layers(network).items()}
+    return {name: layer.weight.detach() for name, layer in layers_with_delays(network).items()}
 
 
 def test_it_begins_with_the_finished_run_rounded(tuned: Run, trained: Run) -> None:
@@ -80,8 +79,8 @@ def test_what_is_trained_is_what_is_exported(tuned: Run, trained: Run) -> None:
     rates = measure(network, data, everything, tuned.recipe).firing_rates
     assert all(0.02 < rate < 0.6 for rate in rates.values()), rates
     # Trained: weights on another place of the grid, delays where they were.
-    before, original = delayed_layers(trained_network(tuned, 0)), delayed_layers(discrete_network(trained))
-    for name, layer in delayed_layers(network).items():
+    before, original = layers_with_delays(trained_network(tuned, 0)), layers_with_delays(discrete_network(trained))
+    for name, layer in layers_with_delays(network).items():
         grid = grid_of(layer)
         assert grid is not None
         assert float(grid.codes.abs().max()) <= 7
@@ -128,8 +127,8 @@ def test_resumed_without_the_run_it_began_with(moment: tuple, tuned: Run, traine
 
 def test_delays_are_shortened_when_asked(trained: Run, folder: Path) -> None:
     run = tiny_runs.fitted(folder, tuning_recipe(trained.folder, 8, fine_tuning={"max_delay_steps": 3}))
-    cut = delayed_layers(discrete_network(run))
-    for name, layer in delayed_layers(discrete_network(trained)).items():
+    cut = layers_with_delays(discrete_network(run))
+    for name, layer in layers_with_delays(discrete_network(trained)).items():
         assert float(layer.delay.max()) > 3
         assert torch.equal(cut[name].delay, layer.delay.clamp(max=3))
         assert cut[name].max_delay_steps == 3
@@ -139,7 +138,7 @@ def test_delays_are_shortened_when_asked(trained: Run, folder: Path) -> None:
 
 def test_a_fine_tuned_run_is_fine_tuned_further(tuned: Run, folder: Path) -> None:
     run = tiny_runs.fitted(folder, tuning_recipe(tuned.folder, "ternary"))
-    codes = {name: grid_of(layer).codes for name, layer in delayed_layers(trained_network(run)).items()}
+    codes = {name: grid_of(layer).codes for name, layer in layers_with_delays(trained_network(run)).items()}
     assert all(set(code.unique().tolist()) <= {-1.0, 0.0, 1.0} for code in codes.values())
     assert run.progress()["fine_tuning"]["run"] == "tuned"
 
@@ -174,8 +173,8 @@ def test_convolutional_networks_take_a_grid() -> None:
     table = {"kind": "convolutional", "maps": [3], "kernel_size": 3, "hidden": [6]}
     recipe = tuning_recipe("origin", 4, model=table)
     network = quantize_network(network_to_train(recipe, (2, 10, 10), 3), recipe)
-    assert len(delayed_layers(network)) == 3
-    assert all(grid_of(layer) is not None for layer in delayed_layers(network).values())
+    assert len(layers_with_delays(network)) == 3
+    assert all(grid_of(layer) is not None for layer in layers_with_delays(network).values())
     x = (torch.rand(9, 2, 2, 10, 10) < 0.3).float()
     assert torch.equal(discretize(network)(x)[0], network.eval()(x)[0])
 

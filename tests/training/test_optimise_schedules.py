@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from snn_delays.models.classifier import delayed_layers
-from snn_delays.nn import BatchNorm, DelayedLinear
+from snn_delays.nn import BatchNorm, DelayedLinear, layers_with_delays
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.sigma import sigma_at
@@ -117,9 +116,11 @@ def test_every_parameter_is_trained_by_one_optimiser_and_only_weights_decay() ->
                 assert names[id(p)] not in decay
                 decay[names[id(p)]], by[names[id(p)]] = group["weight_decay"], kind
     assert set(decay) == set(names.values())
-    assert {name for name, value in decay.items() if value} == {f"{layer}.weight" for layer in delayed_layers(network)}
+    assert {name for name, value in decay.items() if value} == {
+        f"{layer}.weight" for layer in layers_with_delays(network)
+    }
     assert {value for value in decay.values() if value} == {1e-5}
-    assert {name for name, kind in by.items() if kind == "delay"} == {f"{n}.delay" for n in delayed_layers(network)}
+    assert {name for name, kind in by.items() if kind == "delay"} == {f"{n}.delay" for n in layers_with_delays(network)}
 
 
 @pytest.mark.parametrize("delays", ["fixed", "none"])

@@ -11,7 +11,7 @@ from snn_delays.data.synthetic import Coincidence, Ordering, PatternDetection
 from snn_delays.discrete import discretize
 from snn_delays.errors import ShapeError
 from snn_delays.models import DelayClassifier
-from snn_delays.models.classifier import delayed_layers
+from snn_delays.nn import layers_with_delays
 from snn_delays.training.objective import class_scores
 from tests.support.networks import firing_rates
 
@@ -61,7 +61,7 @@ def test_spiking_networks_too(delays):
     x, labels = dense(task.split("train", n_samples=600), steps)
     torch.manual_seed(0)
     network = DelayClassifier(task.channels, (16,), 4, max_delay_steps=window, tau_steps=1.005)
-    layers = list(delayed_layers(network).values())
+    layers = list(layers_with_delays(network).values())
     others = [p for name, p in network.named_parameters() if not name.endswith("delay")]
     groups = [{"params": others, "lr": 0.02}, {"params": [layer.delay for layer in layers], "lr": 0.3}]
     optimiser = torch.optim.Adam(groups if delays else groups[:1])

@@ -1,16 +1,18 @@
-"""A two-dimensional convolution with delays."""
+"""Layers on maps, ``[time, batch, channel, y, x]``: a convolution with delays, pooling, and maps laid out flat."""
 
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.arguments import integer, shown
 from snn_delays.errors import ConfigError
 from snn_delays.nn.delayed import DelayedLayer, DelayLineState
-from snn_delays.nn.door import MAPS
+from snn_delays.nn.door import MAPS, SERIES, admit, check_stateless
+from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.specs import DelayOptions, DelaySpec, Device
-from snn_delays.ops.delay_conv import delayed_conv2d
+from snn_delays.ops.delay_conv import delayed_conv2d, map_size
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Size = int | tuple[int, int]
 
 
-def pair(name: str, size: Size, least: int) -> tuple[int, int]:
+def _pair(name: str, size: Size, least: int) -> tuple[int, int]:
     """A size along y and x; one integer means both. Raises ConfigError for anything but one or two integers."""
     y, x = size if isinstance(size, tuple | list) and len(size) == 2 else (size, size)
     if isinstance(y, tuple | list):
@@ -54,14 +56,14 @@ class DelayedConv2d(DelayedLayer):
     State: :class:`DelayLineState`. Shapes: ``[time, batch, in, y, x]`` to ``[time, batch, out, v, u]`` with
     ``v = (y + 2 padding - kernel) // stride + 1``.
 
-    Raises:
-        ConfigError: an argument that names nothing or cannot be.
+    Raises ConfigError for an argument that names nothing or cannot be.
 
     Source: see :func:`snn_delays.ops.delay_conv.delayed_conv2d`.
     """
 
     FORM = MAPS
     SHARING = ("synapse", "channel", "axon", "dendrite")
+    SHOWN = ("in_channels", "out_channels", "kernel_size", "stride=", "padding=")
 
     def __init__(
         self,
@@ -81,32 +83,81 @@ class DelayedConv2d(DelayedLayer):
         if spec.delay_count != 1:
             raise ConfigError(f"a convolution has one synapse for each weight: delay_count = 1, got {spec.delay_count}")
         in_channels, out_channels = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
-        kernel, steps = pair("kernel_size", kernel_size, 1), pair("stride", stride, 1)
-        margin = pair("padding", padding, 0)
+        kernel, steps = _pair("kernel_size", kernel_size, 1), _pair("stride", stride, 1)
+        margin = _pair("padding", padding, 0)
         delay_shape = {
             "synapse": (out_channels, in_channels, *kernel),
             "channel": (out_channels, in_channels, 1, 1),
             "axon": (1, in_channels, 1, 1),
             "dendrite": (out_channels, 1, 1, 1),
-        }
-        super().__init__(
-            (out_channels, in_channels, *kernel), delay_shape[spec.sharing], in_channels * kernel[0] * kernel[1], spec,
-            bias=bias, device=device, dtype=dtype,
-        )  # fmt: skip
+        }[spec.sharing]
+        super().__init__((out_channels, in_channels, *kernel), delay_shape, spec, bias, device=device, dtype=dtype)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel, steps, margin
 
     def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:
         """Current ``[time, batch, out, v, u]`` and the delay line's state."""
         current, after = self._run(delayed_conv2d, x, state, stride=self.stride, padding=self.padding)
-        if self.bias is not None:
-            current = current + self.bias.view(-1, 1, 1)
-        return current, after
+        return current if self.bias is None else current + self.bias.view(-1, 1, 1), after
 
-    def extra_repr(self) -> str:
-        """Arguments as one would write them."""
-        return (
-            f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, {self._window()}, sharing={self.sharing!r}, "
-            f"{self._options()}"
-        )
+
+class Pool2d(SpikingModule):
+    """One number for every window of a map, at every step: :class:`SumPool2d`, :class:`AvgPool2d`, :class:`MaxPool2d`.
+
+    Args:
+        kernel_size: rows and columns of the window, or one number for both.
+        stride: from window to window; None: windows side by side. Rows and columns that fill no window are left out.
+
+    Shapes: ``[time, batch, channel, y, x]`` to ``[time, batch, channel, v, u]``, ``v = (y - kernel) // stride + 1``;
+    no state. Raises ConfigError for sizes below one, ShapeError for maps smaller than the window.
+    """
+
+    SHOWN = ("kernel_size", "stride=")
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None) -> None:
+        super().__init__()
+        self.kernel_size = _pair("kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else _pair("stride", stride, 1)
+
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
+        """Pooled maps; there is no state."""
+        check_stateless(self, state)
+        x = admit(self, x, MAPS)
+        rows, columns = map_size(x.shape[3:], self.kernel_size, self.stride)
+        if 0 in x.shape[:3]:
+            return x.new_zeros(*x.shape[:3], rows, columns), None
+        return self._pool(x.flatten(0, 1)).unflatten(0, x.shape[:2]), None
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} has to define _pool(maps); take SumPool2d, AvgPool2d or MaxPool2d")
+
+
+class SumPool2d(Pool2d):
+    """Spikes of a window counted: events stay events. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return F.avg_pool2d(maps, self.kernel_size, self.stride, divisor_override=1)
+
+
+class AvgPool2d(Pool2d):
+    """Mean of a window. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return F.avg_pool2d(maps, self.kernel_size, self.stride)
+
+
+class MaxPool2d(Pool2d):
+    """Largest number of a window: of spikes, whether there is one. Arguments and shapes: :class:`Pool2d`."""
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        pooled: Tensor = F.max_pool2d(maps, self.kernel_size, self.stride)
+        return pooled
+
+
+class Flatten(SpikingModule):
+    """Everything after time and batch in one axis, ``[time, batch, channel, y, x]`` to ``[time, batch, neuron]``."""
+
+    def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
+        """The same numbers, flat; there is no state."""
+        check_stateless(self, state)
+        return admit(self, x, SERIES).flatten(2), None
