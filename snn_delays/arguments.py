@@ -17,16 +17,16 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
     Raises ConfigError for anything else: 24.0, which a division of milliseconds gives, ``"8"``, True, a tensor.
     """
     try:
-        found = _unless_odd(value, operator.index)
+        number: int = _unless_odd(value, operator.index)
     except TypeError:
-        whole = isinstance(value, float) and value.is_integer()
-        remedy = f"; write {name}={int(value)}, or int(...) around what it comes from" if whole else ""
+        integral = isinstance(value, float) and value.is_integer()
+        remedy = f"; write {name}={int(value)}, or int(...) around what it comes from" if integral else ""
         raise ConfigError(f"{name} must be an integer, got {shown(value)}{remedy}") from None
-    if least is not None and found < least:
-        raise ConfigError(f"{name} must be at least {least}, got {shown(found)}")
-    if most is not None and found > most:
-        raise ConfigError(f"{name} must be at most {most:,}, got {shown(found)}; is it in another unit?")
-    return found
+    if least is not None and number < least:
+        raise ConfigError(f"{name} must be at least {least}, got {shown(number)}")
+    if most is not None and number > most:
+        raise ConfigError(f"{name} must be at most {most:,}, got {shown(number)}; is it in another unit?")
+    return number
 
 
 def real(name: str, value: Any, *, least: float | None = None, above: float | None = None, unit: str = "") -> float:

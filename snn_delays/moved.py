@@ -33,8 +33,8 @@ def forward(here: str, moved: Mapping[str, str] | str) -> Callable[[str], Any]:
     return __getattr__
 
 
-def forward_modules(package: str, moved: Mapping[str, str]) -> None:
-    """Serve modules of a package that are gone, by the module that has their names now, as :func:`forward` does."""
+def forward_modules(package: str, **moved: str) -> None:
+    """Serve modules of a package that are gone, each by the module of the package that has its names now."""
     for old, new in moved.items():
-        module = sys.modules[f"{package}.{old}"] = ModuleType(f"{package}.{old}", f"Now {new}.")
-        vars(module)["__getattr__"] = forward(module.__name__, new)
+        module = sys.modules[f"{package}.{old}"] = ModuleType(f"{package}.{old}", f"Now {package}.{new}.")
+        vars(module)["__getattr__"] = forward(module.__name__, f"{package}.{new}")

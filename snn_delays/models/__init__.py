@@ -16,6 +16,4 @@ __all__ = [
 ]
 
 __getattr__ = forward(__name__, {"with_whole_delays": "snn_delays.models.spikegpt:with_integer_delays"})
-forward_modules(
-    __name__, {"convolutional": "snn_delays.models.classifier", "spikegpt_init": "snn_delays.models.spikegpt"}
-)
+forward_modules(__name__, convolutional="classifier", spikegpt_init="spikegpt")

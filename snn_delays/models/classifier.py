@@ -8,27 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snn_delays import nn
 from snn_delays.arguments import choice, integer, shown
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.moved import forward
-from snn_delays.nn import (
-    LIF,
-    AvgPool2d,
-    BatchNorm,
-    BatchNorm2d,
-    DelayedConv2d,
-    DelayedLayer,
-    DelayedLinear,
-    Dropout,
-    Flatten,
-    LeakyIntegrator,
-    MaxPool2d,
-    Neuron,
-    Recurrent,
-    Sequential,
-    SpikingModule,
-    SumPool2d,
-)
 from snn_delays.nn.door import MAPS, check_tensor
 from snn_delays.nn.specs import DelaySpec, Device, NetworkOptions, NeuronSpec, network_specs
 from snn_delays.ops.delay_conv import map_size
@@ -47,7 +30,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "hammouamri_2024_ssc_3x512": {**_SSC, "hidden": (512, 512, 512)},
     "hammouamri_2024_ssc_3x512_2kc": {**_SSC, "hidden": (512, 512, 512), "delay_count": 2},
 }
-POOLING = {"max": MaxPool2d, "avg": AvgPool2d, "sum": SumPool2d}
+POOLING = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d, "sum": nn.SumPool2d}
 
 # Of a recurrent weight, relative to a feed-forward one. He-uniform weights of n neurons to themselves have spectral
 # radius sqrt(2); 0.2 of that times the surrogate's largest slope, 2.5, is below one: at first neither spikes nor
@@ -71,39 +54,39 @@ class _Blocks(NamedTuple):
     recurrent: bool
     factory: dict[str, Any]
 
-    def linear(self, inputs: int, outputs: int) -> DelayedLinear:
+    def linear(self, inputs: int, outputs: int) -> nn.DelayedLinear:
         """A linear synapse; where maps share a delay per pair of channels, it has one for each synapse."""
         sharing = "synapse" if self.delays.sharing == "channel" else self.delays.sharing
-        return DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), **self.factory)
+        return nn.DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), **self.factory)
 
     def hidden(
-        self, synapse: DelayedLayer, norm: type[BatchNorm] = BatchNorm, **following: SpikingModule
-    ) -> Sequential:
+        self, synapse: nn.DelayedLayer, norm: type[nn.BatchNorm] = nn.BatchNorm, **following: nn.SpikingModule
+    ) -> nn.Sequential:
         """Synapse, norm, neurons and dropout, and what follows."""
         outputs = synapse.weight.shape[0]
-        return Sequential(
+        return nn.Sequential(
             synapse=synapse,
             norm=norm(outputs, **self.factory),
             neuron=self._population(outputs),
-            dropout=Dropout(self.dropout),
+            dropout=nn.Dropout(self.dropout),
             **following,
         )
 
-    def linear_layers(self, inputs: int, hidden: Sequence[int], classes: int) -> dict[str, Sequential]:
+    def linear_layers(self, inputs: int, hidden: Sequence[int], classes: int) -> dict[str, nn.Sequential]:
         """Hidden layers, and the readout: synapse and leaky integrators."""
         sizes = (inputs, *hidden)
         layers = {f"hidden{i}": self.hidden(self.linear(*pair)) for i, pair in enumerate(pairwise(sizes), 1)}
-        integrator = LeakyIntegrator(self.neurons.tau_steps, decay_input=self.neurons.decay_input, **self.factory)
-        return {**layers, "readout": Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
+        integrator = nn.LeakyIntegrator(self.neurons.tau_steps, decay_input=self.neurons.decay_input, **self.factory)
+        return {**layers, "readout": nn.Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
 
-    def _population(self, neurons: int) -> Neuron:
-        lif = LIF(**vars(self.neurons), **self.factory)
+    def _population(self, neurons: int) -> nn.Neuron:
+        lif = nn.LIF(**vars(self.neurons), **self.factory)
         if not self.recurrent:
             return lif
-        back = DelayedLinear(neurons, neurons, self.delays.for_recurrence(), **self.factory)
+        back = nn.DelayedLinear(neurons, neurons, self.delays.for_recurrence(), **self.factory)
         with torch.no_grad():
             back.weight.mul_(RECURRENT_SCALE)
-        return Recurrent(back, lif)
+        return nn.Recurrent(back, lif)
 
 
 def _blocks(
@@ -115,7 +98,7 @@ def _blocks(
     return _Blocks(fixed, neurons, dropout, recurrent, factory)
 
 
-class DelayClassifier(Sequential):
+class DelayClassifier(nn.Sequential):
     """Spikes in, readout membranes out: hidden layers of delayed synapses, norm, LIF, dropout; then leaky integrators.
 
     Args:
@@ -140,7 +123,7 @@ class DelayClassifier(Sequential):
     none does, and the network runs on after a sample's end instead (``tail_steps``).
     """
 
-    computes_as = Sequential
+    computes_as = nn.Sequential
 
     def __init__(
         self,
@@ -171,7 +154,7 @@ class DelayClassifier(Sequential):
         return cls(**{"delay_init": "hammouamri_2024", **PUBLISHED[name], **changes})
 
 
-class ConvolutionalClassifier(Sequential):
+class ConvolutionalClassifier(nn.Sequential):
     """Events of a sensor in, readout membranes out: convolutional blocks, hidden layers, leaky integrators.
 
     A block is a delayed convolution, norm, LIF, dropout and pooling; then the maps are laid out flat for hidden layers
@@ -196,7 +179,7 @@ class ConvolutionalClassifier(Sequential):
     Raises ConfigError for no maps, an unknown pooling, or layers that leave nothing of the sensor.
     """
 
-    computes_as = Sequential
+    computes_as = nn.Sequential
 
     def __init__(
         self,
@@ -224,19 +207,19 @@ class ConvolutionalClassifier(Sequential):
         if len(sizes) != 3:
             raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")
         build = _blocks(delays, neurons, options, dropout, False, device=device, dtype=dtype)
-        layers: dict[str, SpikingModule] = {}
+        layers: dict[str, nn.SpikingModule] = {}
         rows, columns = size
         for i, (inputs, outputs) in enumerate(pairwise((channels, *maps)), 1):
-            synapse = DelayedConv2d(inputs, outputs, kernel_size, build.delays, padding=padding, **build.factory)
+            synapse = nn.DelayedConv2d(inputs, outputs, kernel_size, build.delays, padding=padding, **build.factory)
             pooled = POOLING[pooling](pool)
             following = {} if pooled.kernel_size == (1, 1) else {"pool": pooled}
-            layers[f"conv{i}"] = build.hidden(synapse, BatchNorm2d, **following)
+            layers[f"conv{i}"] = build.hidden(synapse, nn.BatchNorm2d, **following)
             try:
                 rows, columns = map_size((rows, columns), synapse.kernel_size, synapse.stride, synapse.padding)
                 rows, columns = map_size((rows, columns), pooled.kernel_size, pooled.stride)
             except ShapeError as error:
                 raise ConfigError(f"conv{i} on a sensor of {size[0]} x {size[1]}: {error}") from error
-        layers["flatten"] = Flatten()
+        layers["flatten"] = nn.Flatten()
         super().__init__(**layers, **build.linear_layers(maps[-1] * rows * columns, hidden, classes))
         self.sensor = sizes
 

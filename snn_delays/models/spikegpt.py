@@ -55,6 +55,9 @@ class SpikingBranchState(NamedTuple):
     delays: DelayLineState | None
 
 
+State = tuple[SpikingBranchState, ...]
+
+
 class SpikingBranch(SpikingModule):
     """Layer norm, a mixing, and, where neurons stand after it, the neurons with their delays.
 
@@ -192,9 +195,7 @@ class SpikeGPT(SpikingModule):
         """The branches in the order they act: time and channel mixing of every block."""
         return [branch for block in self.blocks for branch in block.values()]  # type: ignore[operator]
 
-    def stream(
-        self, tokens: Tensor, state: tuple[SpikingBranchState, ...] | None = None
-    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+    def stream(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """What the head reads, ``LN(x)`` after the last block, ``[time, batch, features]``; and the state."""
         branches = self.branches()
         if state is not None:
@@ -202,16 +203,14 @@ class SpikeGPT(SpikingModule):
         spikes, _ = self.embedding(tokens)
         x, after = self.norm_in(spikes), []
         for i, branch in enumerate(branches):
-            y, one = branch(x, None if state is None else state[i])
+            y, branch_state = branch(x, None if state is None else state[i])
             x = x + y
             if i % 2:
                 x = F.dropout(x, self.dropout, self.training)
-            after.append(one)
+            after.append(branch_state)
         return self.norm_out(x), tuple(after)
 
-    def forward(
-        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None
-    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Logits of the next token after each, and the state."""
         check_tensor(self, x, TOKENS)
         y, after = self.stream(x, state)
@@ -243,9 +242,7 @@ class SpikeGPTClassifier(SpikingModule):
         # It begins as PyTorch has it, whatever ``init`` says of the others.
         self.classes = nn.Linear(features, classes, **factory)
 
-    def forward(
-        self, x: Tensor, state: tuple[SpikingBranchState, ...] | None = None, valid: Tensor | None = None
-    ) -> tuple[Tensor, tuple[SpikingBranchState, ...]]:
+    def forward(self, x: Tensor, state: State | None = None, valid: Tensor | None = None) -> tuple[Tensor, State]:
         """Scores ``[batch, classes]`` and the state of the blocks."""
         check_tensor(self, x, TOKENS)
         check_valid(self, valid, x)

@@ -71,15 +71,6 @@ __all__ = [
 ]
 
 forward_modules(
-    __name__,
-    {
-        "conv": "snn_delays.nn.maps",
-        "dropout": "snn_delays.nn.norm",
-        "embedding": "snn_delays.nn.rwkv",
-        "fixed_point": "snn_delays.nn.neuron",
-        "linear": "snn_delays.nn.rwkv",
-        "pooling": "snn_delays.nn.maps",
-        "quantized": "snn_delays.nn.quantize",
-        "synapse": "snn_delays.nn.delayed",
-    },
-)
+    __name__, conv="maps", dropout="norm", embedding="rwkv", fixed_point="neuron", linear="rwkv", pooling="maps",
+    quantized="quantize", synapse="delayed",
+)  # fmt: skip

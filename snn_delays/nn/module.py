@@ -147,8 +147,8 @@ def _arguments(layer: SpikingModule, state: Any, valid: Tensor | None) -> tuple[
         for name, inner in layer.named_modules():
             if isinstance(inner, SpikingModule) and inner.takes_valid:
                 raise ConfigError(
-                    f"{name!r} in a {type(layer).__name__} leaves out padded steps and is not told which: define "
-                    f"{type(layer).__name__}.forward(x, state=None, valid=None) and pass valid on"
+                    f"{name!r} in a {type(layer).__name__} leaves out padded steps and does not receive valid: define"
+                    f" {type(layer).__name__}.forward(x, state=None, valid=None) and pass valid on"
                 )
     return (state,)
 

@@ -12,18 +12,7 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.door import (
-    FLAT,
-    MAPS,
-    SERIES,
-    Form,
-    admit,
-    check_state,
-    check_stateless,
-    check_valid,
-    held,
-    summed_in,
-)
+from snn_delays.nn import door
 from snn_delays.nn.kinds import has_hooks
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
@@ -65,7 +54,7 @@ class Dropout(SpikingModule):
 
     def forward(self, x: Tensor, state: DropoutState | None = None) -> tuple[Tensor, DropoutState | None]:
         """Masked spikes and the mask."""
-        x = admit(self, x, SERIES)
+        x = door.admit(self, x, door.SERIES)
         state = self.mask_for(x, state)
         return (x, None) if state is None else (x * state.mask, state)
 
@@ -73,9 +62,9 @@ class Dropout(SpikingModule):
         """The mask for an input: the one of the state, else a new one; None where the layer does nothing."""
         if not self.training or self.p == 0:
             if state is not None:
-                check_state(self, state, DropoutState)
+                door.check_state(self, state, DropoutState)
             return None
-        mask = held(self, state, DropoutState, x, shape=x.shape[1:], what="dropout mask")
+        mask = door.held(self, state, DropoutState, x, shape=x.shape[1:], what="dropout mask")
         if mask is None:
             keep = torch.rand(x.shape[1:], dtype=x.dtype, device=x.device) >= self.p
             mask = keep.to(x.dtype) / (1 - self.p)
@@ -117,7 +106,7 @@ class BatchNorm(SpikingModule):
     Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
     """
 
-    FORM: ClassVar[Form] = FLAT
+    FORM: ClassVar[door.Form] = door.FLAT
     SHOWN = ("num_features", "eps=", "momentum=")
 
     def __init__(
@@ -154,7 +143,7 @@ class BatchNorm(SpikingModule):
 
     def forward(self, x: Tensor, state: None = None, valid: Tensor | None = None) -> tuple[Tensor, None]:
         """Normalised current; there is no state."""
-        check_stateless(self, state)
+        door.check_stateless(self, state)
         x = self._admit(x, valid)
         if not self.training:
             scale, shift = self.scale_and_shift()
@@ -179,12 +168,12 @@ class BatchNorm(SpikingModule):
         dropout = following[1] if len(following) > 1 and type(following[1]) is Dropout else None
         if x.ndim != 3 or has_hooks(self) or has_hooks(neuron) or (dropout is not None and has_hooks(dropout)):
             return None
-        check_stateless(self, states[0])
+        door.check_stateless(self, states[0])
         x = self._admit(x, valid)
         kept = None if dropout is None else dropout.mask_for(x, states[2])
         count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
         self._check_count(count)
-        v0 = held(neuron, states[1], MembraneState, x, summed_in(x))
+        v0 = door.held(neuron, states[1], MembraneState, x, door.summed_in(x))
         mask = None if kept is None else kept.mask
         y, v, mean, variance = norm_lif(
             x, self.weight, self.bias, v0, valid, mask, eps=self.eps, decay=neuron.decay, **neuron.options()
@@ -200,10 +189,10 @@ class BatchNorm(SpikingModule):
 
     def _admit(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """The current as it is computed. Raises ShapeError for another number of neurons, or another ``valid``."""
-        x = admit(self, x, self.FORM, self.weight)
-        check_valid(self, valid, x)
+        x = door.admit(self, x, self.FORM, self.weight)
+        door.check_valid(self, valid, x)
         if x.shape[2] != self.num_features:
-            what, rest = ("neurons", "") if self.FORM is FLAT else ("maps", ", y, x")
+            what, rest = ("neurons", "") if self.FORM is door.FLAT else ("maps", ", y, x")
             raise ShapeError(
                 f"batch norm of {self.num_features} {what} got a current of shape {tuple(x.shape)}, expected "
                 f"[time, batch, {self.num_features}{rest}]"
@@ -226,4 +215,4 @@ class BatchNorm2d(BatchNorm):
     Shapes: ``[time, batch, num_features, y, x]``; no state. Raises ShapeError for other shapes.
     """
 
-    FORM = MAPS
+    FORM = door.MAPS

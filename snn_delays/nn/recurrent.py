@@ -113,7 +113,7 @@ class Recurrent(Neuron):
         neuron_state = None if state is None else state.neuron
         if not steps:
             return self.neuron(x, neuron_state)
-        recording = _Recording(self.synapse, state)
+        recording = _Recording(self.synapse, None if state is None else state.history)
         currents = _ReplayGradient.apply(x, weight, self.synapse.delay, self.synapse.sigma, recording).unbind(0)
         kernel = self._kernel(weight)
         # A sample's spikes lie in a row, step after step: what a step receives is a slice of it.
@@ -129,8 +129,7 @@ class Recurrent(Neuron):
             past.append(spikes[0])
             line[:, (longest + t) * width : (longest + t + 1) * width] = spikes[0].detach()
         spikes = torch.stack(past[longest:])  # type: ignore[arg-type]
-        recording.spikes = spikes.detach()
-        recording.mark()
+        recording.complete(spikes)
         return spikes, neuron_state
 
     @torch.no_grad()
@@ -160,7 +159,7 @@ class _Feedback(torch.autograd.Function):
         (kernel,) = ctx.saved_tensors
         needed = ctx.needs_input_grad[2:]
         parts = linear(grad, kernel.T).chunk(len(needed), 1)
-        return None, None, *(part if one else None for part, one in zip(parts, needed))
+        return None, None, *(part if needs else None for part, needs in zip(parts, needed))
 
 
 class _Recording:
@@ -170,30 +169,31 @@ class _Recording:
     here, as autograd would.
     """
 
-    def __init__(self, synapse: DelayedLinear, state: RecurrentState | None) -> None:
-        self.window = {
+    def __init__(self, synapse: DelayedLinear, history: Tensor | None) -> None:
+        self.window: dict[str, Any] = {
             "min_delay_steps": synapse.min_delay_steps, "max_delay_steps": synapse.max_delay_steps,
             "taps": synapse.taps,
         }  # fmt: skip
-        self.history = None if state is None else state.history.detach()
-        self.spikes: Tensor | None = None
-        self._marked: list[int | None] = []
+        self.history = None if history is None else history.detach()
 
-    def mark(self) -> None:
-        """Note how often spikes and history were changed so far."""
-        self._marked = self._versions()
+    def complete(self, spikes: Tensor) -> None:
+        """Keep the spikes, and how often they and the history were changed so far."""
+        self.spikes = spikes.detach()
+        self.versions = self._versions()
 
-    def check(self) -> None:
-        """Raise RuntimeError if either was changed since."""
-        if self._marked != self._versions():
+    def _versions(self) -> list[int | None]:
+        # Tensors of inference mode count no changes, and have no gradients.
+        tensors = (self.spikes, self.history)
+        return [None if tensor is None or tensor.is_inference() else tensor._version for tensor in tensors]
+
+    def replayed(self, weight: Tensor, delay: Tensor, sigma: Tensor) -> Tensor:
+        """What the synapse added to the current. Raises RuntimeError if spikes or history were changed since."""
+        if self.versions != self._versions():
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: the "
                 "spikes of a Recurrent layer, or the state it was given; write y = 2 * y in place of y.mul_(2)"
             )
-
-    def _versions(self) -> list[int | None]:
-        # Tensors of inference mode count no changes, and have no gradients.
-        return [None if one is None or one.is_inference() else one._version for one in (self.spikes, self.history)]
+        return in_window(delayed_linear, self.spikes, self.history, weight, delay, sigma, **self.window)[0]
 
 
 class _ReplayGradient(torch.autograd.Function):
@@ -214,17 +214,14 @@ class _ReplayGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        weight, delay, sigma = ctx.saved_tensors
-        recording, needed = ctx.recording, ctx.needs_input_grad[1:3]
+        needed = ctx.needs_input_grad[1:3]
         if not any(needed):
             return grad, None, None, None, None
-        recording.check()
+        weight, delay, sigma = ctx.saved_tensors
+        weight, delay = leaves = [
+            tensor.detach().requires_grad_(learns) for tensor, learns in zip((weight, delay), needed)
+        ]
         with torch.enable_grad():
-            weight, delay = leaves = [
-                tensor.detach().requires_grad_(one) for tensor, one in zip((weight, delay), needed)
-            ]
-            added, _ = in_window(
-                delayed_linear, recording.spikes, recording.history, weight, delay, sigma, **recording.window
-            )
-            grads = iter(torch.autograd.grad(added, [leaf for leaf in leaves if leaf.requires_grad], grad))
-        return grad, *(next(grads) if one else None for one in needed), None, None
+            added = ctx.recording.replayed(weight, delay, sigma)
+        grads = iter(torch.autograd.grad(added, [leaf for leaf in leaves if leaf.requires_grad], grad))
+        return grad, *(next(grads) if learns else None for learns in needed), None, None

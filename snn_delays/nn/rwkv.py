@@ -17,21 +17,9 @@ from torch import Tensor, nn
 
 from snn_delays.arguments import choice, integer
 from snn_delays.errors import ConfigError, ShapeError
+from snn_delays.nn import door
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import DelayLineState
-from snn_delays.nn.door import (
-    FLAT,
-    ROWS,
-    TOKENS,
-    admit,
-    check_device,
-    check_state,
-    check_stateless,
-    check_tensor,
-    fitting,
-    parts_of,
-    summed_in,
-)
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.nn.specs import Device, ShiftSpec, spec_from
@@ -136,13 +124,13 @@ class SpikingEmbedding(SpikingModule):
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
         """Spikes; there is no state."""
-        check_stateless(self, state)
-        check_tensor(self, x, TOKENS)
+        door.check_stateless(self, state)
+        door.check_tensor(self, x, door.TOKENS)
         if x.dtype not in (torch.int64, torch.int32):
             raise ShapeError(
                 f"tokens must be integers [time, batch], int64 or int32, got {x.dtype} of shape {tuple(x.shape)}"
             )
-        check_device(self, x, self.weight)
+        door.check_device(self, x, self.weight)
         looked_at = x.device.type == "cpu" and x.numel() and not torch.compiler.is_compiling()
         if looked_at and not 0 <= int(x.min()) <= int(x.max()) < self.tokens:
             raise ShapeError(
@@ -175,7 +163,7 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """The product."""
         weight = self.weight
-        x = admit(self, input, ROWS, weight)
+        x = door.admit(self, input, door.ROWS, weight)
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"a linear layer of {weight.shape[1]} features got an input of shape {tuple(x.shape)}")
         return linear(x, weight)
@@ -274,11 +262,11 @@ class SpikingTimeMix(_Mixing):
 
     def forward(self, x: Tensor, state: SpikingTimeMixState | None = None) -> tuple[Tensor, SpikingTimeMixState]:
         """The mixed input and the state."""
-        x = admit(self, x, FLAT, self.time_decay)
-        line, sums, membranes = parts_of(self, state, SpikingTimeMixState)
+        x = door.admit(self, x, door.FLAT, self.time_decay)
+        line, sums, membranes = door.parts_of(self, state, SpikingTimeMixState)
         if sums is not None:
-            check_state(self, sums, WKVState)
-            sums = WKVState(*(fitting(self, part, x, summed_in(x)) for part in sums))
+            door.check_state(self, sums, WKVState)
+            sums = WKVState(*(door.fitting(self, part, x, door.summed_in(x)) for part in sums))
         (xk, xv, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
         k = self._product("key", xk, membranes, after)
@@ -308,8 +296,8 @@ class SpikingChannelMix(_Mixing):
 
     def forward(self, x: Tensor, state: SpikingChannelMixState | None = None) -> tuple[Tensor, SpikingChannelMixState]:
         """The mixed input and the state."""
-        x = admit(self, x, FLAT, self.shift.mix)
-        line, membranes = parts_of(self, state, SpikingChannelMixState)
+        x = door.admit(self, x, door.FLAT, self.shift.mix)
+        line, membranes = door.parts_of(self, state, SpikingChannelMixState)
         (xk, xr), line = self.shift(x, line)
         after: list[MembraneState | None] = []
         k = squared_relu(self._product("key", xk, membranes, after))

@@ -308,7 +308,7 @@ def test_padding_does_not_matter_to_the_norm_of_maps() -> None:
 
 def test_norm_neurons_and_dropout_of_maps_run_one_by_one_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operation that runs them as one is for neurons in a row: it must not be taken for maps."""
-    monkeypatch.setattr(BatchNorm, "spikes", None)
+    monkeypatch.setattr("snn_delays.nn.norm.norm_lif", None)
     network = Sequential(conv(), BatchNorm2d(4), LIF(2.0), Dropout(0.4)).double().train()
     x = events(rate=0.6)
     y, state = network(x)
