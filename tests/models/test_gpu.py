@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import snn_delays
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
-from snn_delays.nn.state import move_state
+from snn_delays.nn.module import move_state
 from snn_delays.ops.backends import use_backend
 from snn_delays.training import sources
 from tests.support.gpt_networks import lively, text
