@@ -67,20 +67,18 @@ class Arrays:
 
 
 @contextmanager
-def opened(
-    path: str | Path, outline: str, form: str, what: str, model: type[OutlineOf]
-) -> Iterator[tuple[Arrays, OutlineOf]]:
-    """The arrays of a file and its JSON text, the array ``outline``; errors that the block raises name the file.
+def opened(path: str | Path, what: str, form: str, model: type[OutlineOf]) -> Iterator[tuple[Arrays, OutlineOf]]:
+    """The arrays of a file and its JSON text, the array ``what``; errors that the block raises name the file.
 
     Raises DataError if the file is missing, damaged, not of the format ``form``, if its JSON text is none of ``model``,
-    if the block finds it impossible or leaves arrays; ``what`` says what it should be.
+    if the block finds it impossible or leaves arrays.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}")
     try:
         contents = read_npz(path)
-        text = parse_json(str(contents.pop(outline)))
+        text = parse_json(str(contents.pop(what)))
         if text["format"] != form:
             raise DataError(f"it has format {text['format']!r}, this version reads {form!r}; export it anew")
         arrays = Arrays(contents)
@@ -89,9 +87,9 @@ def opened(
             raise DataError(f"nothing says what its array {left[0]!r} is; export it anew")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or outline
-        raise DataError(f"{path}: {outline}: {where}: {first['msg']}; export it anew") from error
+        where = ".".join(map(str, first["loc"])) or what
+        raise DataError(f"{path}: {what}: {where}: {first['msg']}; export it anew") from error
     except SnnDelaysError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # a damaged archive raises whatever zip, zlib, json or numpy meet first
-        raise DataError(f"{path} is not {what} of this package or is damaged ({error!r}); export it anew") from error
+        raise DataError(f"{path} is not a {what} of this package or is damaged ({error!r}); export it anew") from error

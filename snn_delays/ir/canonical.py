@@ -243,7 +243,7 @@ def read_network(path: str | Path) -> CanonicalNetwork:
     Raises DataError, with the file and what in it, if it is missing, damaged, of another format, has arrays or keys
     that are missing, unknown, of another type or contradict each other, or holds an impossible network.
     """
-    with opened(path, "network", FORMAT, "a network", _NetworkOutline) as (arrays, outline):
+    with opened(path, "network", FORMAT, _NetworkOutline) as (arrays, outline):
         populations, width = [], outline.inputs
         for entry in outline.populations:
             populations.append(_population(entry, width, arrays))

@@ -84,8 +84,7 @@ def make_trace(network: CanonicalNetwork, counts: ArrayLike, notes: dict[str, st
         return Trace(x, outputs, {}, dict(notes or {}))
     responses = [simulate(network, x[:, i]) for i in range(x.shape[1])]
     outputs = {p.name: np.stack([r.outputs[p.name] for r in responses], axis=1) for p in network.populations}
-    silent = [p.name for p in network.populations if not outputs[p.name].any()]
-    if silent:
+    if silent := [p.name for p in network.populations if not outputs[p.name].any()]:
         raise ExportError(f"{', '.join(silent)} stayed silent on {x.shape[1]} samples; such a trace proves nothing")
     margins = {name: min(r.margins[name] for r in responses) for name in responses[0].margins}
     return Trace(x, outputs, margins, dict(notes or {}))
@@ -137,7 +136,7 @@ def read_trace(path: str | Path) -> Trace:
 
     Raises DataError if it is missing, damaged, or its arrays contradict each other.
     """
-    with opened(path, "trace", FORMAT, "a trace", _TraceOutline) as (arrays, outline):
+    with opened(path, "trace", FORMAT, _TraceOutline) as (arrays, outline):
         counts = arrays.take("input", "integers", (None, None, None))
         if (counts < 0).any():
             raise DataError("input must hold counts of events, none below 0")
