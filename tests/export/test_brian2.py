@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snn_delays.export import brian2
 from snn_delays.export.targets import write_export
 from snn_delays.ir.canonical import to_bytes
 from tests.support import fake_brian2
@@ -60,3 +61,16 @@ def test_the_script_runs_spike_for_spike(
     )
     assert run(tmp_path / "there") == 1
     assert "first mismatch at (sample" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_brian2_takes_every_network(settings: dict[str, Any]) -> None:
+    assert brian2.refuses(random_network(**settings)) is None
+
+
+def test_integers_have_no_order_of_summation(tmp_path: Path) -> None:
+    network = random_network(whole=True)
+    brian2.write(network, random_trace(network), tmp_path)
+    readme = (tmp_path / "README.txt").read_text()
+    assert "Integers, which no order of summation changes." in readme
+    assert "1e-12" not in readme

@@ -234,13 +234,6 @@ def test_an_export_is_complete(tmp_path: Path, target: ModuleType, script: str) 
     assert seen <= set(environment.installs["3.11"][0].split())
 
 
-def test_integers_have_no_order_of_summation(tmp_path: Path) -> None:
-    exported(tmp_path, brian2, whole=True)
-    readme = (tmp_path / "README.txt").read_text()
-    assert "Integers, which no order of summation changes." in readme
-    assert "1e-12" not in readme
-
-
 def test_the_readme_of_lava_installs_what_was_seen(tmp_path: Path) -> None:
     network = random_network(whole=True)
     lava.write(network, random_trace(network), tmp_path)
@@ -357,8 +350,3 @@ def test_integrators_that_would_reach_their_threshold_are_refused(tmp_path: Path
     with pytest.raises(ExportError, match=r"readout: its membranes reach 40000; PyNN has no neuron without"):
         pynn.write(network, trace, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-def test_brian2_takes_every_network(settings: dict[str, Any]) -> None:
-    assert brian2.refuses(random_network(**settings)) is None

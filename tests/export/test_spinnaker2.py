@@ -231,7 +231,7 @@ def test_the_script_builds_the_lists(
     assert "readout: membranes differ by up to" in output
 
 
-def test_the_script_tells_wrong_lists(tmp_path: Path, run: Callable[[Path], int]) -> None:
+def test_the_script_finds_wrong_lists(tmp_path: Path, run: Callable[[Path], int]) -> None:
     _, lists = write(grid_network(), tmp_path)
     for row in lists["projections"][0]["connections"][:20]:
         row[3] = (row[3] + 1) % 8

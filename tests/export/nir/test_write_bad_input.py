@@ -1,4 +1,4 @@
-"""NIR: what cannot be written or read is one clear error and leaves nothing behind."""
+"""NIR: what cannot be written or read is one clear error and leaves no file."""
 
 import os
 import resource
