@@ -88,7 +88,7 @@ _ROOMS = (
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: the command line answers ``--help`` without torch."""
+    """Import a name when it is first used: the command line answers ``--help`` without torch."""
     if name in _ROOMS:
         return importlib.import_module(f"snn_delays.{name}")
     if name in __all__:

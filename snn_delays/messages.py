@@ -12,10 +12,10 @@ def command(*words: object) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """``"did you mean 'loihi2'? "``, of the known names near ``name``; empty if none is."""
-    by_lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=3)
-    return f"did you mean {' or '.join(repr(by_lower[one]) for one in near)}? " if near else ""
+    """``"did you mean 'loihi2'? "``, of the known names close to ``name``; empty if none is."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=3)
+    return f"did you mean {' or '.join(repr(by_lower[lower]) for lower in close)}? " if close else ""
 
 
 def _like_an_option(word: object) -> bool:

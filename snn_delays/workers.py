@@ -10,7 +10,7 @@ from threading import Thread
 def process_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of fresh processes, as a fork would copy the locks of torch's and Numba's threads.
 
-    They end when this process does, also where that is killed and can tell them nothing.
+    They end when this process does, also where that is killed and cannot stop them.
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)

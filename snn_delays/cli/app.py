@@ -63,8 +63,8 @@ def _fail(message: str, code: int) -> NoReturn:
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"snn_delays {snn_delays.__version__}")
         raise typer.Exit
 

@@ -5,10 +5,11 @@ import warnings
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from snn_delays.cli.app import app, console
+from snn_delays.cli.output import print_lines, print_table
 from snn_delays.errors import ConfigError
+from snn_delays.runs.table import Table
 
 
 @app.command()
@@ -34,20 +35,20 @@ def backends(
     if explain is not None:
         _explain(explain)
         return
-    table = Table("operation", "backend", "serves here")
+    rows = []
     for operation in operations():
         call = operation.example()
         chosen = operation.choose(call)
         for backend in operation.backends:
             reason = backend.refuses(call)
-            table.add_row(operation.name, backend.name, reason or ("yes, chosen" if backend is chosen else "yes"))
-    console.print(table)
+            rows.append((operation.name, backend.name, reason or ("yes, chosen" if backend is chosen else "yes")))
+    print_table(Table(("operation", "backend", "serves here"), rows))
 
 
 def _calibrate() -> None:
     from snn_delays.ops.delay import calibrate
 
-    path = calibrate.calibrate(lambda line: console.print(line, highlight=False))
+    path = calibrate.calibrate(lambda line: print_lines([line]))
     console.print(f"written: {path}")
 
 
@@ -58,14 +59,13 @@ def _explain(text: str) -> None:
     shape = parse_shape(text)
     call = shape.call()
     chosen = OPERATION.choose(call)
-    table = Table("backend", "expected, forward and backward", "", title=str(shape), title_justify="left")
+    rows = []
     for candidate in OPERATION.explain(call):
         seconds = "-" if candidate.seconds in (None, math.inf) else f"{candidate.seconds * 1e3:.3g} ms"
         verdict = candidate.refusal or ("chosen" if candidate.backend is chosen else "")
-        table.add_row(candidate.backend.name, seconds, verdict)
-    console.print(table)
-    for line in cost.basis(call):
-        console.print(line, highlight=False)
+        rows.append((candidate.backend.name, seconds, verdict))
+    print_table(Table(("backend", "expected, forward and backward", ""), rows, str(shape)))
+    print_lines(cost.basis(call))
 
 
 @app.command(hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -1,7 +1,7 @@
-"""The command that turns recordings into spikes."""
+"""Commands that turn recordings and images into spikes."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +9,15 @@ import typer
 
 from snn_delays.cli.app import RUNS, console
 from snn_delays.cli.data import data_app
+from snn_delays.cli.output import print_lines, progress
 from snn_delays.errors import ConfigError
 from snn_delays.messages import command
 
 if TYPE_CHECKING:
     from snn_delays.data.encoders.cochlea import BatchReport
+
+Seed = Annotated[int, typer.Option(help="seed of the random draws; with a file's contents it determines its spikes")]
+Workers = Annotated[int | None, typer.Option(help="processes; default: one per core")]
 
 
 @data_app.command("encode")
@@ -41,10 +45,8 @@ def data_encode(
         ),
     ] = None,
     channels: Annotated[int, typer.Option(help="places along the cochlea; channel 0 has the highest frequency")] = 700,
-    seed: Annotated[
-        int, typer.Option(help="seed of the random draws; with a file's contents it determines its spikes")
-    ] = 0,
-    workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
     window: Annotated[
         bool, typer.Option("--window/--no-window", help="Hann window over each whole file, as the published program")
     ] = False,
@@ -64,23 +66,20 @@ def data_encode(
     was stopped goes on from there when started again.
     """
     from snn_delays.data.encoders.cochlea import Cochlea, encode_splits, find_audio
-    from snn_delays.training.progress import ProgressBar
 
     cochlea = Cochlea(
         channels=channels, window="hann" if window else "none", tick_us=tick_us, causal=causal,
         max_seconds=max_seconds, max_clipped=max_clipped,
     )  # fmt: skip
-    with ProgressBar(console) as bar:
+    with progress() as bar:
         rules = {name: rule for name, rule in (("test", test), ("valid", valid)) if rule is not None}
         reports = encode_splits(
             find_audio(wavs), out, rules, cochlea, labels=labels, scheme=scheme, parts=parts, seed=seed,
             workers=workers, progress=bar.on_load,
         )  # fmt: skip
-    for path, report in reports.items():
-        _print_report(path, report)
-    _print_next(reports, out, channels)
-    if any(report.failed for report in reports.values()):
-        raise typer.Exit(1)
+    _print_reports(reports)
+    _print_next(list(reports), out, channels)
+    _exit(reports)
 
 
 @data_app.command("encode-speech-commands")
@@ -89,10 +88,8 @@ def data_encode_speech_commands(
     out: Annotated[
         Path | None, typer.Option(help="folder of the three files; default: where `gsc-35-cochlea` looks for them")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
-    seed: Annotated[
-        int, typer.Option(help="seed of the random draws; with a file's contents it determines its spikes")
-    ] = 0,
+    workers: Workers = None,
+    seed: Seed = 0,
 ) -> None:
     """Turn Speech Commands into spikes of a model cochlea: a file for each official split, as `gsc-35-cochlea` reads.
 
@@ -101,45 +98,63 @@ def data_encode_speech_commands(
     """
     from snn_delays.data.encoders.encode_speech_commands import encode_speech_commands
     from snn_delays.data.files import data_folder
-    from snn_delays.training.progress import ProgressBar
 
     target = out or data_folder() / "gsc-35-cochlea"
-    before = set(target.glob("gsc_*.h5"))
-    with ProgressBar(console) as bar:
+    kept = set(target.glob("gsc_*.h5"))
+    with progress() as bar:
         reports = encode_speech_commands(folder, target, seed=seed, workers=workers, progress=bar.on_load)
+    _print_reports(reports, kept)
+    _exit(reports)
+
+
+@data_app.command("simulate-nmnist")
+def data_simulate_nmnist(
+    mnist: Annotated[Path, typer.Argument(help="folder of MNIST's four files, packed with gzip or not")],
+    images: Annotated[int, typer.Option(min=1, help="simulate the first so many images of MNIST's test set")] = 10000,
+    seed: Annotated[int, typer.Option(min=0, help="with an image's number it decides its events")] = 0,
+    out: Annotated[Path | None, typer.Option(help="folder; default: where `n-mnist-simulated` looks for it")] = None,
+) -> None:
+    """Move MNIST's test images before a model of an event camera, as N-MNIST was recorded; goes on where it stopped."""
+    from snn_delays.data.encoders.simulated_nmnist import simulate_folder
+    from snn_delays.data.files import data_folder
+    from snn_delays.data.formats.idx import read_mnist
+
+    pictures, labels = read_mnist(mnist, "test")
+    if images > len(pictures):
+        raise ConfigError(f"--images {images}: MNIST's test set has {len(pictures):,}")
+    with progress() as bar:
+        folder = simulate_folder(pictures, labels, range(images), out or data_folder(), seed, bar.on_load)
+    console.print(f"written: {folder}, {images:,} simulated recordings")
+
+
+def _print_reports(reports: "Mapping[Path, BatchReport]", kept: Collection[Path] = ()) -> None:
+    """The recordings of every file, and those left out with their reasons."""
     for path, report in reports.items():
-        _print_report(path, report, kept=path in before)
+        again = f", {report.reused} of them from an earlier run" if report.reused and path not in kept else ""
+        done = "there already" if path in kept else "written"
+        print_lines([f"{done}: {path}, {report.written} recordings{again}; {path}.csv lists them"])
+        print_lines(f"left out: {reason}" for _, reason in report.failed)
+        if report.failed:
+            console.print(f"{len(report.failed)} of {report.written + len(report.failed)} recordings were left out")
+
+
+def _exit(reports: "Mapping[Path, BatchReport]") -> None:
     if any(report.failed for report in reports.values()):
         raise typer.Exit(1)
 
 
-def _print_next(written: "Iterable[Path]", out: Path, channels: int) -> None:
+def _print_next(written: Sequence[Path], out: Path, channels: int) -> None:
     """The command that trains on what was written."""
-    names = [path.name for path in written]
-    train = next(path for path in written)
-    settings = [f"data.dataset={train.absolute()}"]
+    train, names = written[0], [path.name for path in written]
+    changes = [f"data.dataset={train.absolute()}"]
     if channels % 5:  # which the recipe would group
-        settings.append("data.channel_group=1")
+        changes.append("data.channel_group=1")
     if any(name.endswith(f"_valid{out.suffix}") for name in names):
-        settings.append("data.validation=official")
-    changes = [word for setting in settings for word in ("--set", setting)]
-    line = command("train", "demo", *changes, "--out", RUNS / out.stem)
-    console.print(f"next: {line}", highlight=False, markup=False)
+        changes.append("data.validation=official")
+    options = [word for change in changes for word in ("--set", change)]
+    print_lines([f"next: {command('train', 'demo', *options, '--out', RUNS / out.stem)}"])
     if not any(name.endswith(f"_test{out.suffix}") for name in names):
         console.print(f"{train} has no test part, so that `evaluate` will have nothing to measure on; --test makes one")
-
-
-def _print_report(out: Path, report: "BatchReport", kept: bool = False) -> None:
-    """The recordings of a file, and those left out with their reasons."""
-    again = f", {report.reused} of them from an earlier run" if report.reused and not kept else ""
-    done = "there already" if kept else "written"
-    console.print(
-        f"{done}: {out}, {report.written} recordings{again}; {out}.csv lists them", highlight=False, markup=False
-    )
-    for _, reason in report.failed:
-        console.print(f"left out: {reason}", highlight=False, markup=False)
-    if report.failed:
-        console.print(f"{len(report.failed)} of {report.written + len(report.failed)} recordings were left out")
 
 
 @data_app.command("encode-check", hidden=True, context_settings={"ignore_unknown_options": True})

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snn_delays.cli.app import app, console
-from snn_delays.cli.output import Network, Write, print_table
-from snn_delays.cli.results import write_or_print
+from snn_delays.cli.output import Network, Write, print_lines, print_table, progress, write_or_print
+from snn_delays.errors import ConfigError
+from snn_delays.runs.table import Table
 
 if TYPE_CHECKING:
     from snn_delays.runs.export import Export
 
-SWEEP = Path("experiments/whole_numbers.csv")
+SWEEP, FORMER_SWEEP = Path("experiments/integer_arithmetic.csv"), Path("experiments/whole_numbers.csv")
+FORMAT_OF = {"encoding": "nir", "time_unit": "nir", "relays": "spinnaker2"}  # options of one format
 Target = Annotated[str | None, typer.Option(help="chip or simulator; see `snn-delays targets`", show_default=False)]
 Bits = Annotated[str | None, typer.Option(help="2 to 16, or ternary; default: the target's", show_default=False)]
 
@@ -41,31 +43,24 @@ def export(
     ] = False,
 ) -> None:
     """Write a discretised network for a chip or a simulator, with a golden trace to check it by."""
-    from snn_delays.errors import ConfigError
     from snn_delays.runs.export import ExportOptions, check_fit
     from snn_delays.runs.export import export as write_export
-    from snn_delays.training.progress import ProgressBar
 
     options = ExportOptions(target, bits_of(weight_bits), scale, max_delay_steps, clamp)
     if check:
         if target is None:
             raise ConfigError("--check needs --target, the chip to check against; see `snn-delays targets`")
         fitting = check_fit(run, options)
-        for line in fitting.lines():
-            console.print(line, highlight=False, markup=False)
+        print_lines(fitting.lines())
         raise typer.Exit(0 if fitting.fits else 1)
-    if encoding is not None and to != "nir":
-        raise ConfigError(f"--encoding belongs to --to nir, not to {to}")
-    if time_unit is not None and to != "nir":
-        raise ConfigError(f"--time-unit belongs to --to nir, not to {to}")
-    if relays and to != "spinnaker2":
-        raise ConfigError(f"--relays belongs to --to spinnaker2, not to {to}")
-    given: dict[str, Any] = {"encoding": encoding, "time_unit": time_unit, "relays": relays}
-    given = {key: value for key, value in given.items() if value}
-    with ProgressBar(console) as bar:
-        written = write_export(run, to, out=out, options=options, samples=samples, split=split, callback=bar, **given)
-    for line in [*written.summary, *export_lines(written)]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    requested = {"encoding": encoding, "time_unit": time_unit, "relays": relays or None}
+    extra: dict[str, Any] = {name: value for name, value in requested.items() if value is not None}
+    for name in extra:
+        if to != FORMAT_OF[name]:
+            raise ConfigError(f"--{name.replace('_', '-')} belongs to --to {FORMAT_OF[name]}, not to {to}")
+    with progress() as bar:
+        written = write_export(run, to, out=out, options=options, samples=samples, split=split, callback=bar, **extra)
+    print_lines([*written.summary, *export_lines(written)])
 
 
 @app.command()
@@ -79,14 +74,24 @@ def targets(
     write: Write = None,
 ) -> None:
     """List the formats and targets of an export, or compare what a network needs on each target."""
-    if run is not None:
-        _compare_targets(run, samples, write)
-        return
     from snn_delays.chips.profiles import profiles
     from snn_delays.export.targets import FORMATS
-    from snn_delays.runs.table import Table
 
-    rows = [(one.name, one.title, one.arithmetic, one.profile or "-") for one in FORMATS.values()]
+    if run is not None:
+        from snn_delays.runs.targets import compare_targets  # which loads torch
+
+        with progress() as bar:
+            table = compare_targets(run, samples, bar)
+        if write is not None:
+            write_or_print(table.markdown(), write, "costs")
+            return
+        print_table(table)
+        console.print(
+            "per inference, mean of validation samples; SynOps: for every event, the synapses of its source. A "
+            "target's limits one by one: snn-delays export RUN --check --target NAME"
+        )
+        return
+    rows = [(each.name, each.title, each.arithmetic, each.profile or "-") for each in FORMATS.values()]
     print_table(Table(("--to", "what", "numbers", "--target by default"), rows))
     chips = []
     for chip in profiles().values():
@@ -111,43 +116,25 @@ def sweep(
     write: Write = None,
 ) -> None:
     """Measure the accuracy in integer arithmetic with fewer bits and shorter delays; add the rows to a table."""
-    from snn_delays.errors import ConfigError
-    from snn_delays.runs.sweep import append_sweep, markdown, read_sweep, sweep_precision
-    from snn_delays.training.progress import ProgressBar
+    from snn_delays.runs.sweep import SWEEPS, markdown, sweep_precision
 
+    if table == SWEEP and not table.exists() and FORMER_SWEEP.exists():
+        table = FORMER_SWEEP  # as this table was called before
     try:
         limits = [int(limit) for limit in max_delays.split(",")]
     except ValueError:
         raise ConfigError(f"--max-delays takes integers separated by commas, got {max_delays!r}") from None
     bits = [bits_of(part.strip()) for part in weight_bits.split(",")]
     for run in runs or []:
-        with ProgressBar(console) as bar:
+        with progress() as bar:
             rows = sweep_precision(run, target, bits, limits, callback=bar, split=split)
-        append_sweep(table, rows)
+        SWEEPS.append(table, rows)
         console.print(f"{run}: {len(rows)} rows, of {rows[0]['samples']:,} {split} samples, appended to {table}")
-    write_or_print(markdown(read_sweep(table)), write, "whole numbers")
-
-
-def _compare_targets(run: Path, samples: int, write: Path | None) -> None:
-    from snn_delays.runs.targets import compare_targets
-    from snn_delays.training.progress import ProgressBar
-
-    with ProgressBar(console) as bar:
-        table = compare_targets(run, samples, bar)
-    if write is not None:
-        write_or_print(table.markdown(), write, "costs")
-        return
-    print_table(table)
-    console.print(
-        "per inference, mean of validation samples; SynOps: for every event, the synapses of its source. A target's "
-        "limits one by one: snn-delays export RUN --check --target NAME"
-    )
+    write_or_print(markdown(SWEEPS.read(table)), write, "integer arithmetic")
 
 
 def bits_of(text: str | None) -> int | str | None:
     """Bits of weights as written on the command line. Raises ConfigError for what is neither a number nor ternary."""
-    from snn_delays.errors import ConfigError
-
     if text is None or text == "ternary":
         return text
     if not text.isdecimal():

@@ -1,15 +1,16 @@
 """Commands that measure runs and tabulate what was measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from snn_delays.cli.app import app, console
-from snn_delays.cli.output import RESULTS, Network, Write, print_page
+from snn_delays.cli.output import Device, Network, Write, print_table, progress, write_or_print
 from snn_delays.errors import ConfigError
-from snn_delays.printable import printable
 
+RESULTS = Path("experiments/results.csv")
 Append = Annotated[bool, typer.Option("--append", help="add the results to a table")]
 Table = Annotated[Path, typer.Option(help="table that --append adds to")]
 
@@ -20,32 +21,38 @@ def evaluate(
     append: Append = False,
     table: Table = RESULTS,
     on: Annotated[str | None, typer.Option(help="name or path of another data set whose test samples to take")] = None,
-    device: Annotated[str, typer.Option(help="device to run on: cpu, cuda ...")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Measure a network on the test data, with real-valued and with integer delays.
 
     Classifiers: accuracy. Language models: loss, bits per byte, firing rates and operations per token.
     """
     from snn_delays.runs.load import trained
-    from snn_delays.runs.results import append_result
-    from snn_delays.runs.tasks import pages
 
     opened = trained(run)
     result = evaluate_run(opened, device, on)
-    for page in pages([opened.recipe], [result]):
-        print_page(page)
+    print_evaluations([opened.recipe], [result])
     if append:
-        append_result(table, result)
-        console.print(f"appended to {table}")
+        _append([result], table)
 
 
 def evaluate_run(run: Any, device: str, on: str | None = None) -> dict[str, Any]:
     """Measure a run on the test data and show the progress; returns the results."""
     from snn_delays.runs.evaluate import evaluate as measure
-    from snn_delays.training.progress import ProgressBar
 
-    with ProgressBar(console) as bar:
+    with progress() as bar:
         return measure(run, on=on, device=device, callback=bar)
+
+
+def print_evaluations(recipes: Sequence[Any], results: Sequence[dict[str, Any]]) -> None:
+    """Print evaluations as their tasks show them."""
+    from snn_delays.runs.tasks import pages
+
+    for page in pages(recipes, results):
+        for table in page.tables:
+            print_table(table)
+        for line in page.lines:
+            console.print(line)
 
 
 @app.command()
@@ -57,19 +64,22 @@ def compare(
     """Print the evaluations of several runs in one table. Opens no data."""
     from snn_delays.recipes.keys import what_differs
     from snn_delays.runs.evaluate import read_evaluation
-    from snn_delays.runs.results import append_result
-    from snn_delays.runs.tasks import pages
     from snn_delays.training.runlog import open_run
 
     opened = [open_run(run) for run in runs]
-    found = [read_evaluation(run) for run in opened]
-    rows = [{**result, "run": result["run"] + differing} for result, differing in zip(found, what_differs(opened))]
-    for page in pages([run.recipe for run in opened], rows):
-        print_page(page)
+    results = [read_evaluation(run) for run in opened]
+    rows = [{**result, "run": result["run"] + differing} for result, differing in zip(results, what_differs(opened))]
+    print_evaluations([run.recipe for run in opened], rows)
     if append:
-        for result in found:
-            append_result(table, result)
-        console.print(f"appended to {table}")
+        _append(results, table)
+
+
+def _append(results: list[dict[str, Any]], table: Path) -> None:
+    from snn_delays.runs.results import append_result
+
+    for result in results:
+        append_result(table, result)
+    console.print(f"appended to {table}")
 
 
 @app.command()
@@ -93,13 +103,3 @@ def results(
 
         figure = variants_figure(bits_by_variant(rows), ylabel="bits per byte, test")
         console.print(f"drawn: {save_figure(figure, picture)}")
-
-
-def write_or_print(markdown: str, document: Path | None, markers: str) -> None:
-    """Write a table between the markers of a document, or print it."""
-    from snn_delays.files import write_between_markers
-
-    if document is None:
-        print(printable(markdown), end="")
-    else:
-        write_between_markers(document, markers, markdown)

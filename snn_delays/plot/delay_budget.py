@@ -39,12 +39,12 @@ def delay_budget(
     groups: dict[int, list[str]] = {}
     for target, limit in known.items():
         groups.setdefault(limit, []).append(target)
-    for place, (limit, targets) in enumerate(sorted(groups.items())):
+    for i, (limit, targets) in enumerate(sorted(groups.items())):
         label = f"{', '.join(targets)}: {limit}, {_share(int((delays > limit).sum()), delays.size)} beyond"
         if limit > shown:
             ax.plot([], [], " ", label=label)
             continue
-        style, colour = LINES[place // len(COLOURS) % len(LINES)], COLOURS[place % len(COLOURS)]
+        style, colour = LINES[i // len(COLOURS) % len(LINES)], COLOURS[i % len(COLOURS)]
         ax.axvline(limit + 0.5, color=colour, linestyle=style, linewidth=1.6, label=label)
     free = [target for target, limit in limits.items() if limit is None]
     if free:
@@ -66,8 +66,8 @@ def delay_budget_figure(populations: Mapping[str, ArrayLike], limits: Mapping[st
     return figure
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: int, total: int) -> str:
     """In percent; "none" and "all" mean exactly that."""
-    if part in (0, whole):
+    if part in (0, total):
         return "all" if part else "none"
-    return f"{min(max(part / whole, 0.01), 0.99):.0%}"
+    return f"{min(max(part / total, 0.01), 0.99):.0%}"

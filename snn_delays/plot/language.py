@@ -63,12 +63,12 @@ def token_raster_figure(
     figure, axes = panels(rows * len(heights), 1, _WIDTH, tall, title=title, height_ratios=heights * rows)
     grid = axes[:, 0]
     for row in range(rows):
-        own = grid[row * len(heights) : (row + 1) * len(heights)]
+        pair = grid[row * len(heights) : (row + 1) * len(heights)]
         part = slice(row * columns, min((row + 1) * columns, steps))
         if surprise is not None:
-            _strip(own[0], surprise, part, columns)
-        _bands(own[-1], spikes, part, columns, neurons, band)
-        _write(own[-1], symbols[part.start : part.stop], part.start, columns)
+            _strip(pair[0], surprise, part, columns)
+        _bands(pair[-1], spikes, part, columns, neurons, band)
+        _write(pair[-1], symbols[part.start : part.stop], part.start, columns)
     return figure
 
 
@@ -194,12 +194,12 @@ def _has_picture(char: str) -> bool:
 
 
 def _spikes(values: ArrayLike, steps: int, name: str) -> NDArray[np.bool_]:
-    made = array(values, 2, f"the spikes of {name}")
-    if len(made) != steps:
-        raise ShapeError(f"{name} has {len(made)} steps for {steps} tokens")
-    if not np.isin(made, (0, 1)).all():
-        raise ConfigError(f"{name} must hold spikes, 0 or 1, got values {made.min():g}..{made.max():g}")
-    return made.astype(bool)
+    spikes = array(values, 2, f"the spikes of {name}")
+    if len(spikes) != steps:
+        raise ShapeError(f"{name} has {len(spikes)} steps for {steps} tokens")
+    if not np.isin(spikes, (0, 1)).all():
+        raise ConfigError(f"{name} must hold spikes, 0 or 1, got values {spikes.min():g}..{spikes.max():g}")
+    return spikes.astype(bool)
 
 
 def _bands(

@@ -113,15 +113,15 @@ def variants_figure(results: Mapping[str, Groups], *, ylabel: str) -> Figure:
 
 def _seeds(ax: Axes, groups: Groups, styles: Mapping[str, dict[str, Any]]) -> None:
     width = 0.8 / len(styles)
-    for place, group in enumerate(groups.values()):
+    for at, group in enumerate(groups.values()):
         present = [name for name in styles if len(group.get(name, ()))]
         for i, name in enumerate(present):
             values = np.asarray(group[name], dtype=float)
-            x = place + (i - (len(present) - 1) / 2) * width
+            x = at + (i - (len(present) - 1) / 2) * width
             spread = (np.arange(values.size) - (values.size - 1) / 2) * width * 0.2
             ax.plot(x + spread, values, linestyle="", markersize=4, alpha=0.8, **styles[name])
             ax.hlines(values.mean(), x - width * 0.4, x + width * 0.4, color=styles[name]["color"], linewidth=1.6)
-        if place:
-            ax.axvline(place - 0.5, color=GREY, linewidth=0.6)
+        if at:
+            ax.axvline(at - 0.5, color=GREY, linewidth=0.6)
     ax.set_xticks(range(len(groups)), list(groups))
     ax.set_xlim(-0.5, len(groups) - 0.5)

@@ -63,16 +63,14 @@ def colorbar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
 
 def array(values: ArrayLike, ndim: int, what: str) -> NDArray[np.float64]:
     """Values as a finite float array of so many axes. Raises ShapeError otherwise."""
-    made = np.asarray(values, dtype=np.float64)
-    if made.ndim != ndim:
-        raise ShapeError(f"{what} must have {ndim} axes, got shape {made.shape}")
-    if made.size == 0:
-        raise ShapeError(f"{what} is empty, shape {made.shape}")
-    if not np.isfinite(made).all():
-        raise ShapeError(
-            f"{what} holds {int((~np.isfinite(made)).sum())} values that are not finite; there is nothing to draw"
-        )
-    return made
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim != ndim:
+        raise ShapeError(f"{what} must have {ndim} axes, got shape {x.shape}")
+    if x.size == 0:
+        raise ShapeError(f"{what} is empty, shape {x.shape}")
+    if bad := int((~np.isfinite(x)).sum()):
+        raise ShapeError(f"{what} holds {bad} values that are not finite; there is nothing to draw")
+    return x
 
 
 def save_figure(figure: Any, path: Path | str, dpi: int = 150) -> Path:

@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from snn_delays.data.catalogue.lookup import lasting_name
-from snn_delays.errors import CheckpointError, ConfigError
+from snn_delays.errors import CheckpointError
 from snn_delays.files import write_text
 from snn_delays.messages import command
 from snn_delays.recipes.registry import task_of
-from snn_delays.runs.load import Trained, trained
+from snn_delays.runs.load import check_device, trained
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.records import read_record
 from snn_delays.training.runlog import Run
@@ -49,40 +47,28 @@ def evaluate(
         CheckpointError: nothing was trained yet.
     """
     on = None if on is None else lasting_name(on)
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
-        raise ConfigError(f"cannot run on device {device!r}: {error}") from error
+    check_device(device)
     opened = trained(source)
-    if opened.run is not None and not opened.run.progress()["history"]:
-        folder = opened.run.folder
-        raise CheckpointError(f"{folder} has not finished an epoch; continue it: {opened.run.resume_command()}")
-    result = _facts(opened) | task_of(opened.recipe).evaluate(opened, on=on, device=device, callback=callback)
-    if opened.run is not None:
-        write_text(opened.run.evaluation_on(on), json.dumps(result, indent=1))
+    run, recipe, card = opened.run, opened.recipe, opened.card
+    progress = {} if run is None else run.progress()
+    if run is not None and not progress["history"]:
+        raise CheckpointError(f"{run.folder} has not finished an epoch; continue it: {run.resume_command()}")
+    task = task_of(recipe)
+    result = {
+        "run": recipe.name, "data": card.source, **task.describe(), "seed": recipe.seed, "best_epoch": card.epoch,
+    }  # fmt: skip
+    if run is not None:
+        result |= {
+            "data": progress["source"],
+            "epochs": len(progress["history"]),
+            "epochs_asked": recipe.training.epochs,
+            "changes": progress.get("changes", []),
+            "training_minutes": sum(row["seconds"] for row in progress["history"]) / 60,
+        }
+    result |= task.evaluate(opened, on=on, device=device, callback=callback)
+    if run is not None:
+        write_text(run.evaluation_on(on), json.dumps(result, indent=1))
     return result
-
-
-def _facts(opened: Trained) -> dict[str, Any]:
-    """What a network was trained by; of a run also how its training went."""
-    recipe, card = opened.recipe, opened.card
-    facts = {
-        "run": recipe.name,
-        "data": card.source,
-        **task_of(recipe).describe(),
-        "seed": recipe.seed,
-        "best_epoch": card.epoch,
-    }
-    if opened.run is None:
-        return facts
-    progress = opened.run.progress()
-    return facts | {
-        "data": progress["source"],
-        "epochs": len(progress["history"]),
-        "epochs_asked": recipe.training.epochs,
-        "changes": progress.get("changes", []),
-        "training_minutes": sum(row["seconds"] for row in progress["history"]) / 60,
-    }
 
 
 def read_evaluation(run: Run, *needed: str) -> dict[str, Any]:

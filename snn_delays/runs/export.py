@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 import snn_delays
 from snn_delays import plot
-from snn_delays.chips.cost import Cost, cost_of
+from snn_delays.chips.cost import cost_of
 from snn_delays.chips.fit import Fit, fit
-from snn_delays.chips.profiles import Profile, profile
+from snn_delays.chips.profiles import profile
 from snn_delays.chips.violations import Violation
 from snn_delays.discrete.conversion import canonical
 from snn_delays.discrete.discretize import discretize
@@ -23,12 +23,11 @@ from snn_delays.errors import ConfigError, ExportError
 from snn_delays.export.targets import format_named, target_of, write_export
 from snn_delays.ir.canonical import CanonicalNetwork
 from snn_delays.ir.trace import Trace, make_trace
-from snn_delays.nn import Sequential, layers_of, record
-from snn_delays.nn.neuron import Neuron
+from snn_delays.nn import Sequential, record
 from snn_delays.recipes.files import to_toml
-from snn_delays.runs.fidelity import Fidelity, fidelity
+from snn_delays.runs.fidelity import Fidelity, fidelity, firing_layers
 from snn_delays.runs.load import Trained, trained
-from snn_delays.runs.samples import samples_of
+from snn_delays.runs.samples import counts_of, samples_of
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.runlog import Run
 
@@ -116,49 +115,50 @@ def export(
     if samples < 0:
         raise ConfigError(f"the number of samples must be 0 or more, got {samples}")
     opened = trained(source, "events")
-    before = opened.network
     name = format if options.target is None else f"{format}_{options.target}"
-    folder = _folder(opened, out, name)
+    if out is None and opened.run is None:
+        raise ConfigError("a network without a run has no folder of its own: say where the export goes, out=FOLDER")
+    folder = Path(out) if out is not None else opened.run.own("export", name)  # type: ignore[union-attr]
+    before = opened.network
     after = plan.discretize(before, real=chosen.arithmetic == "real", target=target.name if target else None)
     network = canonical(after, dt_ms=_dt_ms(opened, dt_ms), notes=_notes(opened))
-    of_data = bool(samples) and inputs is None
+    changed = None
     if inputs is not None:
         trace = make_trace(network, inputs, {"data": "events given to the export"})
     elif not samples:
         trace = random_trace(network)
     else:
-        recipe = opened.recipe
-        dataset, indices = samples_of(recipe, split, callback)
-        counts = dataset.batch(indices[:samples], recipe.data.tail_steps).counts.flatten(2).numpy()
+        dataset, indices = samples_of(opened.recipe, split, callback)
+        counts = counts_of(dataset, indices[:samples], opened.recipe)
         trace = make_trace(network, counts, {"data": dataset.source, "split": split})
         if split != "validation":
-            dataset, indices = samples_of(recipe, "validation", callback)
-    changed = fidelity(before, after, dataset, indices[:COMPARED], recipe) if of_data else None
+            dataset, indices = samples_of(opened.recipe, "validation", callback)
+        changed = fidelity(before, after, dataset, indices[:COMPARED], opened.recipe)
     cost = cost_of(network, trace, target) if samples or inputs is not None else None
     fitting = fit(network, target) if target else None
     summary = _summary(after, network, trace, changed, fitting)
-    report = [*summary, *(fitting.lines()[1:] if fitting else []), *(["cost", *cost.lines()] if cost else [])]
-    numbers = _numbers(format, options, target, after, network, trace, changed, fitting, cost)
-    documents = {"report.txt": "\n".join(report) + "\n", "report.json": json.dumps(numbers, indent=1) + "\n"}
+    lines = [*summary, *(fitting.lines()[1:] if fitting else []), *(["cost", *cost.lines()] if cost else [])]
+    report = {
+        "format": format,
+        "target": target.name if target else None,
+        "options": {key: value for key, value in vars(options).items() if value is not None and value is not False},
+        "network": network.notes,
+        "discretization": [vars(layer) for layer in after.report.layers],
+        "fidelity": asdict(changed) if changed else None,
+        "margins": trace.margins,
+        "fit": fitting.as_json() if fitting else None,
+        "cost": cost.as_json() if cost else None,
+    }
+    documents = {"report.txt": "\n".join(lines) + "\n", "report.json": json.dumps(report, indent=1) + "\n"}
     title = f"{network.notes.get('run', 'network')} as {name}"
     pictures = _pictures(title, before, after, network, trace, target)
     files = write_export(network, trace, format, folder, documents=documents, pictures=pictures, **format_options)
     return Export(folder, files, network, trace, summary)
 
 
-def _folder(opened: Trained, out: Path | str | None, name: str) -> Path:
-    if out is not None:
-        return Path(out)
-    if opened.run is None:
-        raise ConfigError("a network without a run has no folder of its own: say where the export goes, out=FOLDER")
-    return opened.run.own("export", name)
-
-
 def _dt_ms(opened: Trained, dt_ms: float | None = None) -> float:
     """The length of a step: that given, else the card's."""
-    if dt_ms is not None:
-        return dt_ms
-    known = opened.card.dt_ms if opened.has_card else None
+    known = opened.card.dt_ms if dt_ms is None and opened.has_card else dt_ms
     if known is None:
         raise ConfigError("the network does not say how long its steps are; give dt_ms")
     return known
@@ -180,43 +180,18 @@ def random_trace(network: CanonicalNetwork, samples: int = 4, steps: int = 50, s
     raise ExportError(f"random events make no trace ({silent}); export with samples of the data instead")
 
 
-def _numbers(
-    format: str,
-    options: ExportOptions,
-    target: Profile | None,
-    after: DiscreteNetwork,
-    network: CanonicalNetwork,
-    trace: Trace,
-    changed: Fidelity | None,
-    fitting: Fit | None,
-    cost: Cost | None,
-) -> dict[str, Any]:
-    """The report as numbers; null for what was not measured."""
-    return {
-        "format": format,
-        "target": target.name if target else None,
-        "options": {key: value for key, value in vars(options).items() if value is not None and value is not False},
-        "network": network.notes,
-        "discretization": [vars(layer) for layer in after.report.layers],
-        "fidelity": changed.as_json() if changed else None,
-        "margins": trace.margins,
-        "fit": fitting.as_json() if fitting else None,
-        "cost": cost.as_json() if cost else None,
-    }
-
-
 def _pictures(
     title: str, before: Sequential, after: DiscreteNetwork, network: CanonicalNetwork, trace: Trace, target: Any
 ) -> dict[str, Any]:
     """The first sample's spikes before and after, and the delays beside the longest of the target."""
     x = torch.from_numpy(trace.counts[:, :1]).unflatten(2, after.sensor or (-1,))
+    fires = firing_layers(after)
     with torch.inference_mode():
-        rasters = [record(side.eval(), x.to(next(side.parameters()).dtype)) for side in (before, after)]
-    fires = [layer for layer, module in layers_of(after) if isinstance(module, Neuron) and module.fires]
-    one, other = ({layer: raster[layer][:, 0].flatten(1).numpy() for layer in fires} for raster in rasters)
+        outputs = [record(side.eval(), x.to(next(side.parameters()).dtype)) for side in (before, after)]
+    old, new = ({layer: each[layer][:, 0].flatten(1).numpy() for layer in fires} for each in outputs)
     limits = {} if target is None else {target.name: target.max_delay_steps if target.has_delays else 0}
     delays = {layer: synapses.delay_steps for layer, synapses in network.all_synapses() if len(synapses)}
-    spikes = plot.changed_spikes_figure(one, other, dt_ms=network.dt_ms, title=f"{title}: spikes kept, lost and new")
+    spikes = plot.changed_spikes_figure(old, new, dt_ms=network.dt_ms, title=f"{title}: spikes kept, lost and new")
     return {"spikes.png": spikes, "delays.png": plot.delay_budget_figure(delays, limits)}
 
 
@@ -244,14 +219,14 @@ def check_fit(source: Run | Path | str | Any, options: ExportOptions, *, dt_ms: 
 
 def _notes(opened: Trained) -> dict[str, str]:
     """Where a network comes from, as far as is known."""
-    made_by = {"made_by": f"snn_delays {snn_delays.__version__}"}
+    notes = {"made_by": f"snn_delays {snn_delays.__version__}"}
     if not opened.has_card:
-        return made_by
+        return notes
     card = opened.card
     recipe, source = to_toml(card.recipe).encode(), card.source
     if opened.run is not None:
         recipe, source = (opened.run.folder / "recipe.toml").read_bytes(), opened.run.progress()["source"]
-    return made_by | {
+    return notes | {
         "run": card.recipe.name,
         "recipe_sha256": hashlib.sha256(recipe).hexdigest(),
         "epoch": str(card.epoch),
@@ -262,11 +237,8 @@ def _notes(opened: Trained) -> dict[str, str]:
 def _summary(
     network: DiscreteNetwork, form: CanonicalNetwork, trace: Trace, changed: Fidelity | None, fitting: Fit | None
 ) -> list[str]:
-    lines = ["discretised", *(f"  {line}" for line in str(network.report).splitlines())]
-    lines += [
-        "what that changed",
-        *(f"  {line}" for line in (changed.lines() if changed else ["not measured on data"])),
-    ]
+    lines = ["discretised", *(f"  {line}" for line in str(network.report).splitlines()), "what that changed"]
+    lines += [f"  {line}" for line in (changed.lines() if changed else ["not measured on data"])]
     of = f"{trace.notes['split']} samples" if "split" in trace.notes else f"samples ({trace.notes['data']})"
     for name, margin in trace.margins.items():
         close = "; another order of summation may decide otherwise" if margin < CLOSE and not form.whole else ""

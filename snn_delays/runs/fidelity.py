@@ -1,7 +1,6 @@
-"""What becoming discrete changed, measured on samples: spikes, predictions, accuracy."""
+"""What discretising changed, measured on samples: spikes, predictions, accuracy."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.network import DiscreteNetwork
-from snn_delays.nn import Sequential, call_layer, layers_of
+from snn_delays.nn import Sequential, layers_of, record
 from snn_delays.nn.neuron import Neuron
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.measure import measured_batches
@@ -48,9 +47,10 @@ class Fidelity:
             *map(str, self.layers),
         ]
 
-    def as_json(self) -> dict[str, Any]:
-        """Numbers and strings."""
-        return asdict(self)
+
+def firing_layers(network: DiscreteNetwork) -> list[str]:
+    """The names of the layers of a network whose neurons fire."""
+    return [name for name, layer in layers_of(network) if isinstance(layer, Neuron) and layer.fires]
 
 
 @torch.inference_mode()
@@ -62,30 +62,20 @@ def fidelity(
     Neurons of the two are matched by the names of their layers.
     """
     before.eval()
-    fires = [name for name, layer in layers_of(after) if isinstance(layer, Neuron) and layer.fires]
-    counts = {name: np.zeros(3, np.int64) for name in fires}
-    right = np.zeros(2, np.int64)
-    changed = 0
+    spikes = {name: np.zeros(3, np.int64) for name in firing_layers(after)}
+    right, predictions_changed = np.zeros(2, np.int64), 0
     for batch in measured_batches(dataset, indices, recipe):
         labels = torch.from_numpy(dataset.labels[indices[batch.positions]])
-        rasters, predictions = [], []
-        for side, network in enumerate((before, after)):
-            spikes, x = {}, batch.counts.to(next(network.parameters()).dtype)
-            for name, layer in layers_of(network):
-                x, _ = call_layer(layer, x)
-                if name in counts:
-                    spikes[name] = x > 0
-            rasters.append(spikes)
-            predictions.append(class_scores(x, batch.counted, recipe.training.readout).argmax(1))
-            right[side] += int((predictions[side] == labels).sum())
-        changed += int((predictions[0] != predictions[1]).sum())
-        for name, count in counts.items():
-            one, other = rasters[0][name], rasters[1][name]
-            count += (int(one.sum()), int(other.sum()), int((one != other).sum()))
-    return Fidelity(
-        samples=len(indices),
-        accuracy_before=float(right[0] / len(indices)),
-        accuracy_after=float(right[1] / len(indices)),
-        predictions_changed=changed,
-        layers=tuple(LayerFidelity(name, *map(int, count)) for name, count in counts.items()),
-    )
+        old, new = (record(side, batch.counts.to(next(side.parameters()).dtype)) for side in (before, after))
+        first, second = (
+            class_scores(list(outputs.values())[-1], batch.counted, recipe.training.readout).argmax(1)
+            for outputs in (old, new)
+        )
+        right += (int((first == labels).sum()), int((second == labels).sum()))
+        predictions_changed += int((first != second).sum())
+        for name, count in spikes.items():
+            a, b = old[name] > 0, new[name] > 0
+            count += (int(a.sum()), int(b.sum()), int((a != b).sum()))
+    before_after = (right / len(indices)).tolist()
+    layers = tuple(LayerFidelity(name, *map(int, count)) for name, count in spikes.items())
+    return Fidelity(len(indices), before_after[0], before_after[1], predictions_changed, layers)

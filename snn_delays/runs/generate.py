@@ -8,7 +8,7 @@ import torch
 from snn_delays.errors import ConfigError
 from snn_delays.models.sampling import check_options, sample
 from snn_delays.models.spikegpt import SpikeGPT, with_integer_delays
-from snn_delays.runs.load import trained
+from snn_delays.runs.load import check_device, trained
 
 
 def generate(
@@ -31,9 +31,20 @@ def generate(
     if tokens < 1:
         raise ConfigError(f"the number of tokens must be at least 1, got {tokens}")
     check_options(temperature, top_p)
-    encoded = torch.from_numpy(vocabulary.encode(prompt)).long()
     device = next(network.parameters()).device
-    return _tokens(network, vocabulary, encoded.to(device), tokens, temperature, top_p, seed)
+    encoded = torch.from_numpy(vocabulary.encode(prompt)).long().to(device)
+    generator, decoder = torch.Generator().manual_seed(seed), vocabulary.decoder()
+
+    @torch.inference_mode()
+    def continuation() -> Iterator[str]:
+        logits, state = network(encoded[:, None])
+        for _ in range(tokens):
+            token = sample(logits[-1].cpu(), temperature=temperature, top_p=top_p, generator=generator)
+            yield decoder.feed(int(token))
+            logits, state = network(token[None].to(device), state)
+        yield decoder.finish()
+
+    return continuation()
 
 
 def continue_text(source: Any, prompt: str, *, device: str = "cpu", **options: Any) -> Iterator[str]:
@@ -42,22 +53,5 @@ def continue_text(source: Any, prompt: str, *, device: str = "cpu", **options: A
     Raises also ConfigError for a device that is not there or a network that is no language model.
     """
     network: Any = trained(source, "language").network
-    vocabulary = network.card.vocabulary
-    try:
-        discrete = with_integer_delays(network).eval().to(device)
-    except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
-        raise ConfigError(f"cannot run on device {device!r}: {error}") from error
-    return generate(discrete, vocabulary, prompt, **options)
-
-
-def _tokens(
-    network: SpikeGPT, vocabulary: Any, prompt: torch.Tensor, tokens: int, temperature: float, top_p: float, seed: int
-) -> Iterator[str]:
-    generator, decoder = torch.Generator().manual_seed(seed), vocabulary.decoder()
-    with torch.inference_mode():
-        logits, state = network(prompt[:, None])
-        for _ in range(tokens):
-            chosen = sample(logits[-1].cpu(), temperature=temperature, top_p=top_p, generator=generator)
-            yield decoder.feed(int(chosen))
-            logits, state = network(chosen[None].to(prompt.device), state)
-    yield decoder.finish()
+    check_device(device)
+    return generate(with_integer_delays(network).eval().to(device), network.card.vocabulary, prompt, **options)

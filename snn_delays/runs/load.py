@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snn_delays.discrete.discretize import DiscreteNetwork, discretize
@@ -34,7 +35,8 @@ def load(path: Path | str, *, epoch: int | None = None, network: nn.Module | Non
         return trained_network(open_run(path), epoch, network=network)
     if epoch is not None:
         raise CheckpointError(f"{path} is of one epoch; give the run's folder to choose an epoch")
-    return load_file(path / checkpoint.MODEL if path.is_dir() else path, network=network)
+    file = path / checkpoint.MODEL if path.is_dir() else path
+    return _built(*checkpoint.read_network(file), file, network)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ class Trained:
         """The recipe, with the epochs and rates that the run has now."""
         return self.card.recipe if self.run is None else self.run.recipe
 
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best epoch's row of the run's history; empty without a run."""
+        if self.run is None:
+            return {}
+        progress = self.run.progress()
+        row: dict[str, Any] = next(row for row in progress["history"] if row["epoch"] == progress["best_epoch"])
+        return row
+
 
 def trained(source: Trained | Run | Path | str | Any, *tasks: str) -> Trained:
     """A trained network from a run, the path of a run, a checkpoint or a file, or the network itself.
@@ -92,6 +103,19 @@ def trained(source: Trained | Run | Path | str | Any, *tasks: str) -> Trained:
     return opened
 
 
+def trainable_parameters(network: nn.Module) -> int:
+    """Numbers that training sets: fixed delays do not count."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError for a device that is not there."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # by the kind of device, torch raises the one or the other
+        raise ConfigError(f"cannot run on device {device!r}: {error}") from error
+
+
 def discrete_network(run: Run) -> DiscreteNetwork:
     """The network of events that is evaluated, drawn and exported: the run's best, discretised."""
     return discretize(trained_network(run))
@@ -103,11 +127,6 @@ def trained_network(run: Run, epoch: int | None = None, *, network: nn.Module | 
         run = run.pinned()
         epoch = run.best_epoch()
     return _built(*run.network_after(epoch), checkpoint.network_file(run.checkpoints, epoch), network)
-
-
-def load_file(path: Path, *, network: nn.Module | None = None) -> Any:
-    """The network of a ``.safetensors`` file, as :func:`load` returns it. Raises CheckpointError."""
-    return _built(*checkpoint.read_network(path), path, network)
 
 
 def _built(tensors: dict[str, Tensor], card: NetworkCard, path: Path, network: Any) -> Any:

@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import snn_delays
 from snn_delays.errors import ConfigError
-from snn_delays.runs.table import Table, append_rows, read_rows
+from snn_delays.runs.table import CsvTable, Table
 
 COLUMNS = (
     "run", "data", "delays", "hidden", "parameters", "seed", "epochs", "best_epoch", "readout", "valid_accuracy",
@@ -18,13 +19,21 @@ COLUMNS = (
 )  # fmt: skip
 AS_TRAINED = "as trained"  # of a readout
 _NEW = ("readout", "valid_accuracy_masked", "test_accuracy_masked")
-EARLIER = tuple(column for column in COLUMNS if column not in _NEW)
 
 
-def _former(row: dict[str, str]) -> dict[str, str]:
+def _upgraded(row: dict[str, str]) -> dict[str, str]:
     """What a row from before the readout was measured as trained says today; rows of text have nothing of it."""
-    said = with_readout(dict(row)) if row["test_accuracy_real_delays"] else {}
-    return {key: said[key] for key in _NEW if key in said}
+    return with_readout(dict(row)) if row["test_accuracy_real_delays"] else {}
+
+
+RESULTS = CsvTable(
+    COLUMNS,
+    maker="evaluate --append",
+    numbers=("seed",),
+    optional=("parameters", "epochs", *(key for key in COLUMNS if key.startswith(("test_", "valid_", "firing")))),
+    earlier=(tuple(column for column in COLUMNS if column not in _NEW),),
+    upgrade=_upgraded,
+)
 
 
 def with_readout(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -35,26 +44,57 @@ def with_readout(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {**evaluation, "readout": "masked", **masked}
 
 
-def append_result(path: Path, evaluation: dict[str, Any]) -> None:
-    """Add an evaluation to a table of results; rows already there stay as they are.
+def stamp() -> dict[str, str]:
+    """Version and date of a row."""
+    return {"version": snn_delays.__version__, "date": datetime.now(timezone.utc).date().isoformat()}
 
-    Raises CheckpointError if the file has other columns or cannot be written.
-    """
-    evaluation = with_readout(evaluation)
-    row = {
-        **{key: evaluation[key] for key in COLUMNS if key in evaluation},
-        "version": snn_delays.__version__,
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }
-    row = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
-    append_rows(path, COLUMNS, [row], EARLIER, _former)
+
+def append_result(path: Path, evaluation: dict[str, Any]) -> None:
+    """Add an evaluation to a table of results, see :meth:`snn_delays.runs.table.CsvTable.append`."""
+    row = {**with_readout(evaluation), **stamp()}
+    RESULTS.append(path, [{key: f"{v:.4f}" if isinstance(v, float) else v for key, v in row.items()}])
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
-    """Rows of a table of results. Raises CheckpointError if there is none, or it has other columns."""
-    measured = [key for key in COLUMNS if key.startswith(("test_", "valid_", "firing"))]
-    optional = ("parameters", "epochs", *measured)
-    return read_rows(path, COLUMNS, "evaluate --append", EARLIER, _former, ("seed",), optional)
+    """Rows of a table of results, see :meth:`snn_delays.runs.table.CsvTable.read`."""
+    return RESULTS.read(path)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Rows that differ by their seed alone, by seed; the last of a seed counts."""
+
+    rows: dict[str, dict[str, str]]
+
+    def __getitem__(self, column: str) -> str:
+        """What a column says of all of them."""
+        return next(iter(self.rows.values()))[column]
+
+    @property
+    def trainable(self) -> str:
+        return f"{int(float(self['parameters'])):,}" if self["parameters"] else "-"
+
+    def values(self, column: str) -> list[str]:
+        return [row[column] for row in self.rows.values()]
+
+    def against(self, others: "Sequence[_Series]") -> str:
+        """Mean and deviation of the bits that a change of the token shift costs, taken seed by seed."""
+        alike = ("run", "data", "hidden", "epochs", "version")
+        plain = [o for o in others if o["delays"] == "token" and all(o[key] == self[key] for key in alike)][-1:]
+        if not plain or plain[0] is self:
+            return "-"
+        bits, plain_bits = (
+            {seed: float(row["test_bits_per_byte"]) for seed, row in series.rows.items()} for series in (self, *plain)
+        )
+        return spread([bits[seed] - plain_bits[seed] for seed in bits if seed in plain_bits], sign="+")
+
+
+def _series(rows: list[dict[str, str]]) -> list[_Series]:
+    groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        alike = ("run", "data", "delays", "hidden", "parameters", "epochs", "readout", "version")
+        groups.setdefault(tuple(row[key] for key in alike), {})[row["seed"]] = row
+    return [_Series(group) for group in groups.values()]
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -71,21 +111,21 @@ def _of_classes(rows: list[dict[str, str]]) -> Table:
     """Columns on the readout are there where not all rows are as trained, or the masked readout gives other numbers."""
     odd = any(row["readout"] not in ("", AS_TRAINED) for row in rows)
     masked = odd or any(row["test_accuracy_masked"] not in ("", row["test_accuracy"]) for row in rows)
-    heads = [
-        "delays", "network", "trainable", "epochs", "seeds", "test, integer delays", "real delays", "unseen speakers",
-        *["masked readout"] * masked, *["readout"] * odd, "data",
+    shares = {
+        "test_accuracy": "test, integer delays",
+        "test_accuracy_real_delays": "real delays",
+        "test_accuracy_unseen_speakers": "unseen speakers",
+        **({"test_accuracy_masked": "masked readout"} if masked else {}),
+    }
+    names = {**({"readout": "readout"} if odd else {}), "data": "data"}
+    cells = [
+        [
+            series["delays"], series["hidden"], series.trainable, series["epochs"], str(len(series.rows)),
+            *(spread(series.values(key), ".1%") for key in shares), *(series[key] for key in names),
+        ]
+        for series in _series(rows)
     ]  # fmt: skip
-    cells = []
-    keys = ["test_accuracy", "test_accuracy_real_delays", "test_accuracy_unseen_speakers"]
-    for seeds in _alike(rows):
-        first = next(iter(seeds.values()))
-        shares = [_share([row[key] for row in seeds.values()]) for key in [*keys, *["test_accuracy_masked"] * masked]]
-        trainable = _count(first["parameters"])
-        cells.append([
-            first["delays"], first["hidden"], trainable, first["epochs"], str(len(seeds)), *shares,
-            *[first["readout"]] * odd, first["data"],
-        ])  # fmt: skip
-    return Table(heads, cells)
+    return Table(["delays", "network", "trainable", "epochs", "seeds", *shares.values(), *names.values()], cells)
 
 
 def _of_text(rows: list[dict[str, str]]) -> Table:
@@ -93,71 +133,34 @@ def _of_text(rows: list[dict[str, str]]) -> Table:
         "network", "delays", "trainable", "seeds", "test, bits per byte", "against token, same seeds", "state carried",
         "firing", "data",
     )  # fmt: skip
-    cells = []
-    groups = _alike(rows)
-    plain = {_network(seeds): seeds for seeds in groups if next(iter(seeds.values()))["delays"] == "token"}
-    for seeds in groups:
-        first = next(iter(seeds.values()))
-        cells.append([
-            first["hidden"], first["delays"], _count(first["parameters"]), str(len(seeds)),
-            _spread([row["test_bits_per_byte"] for row in seeds.values()]), _against(seeds, plain.get(_network(seeds))),
-            _spread([row["test_bits_per_byte_carried"] for row in seeds.values()]),
-            _share([row["firing_rate"] for row in seeds.values()]), first["data"],
-        ])  # fmt: skip
+    groups = _series(rows)
+    cells = [
+        [
+            series["hidden"], series["delays"], series.trainable, str(len(series.rows)),
+            spread(series.values("test_bits_per_byte")), series.against(groups),
+            spread(series.values("test_bits_per_byte_carried")), spread(series.values("firing_rate"), ".1%"),
+            series["data"],
+        ]
+        for series in groups
+    ]  # fmt: skip
     return Table(heads, cells)
-
-
-def _network(seeds: dict[str, dict[str, str]]) -> tuple[str, ...]:
-    """What rows share that differ in their delays alone."""
-    first = next(iter(seeds.values()))
-    return tuple(first[key] for key in ("run", "data", "hidden", "epochs", "version"))
-
-
-def _against(seeds: dict[str, dict[str, str]], plain: dict[str, dict[str, str]] | None) -> str:
-    """Mean and deviation of the bits that a change of the token shift costs, taken seed by seed."""
-    if plain is None or seeds is plain:
-        return "-"
-    key = "test_bits_per_byte"
-    costs = [float(row[key]) - float(plain[seed][key]) for seed, row in seeds.items() if seed in plain]
-    return _spread(costs, sign="+")
 
 
 def bits_by_variant(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Test bits per byte of all seeds, by data set, network and delays. Raises ConfigError if no row has any."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for seeds in _alike([row for row in rows if row["test_bits_per_byte"]]):
-        first = next(iter(seeds.values()))
-        values = [float(row["test_bits_per_byte"]) for row in seeds.values()]
-        found.setdefault(first["data"], {}).setdefault(first["hidden"], {})[first["delays"]] = values
-    if not found:
+    bits: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for series in _series([row for row in rows if row["test_bits_per_byte"]]):
+        values = [float(value) for value in series.values("test_bits_per_byte")]
+        bits.setdefault(series["data"], {}).setdefault(series["hidden"], {})[series["delays"]] = values
+    if not bits:
         raise ConfigError("none of these rows is of a language model; choose others with --only or --run")
-    return found
+    return bits
 
 
-def _alike(rows: list[dict[str, str]]) -> list[dict[str, dict[str, str]]]:
-    """Rows that differ by their seed alone, by seed; the last of a seed counts."""
-    groups: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
-    for row in rows:
-        alike = tuple(
-            row[key] for key in ("run", "data", "delays", "hidden", "parameters", "epochs", "readout", "version")
-        )
-        groups.setdefault(alike, {})[row["seed"]] = row
-    return list(groups.values())
-
-
-def _count(number: str) -> str:
-    """A count; a dash where it is missing."""
-    return f"{int(float(number)):,}" if number else "-"
-
-
-def _spread(values: Sequence[float | str], form: str = ".3f", sign: str = "") -> str:
+def spread(values: Sequence[float | str], form: str = ".3f", sign: str = "") -> str:
     """Mean, and sample deviation where there are several; a dash where there is none or one is missing."""
     if not values or "" in values:
         return "-"
     numbers = [float(value) for value in values]
     mean = f"{statistics.mean(numbers):{sign}{form}}"
     return mean if len(numbers) == 1 else f"{mean} ± {statistics.stdev(numbers):{form}}"
-
-
-def _share(values: Sequence[str]) -> str:
-    return _spread(values, ".1%")

@@ -31,3 +31,8 @@ def samples_of(recipe: Recipe, split: str, callback: Callback | None = None) -> 
         return dataset, np.arange(len(dataset))
     chosen = selection(recipe, callback)
     return chosen.validation, chosen.valid
+
+
+def counts_of(dataset: BinnedDataset, indices: NDArray[np.int64], recipe: Recipe) -> NDArray[np.uint8]:
+    """Counts ``[time, sample, input]`` of samples, with the recipe's tail."""
+    return dataset.batch(indices, recipe.data.tail_steps).counts.flatten(2).numpy()

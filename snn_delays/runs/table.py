@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,89 +37,85 @@ class Page:
     lines: Sequence[str] = ()
 
 
-# What a row of an earlier version says in today's columns; it keeps those of its columns that there still are.
-Former = Callable[[dict[str, str]], dict[str, str]]
+def number(result: Mapping[str, Any], key: str, form: str) -> str:
+    """A number of a result as a cell; a dash where there is none."""
+    return "-" if result.get(key) is None else f"{result[key]:{form}}"
 
 
-def append_rows(
-    path: Path,
-    columns: Sequence[str],
-    rows: Sequence[dict[str, Any]],
-    earlier: Sequence[str] = (),
-    former: Former = lambda row: {},
-) -> None:
-    """Add rows to a table, which is made if need be; rows already there stay as they are.
+@dataclass(frozen=True)
+class CsvTable:
+    """Tables in CSV of one kind, which the command ``maker`` makes.
 
-    The table is locked from reading it to replacing it, so that of rows appended by several processes none is lost. A
-    table with the columns ``earlier``, of a version before, is written anew with today's, its rows as ``former`` says.
-
-    Raises CheckpointError if the file has other columns or cannot be written.
+    Attributes:
+        columns: their names.
+        maker: the command that adds rows.
+        numbers, optional: columns of finite numbers; optional ones may be empty.
+        earlier: columns of versions before. A table that has those is read, and written anew when rows are added.
+        upgrade: what a row of such a table says in today's columns; it keeps those of its columns that there still are.
     """
-    head = ",".join(columns)
-    text = io.StringIO()
-    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
-    try:
-        with locked(path):
-            before = read_text(path) or head + "\n"
-            first = before.splitlines()[0]
-            if earlier and first == ",".join(earlier):
-                before = _written_anew(before, columns, former)
-            elif first != head:
-                raise CheckpointError(f"{path} has other columns than this version writes; append to a new file")
-            write_text(path, before + ("" if before.endswith("\n") else "\n") + text.getvalue())
-    except OSError as error:
-        raise CheckpointError(f"cannot append to {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointError(f"cannot append to {path}: {error}") from error
 
+    columns: Sequence[str]
+    maker: str
+    numbers: Sequence[str]
+    optional: Sequence[str] = ()
+    earlier: Sequence[Sequence[str]] = ()
+    upgrade: Callable[[dict[str, str]], dict[str, str]] = lambda row: {}
 
-def read_rows(
-    path: Path,
-    columns: Sequence[str],
-    maker: str,
-    earlier: Sequence[str] = (),
-    former: Former = lambda row: {},
-    numbers: Sequence[str] = (),
-    optional: Sequence[str] = (),
-) -> list[dict[str, str]]:
-    """Rows of a table that the command ``maker`` makes, of a version before as ``former`` says.
+    def append(self, path: Path, rows: Sequence[dict[str, Any]]) -> None:
+        """Add rows to a table, a new one if need be; rows already there stay as they are.
 
-    ``numbers`` are finite; ``optional`` are that or empty. Raises CheckpointError if there is no table, it has other
-    columns, or a row is damaged: with its line and column.
-    """
-    try:
-        text = read_text(path)
-        if earlier and text.splitlines()[:1] == [",".join(earlier)]:
-            text = _written_anew(text, columns, former)
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        if text and tuple(reader.fieldnames or ()) != tuple(columns):
-            raise CheckpointError(f"{path} has other columns than this version writes")
-        rows = []
-        for row in reader:
-            _check(row, f"{path}, line {reader.line_num}", (*numbers, *optional), optional)
-            rows.append(row)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; `{maker}` makes one") from error
-    except (ValueError, csv.Error) as error:
-        raise CheckpointError(f"{path} is no table in CSV ({error}); `{maker}` makes one") from error
-    return rows
-
-
-def _check(row: dict[Any, Any], where: str, numbers: Sequence[str], optional: Sequence[str]) -> None:
-    if None in row or None in row.values():
-        raise CheckpointError(f"{where} has {'more' if None in row else 'fewer'} values than there are columns")
-    for key in numbers:
+        The table is locked from reading it to replacing it, so that of rows appended by several processes none is lost.
+        Raises CheckpointError if the file has other columns or cannot be written.
+        """
         try:
-            good = math.isfinite(float(row[key])) if row[key] else key in optional
-        except ValueError:
-            good = False
-        if not good:
-            raise CheckpointError(f"{where}: {key} is {row[key]!r}, expected a number; mend or remove that row")
+            with locked(path):
+                before = self._today(read_text(path)) or self._text([], header=True)
+                if before.splitlines()[0] != ",".join(self.columns):
+                    raise CheckpointError(f"{path} has other columns than this version writes; append to a new file")
+                write_text(path, before + ("" if before.endswith("\n") else "\n") + self._text(rows))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"cannot append to {path}: {reason}") from error
 
+    def read(self, path: Path) -> list[dict[str, str]]:
+        """Rows of a table.
 
-def _written_anew(before: str, columns: Sequence[str], former: Former) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows({**row, **former(row)} for row in csv.DictReader(io.StringIO(before)))
-    return text.getvalue()
+        Raises CheckpointError if there is no table, it has other columns, or a row is damaged: with its line and
+        column.
+        """
+        try:
+            text = self._today(read_text(path))
+            reader = csv.DictReader(io.StringIO(text), strict=True)
+            if text and tuple(reader.fieldnames or ()) != tuple(self.columns):
+                raise CheckpointError(f"{path} has other columns than this version writes")
+            return [self._checked(row, f"{path}, line {reader.line_num}") for row in reader]
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path}: {error.strerror}; `{self.maker}` makes one") from error
+        except (ValueError, csv.Error) as error:
+            raise CheckpointError(f"{path} is no table in CSV ({error}); `{self.maker}` makes one") from error
+
+    def _checked(self, row: dict[Any, Any], where: str) -> dict[str, str]:
+        if None in row or None in row.values():
+            raise CheckpointError(f"{where} has {'more' if None in row else 'fewer'} values than there are columns")
+        for key in (*self.numbers, *self.optional):
+            try:
+                good = math.isfinite(float(row[key])) if row[key] else key in self.optional
+            except ValueError:
+                good = False
+            if not good:
+                raise CheckpointError(f"{where}: {key} is {row[key]!r}, expected a number; mend or remove that row")
+        return row
+
+    def _today(self, text: str) -> str:
+        """A table's text, of an earlier version in today's columns."""
+        if not any(text.splitlines()[:1] == [",".join(columns)] for columns in self.earlier):
+            return text
+        return self._text(({**row, **self.upgrade(row)} for row in csv.DictReader(io.StringIO(text))), header=True)
+
+    def _text(self, rows: Iterable[dict[str, Any]], *, header: bool = False) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()

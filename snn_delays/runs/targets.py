@@ -12,7 +12,7 @@ from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ExportError
 from snn_delays.ir.trace import make_trace
 from snn_delays.runs.load import trained
-from snn_delays.runs.samples import samples_of
+from snn_delays.runs.samples import counts_of, samples_of
 from snn_delays.runs.table import Table
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.runlog import Run
@@ -31,19 +31,18 @@ def compare_targets(source: Run | Path | str | Any, samples: int = 20, callback:
     ``samples``: how many to count on; with 0 no data set is opened, and there are no spikes and operations.
     """
     opened = trained(source, "events")
-    trained_network, dt_ms = opened.network, opened.recipe.data.dt_ms
-    counts = None
+    dt_ms, counts = opened.recipe.data.dt_ms, None
     if samples:
         dataset, indices = samples_of(opened.recipe, "validation", callback)
-        counts = dataset.batch(indices[:samples], opened.recipe.data.tail_steps).counts.flatten(2).numpy()
-    real = canonical(discretize(trained_network), dt_ms=dt_ms)
+        counts = counts_of(dataset, indices[:samples], opened.recipe)
+    real = canonical(discretize(opened.network), dt_ms=dt_ms)
     rows: list[tuple[str, ...]] = []
     for chip in profiles().values():
         fitting, network = fit(real, chip), real
         broken = len(fitting.violations)
         if not broken and chip.arithmetic == "whole":
             try:
-                network = canonical(discretize(trained_network, target=chip), dt_ms=dt_ms)
+                network = canonical(discretize(opened.network, target=chip), dt_ms=dt_ms)
             except ExportError:
                 broken = 1
         if broken:
@@ -54,14 +53,8 @@ def compare_targets(source: Run | Path | str | Any, samples: int = 20, callback:
             cost = Cost(0, 0, 0.0, (), memory, chip.title)
         else:
             cost = cost_of(network, make_trace(network, counts), chip)
-        rows.append(
-            (
-                chip.name,
-                "yes" + (" (unverified)" if chip.unverified else ""),
-                "-" if fitting.cores is None else f"{fitting.cores}",
-                f"{cost.memory_bits / 8192:,.0f} KiB",
-                f"{cost.delay_share:.0%}",
-                *("-" if counts is None else f"{cost.total(what):,.0f}" for what in COSTS),
-            )
-        )
+        fits = "yes (unverified)" if chip.unverified else "yes"
+        cores = "-" if fitting.cores is None else f"{fitting.cores}"
+        costs = ("-" if counts is None else f"{cost.total(what):,.0f}" for what in COSTS)
+        rows.append((chip.name, fits, cores, f"{cost.memory_bits / 8192:,.0f} KiB", f"{cost.delay_share:.0%}", *costs))
     return Table(HEADS, rows)

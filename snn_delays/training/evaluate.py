@@ -9,6 +9,6 @@ __getattr__ = forward(
         "read_evaluation": "snn_delays.runs.evaluate",
         "discrete_network": "snn_delays.runs.load",
         "trained_network": "snn_delays.runs.load",
-        "trainable_parameters": "snn_delays.runs.events",
+        "trainable_parameters": "snn_delays.runs.load",
     },
 )

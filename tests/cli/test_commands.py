@@ -283,15 +283,16 @@ def test_plot(snn: Ok, refused: Bad, run: Path) -> None:
 
 
 def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, delays in cli.demo.RECIPES.items():
+    for name, delays in cli.train.DEMOS.items():
         path = tmp_path / f"{name}.toml"
         path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.demo, "train_run", lambda name, *rest: cli.train.train_run(f"{name}.toml", *rest))
+    train_run = cli.train.train_run
+    monkeypatch.setattr(cli.train, "train_run", lambda name, *rest: train_run(f"{name}.toml", *rest))
     shown = snn("demo", "--out", "runs", "--seeds", 2).stdout
     found = {
         name: [json.loads(Path("runs", folder, "evaluation.json").read_text()) for folder in (name, f"{name}_seed_1")]
-        for name in cli.demo.RECIPES
+        for name in cli.train.DEMOS
     }
     learned, fixed = ([100 * r["test_accuracy"] for r in found[name]] for name in ("demo", "demo_fixed_delays"))
     assert learned[0] != learned[1]

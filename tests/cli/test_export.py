@@ -19,7 +19,7 @@ from snn_delays.export.targets import FORMATS
 from snn_delays.ir.canonical import read_network
 from snn_delays.ir.trace import first_mismatch, make_trace, read_trace
 from snn_delays.runs import samples
-from snn_delays.runs.sweep import COLUMNS, EARLIER, markdown, read_sweep
+from snn_delays.runs.sweep import COLUMNS, EARLIER, SWEEPS, markdown
 from tests.support import tiny_runs
 
 Ok, Bad = Callable[..., Result], Callable[..., str]
@@ -178,12 +178,12 @@ def test_folders_that_cannot_be_written(
 def test_sweep_opens_test_data_when_asked_and_says_so(
     snn: Ok, refused: Bad, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("--weight-bits", "8", "--max-delays", "62", "--table", tmp_path / "whole.csv")
+    options = ("--weight-bits", "8", "--max-delays", "62", "--table", tmp_path / "sweep.csv")
     with monkeypatch.context() as patch:
         patch.setattr(samples, "load_binned", tiny_runs.fake_load)  # which refuses test data
         assert "1 rows, of 16 validation samples" in snn("sweep", run, *options).stdout
     assert "1 rows, of 64 test samples" in snn("sweep", run, *options, "--split", "test").stdout
-    rows = read_sweep(tmp_path / "whole.csv")
+    rows = SWEEPS.read(tmp_path / "sweep.csv")
     assert [(row["split"], row["samples"], row["readout"]) for row in rows] == [
         ("validation", "16", "as trained"), ("test", "64", "as trained"),
     ]  # fmt: skip
@@ -191,20 +191,38 @@ def test_sweep_opens_test_data_when_asked_and_says_so(
     assert "validation or test, got 'train'" in refused("sweep", run, *options, "--split", "train")
 
 
-def test_a_sweep_of_a_version_before_was_of_test_data_and_masked(tmp_path: Path) -> None:
-    table = tmp_path / "whole.csv"
-    table.write_text(",".join(EARLIER) + "\ntoy,a set,loihi2,24,,8,24,0,0.9,0.8,300,0,0.1.0,2026-11-21\n")
-    (row,) = read_sweep(table)
-    assert (row["split"], row["samples"], row["readout"], row["whole_accuracy"]) == ("test", "300", "masked", "0.8")
+def test_a_sweep_of_the_first_version_was_of_test_data_and_masked(tmp_path: Path) -> None:
+    table = tmp_path / "sweep.csv"
+    table.write_text(",".join(EARLIER[0]) + "\ntoy,a set,loihi2,24,,8,24,0,0.9,0.8,300,0,0.1.0,2026-11-21\n")
+    (row,) = SWEEPS.read(table)
+    assert (row["split"], row["samples"], row["readout"], row["integer_accuracy"]) == ("test", "300", "masked", "0.8")
     assert markdown([row]).splitlines()[2].endswith("| 90.0% | 80.0% | loihi2 | 300 test, masked |")
 
 
+def test_a_sweep_that_calls_the_integers_whole_is_read_and_written_anew(tmp_path: Path) -> None:
+    table = tmp_path / "sweep.csv"
+    line = "toy,a set,loihi2,24,,8,24,0,test,300,as trained,0.9,0.8,0,0.1.0,2026-11-27"
+    table.write_text(",".join(EARLIER[1]) + "\n" + line + "\n")
+    (row,) = SWEEPS.read(table)
+    assert row["integer_accuracy"] == "0.8"
+    SWEEPS.append(table, [row])
+    assert table.read_text().splitlines() == [",".join(COLUMNS), line, line]
+
+
+def test_the_table_of_sweeps_is_found_by_its_former_name(
+    snn: Ok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    SWEEPS.append(tmp_path / "experiments" / "whole_numbers.csv", [dict.fromkeys(COLUMNS, "0")])
+    assert "| 0 bits |" in snn("sweep").stdout
+
+
 def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: Path) -> None:
-    table, page = tmp_path / "whole.csv", tmp_path / "page.md"
-    page.write_text("before\n<!-- whole numbers -->\n<!-- /whole numbers -->\nafter\n")
+    table, page = tmp_path / "sweep.csv", tmp_path / "page.md"
+    page.write_text("before\n<!-- integer arithmetic -->\n<!-- /integer arithmetic -->\nafter\n")
     limits = "62,9,0"
     snn("sweep", run, "--weight-bits", "8,ternary", "--max-delays", limits, "--table", table, "--write", page)
-    rows = read_sweep(table)
+    rows = SWEEPS.read(table)
     trained = int(rows[0]["trained_max_delay_steps"])
     kept = [limit for limit in (62, 9, 0) if limit < trained] + [trained]
     assert {(row["weight_bits"], int(row["max_delay_steps"])) for row in rows} == {
@@ -216,6 +234,6 @@ def test_sweep_measures_and_appends(snn: Ok, refused: Bad, run: Path, tmp_path: 
     assert by_limit[0] > 0
     assert page.read_text().count("| loihi2 |") == len(rows)
     assert len(snn("sweep", "--table", table).stdout.splitlines()) == len(rows) + 2
-    assert "does not compute in whole numbers" in refused("sweep", run, "--target", "nest", "--table", table)
+    assert "does not compute in integer arithmetic" in refused("sweep", run, "--target", "nest", "--table", table)
     assert "integers separated by commas" in refused("sweep", run, "--max-delays", "7;0", "--table", table)
-    assert len(read_sweep(table)) == len(rows)
+    assert len(SWEEPS.read(table)) == len(rows)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from snn_delays.cli import show  # noqa: F401  (adds the command)
 from snn_delays.data.catalogue import lookup as catalogue
 from snn_delays.data.catalogue.locate import data_path
 from snn_delays.data.catalogue.lookup import card

@@ -16,10 +16,9 @@ from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
 from snn_delays.runs.generate import generate
-from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, open_run
-from tests.support.tiny_texts import fitted, language_recipe, text_file
+from tests.support.tiny_texts import fitted, language_recipe, text_file, trained_language_network
 
 
 @pytest.fixture(scope="module", params=["bytes", "characters"])

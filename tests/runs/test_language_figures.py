@@ -10,14 +10,12 @@ import torch
 from snn_delays import plot
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.runs.evaluate import evaluate
-from snn_delays.runs.figures import Source, draw
-from snn_delays.runs.language import trained_language_network
-from snn_delays.runs.language_figures import PICTURES, spikes_of
+from snn_delays.runs.figures import LANGUAGE, Source, draw, spikes_of
 from snn_delays.training.activity import Activity
 from snn_delays.training.runlog import Run
 from snn_delays.training.tasks.language import corpus_of
 from tests.support import tiny_texts
-from tests.support.tiny_texts import fitted, language_recipe, sentence_recipe, text_file
+from tests.support.tiny_texts import fitted, language_recipe, sentence_recipe, text_file, trained_language_network
 
 SHORT = {"epochs": 2, "steps_per_epoch": 5}
 
@@ -49,7 +47,7 @@ def is_picture(path: Path) -> bool:
 
 def test_all_pictures_are_drawn(evaluated: Run) -> None:
     drawn = draw(evaluated)
-    assert [path.name for path in drawn] == [f"{name}.png" for name in PICTURES]
+    assert [path.name for path in drawn] == [f"{name}.png" for name in LANGUAGE]
     assert all(path.parent == evaluated.figures and is_picture(path) for path in drawn)
 
 
@@ -79,8 +77,8 @@ def test_positions_are_of_what_was_predicted(unit: str, evaluated: Run) -> None:
     recipe = evaluated.recipe
     if unit == "byte":
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"vocabulary": "bytes"})})
-    figure = PICTURES["positions"].draw(Source(Run(evaluated.folder, recipe)))
-    assert figure.axes[0].get_ylabel() == f"bits per {unit}"
+    ax = LANGUAGE["positions"].draw(Source(Run(evaluated.folder, recipe)))
+    assert ax.get_ylabel() == f"bits per {unit}"
 
 
 def test_curves_have_bits_per_byte(evaluated: Run, monkeypatch: pytest.MonkeyPatch) -> None:

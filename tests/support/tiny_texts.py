@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from snn_delays.data.text import SentenceSet
+from snn_delays.models.spikegpt import with_integer_delays
 from snn_delays.nn import LIF
 from snn_delays.recipes.files import parse_recipe
 from snn_delays.recipes.keys import without_overruled
 from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe
 from snn_delays.runs import language as language_evaluation
+from snn_delays.runs.load import trained_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
@@ -118,6 +120,12 @@ def use_made_up_sentences(patch: Any = None) -> None:
     put = setattr if patch is None else patch.setattr
     put(sentences, "load_sentences", lambda *args: Sealed(made_up_sentences(*args)))
     put(language_evaluation, "load_sentences", made_up_sentences)
+
+
+def trained_language_network(run: Run, epoch: int | None = None, *, whole: bool = True) -> tuple[Any, Any]:
+    """The network of a run after an epoch (the best by default), with integer delays if ``whole``, and vocabulary."""
+    network = trained_network(run, epoch)
+    return (with_integer_delays(network) if whole else network).eval(), network.card.vocabulary
 
 
 def fitted(folder: Path, recipe: LanguageRecipe | SentenceRecipe) -> Run:

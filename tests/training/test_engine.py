@@ -21,7 +21,7 @@ from snn_delays.files import alone_in
 from snn_delays.nn import layers_with_delays
 from snn_delays.recipes.build import network_for
 from snn_delays.recipes.events import Recipe
-from snn_delays.runs import evaluate, events_figures, figures, load, samples
+from snn_delays.runs import evaluate, figures, load, samples
 from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -448,9 +448,9 @@ def test_pictures_are_of_the_first_sample_that_is_classified_right(
     chosen = selection(trained.recipe)
     right = measure(load.discrete_network(trained), chosen.validation, chosen.valid, trained.recipe).correct
     first = int(right.nonzero()[0])
-    assert events_figures.response(figures.Source(trained)).index == chosen.valid[first]
-    assert events_figures.response(figures.Source(trained, 2)).index == chosen.valid[2]
+    assert figures.Source(trained).response.index == chosen.valid[first]
+    assert figures.Source(trained, 2).response.index == chosen.valid[2]
     wrong = int((~right).nonzero()[0])
     swapped = np.concatenate([chosen.valid[[wrong, first]], chosen.valid])
-    monkeypatch.setattr(events_figures, "selection", lambda recipe: replace(chosen, valid=swapped))
-    assert events_figures.response(figures.Source(trained)).index == chosen.valid[first]
+    monkeypatch.setattr(figures, "selection", lambda recipe: replace(chosen, valid=swapped))
+    assert figures.Source(trained).response.index == chosen.valid[first]

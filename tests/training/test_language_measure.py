@@ -17,7 +17,6 @@ from torch import Tensor
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
 from snn_delays.runs.evaluate import evaluate, read_evaluation
-from snn_delays.runs.language import trained_language_network
 from snn_delays.runs.results import append_result, markdown, read_results
 from snn_delays.training import language_measure
 from snn_delays.training.callbacks import Callback
@@ -25,7 +24,7 @@ from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, mea
 from snn_delays.training.runlog import Run, open_run
 from snn_delays.training.tasks.language import corpus_of, language_network
 from tests.support import tiny_texts
-from tests.support.tiny_texts import fitted, language_recipe, text_file
+from tests.support.tiny_texts import fitted, language_recipe, text_file, trained_language_network
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def test_delays_that_are_not_learned_have_no_optimiser(delays: str) -> None:
     [("learned", 214_016), ("fixed", 107_520), ("none", 107_520)],
 )
 def test_parameters_of_the_published_network(delays: str, expected: int) -> None:
-    from snn_delays.runs.events import trainable_parameters
+    from snn_delays.runs.load import trainable_parameters
 
     recipe = load_recipe("hammouamri_2024_shd", (f"model.delays={delays}",))
     network = build_network(recipe, (140,), 20)

@@ -21,7 +21,6 @@ from snn_delays.models.spikegpt import delay_shifts
 from snn_delays.nn import DelayShift
 from snn_delays.recipes.files import to_toml
 from snn_delays.runs.evaluate import evaluate
-from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -31,7 +30,14 @@ from snn_delays.training.task import best_of, seed_of
 from snn_delays.training.tasks import language
 from tests.support import ROOT, tiny_texts
 from tests.support.tiny_runs import TIED, numbers, same
-from tests.support.tiny_texts import assert_ended_alike, fitted, language_recipe, tensors, text_file
+from tests.support.tiny_texts import (
+    assert_ended_alike,
+    fitted,
+    language_recipe,
+    tensors,
+    text_file,
+    trained_language_network,
+)
 
 LEARNING = {"epochs": 2, "steps_per_epoch": 15, "batch_size": 8, "accumulate": 1}
 

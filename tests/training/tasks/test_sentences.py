@@ -15,7 +15,6 @@ from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.runs import language as language_evaluation
 from snn_delays.runs.evaluate import evaluate
-from snn_delays.runs.language import trained_language_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
@@ -25,7 +24,15 @@ from snn_delays.training.tasks import sentences
 from snn_delays.training.tasks.sentences import SentencesTraining, encode, measure_sentences, vocabulary_of
 from tests.support import tiny_texts
 from tests.support.tiny_runs import Stopper, interrupt, numbers, same
-from tests.support.tiny_texts import assert_ended_alike, fitted, made_up_sentences, resumed, sentence_recipe, tensors
+from tests.support.tiny_texts import (
+    assert_ended_alike,
+    fitted,
+    made_up_sentences,
+    resumed,
+    sentence_recipe,
+    tensors,
+    trained_language_network,
+)
 
 LEARNING = {"epochs": 8, "batch_size": 8, "accumulate": 1}
 
