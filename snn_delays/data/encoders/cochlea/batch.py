@@ -43,14 +43,13 @@ def find_audio(places: Sequence[Path]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for place in places:
+        inside = [place]
         if place.is_dir():
             named = (p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
             inside = sorted(p for p in named if p.is_file() or _is_dangling(p))
             if not inside:
                 raise DataError(f"{place} holds no {' or '.join(SUFFIXES)} files")
-            files |= dict.fromkeys(inside)
-        else:
-            files[place] = None
+        files |= dict.fromkeys(inside)
     if not files:
         raise DataError("no recordings are given; name WAV or FLAC files, or folders that hold them")
     return list(files)

@@ -102,14 +102,14 @@ class Cochlea:
         recent = self.fibres.at_rest(self.channels, dt_s)
         bushies = self.bushy.at_rest(self.channels)
         steps, channels = [], []
-        begins = {0: 0}
+        starts = {0: 0}
         for segment, block, velocity in velocities(sound, self.membrane, self.channels, AUDIO_RATE, causal=self.causal):
-            begins.setdefault(segment + 1, begins[segment] + velocity.shape[1])
+            starts.setdefault(segment + 1, starts[segment] + velocity.shape[1])
             probability = firing_probability(velocity, cells[block], self.hair_cell, dt_s)
             count = fibre_spikes(probability, recent[block], self.fibres, rng)
             fired = bushy_spikes(count, bushies[block], self.bushy, self.fibres.per_channel, dt_s)
             channel, step = np.nonzero(fired)
-            steps.append(step + begins[segment])
+            steps.append(step + starts[segment])
             channels.append(channel + block.start)
         step, channel = np.concatenate(steps), np.concatenate(channels)
         # Half a tick is added before the division: step / RATE seconds to the nearest tick, in integers.

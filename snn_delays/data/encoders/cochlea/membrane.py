@@ -90,35 +90,28 @@ class TransferFunction:
         return self._factor[:stop] / self.xi(c, stop) * pressure * np.exp(1j * (phase - self._base[:stop]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """Transfer functions for one padded length, each up to the frequency beyond which it is negligible."""
+def _velocity(rows: list[NDArray[np.complex64]], spectrum: NDArray[np.complex64], n: int) -> NDArray[np.float32]:
+    """Velocity [channel, time] at half the rate of the sound, ``n`` samples of a period, by transfer functions.
 
-    n: int
-    rows: list[NDArray[np.complex64]]
-
-    def velocity(self, spectrum: NDArray[np.complex64], channels: slice) -> NDArray[np.float32]:
-        """Velocity [channel, time] at half the rate of the sound, ``n`` samples of a period.
-
-        The real part of the inverse DFT of length n of Y = V x spectrum is the inverse real FFT of what Y and the
-        mirrored conjugate of Y have in common.
-        """
-        rows, n = self.rows[channels], self.n
-        folded = np.zeros((len(rows), n // 2 + 1), dtype=np.complex64)
-        for out, row in zip(folded, rows):
-            y = row * spectrum[: row.size]
-            low = y[: n // 2 + 1]
-            out[: low.size] = low
-            high = y[n - n // 2 :]  # bins n - n // 2 ... mirrored to n // 2 ... 1
-            if high.size:
-                out[n // 2 : n // 2 - high.size : -1] += high.conj()
-            out[0] += y[0].conj()
-            out /= 2
-        return need("scipy.fft").irfft(folded, n, axis=1, overwrite_x=True)
+    The real part of the inverse DFT of length n of Y = V x spectrum is the inverse real FFT of what Y and the mirrored
+    conjugate of Y have in common.
+    """
+    folded = np.zeros((len(rows), n // 2 + 1), dtype=np.complex64)
+    for out, row in zip(folded, rows):
+        y = row * spectrum[: row.size]
+        low = y[: n // 2 + 1]
+        out[: low.size] = low
+        high = y[n - n // 2 :]  # bins n - n // 2 ... mirrored to n // 2 ... 1
+        if high.size:
+            out[n // 2 : n // 2 - high.size : -1] += high.conj()
+        out[0] += y[0].conj()
+        out /= 2
+    return need("scipy.fft").irfft(folded, n, axis=1, overwrite_x=True)
 
 
 @lru_cache(maxsize=4)  # some 40 MB each
-def _table(of: Membrane, channels: int, n: int, rate: int, causal: bool) -> _Table:
+def _table(of: Membrane, channels: int, n: int, rate: int, causal: bool) -> list[NDArray[np.complex64]]:
+    """Transfer functions for one padded length, each up to the frequency beyond which it is negligible."""
     w = 2 * np.pi * np.linspace(1.0, rate / 2, n)
     coarse = np.linspace(0, n - 1, min(_COARSE, n)).astype(int)
     sketch, full = TransferFunction(w[coarse], of), TransferFunction(w, of)
@@ -128,7 +121,7 @@ def _table(of: Membrane, channels: int, n: int, rate: int, causal: bool) -> _Tab
         last = int(np.flatnonzero(size > NEGLIGIBLE * size.max())[-1])
         row = full.at(c, coarse[min(last + 1, coarse.size - 1)] + 1)
         rows.append((row.conj() if causal else row).astype(np.complex64))
-    return _Table(n, rows)
+    return rows
 
 
 def velocities(
@@ -154,7 +147,7 @@ def velocities(
         spectrum = fft.rfft(piece, 2 * n)
         for first in range(0, channels, _PLACES):
             block = slice(first, min(first + _PLACES, channels))
-            velocity = table.velocity(spectrum, block)
+            velocity = _velocity(table[block], spectrum, n)
             yield segment, block, velocity[:, before : before + stop - start]
 
 
