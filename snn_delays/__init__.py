@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from snn_delays.runs.evaluate import evaluate
     from snn_delays.runs.export import export
     from snn_delays.runs.load import load
-    from snn_delays.training.train import train
+    from snn_delays.training.engine import train
 
 __version__ = "0.1.0"
 
@@ -79,7 +79,7 @@ _HOMES = {
     "recipes.registry": ("register_task",),
     "runs.evaluate": ("evaluate",),
     "runs.load": ("load",),
-    "training.train": ("train",),
+    "training.engine": ("train",),
 }
 _ROOMS = (
     "chips", "data", "discrete", "errors", "export", "ir", "models", "nn", "ops", "plot", "recipes", "runs",

@@ -43,7 +43,7 @@ def train_run(
     """Train by a recipe, in a new run folder or, with ``resume``, in one that may be there; returns the run."""
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-    from snn_delays.training.train import train as train_recipe
+    from snn_delays.training.engine import train as train_recipe
 
     with progress() as bar:
         run = train_recipe(

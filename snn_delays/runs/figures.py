@@ -26,7 +26,7 @@ from snn_delays.training.activity import population
 from snn_delays.training.measure import measure
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import selection
-from snn_delays.training.tasks.language import corpus_of
+from snn_delays.training.tasks.text import corpus_of
 
 TOKENS = 128  # of the validation text under the raster
 

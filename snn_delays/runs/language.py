@@ -12,10 +12,15 @@ from snn_delays.runs.load import Trained, trainable_parameters
 from snn_delays.runs.table import Page, Table, number
 from snn_delays.training.activity import ones_rate
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text, stream_count
+from snn_delays.training.language_measure import (
+    PROTOCOLS,
+    TextMeasurement,
+    measure_sentences,
+    measure_text,
+    stream_count,
+)
 from snn_delays.training.runlog import Run
-from snn_delays.training.tasks.language import LanguageTraining, corpus_of
-from snn_delays.training.tasks.sentences import SentencesTraining, encode, measure_sentences
+from snn_delays.training.tasks.text import LanguageTraining, SentencesTraining, corpus_of, encode
 
 
 def page(results: Sequence[dict[str, Any]]) -> Page:

@@ -11,7 +11,7 @@ from snn_delays.discrete.discretize import DiscreteNetwork, discretize
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.recipes.registry import task_of
 from snn_delays.training import checkpoint
-from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.runlog import Run, open_run
 
 

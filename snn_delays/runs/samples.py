@@ -8,7 +8,7 @@ from snn_delays.data.loaders import load_binned
 from snn_delays.errors import ConfigError
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.sources import binning, options, selection, shaped
+from snn_delays.training.sources import loading, selection, shaped
 
 SPLITS = ("validation", "test")
 
@@ -16,7 +16,7 @@ SPLITS = ("validation", "test")
 def load_test_data(recipe: Recipe, callback: Callback | None = None, dataset: str | None = None) -> BinnedDataset:
     """The test part of a recipe's data set, or of another one, binned as the training part was."""
     name = dataset or recipe.data.dataset
-    return shaped(load_binned(name, "test", binning(recipe), **options(recipe, callback)), recipe)
+    return shaped(load_binned(name, "test", **loading(recipe, callback)), recipe)
 
 
 def samples_of(recipe: Recipe, split: str, callback: Callback | None = None) -> tuple[BinnedDataset, NDArray[np.int64]]:

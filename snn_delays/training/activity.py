@@ -1,7 +1,8 @@
-"""What a spiking language model does while it runs: spikes of its neurons, and what its matrices are fed with."""
+"""What a spiking network does while it runs: spikes of its neurons, what its matrices are fed with, and silence."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from snn_delays.models.spikegpt import SpikeGPT
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.neuron import LIF
 from snn_delays.nn.rwkv import SpikingEmbedding
+
+SATURATED = 0.99  # spikes per neuron and step from which a population fires all the time
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Fed:
 
 
 class Activity:
-    """Watches a network in a ``with`` block, and counts tokens that ``counted`` marks (bool ``[time, batch]``)."""
+    """Watches a network in evaluation, in a ``with`` block; tokens that ``counted``, ``[time, batch]``, marks."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
@@ -46,19 +49,20 @@ class Activity:
         self._hooks: list[Any] = []
 
     def __enter__(self) -> "Activity":
+        self._was_training = self.network.training
+        self.network.eval()
         for name, module in self.network.named_modules():
             if isinstance(module, LIF) or (isinstance(module, SpikingEmbedding) and module.binary):
-                self._hooks.append(module.register_forward_hook(self._fired(name)))
+                self._hooks.append(module.register_forward_hook(partial(self._fired, population(name))))
             elif isinstance(module, nn.Linear):
                 self.fed[name] = Fed(module.in_features, module.out_features)
-                self._hooks.append(module.register_forward_hook(self._multiplied(name)))
+                self._hooks.append(module.register_forward_hook(partial(self._multiplied, self.fed[name])))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
+        self.network.train(self._was_training)
 
     def rates(self) -> dict[str, float]:
         """Spikes per neuron and token, by population in the order they fire; that of the embedding first."""
@@ -73,24 +77,17 @@ class Activity:
     def _rows(self, x: Tensor) -> Tensor:
         return x if self.counted is None or x.shape[:2] != self.counted.shape else x[self.counted]
 
-    def _fired(self, name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: tuple[Tensor, Any]) -> None:
-            rows = self._rows(output[0])
-            self.spikes[place] = self.spikes.get(place, 0.0) + float(rows.sum())
-            self.places[place] = self.places.get(place, 0) + rows.numel()
+    def _fired(self, name: str, module: nn.Module, args: Any, output: tuple[Tensor, Any]) -> None:
+        rows = self._rows(output[0])
+        self.spikes[name] = self.spikes.get(name, 0.0) + float(rows.sum())
+        self.places[name] = self.places.get(name, 0) + rows.numel()
 
-        place = population(name)
-        return hook
-
-    def _multiplied(self, name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-            rows, fed = self._rows(args[0]), self.fed[name]
-            nonzero = int(torch.count_nonzero(rows))
-            fed.seen += rows.numel()
-            fed.nonzero += nonzero
-            fed.spikes_only &= nonzero == int((rows == 1).sum())
-
-        return hook
+    def _multiplied(self, fed: Fed, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        rows = self._rows(args[0])
+        nonzero = int(torch.count_nonzero(rows))
+        fed.seen += rows.numel()
+        fed.nonzero += nonzero
+        fed.spikes_only &= nonzero == int((rows == 1).sum())
 
 
 def population(name: str) -> str:
@@ -114,21 +111,19 @@ def operations(activity: Activity) -> dict[str, float | None]:
     counted. The last matrix of a classifier, which acts once a sentence, counts as if it acted at every token.
     """
     matrices = list(activity.fed.items())
-    blocks = {name for name, _ in matrices if ".mixing." in name}
     rate = activity.mean_rate()
     dense = sum(fed.macs for _, fed in matrices)
-    real = [(name, fed) for name, fed in matrices if not fed.spikes_only]
     driven = sum(fed.macs * fed.rate for _, fed in matrices if fed.spikes_only)
-    shifts = [m for m in activity.network.modules() if isinstance(m, DelayShift)]
+    inside = sum(fed.macs for name, fed in matrices if not fed.spikes_only and ".mixing." in name)
+    outside = sum(fed.macs for name, fed in matrices if not fed.spikes_only and ".mixing." not in name)
+    shifts = [module for module in activity.network.modules() if isinstance(module, DelayShift)]
     return {
         "macs_dense": dense,
-        "macs_as_built": sum(fed.macs for _, fed in real),
+        "macs_as_built": inside + outside,
         "accumulates_as_built": driven,
-        "macs_if_spike_driven": None if rate is None else sum(fed.macs for name, fed in real if name not in blocks),
-        "accumulates_if_spike_driven": None
-        if rate is None
-        else driven + rate * sum(fed.macs for name, fed in real if name in blocks),
-        "spike_fed_share": sum(fed.macs for _, fed in matrices if fed.spikes_only) / dense,
+        "macs_if_spike_driven": None if rate is None else outside,
+        "accumulates_if_spike_driven": None if rate is None else driven + rate * inside,
+        "spike_fed_share": (dense - inside - outside) / dense,
         "shift_macs": sum(int(torch.count_nonzero(shift.kernel())) for shift in shifts),
     }
 
@@ -136,3 +131,29 @@ def operations(activity: Activity) -> dict[str, float | None]:
 def ones_rate(network: SpikeGPT) -> float | None:
     """Share of ones in the embedding; None where it is of real numbers."""
     return network.embedding.ones_rate() if network.embedding.binary else None
+
+
+def silent_and_saturated(rates: Mapping[str, float]) -> dict[str, str]:
+    """Entries of an epoch's record: names of populations that never fired on validation data, and that always did.
+
+    Silent ones pass no gradient on, saturated ones no information.
+    """
+    return {
+        "silent": " ".join(name for name, rate in rates.items() if rate == 0),
+        "saturated": " ".join(name for name, rate in rates.items() if rate >= SATURATED),
+    }
+
+
+def warning(history: Sequence[Mapping[str, Any]], recipe: Any) -> str | None:
+    """The warning about such populations in the last epoch, with the keys to change.
+
+    None if there are none, or the same as in the epoch before.
+    """
+    populations = [(row.get("silent"), row.get("saturated")) for row in history[-2:]]
+    silent, saturated = populations[-1]
+    reasons = [f"{silent} never fired"] if silent else []
+    reasons += [f"{saturated} fired in at least {SATURATED:.0%} of all steps"] if saturated else []
+    if not reasons or populations[:-1] == populations[-1:]:
+        return None
+    advice = recipe.remedy(bool(silent))
+    return f"epoch {history[-1]['epoch']}: {'; '.join(reasons)} on validation data: {advice}"

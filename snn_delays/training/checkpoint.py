@@ -12,6 +12,9 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +22,94 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
-from snn_delays.errors import CheckpointError
+from snn_delays.data.text import vocabulary_from_json
+from snn_delays.data.text.vocabulary import Vocabulary
+from snn_delays.errors import CheckpointError, SnnDelaysError
 from snn_delays.files import sync
-from snn_delays.reading import open_regular
-from snn_delays.training.card import NetworkCard
+from snn_delays.reading import open_regular, parse_json
+from snn_delays.recipes.files import recipe_from_toml, to_toml
+from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.training.optimise import Optimisation
 from snn_delays.training.records import ProgressRecord, read_record
 
+FORMAT = "2"  # 1 had the recipe alone
 MODEL, OPTIMISER, PROGRESS = "model.safetensors", "optimiser.pt", "progress.json"
 _PREFIX = "epoch-"
 _REMEDY = "remove that epoch's folder to go back to an earlier one"
 
 
+@dataclass(frozen=True)
+class NetworkCard:
+    """What a network takes, what it returns, and what it was trained on; kept in the file of the weights.
+
+    Attributes:
+        recipe: every setting of the training.
+        epoch: after which the weights were saved; 0 before training.
+        source, checksum: the training data, and their file's sha256.
+        sensor: shape of one step of the input; empty for text.
+        class_names: of the outputs; empty where the outputs are no classes, or not known.
+        vocabulary: tokens of text; None for events.
+        network_class: name of the class of a network of your own; empty where the recipe describes the network.
+    """
+
+    recipe: BaseRecipe
+    epoch: int
+    source: str = ""
+    checksum: str = ""
+    sensor: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None
+    network_class: str = ""
+
+    @property
+    def dt_ms(self) -> float | None:
+        """Length of a time step in milliseconds; None for text."""
+        return getattr(self.recipe.data, "dt_ms", None)  # type: ignore[attr-defined]
+
+    def to_metadata(self) -> dict[str, str]:
+        """As text, the form in which safetensors keeps it."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        data["vocabulary"] = self.vocabulary and self.vocabulary.to_json()
+        return {"format": FORMAT, "epoch": str(self.epoch), "recipe": to_toml(self.recipe), "card": json.dumps(data)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> "NetworkCard":
+        """Read what :meth:`to_metadata` made. Raises CheckpointError naming the file for anything else."""
+        try:
+            number = metadata["format"]
+            if number not in ("1", FORMAT):
+                raise CheckpointError(f"{path} is a checkpoint of format {number}; this version reads 1 and {FORMAT}")
+            data = parse_json(metadata.get("card", "{}"))
+            vocabulary = data.get("vocabulary")
+            return cls(
+                recipe_from_toml(metadata["recipe"], str(path)),
+                int(metadata["epoch"]),
+                sensor=tuple(int(size) for size in data.get("sensor", ())),
+                class_names=tuple(str(name) for name in data.get("class_names", ())),
+                vocabulary=vocabulary and vocabulary_from_json(vocabulary),
+                **{name: str(data.get(name, "")) for name in ("source", "checksum", "network_class")},
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} holds no network of snn_delays: its metadata lack or spoil {error}; `snn-delays train` writes "
+                "such files"
+            ) from error
+        except SnnDelaysError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
+
+@contextmanager
+def writing(what: object, remedy: str) -> Iterator[None]:
+    """Raise CheckpointError with the remedy if the disk refuses what the block writes."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"cannot write {what}: {error.strerror}; {remedy}") from error
+
+
 def save_checkpoint(
-    folder: Path,
-    network: nn.Module,
-    optimisation: Optimisation,
-    progress: dict[str, Any],
-    card: NetworkCard,
+    folder: Path, network: nn.Module, optimisation: Optimisation, progress: dict[str, Any], card: NetworkCard
 ) -> Path:
     """Write the checkpoint of ``card.epoch``; older ones stay as they were.
 
@@ -56,58 +127,52 @@ def save_checkpoint(
         OPTIMISER: buffer.getvalue(),
         PROGRESS: json.dumps(progress, indent=1).encode(),
     }
-    target = folder / f"{_PREFIX}{card.epoch:04d}"
-    temporary = None
-    try:
+    target = epoch_folder(folder, card.epoch)
+    last = max((epoch for epoch in epochs_saved(folder) if epoch != card.epoch), default=None)
+    kept = "there is no earlier checkpoint" if last is None else f"the checkpoint of epoch {last} is intact"
+    with writing(f"the checkpoint {target}", f"{kept}: make room and continue with --resume"):
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-        for name, data in contents.items():
-            (temporary / name).write_bytes(data)
-            sync(temporary / name)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.chmod(0o755)
-        os.rename(temporary, target)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder, ignore_cleanup_errors=True) as made:
+            temporary = Path(made)
+            for name, data in contents.items():
+                (temporary / name).write_bytes(data)
+                sync(temporary / name)
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.chmod(0o755)
+            os.rename(temporary, target)
         sync(folder)
-    except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        last = latest_epoch(folder)
-        kept = f"the checkpoint of epoch {last} is intact" if last is not None else "there is no earlier checkpoint"
-        raise CheckpointError(
-            f"cannot write the checkpoint {target}: {error.strerror}; {kept}: make room and continue with --resume"
-        ) from error
     return target
+
+
+def epoch_folder(folder: Path, epoch: int) -> Path:
+    """The folder of an epoch's checkpoint."""
+    return folder / f"{_PREFIX}{epoch:04d}"
 
 
 def epochs_saved(folder: Path) -> list[int]:
     """Epochs that have a checkpoint, ascending."""
-    names = [p.name.removeprefix(_PREFIX) for p in folder.glob(f"{_PREFIX}*")] if folder.is_dir() else []
+    names = [path.name.removeprefix(_PREFIX) for path in folder.glob(f"{_PREFIX}*")]
     return sorted(int(name) for name in names if name.isdecimal() and name.isascii() and f"{int(name):04d}" == name)
 
 
 def latest_epoch(folder: Path) -> int | None:
     """The last epoch that has a checkpoint, or None."""
-    epochs = epochs_saved(folder)
-    return epochs[-1] if epochs else None
+    return max(epochs_saved(folder), default=None)
 
 
 def prune(folder: Path, keep: set[int]) -> None:
     """Remove the checkpoints of all other epochs, and what a killed process left half-written."""
     for epoch in epochs_saved(folder):
         if epoch not in keep:
-            shutil.rmtree(folder / f"{_PREFIX}{epoch:04d}")
+            shutil.rmtree(epoch_folder(folder, epoch))
     for leftover in folder.glob(".writing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def read_progress(folder: Path, epoch: int) -> dict[str, Any]:
-    """History stored with the checkpoint of an epoch."""
-    return read_progress_file(folder / f"{_PREFIX}{epoch:04d}" / PROGRESS)
-
-
-def read_progress_file(path: Path) -> dict[str, Any]:
-    """History in a ``progress.json``. Raises CheckpointError naming the key that is damaged."""
+def read_progress(folder: Path) -> dict[str, Any]:
+    """History stored in the folder of an epoch. Raises CheckpointError naming the key that is damaged."""
+    path = folder / PROGRESS
     try:
         return read_record(path, ProgressRecord, _REMEDY)
     except FileNotFoundError:
@@ -116,7 +181,7 @@ def read_progress_file(path: Path) -> dict[str, Any]:
 
 def network_file(folder: Path, epoch: int) -> Path:
     """Where an epoch's parameters and buffers are."""
-    return folder / f"{_PREFIX}{epoch:04d}" / MODEL
+    return epoch_folder(folder, epoch) / MODEL
 
 
 def read_network(path: Path) -> tuple[dict[str, Tensor], NetworkCard]:
@@ -147,24 +212,22 @@ def load_tensors(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> 
         raise CheckpointError(f"{path} is of another network: {error}") from error
 
 
-def fingerprint_in(path: Path) -> str | None:
-    """Fingerprint of the vocabulary that a checkpoint of format 1 names, whose vocabulary is in its progress.json."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get("vocabulary")
-
-
 def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> None:
     """Read the states of optimisers, and bring the schedules to where they were, by the plan of this recipe.
 
     Learning rates, momenta and decays are those of the schedules and optimisers given, not of the file: a run may be
     continued with other rates or more epochs. Raises CheckpointError if the file is missing or damaged.
     """
-    path = folder / f"{_PREFIX}{epoch:04d}" / OPTIMISER
+    path = epoch_folder(folder, epoch) / OPTIMISER
     try:
         with open_regular(path) as file:
             states = torch.load(file, map_location="cpu", weights_only=True)
         for name, optimiser in optimisation.optimisers.items():
-            _go_on(optimisation.schedules[name], states["schedules"][name]["last_epoch"])
+            schedule = optimisation.schedules[name]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that no optimiser step came before
+                for _ in range(states["schedules"][name]["last_epoch"] - schedule.last_epoch):
+                    schedule.step()
             planned = [{k: v for k, v in group.items() if k != "params"} for group in optimiser.param_groups]
             optimiser.load_state_dict(states["optimisers"][name])
             for group, plan in zip(optimiser.param_groups, planned):
@@ -173,11 +236,3 @@ def load_optimisation(folder: Path, epoch: int, optimisation: Optimisation) -> N
         raise CheckpointError(
             f"cannot read {path}: it is missing or damaged ({type(error).__name__}); {_REMEDY}"
         ) from error
-
-
-def _go_on(schedule: LRScheduler, steps: int) -> None:
-    """Move a schedule forward to where it is after so many steps."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that no optimiser step came before
-        for _ in range(steps - schedule.last_epoch):
-            schedule.step()

@@ -1,29 +1,85 @@
-"""Training: one engine for every task, on laptop, GPU and several processes."""
+"""Training: from a recipe to a run; one engine for every task, on laptop, GPU and several processes."""
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numba
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError, TrainingError
 from snn_delays.files import alone_in
+from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.recipes.registry import task_of
-from snn_delays.training import checkpoint, health
+from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.training import activity, checkpoint
 from snn_delays.training.callbacks import Callback, Callbacks
-from snn_delays.training.card import NetworkCard
-from snn_delays.training.optimise import Optimisation, optimiser_step
-from snn_delays.training.runlog import Run, open_run, write_metrics
+from snn_delays.training.checkpoint import NetworkCard
+from snn_delays.training.optimise import optimiser_step
+from snn_delays.training.runlog import Run, create_run, forget_start, open_run, resume_run, write_metrics
 from snn_delays.training.task import Task, seed_of
+
+
+def train(
+    recipe: BaseRecipe | Path | str,
+    network: nn.Module | None = None,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    changes: Sequence[str] = (),
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    callbacks: Iterable[Callback] = (),
+) -> Run:
+    """Train a network by a recipe; returns the run, whose folder holds recipe, metrics, environment and checkpoints.
+
+    Args:
+        recipe: a recipe, its file, or the name of one that comes with the package.
+        network: the network to train, which takes the recipe's data; default: the one that the recipe describes. Its
+            checkpoints are loaded with ``snn_delays.load(path, network=...)``.
+        out: folder of the run; default: ``runs/NAME``.
+        resume: continue the run in ``out`` from its last finished epoch, if there is one.
+        changes: keys of a recipe file to change, each as ``"section.key=value"`` in TOML.
+        accelerator, devices: where to train, as of :class:`lightning_fabric.Fabric`.
+        callbacks: called during training, in the first process alone.
+
+    Raises:
+        ConfigError: a recipe that is wrong, or other than the one that the run was begun with.
+        CheckpointError: ``out`` holds a run and ``resume`` is off, or another process is training there.
+        DataError, TrainingError: as :func:`fit`.
+    """
+    loaded = recipe if isinstance(recipe, BaseRecipe) else load_recipe(recipe, tuple(changes))
+    folder = Path("runs") / loaded.name if out is None else Path(out)
+    follows = bool(getattr(rank_zero_only, "rank", 0))  # the first of several processes makes the folder
+    callbacks = tuple(callbacks)
+    new = False
+    with nullcontext() if follows else alone_in(folder):
+        if follows:
+            run = Run(folder, loaded)
+        elif resume and (folder / "recipe.toml").exists():
+            before = open_run(folder).recipe
+            run = resume_run(folder, loaded)
+            Callbacks(callbacks).on_resume(differences(before, loaded))
+        else:
+            new = not (folder / "recipe.toml").exists()
+            run = create_run(folder, loaded)
+        try:
+            fit(run, network=network, accelerator=accelerator, devices=devices, callbacks=callbacks)
+        except BaseException:
+            if new:
+                forget_start(run)  # a start that failed leaves no folder
+            raise
+    return run
 
 
 def fit(
@@ -34,17 +90,11 @@ def fit(
     devices: int | str = 1,
     callbacks: Iterable[Callback] = (),
 ) -> None:
-    """Train a run to the end of its recipe, from its last checkpoint if it has one.
+    """Train a run to the end of its recipe, from its last checkpoint if it has one; arguments as of :func:`train`.
 
     Every epoch draws its numbers from the recipe's seed and its own number, so a run that was killed and resumed ends
     with the numbers of one that was not. ``best_epoch`` in the checkpoint's progress names the epoch that did best on
     validation. Only training and validation data are read.
-
-    Args:
-        run: from :func:`snn_delays.training.runlog.create_run` or ``open_run``.
-        network: train this network instead of the one that the recipe describes.
-        accelerator, devices: as of :class:`lightning_fabric.Fabric`.
-        callbacks: called as training goes, in the first process alone.
 
     Raises:
         ConfigError: for an accelerator that is not there.
@@ -62,137 +112,120 @@ def fit(
     torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     callback = Callbacks(callbacks if fabric.is_global_zero else ())
     with alone_in(run.folder) if fabric.is_global_zero else nullcontext():
-        _same_recipe(run)
+        if (run.folder / "recipe.toml").exists():
+            for key, (own, there) in differences(run.recipe, open_run(run.folder).recipe).items():
+                raise CheckpointError(
+                    f"{run.folder} is now of a run with {key} = {there!r}, this one has {own!r}; choose another folder"
+                )
         try:
-            _fit(run, network, fabric, callback)
+            _Fit(run, network, fabric, callback).train()
         except TrainingError as error:
-            raise TrainingError(f"{error}; {_remedy(run)}") from error
+            training = run.recipe.training
+            remedy = f"--set training.{training.peak_key}={training.peak_rate / 10:g}"
+            if checkpoint.latest_epoch(run.checkpoints) is None:
+                remedy = f"train it anew with lower rates, as {remedy}"
+            else:
+                remedy = f"go on from the last finished epoch with lower rates, as {run.resume_command()} {remedy}"
+            raise TrainingError(f"{error}; {remedy}") from error
 
 
-def _same_recipe(run: Run) -> None:
-    """Raise CheckpointError if another run was begun in the folder since this one was made or opened."""
-    if (run.folder / "recipe.toml").exists():
-        for key, (own, there) in differences(run.recipe, open_run(run.folder).recipe).items():
+class _Fit:
+    """A run during training: its task, network and optimisers, as the last checkpoint left them."""
+
+    def __init__(self, run: Run, given: nn.Module | None, fabric: Fabric, callback: Callback) -> None:
+        self.run, self.fabric, self.callback = run, fabric, callback
+        self.task: Task = task_of(run.recipe)
+        self.task.setup(run, fabric, callback)
+        self.card = NetworkCard(run.recipe, 0, self.task.source, self.task.checksum, **self.task.card())
+        torch.manual_seed(run.recipe.seed)
+        if given is None:
+            self.network = self.task.network(self.card)
+        else:
+            self.network, self.card = given, replace(self.card, network_class=type(given).__name__)
+        self.optimisation = self.task.optimise(self.network)
+        # States are read once the network has its device and precision, which those of the optimisers then take over.
+        self.module, *_ = fabric.setup(self.network, *self.optimisation.optimisers.values())
+        self.task.to(fabric.device)
+        self.progress: dict[str, Any] = {
+            "history": [], "best_epoch": 0, "source": self.task.source, "checksum": self.task.checksum,
+        }  # fmt: skip
+        last = checkpoint.latest_epoch(run.checkpoints)
+        if last is None:
+            self.progress |= self.task.on_fit_start(self.network)
+            self._save(0)
+        else:
+            self._resume(last)
+            self._tidy(last)  # a run that was killed may not have come to it
+
+    def train(self) -> None:
+        """Train and validate epoch by epoch, each with its checkpoint."""
+        history, epochs = self.progress["history"], self.run.recipe.training.epochs
+        for epoch in range(len(history) + 1, epochs + 1):
+            began = time.perf_counter()
+            self.callback.on_train_epoch_start(epoch, epochs, self.task.steps)
+            row = {"epoch": epoch, **self.task.on_epoch_start(epoch, self.network, self.optimisation)}
+            row |= self._train_epoch(epoch)
+            row |= self.task.validate(self.network, self.fabric.device)
+            row["seconds"] = time.perf_counter() - began
+            history.append(row)
+            self.progress["best_epoch"] = self.task.best_epoch(history)
+            self._save(epoch)
+            self._tidy(epoch)
+            self.fabric.barrier()
+            self.callback.on_train_epoch_end(row, self.progress["best_epoch"])
+            if self.fabric.is_global_zero and (warning := activity.warning(history, self.run.recipe)):
+                warnings.warn(warning, stacklevel=4)
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        task, fabric = self.task, self.fabric
+        torch.manual_seed(seed_of(task.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
+        self.module.train()
+        sums = [0.0, 0.0, 0.0, 0.0]  # losses, their weights, samples classified correctly, samples classified
+        for step, parts in enumerate(task.batches(epoch)):
+            task.on_step_start(epoch, step, self.network, self.optimisation)
+            computed = [partial(task.training_step, self.module, part) for part in parts]
+            loss, weight, correct, seen = optimiser_step(
+                fabric, self.module, self.network, self.optimisation, computed, epoch
+            )
+            sums = [total + part for total, part in zip(sums, (loss * weight, weight, correct, seen))]
+            self.callback.on_train_batch_end(loss)
+        self.optimisation.advance("epoch")
+        if fabric.world_size > 1:
+            shared = torch.tensor(sums, dtype=torch.float64, device=fabric.device)
+            sums = cast(Tensor, fabric.all_reduce(shared, reduce_op="sum")).tolist()
+        total, weights, right, classified = sums
+        return {"train_loss": total / weights, **({"train_accuracy": right / classified} if classified else {})}
+
+    def _resume(self, last: int) -> None:
+        """Load the last checkpoint."""
+        run, task, folder = self.run, self.task, self.run.checkpoints
+        tensors, saved = run.network_after(last)
+        if saved.network_class != self.card.network_class:
             raise CheckpointError(
-                f"{run.folder} is now of a run with {key} = {there!r}, this one has {own!r}; choose another folder"
+                f"{run.folder} trains {saved.network_class or 'the network of its recipe'}; resume with that network"
+            )
+        checkpoint.load_tensors(self.network, tensors, checkpoint.network_file(folder, last))
+        checkpoint.load_optimisation(folder, last, self.optimisation)
+        self.progress = checkpoint.read_progress(checkpoint.epoch_folder(folder, last))
+        if changes := differences(saved.recipe, run.recipe):
+            check_changes(changes, run.folder)
+            values = {key: list(both) for key, both in changes.items()}
+            self.progress["changes"] = [*self.progress.get("changes", []), {"after_epoch": last, **values}]
+        if self.progress["checksum"] != task.checksum:
+            raise DataError(
+                f"{run.folder} was trained on {self.progress['source']} (sha256 {self.progress['checksum']}), the file "
+                f"here is {task.source} ({task.checksum}); put the first back, or start anew with --out"
             )
 
+    def _save(self, epoch: int) -> None:
+        if self.fabric.is_global_zero:
+            card = replace(self.card, epoch=epoch)
+            checkpoint.save_checkpoint(self.run.checkpoints, self.network, self.optimisation, self.progress, card)
 
-def _remedy(run: Run) -> str:
-    """How to go on after training diverged."""
-    training = run.recipe.training
-    rate = f"training.{training.peak_key}={training.peak_rate / 10:g}"
-    if checkpoint.latest_epoch(run.checkpoints) is None:
-        return f"train it anew with lower rates, as --set {rate}"
-    return f"go on from the last finished epoch with lower rates, as {run.resume_command()} --set {rate}"
-
-
-def _fit(run: Run, given: nn.Module | None, fabric: Fabric, callback: Callback) -> None:
-    task: Task = task_of(run.recipe)
-    task.setup(run, fabric, callback)
-    card = NetworkCard(run.recipe, 0, task.source, task.checksum, **task.card())
-    torch.manual_seed(run.recipe.seed)
-    if given is None:
-        network = task.network(card)
-    else:
-        network, card = given, replace(card, network_class=type(given).__name__)
-    optimisation = task.optimise(network)
-    # States are read once the network has its device and precision, which those of the optimisers then take over.
-    module, *_ = fabric.setup(network, *optimisation.optimisers.values())
-    task.to(fabric.device)
-    progress: dict[str, Any] = {"history": [], "best_epoch": 0, "source": task.source, "checksum": task.checksum}
-    last = checkpoint.latest_epoch(run.checkpoints)
-    if last is not None:
-        progress = _resume(run, task, card, network, optimisation, last)
-        if fabric.is_global_zero:
-            _tidy(run, progress, last)  # a run that was killed may not have come to it
-    else:
-        progress |= task.on_fit_start(network)
-        if fabric.is_global_zero:
-            checkpoint.save_checkpoint(run.checkpoints, network, optimisation, progress, card)
-
-    epochs = run.recipe.training.epochs
-    for epoch in range((last or 0) + 1, epochs + 1):
-        began = time.perf_counter()
-        callback.on_train_epoch_start(epoch, epochs, task.steps)
-        row: dict[str, Any] = {"epoch": epoch, **task.on_epoch_start(epoch, network, optimisation)}
-        row |= _train_epoch(task, fabric, module, network, optimisation, epoch, callback)
-        row |= task.validate(network, fabric.device)
-        row["seconds"] = time.perf_counter() - began
-        progress["history"].append(row)
-        progress["best_epoch"] = task.best_epoch(progress["history"])
-        if fabric.is_global_zero:
-            saved = replace(card, epoch=epoch)
-            checkpoint.save_checkpoint(run.checkpoints, network, optimisation, progress, saved)
-            _tidy(run, progress, epoch)
-        fabric.barrier()
-        callback.on_train_epoch_end(row, progress["best_epoch"])
-        if (
-            (warning := health.warning(row, run.recipe))
-            and fabric.is_global_zero
-            and not _warned_before(progress["history"])
-        ):
-            warnings.warn(warning, stacklevel=4)
-
-
-def _resume(
-    run: Run, task: Task, card: NetworkCard, network: nn.Module, optimisation: Optimisation, last: int
-) -> dict[str, Any]:
-    """Load the last checkpoint; returns its progress."""
-    tensors, saved = run.network_after(last)
-    if saved.network_class != card.network_class:
-        raise CheckpointError(
-            f"{run.folder} trains {saved.network_class or 'the network of its recipe'}; resume with that network"
-        )
-    checkpoint.load_tensors(network, tensors, checkpoint.network_file(run.checkpoints, last))
-    checkpoint.load_optimisation(run.checkpoints, last, optimisation)
-    progress = checkpoint.read_progress(run.checkpoints, last)
-    if changes := differences(saved.recipe, run.recipe):
-        check_changes(changes, run.folder)
-        values = {key: list(both) for key, both in changes.items()}
-        progress["changes"] = [*progress.get("changes", []), {"after_epoch": last, **values}]
-    if progress["checksum"] != task.checksum:
-        raise DataError(
-            f"{run.folder} was trained on {progress['source']} (sha256 {progress['checksum']}), the file here is "
-            f"{task.source} ({task.checksum}); put the first back, or start anew with --out"
-        )
-    return progress
-
-
-def _train_epoch(
-    task: Task,
-    fabric: Fabric,
-    module: nn.Module,
-    network: nn.Module,
-    optimisation: Optimisation,
-    epoch: int,
-    callback: Callback,
-) -> dict[str, Any]:
-    torch.manual_seed(seed_of(task.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
-    module.train()
-    sums = [0.0, 0.0, 0.0, 0.0]  # losses, their weights, samples classified correctly, samples classified
-    for step, parts in enumerate(task.batches(epoch)):
-        task.on_step_start(epoch, step, network, optimisation)
-        computed = [partial(task.training_step, module, part) for part in parts]
-        loss, weight, correct, seen = optimiser_step(fabric, module, network, optimisation, computed, epoch)
-        sums = [total + part for total, part in zip(sums, (loss * weight, weight, correct, seen))]
-        callback.on_train_batch_end(loss)
-    optimisation.advance("epoch")
-    if fabric.world_size > 1:
-        shared = torch.tensor(sums, dtype=torch.float64, device=fabric.device)
-        sums = cast(Tensor, fabric.all_reduce(shared, reduce_op="sum")).tolist()
-    total, weights, right, classified = sums
-    return {"train_loss": total / weights, **({"train_accuracy": right / classified} if classified else {})}
-
-
-def _warned_before(history: list[dict[str, Any]]) -> bool:
-    """Whether the epoch before had the same silent and saturated populations as the last."""
-    found = [(row.get("silent"), row.get("saturated")) for row in history[-2:]]
-    return len(found) > 1 and found[0] == found[1]
-
-
-def _tidy(run: Run, progress: dict[str, Any], epoch: int) -> None:
-    """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
-    checkpoint.prune(run.checkpoints, {0, progress["best_epoch"], epoch})
-    begin = [progress["fine_tuning"]["epoch_0"]] if "fine_tuning" in progress and progress["history"] else []
-    write_metrics(run, [*begin, *progress["history"]])
+    def _tidy(self, epoch: int) -> None:
+        """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""
+        if self.fabric.is_global_zero:
+            progress = self.progress
+            checkpoint.prune(self.run.checkpoints, {0, progress["best_epoch"], epoch})
+            begin = [progress["fine_tuning"]["epoch_0"]] if "fine_tuning" in progress and progress["history"] else []
+            write_metrics(self.run, [*begin, *progress["history"]])

@@ -1,9 +1,9 @@
-"""How well a language model predicts a text: over every token of it, under a stated protocol of context.
+"""How well a network reads text: a language model every token, a classifier every sentence.
 
-``"windows"``: the text is cut into windows as long as those in training, each begun from rest, so a token is predicted
-from those before it in its window, half a window on average. ``"carried"``: the text is read in few long streams whose
-state is carried on, so a token is predicted from all before it in its stream. Either way every token but the first of
-the text is predicted exactly once.
+A language model predicts tokens under a stated protocol of context. ``"windows"``: the text is cut into windows as long
+as those in training, each begun from rest, so a token is predicted from those before it in its window, half a window on
+average. ``"carried"``: the text is read in few long streams whose state is carried on, so a token is predicted from all
+before it in its stream. Either way every token but the first of the text is predicted exactly once.
 """
 
 import math
@@ -17,17 +17,28 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snn_delays.data.text import streams, windows
-from snn_delays.models.spikegpt import SpikeGPT
+from snn_delays.data.batches import Indices, sample_indices
+from snn_delays.data.text import pad, streams, windows
+from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier
 from snn_delays.training.activity import Activity, operations
+from snn_delays.training.objective import valid_steps
 
 AT_ONCE = 16384  # tokens of a batch in evaluation
 STREAMS = 16
 PROTOCOLS = ("windows", "carried")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What a network did: spikes per neuron and token by population and of all neurons, and operations a token."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    mean_rate: float | None = None
+    operations: dict[str, float | None] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
-class TextMeasurement:
+class TextMeasurement(Watched):
     """``nats``: sum over all ``tokens`` predicted, of a text of so many ``bytes``; the text's first token is given.
 
     ``by_position``: mean nats by place in the window (windows only).
@@ -37,9 +48,6 @@ class TextMeasurement:
     tokens: int
     bytes: float
     by_position: NDArray[np.float64]
-    rates: dict[str, float] = field(default_factory=dict)
-    mean_rate: float | None = None
-    operations: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -73,8 +81,6 @@ def measure_text(
     The first token's share of the bytes is left out of those predicted. ``progress`` is called with the
     numbers of tokens done and in all.
     """
-    was_training = network.training
-    network.eval()
     nats, count = 0.0, 0
     sums, counts = torch.zeros(context, dtype=torch.float64), torch.zeros(context, dtype=torch.float64)
     state: Any = None
@@ -91,17 +97,8 @@ def measure_text(
                 counts[: len(y)] += counted.sum(1)
             else:
                 state = after
-        done = operations(activity)
-    network.train(was_training)
-    return TextMeasurement(
-        nats,
-        count,
-        bytes_of * count / len(tokens),
-        (sums / counts).numpy(),
-        activity.rates(),
-        activity.mean_rate(),
-        done,
-    )
+        watched = _watched(activity)
+    return TextMeasurement(nats, count, bytes_of * count / len(tokens), (sums / counts).numpy(), **watched)
 
 
 def _chunks(tokens: NDArray[np.int32], context: int, protocol: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -113,3 +110,53 @@ def _chunks(tokens: NDArray[np.int32], context: int, protocol: str) -> Iterator[
 def stream_count(tokens: NDArray[np.int32]) -> int:
     """Streams that a text is cut into under the protocol ``"carried"``."""
     return min(STREAMS, max(len(tokens) - 1, 1))
+
+
+def _watched(activity: Activity) -> dict[str, Any]:
+    return {"rates": activity.rates(), "mean_rate": activity.mean_rate(), "operations": operations(activity)}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sentences as tokens, and their classes ``[n]``."""
+
+    tokens: list[NDArray[np.int32]]
+    labels: Tensor
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each sentence."""
+        return np.array([len(each) for each in self.tokens])
+
+    def batch(self, chosen: Indices, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``[time, batch]``, which of them are no padding, and classes."""
+        chosen = sample_indices(chosen, len(self.tokens))
+        tokens, lengths = pad([self.tokens[i] for i in chosen])
+        valid = valid_steps(lengths, len(tokens))
+        return tokens.to(device), valid.to(device), self.labels[chosen].to(device)
+
+
+@dataclass(frozen=True)
+class SentenceMeasurement(Watched):
+    """Mean cross-entropy, and accuracy."""
+
+    loss: float
+    accuracy: float
+
+
+@torch.inference_mode()
+def measure_sentences(
+    network: SpikeGPTClassifier, sentences: Encoded, device: torch.device | str, batch: int = 64
+) -> SentenceMeasurement:
+    """Measure a network on sentences; every sentence weighs the same."""
+    order = sorted(range(len(sentences.tokens)), key=lambda i: len(sentences.tokens[i]))
+    total, right = 0.0, 0
+    with Activity(network) as activity:
+        for begin in range(0, len(order), batch):
+            tokens, valid, labels = sentences.batch(order[begin : begin + batch], device)
+            activity.counted = valid
+            scores, _ = network(tokens, None, valid)
+            total += float(F.cross_entropy(scores.double(), labels, reduction="sum"))
+            right += int((scores.argmax(1) == labels).sum())
+        watched = _watched(activity)
+    return SentenceMeasurement(total / len(order), right / len(order), **watched)

@@ -114,7 +114,7 @@ def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisat
         optimisers = {"weight": weight, **optimisers}
         for name, optimiser in optimisers.items():
             floor = config.final_lr / config.lr if name == "weight" else 0.0
-            schedules[name] = LambdaLR(optimiser, partial(_rate, config, total, floor))
+            schedules[name] = LambdaLR(optimiser, partial(rate_at, config, total=total, floor=floor))
     return Optimisation(optimisers, schedules, layers, config.schedule_every, config.clip)
 
 
@@ -126,10 +126,6 @@ def rate_at(config: Any, step: int, total: int, floor: float) -> float:
     done = min(max(step - begin, 0) / max(total - begin, 1), 1.0)
     fall = (1 - math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else done
     return float(1 - (1 - floor) * fall)
-
-
-def _rate(config: Any, total: int, floor: float, step: int) -> float:
-    return rate_at(config, step, total, floor)
 
 
 def share_of(config: Any, processes: int) -> int:

@@ -19,11 +19,18 @@ from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.files import alone_in, write_text
 from snn_delays.messages import command
 from snn_delays.recipes.files import load_recipe, to_toml
-from snn_delays.recipes.keys import MAY_CHANGE, differences, refuse_unused
+from snn_delays.recipes.keys import MAY_CHANGE, check_changes, differences, refuse_unused
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.training.card import NetworkCard
-from snn_delays.training.checkpoint import latest_epoch, network_file, read_network, read_progress
+from snn_delays.training.checkpoint import (
+    NetworkCard,
+    epoch_folder,
+    latest_epoch,
+    network_file,
+    read_network,
+    read_progress,
+    writing,
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ class Run:
         epoch = latest_epoch(self.checkpoints)
         if epoch is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet; start it again: {self.resume_command()}")
-        return read_progress(self.checkpoints, epoch)
+        return read_progress(epoch_folder(self.checkpoints, epoch))
 
     def resume_command(self) -> str:
         """The command that continues the run."""
@@ -148,13 +155,9 @@ def create_run(folder: Path, recipe: BaseRecipe) -> Run:
                 f"{folder} holds a run already; continue it with --resume, or choose another with --out"
             )
         task_of(recipe).check(folder)  # before anything is written
-        try:
+        with writing(f"into {folder}", "choose another place with --out"):
             write_text(folder / "environment.json", json.dumps(environment(), indent=1))
             write_text(folder / "recipe.toml", to_toml(recipe))  # last: it is what makes the folder a run
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot write into {folder}: {error.strerror}; choose another place with --out"
-            ) from error
     return Run(folder, recipe)
 
 
@@ -179,6 +182,40 @@ def open_run(folder: Path | str, *tasks: str) -> Run:
     return Run(folder, recipe)
 
 
+def resume_run(folder: Path, recipe: Any) -> Run:
+    """Open a run folder to continue it, its recipe replaced where ``recipe`` has more epochs or other rates.
+
+    The schedules of the new recipe hold from the epoch at which it takes over, as if the run had been started with it:
+    a cosine or one-cycle over more epochs is at an earlier place in its fall, so that the learning rate may rise again.
+    What came before stays as it was. A change that would raise sigma again is refused.
+
+    Raises ConfigError if anything else differs, or a change would not go on from where the run is, and CheckpointError
+    if another process is training there.
+    """
+    run = open_run(folder)
+    changes = differences(run.recipe, recipe)
+    check_changes(changes, folder)
+    if not changes:
+        return run
+    old_epochs, new_epochs = run.recipe.training.epochs, recipe.training.epochs
+    if new_epochs < old_epochs:
+        raise ConfigError(
+            f"{folder} is of {old_epochs} epochs, the recipe now says training.epochs = {new_epochs}; a run can be "
+            f"lengthened only: resume with --set training.epochs={old_epochs} or more"
+        )
+    done = latest_epoch(run.checkpoints) or 0
+    old_width, new_width = run.recipe.sigma_at(done), recipe.sigma_at(done)
+    if old_width != new_width:
+        raise ConfigError(
+            f"with this recipe, taps would be {new_width:.3g} steps wide after epoch {done}, and they are "
+            f"{old_width:.3g}: annealing takes a part of all epochs unless training.sigma_epochs says how many; "
+            f"resume with --set training.sigma_epochs={run.recipe.sigma_epochs} to keep its end"
+        )
+    with alone_in(folder), writing(folder / "recipe.toml", "make room and resume again"):
+        write_text(folder / "recipe.toml", to_toml(recipe))
+    return Run(folder, recipe)
+
+
 def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
     """Write ``metrics.csv``, a row an epoch; the last has all columns. Raises CheckpointError if the disk refuses."""
     if not history:
@@ -188,23 +225,20 @@ def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     path = run.folder / "metrics.csv"
-    try:
+    with writing(path, "the checkpoint is written: make room and continue with --resume"):
         write_text(path, text.getvalue())
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror}; the checkpoint is written: make room and continue with --resume"
-        ) from error
 
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
-    packages = ("torch", "numpy", "numba", "lightning-fabric", "tonic", "h5py", "nir")
-    versions: dict[str, str | None] = {}
-    for package in packages:
+
+    def version(package: str) -> str | None:
         try:
-            versions[package] = metadata.version(package)
+            return metadata.version(package)
         except metadata.PackageNotFoundError:
-            versions[package] = None
+            return None
+
+    packages = ("torch", "numpy", "numba", "lightning-fabric", "tonic", "h5py", "nir")
     return {
         "snn_delays": snn_delays.__version__,
         "python": sys.version.split()[0],
@@ -212,5 +246,5 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": versions,
+        "packages": {package: version(package) for package in packages},
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.optimise import Optimisation, StepOutput, optimise
 from snn_delays.training.records import EvaluationRecord, Record
 from snn_delays.training.runlog import Run
@@ -55,7 +55,7 @@ class Task:
         raise NotImplementedError
 
     def card(self) -> dict[str, Any]:
-        """Fields of the :class:`snn_delays.training.card.NetworkCard` that follow from the data."""
+        """Fields of the :class:`snn_delays.training.checkpoint.NetworkCard` that follow from the data."""
         return {}
 
     def complete(self, card: NetworkCard, tensors: Mapping[str, Tensor], path: Path) -> NetworkCard:

@@ -11,7 +11,7 @@ from snn_delays.data.dataset import BinnedDataset, ResidentDataset
 from snn_delays.data.events import Events, Sample
 from snn_delays.data.splits import validation_split
 from snn_delays.errors import ConfigError, DataError
-from snn_delays.training.tasks.sentences import Encoded
+from snn_delays.training.language_measure import Encoded
 
 
 def dataset(n=60, n_classes=4, n_speakers=5, channels=3) -> BinnedDataset:

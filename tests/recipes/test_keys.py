@@ -14,11 +14,10 @@ from snn_delays.recipes.files import load_recipe, parse_recipe, recipes_folder
 from snn_delays.recipes.keys import acting, refuse_unused
 from snn_delays.recipes.sigma import sigma_at
 from snn_delays.recipes.strict import BaseRecipe, Strict
-from snn_delays.training.augmentation import augmented
 from snn_delays.training.optimise import optimise
 from snn_delays.training.runlog import create_run
-from snn_delays.training.sources import binning, options, selection
-from snn_delays.training.tasks.language import language_network
+from snn_delays.training.sources import augmented, loading, selection
+from snn_delays.training.tasks.text import language_network
 from tests.support import tiny_runs, tiny_texts
 
 # A value of each key that is not its default, for keys that are no switch, number or fraction.
@@ -93,9 +92,9 @@ def of_events(recipe: Any) -> list[Any]:
     plans = [{k: repr(v) for k, v in s.state_dict().items()} for s in optimisation.schedules.values()]
     batch = augmented(data.batch(range(40), recipe.data.tail_steps, recipe.data.padding), recipe.augment, 4, generator)
     chosen = selection(recipe).valid.tolist() if recipe.data.validation == "fraction" else recipe.data.validation
-    rules = options(recipe, None)
+    rules = loading(recipe, None)
     t, d = recipe.training, recipe.data
-    taken = [d.dataset, d.bucketing, repr(binning(recipe)), repr(rules["rate_free"]), rules["memory"], rules["on_bad"]]
+    taken = [d.dataset, d.bucketing, repr(rules["binning"]), repr(rules["rate_free"]), rules["memory"], rules["on_bad"]]
     direct = [t.epochs, t.batch_size, t.schedule_every, t.readout, t.select_by, t.precision]
     sigmas = [sigma_at(recipe, epoch) for epoch in range(5)]
     return [seen(network), groups, plans, sigmas, [x.tolist() for x in batch], chosen, taken, direct]

@@ -16,9 +16,8 @@ from snn_delays.recipes.text import LanguageRecipe, SentenceRecipe, SpikeGPTConf
 from snn_delays.runs.evaluate import evaluate, read_evaluation
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import create_run, open_run
-from snn_delays.training.tasks.language import corpus_of
+from snn_delays.training.runlog import create_run, open_run, resume_run
+from snn_delays.training.tasks.text import corpus_of
 from tests.support import tiny_texts
 from tests.support.tiny_texts import LANGUAGE, SENTENCES, language_recipe, sentence_recipe, text_file, updated
 

@@ -13,7 +13,7 @@ from snn_delays.runs.evaluate import evaluate
 from snn_delays.runs.figures import LANGUAGE, Source, draw, spikes_of
 from snn_delays.training.activity import Activity
 from snn_delays.training.runlog import Run
-from snn_delays.training.tasks.language import corpus_of
+from snn_delays.training.tasks.text import corpus_of
 from tests.support import tiny_texts
 from tests.support.tiny_texts import fitted, language_recipe, sentence_recipe, text_file, trained_language_network
 

@@ -27,8 +27,7 @@ from snn_delays.recipes.files import load_recipe
 from snn_delays.runs.export import ExportOptions, export
 from snn_delays.training.engine import fit
 from snn_delays.training.progress import ProgressBar
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import Run, create_run
+from snn_delays.training.runlog import Run, create_run, resume_run
 
 SAMPLES, FEW = 20, 3
 # What checks an export, the first that is there: the program, the target of its Makefile, how many samples.

@@ -26,7 +26,7 @@ from snn_delays.runs.load import trained_network
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.tasks import language, sentences
+from snn_delays.training.tasks import text as text_tasks
 from tests.support.tiny_runs import Stopper, interrupt, kill, kill_on_call
 
 MODEL: dict[str, Any] = {"features": 16, "layers": 2, "shift": "learned", "max_delay_steps": 6, "dropout": 0.1}
@@ -118,7 +118,7 @@ class Sealed:
 def use_made_up_sentences(patch: Any = None) -> None:
     """Have training and evaluation read made-up sentences; training fails if it opens those of the test part."""
     put = setattr if patch is None else patch.setattr
-    put(sentences, "load_sentences", lambda *args: Sealed(made_up_sentences(*args)))
+    put(text_tasks, "load_sentences", lambda *args: Sealed(made_up_sentences(*args)))
     put(language_evaluation, "load_sentences", made_up_sentences)
 
 
@@ -239,7 +239,7 @@ def commands(*arguments: str) -> None:
     from snn_delays import cli
 
     folder, rank = Path(os.environ["TINY_KEEP"]), os.environ.get("LOCAL_RANK", "0")
-    for task in (language.LanguageTraining, sentences.SentencesTraining):
+    for task in (text_tasks.LanguageTraining, text_tasks.SentencesTraining):
         _keep(task, folder, rank)
     cli.app(list(arguments), prog_name="snn-delays")
 

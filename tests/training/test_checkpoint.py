@@ -20,7 +20,7 @@ from snn_delays.recipes.build import network_for
 from snn_delays.recipes.files import parse_recipe
 from snn_delays.training import checkpoint, runlog
 from snn_delays.training import engine as loop
-from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.optimise import Optimisation, optimise
 from snn_delays.training.runlog import Run, create_run
 from tests.support import ROOT, tiny_runs
@@ -77,7 +77,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert state(others) == state(optimisation)
     for name, tensor in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor), name
-    assert checkpoint.read_progress(tmp_path, 7) == progress_at(7)
+    assert checkpoint.read_progress(checkpoint.epoch_folder(tmp_path, 7)) == progress_at(7)
 
 
 def test_the_recipe_is_inside(trained: Run) -> None:
@@ -103,7 +103,7 @@ def test_no_pickled_code_is_run(tmp_path: Path) -> None:
 LOADERS: dict[str, Callable[[Path], Any]] = {
     checkpoint.MODEL: lambda folder: checkpoint.load_network(folder, 1, parts()[0]),
     checkpoint.OPTIMISER: lambda folder: checkpoint.load_optimisation(folder, 1, parts()[1]),
-    checkpoint.PROGRESS: lambda folder: checkpoint.read_progress(folder, 1),
+    checkpoint.PROGRESS: lambda folder: checkpoint.read_progress(checkpoint.epoch_folder(folder, 1)),
 }
 
 

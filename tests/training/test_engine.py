@@ -28,8 +28,7 @@ from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import measure
 from snn_delays.training.optimise import _diagnosis
 from snn_delays.training.progress import describe
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.runlog import Run, create_run, open_run, resume_run
 from snn_delays.training.sources import selection
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs

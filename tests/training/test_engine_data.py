@@ -14,8 +14,8 @@ from snn_delays.errors import CheckpointError
 from snn_delays.files import alone_in
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
-from snn_delays.training.augmentation import augmented
 from snn_delays.training.runlog import Run, create_run
+from snn_delays.training.sources import augmented
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
 from tests.support.tiny_runs import fitted, numbers, same, tensors

@@ -22,8 +22,7 @@ from snn_delays.training import checkpoint, sources
 from snn_delays.training import engine as loop
 from snn_delays.training.fine_tuning import fixed_keys, network_to_train, quantize_network
 from snn_delays.training.measure import measure
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.runlog import Run, create_run, open_run, resume_run
 from tests.support import tiny_runs
 
 

@@ -22,7 +22,7 @@ from snn_delays.training import language_measure
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.language_measure import PROTOCOLS, TextMeasurement, measure_text
 from snn_delays.training.runlog import Run, open_run
-from snn_delays.training.tasks.language import corpus_of, language_network
+from snn_delays.training.tasks.text import corpus_of, language_network
 from tests.support import tiny_texts
 from tests.support.tiny_texts import fitted, language_recipe, text_file, trained_language_network
 

@@ -23,7 +23,7 @@ from snn_delays.training.optimise import (
     rate_at,
     share_of,
 )
-from snn_delays.training.tasks.language import next_token_loss
+from snn_delays.training.tasks.text import next_token_loss
 from tests.support import tiny_texts
 
 Loss = Callable[[], tuple[Tensor, Tensor]]

@@ -17,8 +17,7 @@ from snn_delays.recipes.strict import BaseRecipe, Strict
 from snn_delays.recipes.training import AdamConfig
 from snn_delays.training.engine import fit
 from snn_delays.training.optimise import StepOutput
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import Run, open_run
+from snn_delays.training.runlog import Run, open_run, resume_run
 from snn_delays.training.task import Task, seed_of
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs

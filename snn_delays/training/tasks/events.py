@@ -18,17 +18,16 @@ from snn_delays.errors import CheckpointError, ExportError
 from snn_delays.nn import Sequential
 from snn_delays.nn.optimise import layers_with_delays
 from snn_delays.recipes.events import Recipe
-from snn_delays.training.augmentation import augmented
+from snn_delays.training.activity import silent_and_saturated
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.fine_tuning import network_to_train, quantize_network, run_to_fine_tune, warm_start
-from snn_delays.training.health import silent_and_saturated
 from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.optimise import Optimisation, StepOutput
 from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.runlog import Run
-from snn_delays.training.sources import selection, training_data
+from snn_delays.training.sources import augmented, selection, training_data
 from snn_delays.training.task import Task, best_of, seed_of, shared_out
 from snn_delays.units import round_delays
 
@@ -117,7 +116,7 @@ class EventsTraining(Task):
 
     def training_step(self, module: nn.Module, part: Batch) -> StepOutput:
         """Cross-entropy of the readout's scores, and the samples that were classified correctly."""
-        x = part.counts.to(torch.float64 if self.recipe.training.precision == "64-true" else torch.float32)
+        x = part.counts.to(self.recipe.training.dtype)
         valid = valid_steps(part.lengths, x.shape[0])
         v, _ = module(x, None, valid) if getattr(module, "takes_valid", False) else module(x)
         scores = class_scores(v, valid, self.recipe.training.readout)

@@ -27,7 +27,7 @@ from snn_delays.training.callbacks import Callback
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run, create_run, open_run
 from snn_delays.training.task import best_of, seed_of
-from snn_delays.training.tasks import language
+from snn_delays.training.tasks import text as text_tasks
 from tests.support import ROOT, tiny_texts
 from tests.support.tiny_runs import TIED, numbers, same
 from tests.support.tiny_texts import (
@@ -54,7 +54,7 @@ def bits_beside_unigram(folder: Path, content: str) -> tuple[float, float]:
     history = run.progress()["history"]
     assert history[1]["train_loss"] < history[0]["train_loss"]
     assert all(0.01 < row["firing_rate"] < 0.9 for row in history)
-    valid = language.corpus_of(recipe).valid
+    valid = text_tasks.corpus_of(recipe).valid
     shares = [count / len(valid) for count in Counter(valid.tolist()).values()]
     return history[-1]["valid_bits_per_byte"], -sum(share * math.log2(share) for share in shares)
 
@@ -91,7 +91,7 @@ def test_every_epoch_and_every_process_draws_crops_of_its_own(finished: Run) -> 
                 raise Seen(x)
 
         fabric: Any = OneOfTwo()
-        task = language.LanguageTraining(finished.recipe)
+        task = text_tasks.LanguageTraining(finished.recipe)
         task.setup(finished, fabric, Callback())
         with pytest.raises(Seen) as caught:
             task.training_step(nn.Identity(), next(iter(task.batches(epoch)))[0])
@@ -166,7 +166,7 @@ def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -
 def test_the_best_epoch_is_kept_loaded_and_evaluated(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny_texts.validated_as(monkeypatch, language.LanguageTraining, valid_loss=[3.0, 1.0, 2.0])
+    tiny_texts.validated_as(monkeypatch, text_tasks.LanguageTraining, valid_loss=[3.0, 1.0, 2.0])
     run = fitted(tmp_path / "run", finished.recipe)
     assert run.best_epoch() == 2
     assert checkpoint.epochs_saved(run.checkpoints) == [0, 2, 3]
@@ -175,7 +175,7 @@ def test_the_best_epoch_is_kept_loaded_and_evaluated(
     assert same(loaded, best)
     assert not same(loaded, last)
     assert same(trained_language_network(run, 3, whole=False)[0].state_dict(), last)
-    corpus, result = language.corpus_of(run.recipe), evaluate(run)
+    corpus, result = text_tasks.corpus_of(run.recipe), evaluate(run)
 
     def loss(epoch: int) -> float:
         network, _ = trained_language_network(run, epoch)
@@ -205,19 +205,19 @@ def test_the_pull_on_the_largest_logit_is_in_training(
     }  # fmt: skip
     recipe = language_recipe(corpus, model={"shift": "token", "dropout": 0.0}, training=training)
     held: dict[str, torch.Tensor] = {}
-    real = language.LanguageTraining.validate
+    real = text_tasks.LanguageTraining.validate
 
     def validate(self: Any, network: Any, device: Any) -> dict[str, Any]:
         held.update({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
         return real(self, network, device)
 
-    monkeypatch.setattr(language.LanguageTraining, "validate", validate)
+    monkeypatch.setattr(text_tasks.LanguageTraining, "validate", validate)
     run = fitted(tmp_path / "run", recipe)
     found = []
     for pull in (1.0, 0.0):
-        network, losses = language.language_network(recipe, 256), []
+        network, losses = text_tasks.language_network(recipe, 256), []
         checkpoint.load_network(run.checkpoints, 0, network)
-        crops, generator = RandomCrops(language.corpus_of(recipe).train, 16), torch.Generator()
+        crops, generator = RandomCrops(text_tasks.corpus_of(recipe).train, 16), torch.Generator()
         generator.manual_seed(seed_of(3, 1, 0))
         for _ in range(2):  # parts of two sequences
             x, y = crops.batch(2, generator)
@@ -239,7 +239,7 @@ def test_the_mean_firing_rate_in_the_record_is_of_neurons(finished: Run, tmp_pat
         tmp_path / "run", language_recipe(Path(finished.recipe.data.corpus), model=model, training={"epochs": 1})
     )
     network, _ = trained_language_network(run)
-    corpus = language.corpus_of(run.recipe)
+    corpus = text_tasks.corpus_of(run.recipe)
     rates = measure_text(network, corpus.valid, corpus.bytes_of["valid"], 16).rates
     weighted, unweighted = tiny_texts.mean_rates(rates, 16)
     assert run.progress()["history"][0]["firing_rate"] == pytest.approx(weighted, rel=1e-9)
@@ -247,7 +247,7 @@ def test_the_mean_firing_rate_in_the_record_is_of_neurons(finished: Run, tmp_pat
 
 
 def test_validation_is_with_integer_delays_on_the_validation_text(finished: Run) -> None:
-    corpus, row = language.corpus_of(finished.recipe), finished.progress()["history"][-1]
+    corpus, row = text_tasks.corpus_of(finished.recipe), finished.progress()["history"][-1]
     whole, _ = trained_language_network(finished, 3)
     real, _ = trained_language_network(finished, 3, whole=False)
     for name, shift in delay_shifts(whole).items():
@@ -293,14 +293,14 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
             assert torch.equal(first[name][0], second[name][0]), name
             assert torch.equal(first[name][1], second[name][1]), name
     held = torch.load(tmp_path / "process-0-epoch-1.pt", weights_only=True)
-    network, losses = language.language_network(recipe, 256), []
+    network, losses = text_tasks.language_network(recipe, 256), []
     checkpoint.load_network(run.checkpoints, 0, network)
-    crops = RandomCrops(language.corpus_of(recipe).train, 16)
+    crops = RandomCrops(text_tasks.corpus_of(recipe).train, 16)
     for rank in (0, 1):  # 4 sequences: two processes of two parts
         generator = torch.Generator().manual_seed(seed_of(3, 1, rank))
         for _ in range(2):
             x, y = crops.batch(1, generator)
-            losses.append(language.next_token_loss(network(x)[0], y, 1e-4))
+            losses.append(text_tasks.next_token_loss(network(x)[0], y, 1e-4))
     sum(value / 4 for value, _ in losses).backward()  # type: ignore[union-attr]
     torch.nn.utils.clip_grad_norm_([p for name, p in network.named_parameters() if not name.endswith(".delay")], 0.05)
     for name, p in network.named_parameters():
@@ -311,8 +311,8 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_training_opens_no_test_text(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = language.corpus_of(finished.recipe)
-    monkeypatch.setattr(language, "load_corpus", lambda *_, **__: tiny_texts.Sealed(corpus))
+    corpus = text_tasks.corpus_of(finished.recipe)
+    monkeypatch.setattr(text_tasks, "load_corpus", lambda *_, **__: tiny_texts.Sealed(corpus))
     run = fitted(tmp_path / "run", finished.recipe)
     assert_ended_alike(run, finished)
     with pytest.raises(AssertionError, match="opened the test data"):  # canary: it would have been seen
@@ -340,7 +340,7 @@ def test_a_text_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_names_the_parameter(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = language.language_network
+    real = text_tasks.language_network
 
     def broken(*args: Any) -> Any:
         network = real(*args)
@@ -348,7 +348,7 @@ def test_a_loss_that_is_no_number_names_the_parameter(
             network.get_parameter("blocks.1.time.mixing.key.weight")[2, 3] = math.nan
         return network
 
-    monkeypatch.setattr(language, "language_network", broken)
+    monkeypatch.setattr(text_tasks, "language_network", broken)
     run = create_run(tmp_path / "run", finished.recipe)
     message = r"in epoch 1: blocks\.1\.time\.mixing\.key\.weight holds values that are not finite; go on from"
     with pytest.raises(TrainingError, match=message):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from snn_delays.training import activity
 from snn_delays.training import engine as loop
-from snn_delays.training import health
 from snn_delays.training.progress import describe
 from snn_delays.training.runlog import create_run
 from tests.support import tiny_runs
@@ -15,9 +15,9 @@ from tests.support.tiny_texts import language_recipe
 
 def test_names_by_rate() -> None:
     rates = {"hidden1": 0.0, "hidden2": 0.2, "hidden3": 0.995, "hidden4": 1.0, "hidden5": 1e-6}
-    found = health.silent_and_saturated(rates)
+    found = activity.silent_and_saturated(rates)
     assert found == {"silent": "hidden1", "saturated": "hidden3 hidden4"}
-    assert health.silent_and_saturated({"hidden1": 0.3}) == {"silent": "", "saturated": ""}
+    assert activity.silent_and_saturated({"hidden1": 0.3}) == {"silent": "", "saturated": ""}
 
 
 def test_a_silent_layer_is_named_in_the_line_and_warned_of_once(folder: Path) -> None:
@@ -44,12 +44,12 @@ def test_layers_that_fire_are_no_news(folder: Path) -> None:
 
 def test_saturated_layers_and_those_of_text_have_their_own_advice(tmp_path: Path) -> None:
     row = {"epoch": 4, "silent": "", "saturated": "hidden2"}
-    message = health.warning(row, tiny_runs.tiny_recipe())
+    message = activity.warning([row], tiny_runs.tiny_recipe())
     assert message is not None
     assert "epoch 4: hidden2 fired in at least 99% of all steps" in message
     assert "raise model.threshold" in message
-    message = health.warning({**row, "silent": "block0.time"}, language_recipe(tmp_path))
+    message = activity.warning([{**row, "silent": "block0.time"}], language_recipe(tmp_path))
     assert message is not None
     assert "block0.time never fired; hidden2 fired" in message
     assert "training.lr" in message
-    assert health.warning({"epoch": 1}, tiny_runs.tiny_recipe()) is None  # an epoch of a version before
+    assert activity.warning([{"epoch": 1}], tiny_runs.tiny_recipe()) is None  # an epoch of a version before

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 
 from snn_delays.data.text import SentenceSet
 from snn_delays.errors import CheckpointError, ConfigError, DataError
@@ -18,10 +17,11 @@ from snn_delays.runs.evaluate import evaluate
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
-from snn_delays.training.card import NetworkCard
+from snn_delays.training.checkpoint import NetworkCard
+from snn_delays.training.language_measure import measure_sentences
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.tasks import sentences
-from snn_delays.training.tasks.sentences import SentencesTraining, encode, measure_sentences, vocabulary_of
+from snn_delays.training.tasks import text as text_tasks
+from snn_delays.training.tasks.text import SentencesTraining, encode, vocabulary_of
 from tests.support import tiny_texts
 from tests.support.tiny_runs import Stopper, interrupt, numbers, same
 from tests.support.tiny_texts import (
@@ -84,7 +84,7 @@ def test_canary_classes_that_nothing_tells_cannot_be_learned(tmp_path: Path, mon
 
     found = made_up_sentences()
     blind = SentenceSet(**{**vars(found), "train": [*map(same, found.train)], "valid": [*map(same, found.valid)]})
-    monkeypatch.setattr(sentences, "load_sentences", lambda *_: blind)
+    monkeypatch.setattr(text_tasks, "load_sentences", lambda *_: blind)
     assert best_accuracy(tmp_path / "run") < 0.85
 
 
@@ -107,7 +107,7 @@ def test_other_precisions_train_resume_and_evaluate(precision: str, finished: Ru
 def test_training_opens_no_test_sentences(
     finished: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:  # the sealed set of ``finished`` would have failed it; canary: evaluation does open them
-    monkeypatch.setattr(language_evaluation, "load_sentences", sentences.load_sentences)
+    monkeypatch.setattr(language_evaluation, "load_sentences", text_tasks.load_sentences)
     with pytest.raises(AssertionError, match="opened the test data"):
         evaluate(finished)
 
@@ -304,33 +304,37 @@ def test_the_width_of_the_taps_follows_every_step(tmp_path: Path) -> None:
 
 def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = {"epochs": 1, "precision": "64-true", "eps": 1e-3, "lr": 1e-2, "clip": 1e9}
-    run = create_run(tmp_path / "run", sentence_recipe(model={"dropout": 0.0}, training=training))
-    made = SentencesTraining(run.recipe)
-    made.setup(run, Fabric(accelerator="cpu", devices=1, precision="64-true"), Callback())
-    card = NetworkCard(run.recipe, 0, **made.card())
+    recipe, drawn = sentence_recipe(model={"dropout": 0.0}, training=training), SentencesTraining.network
 
-    def epoch(parts: list[list[int]]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    def lively(task: SentencesTraining, card: NetworkCard) -> Any:
+        network = drawn(task, card)
+        for name, p in network.named_parameters():
+            if name.endswith((".output.weight", ".value.weight")):
+                torch.nn.init.normal_(p)
+        return network
+
+    monkeypatch.setattr(SentencesTraining, "network", lively)
+
+    def epoch(name: str, parts: list[list[int]]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         first, order = [], iter(range(38))
         for step in parts:
             first.append([[next(order) for _ in range(size)] for size in step])
         monkeypatch.setattr(SentencesTraining, "parts", lambda *_: iter(first))
-        torch.manual_seed(8)
-        network = made.network(card)
-        for name, p in network.named_parameters():
-            if name.endswith((".output.weight", ".value.weight")):
-                torch.nn.init.normal_(p)
-        optimisation = made.optimise(network)
-        module, *_ = made.fabric.setup(network, *optimisation.optimisers.values())
-        row = loop._train_epoch(made, made.fabric, module, network, optimisation, 1, Callback())
-        return row, {name: p.detach() for name, p in network.named_parameters()}
+        run = fitted(tmp_path / name, recipe)
+        row = run.progress()["history"][0]
+        return {key: row[key] for key in ("train_loss", "train_accuracy")}, tensors(run)
 
-    whole, parts = epoch([[16], [10]]), epoch([[8, 8], [8, 2]])
+    whole, parts = epoch("whole", [[16], [10]]), epoch("parts", [[8, 8], [8, 2]])
     assert parts[0] == pytest.approx(whole[0], rel=1e-6)
     for name, p in whole[1].items():
         torch.testing.assert_close(parts[1][name], p, rtol=1e-4, atol=1e-6, msg=name)  # losses are of single precision
     mean, sizes = F.cross_entropy, iter([1.0, 1.0, 8 / 5, 2 / 5])
-    monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: mean(scores, labels) / next(sizes))
-    same_weight, moved = epoch([[8, 8], [8, 2]])  # canary: parts of 8 and of 2 that weigh the same
+
+    def same_weights(scores: Any, labels: Any, **options: Any) -> Any:
+        return mean(scores, labels, **options) / (1.0 if options else next(sizes))
+
+    monkeypatch.setattr(F, "cross_entropy", same_weights)
+    same_weight, moved = epoch("same", [[8, 8], [8, 2]])  # canary: parts of 8 and of 2 that weigh the same
     assert same_weight["train_loss"] != pytest.approx(whole[0]["train_loss"], rel=1e-3)
     assert float((moved["classes.weight"] - whole[1]["classes.weight"]).abs().max()) > 1e-4
 
@@ -367,7 +371,7 @@ def test_a_warm_up_that_is_all_there_is_is_refused(warmup: int, tmp_path: Path) 
 
 def test_sentences_that_changed_are_refused(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = made_up_sentences(seed=1)
-    monkeypatch.setattr(sentences, "load_sentences", lambda *_: other)
+    monkeypatch.setattr(text_tasks, "load_sentences", lambda *_: other)
     monkeypatch.setattr(language_evaluation, "load_sentences", lambda *_: other)
     for act in (evaluate, lambda run: loop.fit(run, accelerator="cpu")):
         with pytest.raises(DataError, match=r"was trained on made-up sentences \(sha256 none-0\).*put the first back"):

@@ -12,8 +12,7 @@ from snn_delays.runs import evaluate
 from snn_delays.runs.load import trained_network
 from snn_delays.training import checkpoint, runlog
 from snn_delays.training import engine as loop
-from snn_delays.training.resuming import resume_run
-from snn_delays.training.runlog import Run, create_run, open_run
+from snn_delays.training.runlog import Run, create_run, open_run, resume_run
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
 from tests.support.tiny_runs import Stopper, fitted, interrupt, numbers, same, tensors
