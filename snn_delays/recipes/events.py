@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
@@ -39,11 +39,9 @@ class DataConfig(Strict):
     def _known_or_a_path(cls, name: str) -> str:
         return lasting_name(name)
 
-    @model_validator(mode="after")
-    def _speakers_named(self) -> "DataConfig":
+    def _problems(self) -> Iterator[str]:
         if (self.validation == "speakers") != bool(self.validation_speakers):
-            raise ValueError("validation = 'speakers' and validation_speakers = [...] belong together")
-        return self
+            yield "validation = 'speakers' and validation_speakers = [...] belong together"
 
 
 class AugmentConfig(Strict):
@@ -75,9 +73,7 @@ class ModelConfig(Strict):
     pool: int = Field(2, ge=1, description="pixels on a side that become one after every convolution")
     pooling: Literal["max", "avg", "sum"] = "max"
     hidden: tuple[Annotated[int, Field(ge=1)], ...]
-    recurrent: bool = Field(
-        False, description="hidden neurons receive the spikes of their own population, at least a step later"
-    )
+    recurrent: bool = Field(False, description="neurons receive their population's spikes, a step later at least")
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
@@ -98,21 +94,20 @@ class ModelConfig(Strict):
         linear = (f"{neurons}{'r' if self.recurrent else ''}" for neurons in self.hidden)
         return "x".join([*(f"{maps}c{self.kernel_size}" for maps in self.maps), *linear])
 
-    @model_validator(mode="after")
-    def _layers_of_the_kind(self) -> "ModelConfig":
-        if self.kind == "classifier" and (self.maps or not self.hidden):
-            raise ValueError("kind = 'classifier' has at least one layer in hidden, and no maps")
-        if self.kind == "convolutional" and not self.maps:
-            raise ValueError("kind = 'convolutional' needs maps = [...], the number of maps of each layer")
-        if self.kind == "classifier" and self.sharing == "channel":
-            raise ValueError("sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'")
-        if self.kind == "convolutional" and self.delay_count != 1:
-            raise ValueError("kind = 'convolutional' has one synapse for each weight: delay_count = 1")
-        if self.kind == "convolutional" and self.recurrent:
-            raise ValueError("recurrent = true needs kind = 'classifier'; maps have no recurrence")
+    def _problems(self) -> Iterator[str]:
+        classifier = self.kind == "classifier"
+        if classifier and (self.maps or not self.hidden):
+            yield "kind = 'classifier' has at least one layer in hidden, and no maps"
+        if not classifier and not self.maps:
+            yield "kind = 'convolutional' needs maps = [...], the number of maps of each layer"
+        if classifier and self.sharing == "channel":
+            yield "sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'"
+        if not classifier and self.delay_count != 1:
+            yield "kind = 'convolutional' has one synapse for each weight: delay_count = 1"
+        if not classifier and self.recurrent:
+            yield "recurrent = true needs kind = 'classifier'; maps have no recurrence"
         if self.delays == "none" and self.min_delay_steps:
-            raise ValueError(f"delays = 'none' and min_delay_steps = {self.min_delay_steps} exclude each other")
-        return self
+            yield f"delays = 'none' and min_delay_steps = {self.min_delay_steps} exclude each other"
 
 
 _SIGMA = "training.sigma_start_steps training.sigma_end_steps training.sigma_offset_steps training.sigma_epochs"
@@ -127,9 +122,7 @@ class TrainingConfig(TrainingSection):
     clip: ClassVar[float] = math.inf
 
     max_lr_weight: float = Field(5e-3, gt=0, description="peak of the one-cycle schedule of weights and norms")
-    weight_decay: float = Field(
-        1e-5, ge=0, description="L2 added to the gradient of the weights, not of norms or delays"
-    )
+    weight_decay: float = Field(1e-5, ge=0, description="L2 of weights, added to their gradient; none of norms, delays")
     lr_delay: float = Field(0.1, gt=0, description="steps; cosine schedule to 0")
     schedule_every: Literal["epoch", "step"] = "epoch"
     sigma_start_steps: float | None = Field(None, gt=0, description="default: half the window + sigma_offset_steps")
@@ -139,13 +132,10 @@ class TrainingConfig(TrainingSection):
     readout: Literal["softmax_sum", "membrane_mean", "membrane_max"] = "softmax_sum"
     select_by: Literal["accuracy", "loss"] = "accuracy"
 
-    @model_validator(mode="after")
-    def _sigma_shrinks(self) -> "TrainingConfig":
-        if self.sigma_end_steps <= self.sigma_offset_steps:
-            raise ValueError(
-                f"sigma_end_steps ({self.sigma_end_steps}) must be above sigma_offset_steps ({self.sigma_offset_steps})"
-            )
-        return self
+    def _problems(self) -> Iterator[str]:
+        end, offset = self.sigma_end_steps, self.sigma_offset_steps
+        if end <= offset:
+            yield f"sigma_end_steps ({end}) must be above sigma_offset_steps ({offset})"
 
 
 class FineTuningConfig(Strict):
@@ -227,22 +217,20 @@ class Recipe(BaseRecipe):
         elif model.taps not in SPREAD:
             yield _SIGMA, "model.taps"
 
-    def contradictions(self) -> list[str]:
-        """Keys whose values would be replaced, a line each."""
+    def contradictions(self) -> Iterator[str]:
+        """As :meth:`BaseRecipe.contradictions`."""
         model, training, least = self.model, self.training, int(self.model.recurrent)
-        found = []
         if model.delays == "learned" and max(self.max_delay_steps, least) == max(model.min_delay_steps, least):
-            found.append(
+            yield (
                 f"model.delays = 'learned' has nothing to learn: delays lie in {model.min_delay_steps}.."
                 f"{self.max_delay_steps} steps; raise model.max_delay_ms, or set model.delays = 'none'"
             )
-        start = training.sigma_start_steps
-        if start is not None and start < training.sigma_end_steps:
-            found.append(
-                f"training.sigma_start_steps = {start:g} is below training.sigma_end_steps = "
-                f"{training.sigma_end_steps:g}, which would replace it"
+        start, end = training.sigma_start_steps, training.sigma_end_steps
+        if start is not None and start < end:
+            yield (
+                f"training.sigma_start_steps = {start:g} is below training.sigma_end_steps = {end:g}, which would "
+                "replace it"
             )
-        return found
 
     def remedy(self, silent: bool) -> str:
         """What to change where populations never fire (``silent``), or always do."""
@@ -258,30 +246,21 @@ class Recipe(BaseRecipe):
     def _former_name(cls, name: Any) -> Any:
         return "events" if name == "classification" else name
 
-    @model_validator(mode="after")
-    def _window_of_delays(self) -> "Recipe":
-        if self.max_delay_steps > MAX_DELAY_STEPS:
-            raise ValueError(
-                f"model.max_delay_ms = {self.model.max_delay_ms:g} is {self.max_delay_steps:.6g} steps of "
-                f"{self.data.dt_ms:g} ms, of which there are at most {MAX_DELAY_STEPS:,}; is it in milliseconds?"
+    def _problems(self) -> Iterator[str]:
+        model, longest, shortest = self.model, self.max_delay_steps, self.model.min_delay_steps
+        if longest > MAX_DELAY_STEPS:
+            yield (
+                f"model.max_delay_ms = {model.max_delay_ms:g} is {longest:.6g} steps of {self.data.dt_ms:g} ms, of "
+                f"which there are at most {MAX_DELAY_STEPS:,}; is it in milliseconds?"
             )
-        if self.model.min_delay_steps > self.max_delay_steps:
-            raise ValueError(
-                f"model.min_delay_steps ({self.model.min_delay_steps}) must not exceed the longest delay, "
-                f"{self.max_delay_steps} steps of {self.data.dt_ms:g} ms (model.max_delay_ms = "
-                f"{self.model.max_delay_ms:g})"
+        if shortest > longest:
+            yield (
+                f"model.min_delay_steps ({shortest}) must not exceed the longest delay, {longest} steps of "
+                f"{self.data.dt_ms:g} ms (model.max_delay_ms = {model.max_delay_ms:g})"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _window_of_fine_tuning(self) -> "Recipe":
-        longest = None if self.fine_tuning is None else self.fine_tuning.max_delay_steps
-        if longest is not None and longest < self.model.min_delay_steps:
-            raise ValueError(
-                f"fine_tuning.max_delay_steps ({longest}) must not be below model.min_delay_steps "
-                f"({self.model.min_delay_steps})"
-            )
-        return self
+        cut = None if self.fine_tuning is None else self.fine_tuning.max_delay_steps
+        if cut is not None and cut < shortest:
+            yield f"fine_tuning.max_delay_steps ({cut}) must not be below model.min_delay_steps ({shortest})"
 
 
 _FILES = ("find_recipe", "load_recipe", "parse_recipe", "recipe_from_toml", "recipes_folder", "to_toml")

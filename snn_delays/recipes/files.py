@@ -18,28 +18,26 @@ from snn_delays.recipes.strict import BaseRecipe
 
 
 def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
-    """Read a recipe of any task. ``base = "other.toml"`` in it names a recipe beside it that it changes.
+    """Read a recipe of the task that it names (:mod:`snn_delays.recipes.registry`), of events if it names none.
 
-    ``alone``: refuse a base, as in the folder of a run, whose recipe is written in full.
+    ``base = "other.toml"`` in it names a recipe beside it that it changes. What a recipe or a change makes idle of what
+    it changes is left out: see :mod:`snn_delays.recipes.keys`.
 
-    Its ``task`` says what kind of recipe it is, see :mod:`snn_delays.recipes.registry`; without one, it is a
-    :class:`snn_delays.recipes.events.Recipe`.
-
-    ``changes`` are ``"section.key=value"`` with values in TOML; a bare word is taken as text. What a recipe or a change
-    makes idle of what it changes is taken away: see :mod:`snn_delays.recipes.keys`.
+    Args:
+        path: a file, or the name of a recipe that comes with the package.
+        changes: ``"section.key=value"`` with values in TOML; a bare word is text.
+        alone: refuse a base, as in the folder of a run, whose recipe is written in full.
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
     try:
         levels = _read(find_recipe(path), alone=alone)
-        table: dict[str, Any] = reduce(_merge, levels)
-        said: dict[str, Any] = {}
+        table, changed = reduce(_merge, levels), dict[str, Any]()
         for change in changes:
-            _apply(table, change)
-            _apply(said, change)
-        recipe = parse_recipe(table, str(path))
-        kept = without_overruled(table, recipe, [*levels, said])
-        return recipe if kept == table else parse_recipe(kept, str(path))
+            for target in (table, changed):
+                _apply(target, change)
+        kept = without_overruled(table, parse_recipe(table, str(path)), [*levels, changed])
+        return parse_recipe(kept, str(path))
     except RecursionError:
         raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 MOST = 1 << 20
 """Most epochs, samples of a batch, and steps of a delay or of silence."""
@@ -26,6 +26,16 @@ class Strict(BaseModel):
             if isinstance(one, str) and not one.isascii():
                 one.encode()  # UnicodeEncodeError, a ValueError, for a byte of a file's name that is no UTF-8
         return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Strict":
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterable[str]:
+        """What is wrong with the values of several keys together; the first is the error."""
+        return ()
 
 
 class BaseRecipe(Strict):
@@ -52,9 +62,9 @@ class BaseRecipe(Strict):
         """Keys that do nothing in this recipe, and those that make them so; both separated by blanks."""
         return ()
 
-    def contradictions(self) -> list[str]:
-        """Keys whose values would be replaced, a line each; a new run is refused for them."""
-        return []
+    def contradictions(self) -> Iterable[str]:
+        """Keys whose values would be replaced, a sentence each; a new run is refused for them."""
+        return ()
 
     def remedy(self, silent: bool) -> str:
         """What to change where populations never fire (``silent``), or always do."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from snn_delays.nn.optimise import SPREAD
 from snn_delays.recipes.sigma import sigma_after
@@ -19,9 +19,7 @@ class SpikeGPTConfig(Strict):
     layers: int = Field(ge=1)
     spiking: Literal["after", "before", "none"] = "after"
     shift: Literal["token", "learned", "fixed", "dense"] = "token"
-    max_delay_steps: int = Field(
-        32, ge=1, le=MAX_DELAY_STEPS, description="longest delay, in tokens; of no meaning for shift = 'token'"
-    )
+    max_delay_steps: int = Field(32, ge=1, le=MAX_DELAY_STEPS, description="longest delay, in tokens")
     points: int = Field(2, ge=1, description="delays for each mixture and neuron, of shift = 'learned' and 'fixed'")
     neuron_delays: Literal["none", "axonal", "dendritic"] = "none"
     neuron_shift: Literal["learned", "fixed", "dense"] = Field("learned", description="kind of the neuron_delays")
@@ -62,9 +60,7 @@ class TextConfig(Strict):
 
     corpus: str = Field(min_length=1, description="name of a text set, or path of a text file")
     vocabulary: Literal["bytes", "characters"] = "bytes"
-    split: tuple[float, float, float] | None = Field(
-        None, description="train, valid, test; default: the text set's own"
-    )
+    split: tuple[float, float, float] | None = Field(None, description="train, valid, test; default: the set's own")
 
 
 class LanguageTrainingConfig(AdamConfig):
@@ -126,14 +122,13 @@ class TextRecipe(BaseRecipe):
             f"{self.model.init!r}) or seed"
         )
 
-    @model_validator(mode="after")
-    def _sigma_shrinks(self) -> "TextRecipe":
-        if self.sigma_at(0) is not None and self._sigma_start < self.training.sigma_end_steps:
-            raise ValueError(
-                f"training.sigma_end_steps ({self.training.sigma_end_steps:g}) must not exceed the width at the start, "
-                f"{self._sigma_start:g}; set training.sigma_start_steps"
+    def _problems(self) -> Iterator[str]:
+        start, end = self._sigma_start, self.training.sigma_end_steps
+        if self.sigma_at(0) is not None and start < end:
+            yield (
+                f"training.sigma_end_steps ({end:g}) must not exceed the width at the start, {start:g}; set "
+                "training.sigma_start_steps"
             )
-        return self
 
 
 class LanguageRecipe(TextRecipe):
@@ -143,12 +138,11 @@ class LanguageRecipe(TextRecipe):
     data: TextConfig
     training: LanguageTrainingConfig
 
-    @model_validator(mode="after")
-    def _warms_up(self) -> "LanguageRecipe":
-        total = self.training.epochs * self.training.steps_per_epoch
-        if self.training.warmup_steps >= total:
-            raise ValueError(f"training.warmup_steps ({self.training.warmup_steps}) must be below all steps ({total})")
-        return self
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        training, total = self.training, self.training.epochs * self.training.steps_per_epoch
+        if training.warmup_steps >= total:
+            yield f"training.warmup_steps ({training.warmup_steps}) must be below all steps ({total})"
 
 
 class SentenceConfig(Strict):

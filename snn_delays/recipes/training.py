@@ -1,9 +1,10 @@
 """What the training sections of recipes share: epochs, batches, the optimisers, and the annealing of sigma."""
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from snn_delays.recipes.strict import MOST, Strict
 
@@ -39,9 +40,7 @@ class AdamConfig(TrainingSection):
 
     schedule_every: ClassVar[str] = "step"
 
-    batch_size: int = Field(
-        ge=1, le=MOST, description="sequences of an optimiser step, over all processes and accumulations"
-    )
+    batch_size: int = Field(ge=1, le=MOST, description="sequences of an optimiser step, over all processes and parts")
     accumulate: int = Field(1, ge=1, description="parts in which the batch of a process is computed one by one")
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: float = Field(6e-4, gt=0, description="peak")
@@ -57,15 +56,11 @@ class AdamConfig(TrainingSection):
     sigma_end_steps: float = Field(0.4, gt=0)
     sigma_epochs: int | None = Field(None, ge=0, description="epochs of annealing; default: half of all")
 
-    @model_validator(mode="after")
-    def _rates_fall(self) -> "AdamConfig":
+    def _problems(self) -> Iterator[str]:
+        start, end = self.sigma_start_steps, self.sigma_end_steps
         if self.final_lr > self.lr:
-            raise ValueError(f"final_lr ({self.final_lr:g}) must not exceed lr ({self.lr:g})")
-        if self.sigma_start_steps is not None and self.sigma_start_steps < self.sigma_end_steps:
-            raise ValueError(
-                f"sigma_start_steps ({self.sigma_start_steps:g}) must not be below sigma_end_steps "
-                f"({self.sigma_end_steps:g})"
-            )
+            yield f"final_lr ({self.final_lr:g}) must not exceed lr ({self.lr:g})"
+        if start is not None and start < end:
+            yield f"sigma_start_steps ({start:g}) must not be below sigma_end_steps ({end:g})"
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
-        return self
+            yield f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"

@@ -38,7 +38,7 @@ class Fed:
 
 
 class Activity:
-    """Watches a network in evaluation, in a ``with`` block; tokens that ``counted``, ``[time, batch]``, marks."""
+    """Counts what a network does in evaluation, in a ``with`` block, at tokens of ``counted``, ``[time, batch]``."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network

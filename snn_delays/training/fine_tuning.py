@@ -8,10 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.discrete.discretize import discretize
+from snn_delays.discrete.network import nested
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.messages import command
 from snn_delays.nn import DelayedLayer, Dropout, Recurrent, Sequential, layers_of, layers_with_delays
@@ -62,7 +61,7 @@ def run_to_fine_tune(folder: Path, recipe: Recipe, fine_tuning: FineTuningConfig
             f"fine-tuning starts from a finished run, and {path} has done {done} of {epochs} epochs; finish it with "
             f"{origin.resume_command()}"
         )
-    old, new = (fixed_keys(r) for r in (origin.recipe, recipe))
+    old, new = fixed_keys(origin.recipe), fixed_keys(recipe)
     for key in {**old, **new}:
         if old.get(key) != new.get(key):
             raise ConfigError(
@@ -112,22 +111,11 @@ def warm_start(run: Run, fine_tuning: FineTuningConfig, network: Sequential, dat
 def _discrete(network: Sequential, fine_tuning: FineTuningConfig) -> tuple[Sequential, dict[str, int]]:
     """The discrete form, dropout where it was, weights and biases trainable; and its synapses whose delays were cut."""
     discrete = discretize(network, max_delay_steps=fine_tuning.max_delay_steps, clamp=True)
-    trained = _like(network, dict(layers_of(discrete)))
+    layers: dict[str, Any] = dict(layers_of(discrete))
+    kept = {name: layer if isinstance(layer, Dropout) else layers.get(name) for name, layer in layers_of(network)}
+    trained = Sequential(**nested({name: layer for name, layer in kept.items() if layer is not None}))
     for layer in layers_with_delays(trained).values():
         layer.weight.requires_grad_(True)
         if layer.bias is not None:
             layer.bias.requires_grad_(True)
     return trained, {layer.name: layer.delays_over_limit for layer in discrete.report.layers}
-
-
-def _like(chain: Sequential, layers: dict[str, nn.Module], prefix: str = "") -> Sequential:
-    """A chain nested as another, of the layers given by dotted name and of the other's dropout."""
-    kept: dict[str, nn.Module] = {}
-    for name, layer in chain.named_children():
-        if isinstance(layer, Sequential):
-            kept[name] = _like(layer, layers, f"{prefix}{name}.")
-        elif isinstance(layer, Dropout):
-            kept[name] = layer
-        elif prefix + name in layers:
-            kept[name] = layers[prefix + name]
-    return Sequential(**kept)

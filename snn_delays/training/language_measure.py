@@ -7,7 +7,7 @@ before it in its stream. Either way every token but the first of the text is pre
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,16 +76,18 @@ def measure_text(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TextMeasurement:
-    """Predict every token of a text but its first. ``bytes_of``: how many bytes the text has.
+    """Predict every token of a text of ``bytes_of`` bytes but its first, whose share of the bytes is left out.
 
-    The first token's share of the bytes is left out of those predicted. ``progress`` is called with the
-    numbers of tokens done and in all.
+    ``progress`` is called with the numbers of tokens done and in all.
     """
-    nats, count = 0.0, 0
-    sums, counts = torch.zeros(context, dtype=torch.float64), torch.zeros(context, dtype=torch.float64)
-    state: Any = None
+    nats, count, state = 0.0, 0, None
+    sums, counts = torch.zeros(2, context, dtype=torch.float64)
+    if protocol == "windows":
+        chunks = windows(tokens, context, max(AT_ONCE // context, 1))
+    else:
+        chunks = streams(tokens, stream_count(tokens), AT_ONCE // STREAMS)
     with Activity(network) as activity:
-        for x, y, counted in _chunks(tokens, context, protocol):
+        for x, y, counted in chunks:
             activity.counted = counted.to(device)
             logits, after = network(x.to(device), state)
             losses = F.cross_entropy(logits.flatten(0, 1).double(), y.to(device).flatten(), reduction="none")
@@ -99,12 +101,6 @@ def measure_text(
                 state = after
         watched = _watched(activity)
     return TextMeasurement(nats, count, bytes_of * count / len(tokens), (sums / counts).numpy(), **watched)
-
-
-def _chunks(tokens: NDArray[np.int32], context: int, protocol: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    if protocol == "windows":
-        return windows(tokens, context, max(AT_ONCE // context, 1))
-    return streams(tokens, stream_count(tokens), AT_ONCE // STREAMS)
 
 
 def stream_count(tokens: NDArray[np.int32]) -> int:
@@ -153,9 +149,8 @@ def measure_sentences(
     total, right = 0.0, 0
     with Activity(network) as activity:
         for begin in range(0, len(order), batch):
-            tokens, valid, labels = sentences.batch(order[begin : begin + batch], device)
-            activity.counted = valid
-            scores, _ = network(tokens, None, valid)
+            tokens, activity.counted, labels = sentences.batch(order[begin : begin + batch], device)
+            scores, _ = network(tokens, None, activity.counted)
             total += float(F.cross_entropy(scores.double(), labels, reduction="sum"))
             right += int((scores.argmax(1) == labels).sum())
         watched = _watched(activity)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,13 +32,6 @@ class Optimisation:
     layers: Sequence[Any] = ()
     every: str = "step"
     clip: float = math.inf
-    _held: dict[str, list[Tensor]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._held = {
-            name: [p for group in optimiser.param_groups for p in group["params"]]
-            for name, optimiser in self.optimisers.items()
-        }
 
     def rates(self) -> dict[str, float | None]:
         """Learning rates, for the record of an epoch."""
@@ -64,9 +57,10 @@ class Optimisation:
 
         A neuron whose membrane is not finite never fires, so the loss may stay finite where a gradient is not.
         """
-        for name, parameters in self._held.items():
+        for name, optimiser in self.optimisers.items():
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
             largest = self.clip if name == "weight" else math.inf
-            torch.nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=True)
+            nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=True)
 
     def step(self) -> None:
         """Step every optimiser, and keep delays in their window."""
@@ -101,20 +95,19 @@ def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisat
     total = config.epochs * (steps_per_epoch if config.schedule_every == "step" else 1)
     optimisers: dict[str, Optimizer] = {}
     schedules: dict[str, LRScheduler] = {}
-    if learned:
-        optimisers["delay"] = Adam(learned, lr=config.lr_delay)
     if config.schedule == "one_cycle":
-        optimisers = {"weight": Adam(groups), **optimisers}  # the schedule sets the rate
+        optimisers["weight"] = Adam(groups)  # the schedule sets the rate
         schedules["weight"] = OneCycleLR(optimisers["weight"], max_lr=config.peak_rate, total_steps=max(total, 2))
-        if learned:
-            schedules["delay"] = CosineAnnealingLR(optimisers["delay"], T_max=total)
     else:
         kind = AdamW if config.optimiser == "adamw" else Adam
-        weight = kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)
-        optimisers = {"weight": weight, **optimisers}
-        for name, optimiser in optimisers.items():
-            floor = config.final_lr / config.lr if name == "weight" else 0.0
-            schedules[name] = LambdaLR(optimiser, partial(rate_at, config, total=total, floor=floor))
+        optimisers["weight"] = kind(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+        rate = partial(rate_at, config, total=total, floor=config.final_lr / config.lr)
+        schedules["weight"] = LambdaLR(optimisers["weight"], rate)
+    if learned:
+        optimisers["delay"] = delay = Adam(learned, lr=config.lr_delay)
+        one_cycle = config.schedule == "one_cycle"
+        falling = partial(rate_at, config, total=total, floor=0.0)
+        schedules["delay"] = CosineAnnealingLR(delay, T_max=total) if one_cycle else LambdaLR(delay, falling)
     return Optimisation(optimisers, schedules, layers, config.schedule_every, config.clip)
 
 

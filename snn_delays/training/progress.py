@@ -1,6 +1,5 @@
 """A progress bar for training."""
 
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -23,9 +22,7 @@ class ProgressBar(Callback):
     def __enter__(self) -> "ProgressBar":
         return self  # the bar starts with what it first shows: in a pipe, ending it prints a line
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar.live.is_started:
             self._bar.stop()
 
@@ -36,28 +33,24 @@ class ProgressBar(Callback):
 
     def on_load(self, done: int, total: int) -> None:
         """Move the bar of reading the data."""
-        self._shown("reading the data", done, total)
+        self._show("reading the data", done, total)
 
     def on_evaluate(self, done: int, total: int) -> None:
         """Move the bar of an evaluation."""
-        self._shown("measuring", done, total)
-
-    def _shown(self, description: str, done: int, total: int) -> None:
-        self._show(description, total)
-        self._update(done, "")
-        if done >= total:
-            self._drop()
+        self._show("measuring", done, total)
 
     def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
         """Start the bar of an epoch."""
         self._losses = []
         self._drop()
-        self._show(f"epoch {epoch}/{epochs}", steps)
+        self._show(f"epoch {epoch}/{epochs}", 0, steps)
 
     def on_train_batch_end(self, loss: float) -> None:
         """Move the bar by a step."""
         self._losses.append(loss)
-        self._update(len(self._losses), f"loss {sum(self._losses) / len(self._losses):.3f}")
+        if self._task is not None:
+            note = f"loss {sum(self._losses) / len(self._losses):.3f}"
+            self._bar.update(self._task, completed=len(self._losses), note=note)
 
     def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
         """Print the epoch's line."""
@@ -65,14 +58,14 @@ class ProgressBar(Callback):
         best = "  best" if best_epoch == row["epoch"] else ""
         self._bar.console.print(f"{describe(row)}{best}", highlight=False)
 
-    def _show(self, description: str, total: int) -> None:
+    def _show(self, description: str, done: int, total: int) -> None:
+        """Move the bar, which is begun if there is none, and dropped at its end."""
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task(description, total=total, note="")
-
-    def _update(self, done: int, note: str) -> None:
-        if self._task is not None:
-            self._bar.update(self._task, completed=done, note=note)
+        self._bar.update(self._task, completed=done, note="")
+        if done >= total:
+            self._drop()
 
     def _drop(self) -> None:
         if self._task is not None:

@@ -77,18 +77,15 @@ class Run:
 
     @property
     def evaluation(self) -> Path:
-        """What ``evaluate`` found."""
+        """Record of ``evaluate``."""
         return self.evaluation_on(None)
 
     def evaluation_on(self, dataset: str | None) -> Path:
-        """What ``evaluate`` found on the test data of another data set than the recipe's."""
+        """Record of ``evaluate`` on the test data of another data set than the recipe's."""
         return self.folder / (f"evaluation_{file_name_of(dataset)}.json" if dataset else "evaluation.json")
 
     def pinned(self) -> "Run":
-        """The run as its last checkpoint stands now: progress and best network of one moment, held in memory.
-
-        Whoever reads more than one of them reads them from this, as a training beside writes and removes checkpoints.
-        """
+        """The run with progress and best network of one moment in memory: a training beside replaces checkpoints."""
         while self.state is None:
             last = latest_epoch(self.checkpoints)
             try:
@@ -177,8 +174,7 @@ def open_run(folder: Path | str, *tasks: str) -> Run:
         raise CheckpointError(f"{folder} is no run folder: it has no recipe.toml; `snn-delays train RECIPE` makes one")
     recipe = load_recipe(folder / "recipe.toml", alone=True)
     if tasks and recipe.task not in tasks:
-        wanted = " or ".join(tasks)
-        raise ConfigError(f"{folder} holds a run of task {recipe.task!r}; this is for runs of {wanted}")
+        raise ConfigError(f"{folder} holds a run of task {recipe.task!r}; this is for runs of {' or '.join(tasks)}")
     return Run(folder, recipe)
 
 
@@ -197,19 +193,19 @@ def resume_run(folder: Path, recipe: Any) -> Run:
     check_changes(changes, folder)
     if not changes:
         return run
-    old_epochs, new_epochs = run.recipe.training.epochs, recipe.training.epochs
-    if new_epochs < old_epochs:
+    old, new = run.recipe.training.epochs, recipe.training.epochs
+    if new < old:
         raise ConfigError(
-            f"{folder} is of {old_epochs} epochs, the recipe now says training.epochs = {new_epochs}; a run can be "
-            f"lengthened only: resume with --set training.epochs={old_epochs} or more"
+            f"{folder} is of {old} epochs, the recipe now says training.epochs = {new}; a run can be lengthened only: "
+            f"resume with --set training.epochs={old} or more"
         )
     done = latest_epoch(run.checkpoints) or 0
-    old_width, new_width = run.recipe.sigma_at(done), recipe.sigma_at(done)
-    if old_width != new_width:
+    before, after = run.recipe.sigma_at(done), recipe.sigma_at(done)
+    if before != after:
         raise ConfigError(
-            f"with this recipe, taps would be {new_width:.3g} steps wide after epoch {done}, and they are "
-            f"{old_width:.3g}: annealing takes a part of all epochs unless training.sigma_epochs says how many; "
-            f"resume with --set training.sigma_epochs={run.recipe.sigma_epochs} to keep its end"
+            f"with this recipe, taps would be {after:.3g} steps wide after epoch {done}, and they are {before:.3g}: "
+            "annealing takes a part of all epochs unless training.sigma_epochs says how many; resume with --set "
+            f"training.sigma_epochs={run.recipe.sigma_epochs} to keep its end"
         )
     with alone_in(folder), writing(folder / "recipe.toml", "make room and resume again"):
         write_text(folder / "recipe.toml", to_toml(recipe))
@@ -220,11 +216,10 @@ def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
     """Write ``metrics.csv``, a row an epoch; the last has all columns. Raises CheckpointError if the disk refuses."""
     if not history:
         return
-    text = io.StringIO()
+    text, path = io.StringIO(), run.folder / "metrics.csv"
     writer = csv.DictWriter(text, list(history[-1]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    path = run.folder / "metrics.csv"
     with writing(path, "the checkpoint is written: make room and continue with --resume"):
         write_text(path, text.getvalue())
 

@@ -48,7 +48,7 @@ class Task:
         self.recipe = recipe
 
     def check(self, folder: Path) -> None:
-        """Raise an error if a new run in ``folder`` cannot begin; called before anything is written."""
+        """Raise an error if a new run in ``folder`` cannot begin; nothing is written yet."""
 
     def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
         """Open the training and validation data, and set ``source``, ``checksum``, ``steps`` and ``fabric``."""
@@ -103,8 +103,10 @@ class Task:
         raise NotImplementedError
 
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
-        """Number of the epoch that did best on validation, the earliest of equals: by ``training.select_by``."""
-        return best_of(history, getattr(self.recipe.training, "select_by", "loss"))
+        """Number of the epoch with the best validation by ``training.select_by``, the earliest of equals."""
+        if getattr(self.recipe.training, "select_by", "loss") == "loss":
+            return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
+        return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])
 
     def evaluate(self, trained: Any, *, on: str | None, device: str, callback: Callback | None) -> dict[str, Any]:
         """Measure a trained network on the test data, or on those of the data set ``on``.
@@ -126,9 +128,8 @@ class Task:
         """
         for name in names:
             if name not in self.pictures:
-                hint = did_you_mean(name, self.pictures)
-                known = ", ".join(self.pictures) or "none"
-                raise ConfigError(f"there is no picture {name!r} of this run; {hint}choose from {known}")
+                choice = f"{did_you_mean(name, self.pictures)}choose from {', '.join(self.pictures) or 'none'}"
+                raise ConfigError(f"there is no picture {name!r} of this run; {choice}")
         run = run.pinned()
         return [path for name in names or self.pictures for path in self.pictures[name](run, sample)]
 
@@ -144,10 +145,3 @@ def shared_out(order: Any, fabric: Fabric) -> Any:
     Every process makes as many steps: a remainder smaller than their number waits for another epoch.
     """
     return order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
-
-
-def best_of(history: list[dict[str, Any]], select_by: str) -> int:
-    """Epoch with the best validation by ``"loss"`` or ``"accuracy"``; the earliest of equals."""
-    if select_by == "loss":
-        return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
-    return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])

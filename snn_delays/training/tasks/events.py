@@ -28,7 +28,7 @@ from snn_delays.training.optimise import Optimisation, StepOutput
 from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import augmented, selection, training_data
-from snn_delays.training.task import Task, best_of, seed_of, shared_out
+from snn_delays.training.task import Task, seed_of, shared_out
 from snn_delays.units import round_delays
 
 
@@ -136,8 +136,10 @@ class EventsTraining(Task):
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
         if selected_masked(history, self.recipe):  # goes on as it began
-            history = [{**row, **_masked(row)} for row in history]
-        return best_of(history, self.recipe.training.select_by)
+            masked = ("valid_loss_masked", "valid_accuracy_masked")
+            named = [{key.removesuffix("_masked"): row[key] for key in masked if key in row} for row in history]
+            history = [{**row, **values} for row, values in zip(history, named)]
+        return super().best_epoch(history)
 
     def describe(self) -> dict[str, Any]:
         """Kind of delays, and the hidden layers."""
@@ -163,7 +165,3 @@ def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
     Runs begun by versions up to 0.1 are: they measured nothing else.
     """
     return recipe.data.padding == "published" and any("valid_accuracy_masked" not in row for row in history)
-
-
-def _masked(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[f"{name}_masked"] for name in ("valid_loss", "valid_accuracy") if f"{name}_masked" in row}

@@ -26,7 +26,7 @@ from snn_delays.training import engine as loop
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.language_measure import measure_text
 from snn_delays.training.runlog import Run, create_run, open_run
-from snn_delays.training.task import best_of, seed_of
+from snn_delays.training.task import Task, seed_of
 from snn_delays.training.tasks import text as text_tasks
 from tests.support import ROOT, tiny_texts
 from tests.support.tiny_runs import TIED, numbers, same
@@ -159,8 +159,9 @@ def test_the_run_folder(finished: Run) -> None:
 
 @pytest.mark.parametrize(("select_by", "best"), [("accuracy", 2), ("loss", 3)])
 def test_the_best_epoch_is_the_earliest_of_the_best(select_by: str, best: int) -> None:
-    assert best_of(TIED, select_by) == best
-    assert best_of(TIED[:1], select_by) == 1
+    task = Task(tiny_texts.sentence_recipe(training={"select_by": select_by}))
+    assert task.best_epoch(TIED) == best
+    assert task.best_epoch(TIED[:1]) == 1
 
 
 def test_the_best_epoch_is_kept_loaded_and_evaluated(
