@@ -46,10 +46,11 @@ def network_for(recipe: Recipe, dataset: BinnedDataset) -> Sequential:
 
 def delay_spec(recipe: Recipe) -> DelaySpec:
     """The delays of a recipe's layers, in steps."""
+    annealing = recipe.annealing()
     return DelaySpec(
         **_shared(recipe.model, DelaySpec),
         max_delay_steps=recipe.max_delay_steps,
-        sigma_steps=recipe.initial_sigma(),
+        sigma_steps=None if annealing is None else annealing.sigma_at(0),
         learn_delay=recipe.model.delays == "learned",
     )
 

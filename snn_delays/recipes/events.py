@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
 from snn_delays.nn.optimise import SPREAD
-from snn_delays.recipes.sigma import sigma_after
+from snn_delays.recipes.sigma import Annealing
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
 from snn_delays.recipes.training import Taps, TrainingSection
 from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
@@ -169,25 +169,19 @@ class Recipe(BaseRecipe):
         """Longest delay in steps; 0 for the network without delays."""
         return 0 if self.model.delays == "none" else steps_from_ms(self.model.max_delay_ms, self.data.dt_ms)
 
-    @property
-    def sigma_epochs(self) -> int:
-        """Epochs in which sigma is annealed."""
-        given = self.training.sigma_epochs
-        return self.training.epochs // 4 if given is None else given
-
-    def sigma_at(self, epoch: float) -> float | None:
-        """Sigma, the width of the taps, in steps, after so many epochs; None where it is not annealed."""
-        return self.initial_sigma(epoch) if self.fine_tuning is None else None
-
-    def initial_sigma(self, epoch: float = 0) -> float | None:
-        """The same of the network before it is discretised for fine-tuning; at first that of a new network."""
+    def annealing(self) -> Annealing | None:
+        """As :meth:`BaseRecipe.annealing`; of a fine-tuned network, before it was discretised."""
         training, steps = self.training, self.max_delay_steps - self.model.min_delay_steps
         if self.model.delays != "learned" or self.model.taps not in SPREAD or steps == 0:
             return None
-        offset, start = training.sigma_offset_steps, training.sigma_start_steps
+        offset, start, epochs = training.sigma_offset_steps, training.sigma_start_steps, training.sigma_epochs
         start = (steps + 1) // 2 + offset if start is None else start
-        end = training.sigma_end_steps
-        return sigma_after(epoch, start=start, end=end, epochs=self.sigma_epochs, offset=offset)
+        epochs = training.epochs // 4 if epochs is None else epochs
+        return Annealing(start, training.sigma_end_steps, epochs, offset)
+
+    def sigma_at(self, epoch: float) -> float | None:
+        """As :meth:`BaseRecipe.sigma_at`; what is fine-tuned has integer delays."""
+        return super().sigma_at(epoch) if self.fine_tuning is None else None
 
     def idle(self) -> Iterator[tuple[str, str]]:
         """As :meth:`BaseRecipe.idle`."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from snn_delays.recipes.sigma import Annealing
+
 MOST = 1 << 20
 """Most epochs, samples of a batch, and steps of a delay or of silence."""
 _LARGEST, _SMALLEST = 1e30, 1e-30  # float32 ends at 3e38 and 1e-38, and numbers are squared
@@ -49,14 +51,14 @@ class BaseRecipe(Strict):
     source: str = ""
     seed: int = Field(0, ge=0, lt=2**63)
 
-    def sigma_at(self, epoch: float) -> float | None:
-        """Width of the taps, in steps, after so many epochs; None where nothing is spread."""
+    def annealing(self) -> Annealing | None:
+        """How sigma, the width of the taps, is annealed; None where no delays are learned by taps that have a width."""
         return None
 
-    @property
-    def sigma_epochs(self) -> int:
-        """Epochs in which sigma is annealed."""
-        return 0
+    def sigma_at(self, epoch: float) -> float | None:
+        """Sigma, in steps, after so many epochs; None where it is not annealed."""
+        annealing = self.annealing()
+        return None if annealing is None else annealing.sigma_at(epoch)
 
     def idle(self) -> Iterable[tuple[str, str]]:
         """Keys that do nothing in this recipe, and those that make them so; both separated by blanks."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from snn_delays.nn.optimise import SPREAD
-from snn_delays.recipes.sigma import sigma_after
+from snn_delays.recipes.sigma import Annealing
 from snn_delays.recipes.strict import BaseRecipe, Strict
 from snn_delays.recipes.training import AdamConfig, Taps
 from snn_delays.units import MAX_DELAY_STEPS
@@ -77,27 +77,14 @@ class TextRecipe(BaseRecipe):
     model: SpikeGPTConfig
     training: AdamConfig
 
-    @property
-    def sigma_epochs(self) -> int:
-        """Epochs in which sigma is annealed, rounded."""
-        return round(self._annealing_epochs)
-
-    def sigma_at(self, epoch: float) -> float | None:
-        """Width of the taps, in tokens, after so many epochs and parts of one; None without learned delays."""
+    def annealing(self) -> Annealing | None:
+        """As :meth:`BaseRecipe.annealing`, in tokens; epochs may be parts of one."""
         if not self.model.has_delays or self.model.taps not in SPREAD:
             return None
-        end = self.training.sigma_end_steps
-        return sigma_after(epoch, start=self._sigma_start, end=end, epochs=self._annealing_epochs)
-
-    @property
-    def _annealing_epochs(self) -> float:
-        given = self.training.sigma_epochs
-        return self.training.epochs / 2 if given is None else given
-
-    @property
-    def _sigma_start(self) -> float:
-        given = self.training.sigma_start_steps
-        return max(self.model.max_delay_steps / 8, 1.0) if given is None else given
+        training = self.training
+        start, epochs = training.sigma_start_steps, training.sigma_epochs
+        start = max(self.model.max_delay_steps / 8, 1.0) if start is None else start
+        return Annealing(start, training.sigma_end_steps, training.epochs / 2 if epochs is None else epochs)
 
     def idle(self) -> Iterator[tuple[str, str]]:
         """As :meth:`BaseRecipe.idle`."""
@@ -123,11 +110,11 @@ class TextRecipe(BaseRecipe):
         )
 
     def _problems(self) -> Iterator[str]:
-        start, end = self._sigma_start, self.training.sigma_end_steps
-        if self.sigma_at(0) is not None and start < end:
+        sigma = self.annealing()
+        if sigma is not None and sigma.start < sigma.end:
             yield (
-                f"training.sigma_end_steps ({end:g}) must not exceed the width at the start, {start:g}; set "
-                "training.sigma_start_steps"
+                f"training.sigma_end_steps ({sigma.end:g}) must not exceed the width at the start, {sigma.start:g}; "
+                "set training.sigma_start_steps"
             )
 
 

@@ -202,10 +202,11 @@ def resume_run(folder: Path, recipe: Any) -> Run:
     done = latest_epoch(run.checkpoints) or 0
     before, after = run.recipe.sigma_at(done), recipe.sigma_at(done)
     if before != after:
+        annealing = run.recipe.annealing()
         raise ConfigError(
             f"with this recipe, taps would be {after:.3g} steps wide after epoch {done}, and they are {before:.3g}: "
             "annealing takes a part of all epochs unless training.sigma_epochs says how many; resume with --set "
-            f"training.sigma_epochs={run.recipe.sigma_epochs} to keep its end"
+            f"training.sigma_epochs={round(annealing.epochs) if annealing else 0} to keep its end"
         )
     with alone_in(folder), writing(folder / "recipe.toml", "make room and resume again"):
         write_text(folder / "recipe.toml", to_toml(recipe))
