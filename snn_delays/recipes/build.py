@@ -9,10 +9,12 @@ from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
 from snn_delays.nn import Sequential
 from snn_delays.nn.specs import DelaySpec, NeuronSpec
-from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
-from snn_delays.recipes.events import Recipe, SurrogateConfig
+from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Triangle
+from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.strict import Strict
 from snn_delays.units import tau_steps_from_ms
+
+_SURROGATES: dict[str, Any] = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
 
 
 def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequential:
@@ -57,17 +59,11 @@ def delay_spec(recipe: Recipe) -> DelaySpec:
 
 def neuron_spec(recipe: Recipe) -> NeuronSpec:
     """The neurons of a recipe's hidden layers."""
-    options = _shared(recipe.model, NeuronSpec) | {"surrogate": build_surrogate(recipe.model.surrogate)}
+    surrogate = recipe.model.surrogate
+    options = _shared(recipe.model, NeuronSpec) | {"surrogate": _SURROGATES[surrogate.kind](surrogate.scale)}
     return NeuronSpec(**options, tau_steps=tau_steps_from_ms(recipe.model.tau_mem_ms, recipe.data.dt_ms))
 
 
 def _shared(section: Strict, kind: Any) -> dict[str, Any]:
     """The keys of a section that are fields of a spec by the same name."""
     return {field.name: getattr(section, field.name) for field in fields(kind) if hasattr(section, field.name)}
-
-
-def build_surrogate(config: SurrogateConfig) -> Surrogate:
-    """The surrogate a recipe names."""
-    kinds: dict[str, type[Any]] = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
-    surrogate: Surrogate = kinds[config.kind](config.scale)
-    return surrogate

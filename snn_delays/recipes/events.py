@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
@@ -18,7 +18,7 @@ from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
 class DataConfig(Strict):
     """Which samples, how binned, how split for model selection, how padded."""
 
-    dataset: str
+    dataset: Annotated[str, AfterValidator(lasting_name)]
     binning: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
     dt_ms: float = Field(10.0, ge=0.001)
     channel_group: int = Field(5, ge=1, description="neighbouring channels summed, 700 -> 140 with 5")
@@ -33,11 +33,6 @@ class DataConfig(Strict):
 
     rate_free: Literal["off", "minimum", "equal"] = Field("off", description="equal spike counts, timing kept")
     rate_free_spikes: int = Field(2, ge=1, description="spikes that a channel needs to count")
-
-    @field_validator("dataset")
-    @classmethod
-    def _known_or_a_path(cls, name: str) -> str:
-        return lasting_name(name)
 
     def _problems(self) -> Iterator[str]:
         if (self.validation == "speakers") != bool(self.validation_speakers):
@@ -138,26 +133,29 @@ class TrainingConfig(TrainingSection):
             yield f"sigma_end_steps ({end}) must be above sigma_offset_steps ({offset})"
 
 
+def _known_bits(bits: Any) -> Any:
+    if bits != "ternary" and not (type(bits) is int and 2 <= bits <= 16):
+        raise ValueError("must lie in 2..16 or be 'ternary'")
+    return bits
+
+
 class FineTuningConfig(Strict):
     """Warm start from a finished run: its discretised network, delays as they are, weights on a grid."""
 
     run: str = Field(min_length=1, description="a run's folder, or the name of one beside this run's folder")
-    weight_bits: int | Literal["ternary"]
+    weight_bits: Annotated[int | Literal["ternary"], BeforeValidator(_known_bits)]
     scale: Literal["power_of_two", "free"] = "power_of_two"
     max_delay_steps: int | None = Field(None, ge=0, description="longer delays become this one")
 
-    @field_validator("weight_bits", mode="before")
-    @classmethod
-    def _known_bits(cls, bits: Any) -> Any:
-        if bits != "ternary" and not (type(bits) is int and 2 <= bits <= 16):
-            raise ValueError("must lie in 2..16 or be 'ternary'")
-        return bits
+
+def _present_name(task: Any) -> Any:
+    return "events" if task == "classification" else task
 
 
 class Recipe(BaseRecipe):
     """Everything that shapes the training of a classifier of events."""
 
-    task: Literal["events"] = "events"
+    task: Annotated[Literal["events"], BeforeValidator(_present_name)] = "events"
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
@@ -234,11 +232,6 @@ class Recipe(BaseRecipe):
             f"{self.model.tau_mem_ms:g}); weights grow or shrink with training.max_lr_weight (now "
             f"{self.training.max_lr_weight:g}) and begin with seed"
         )
-
-    @field_validator("task", mode="before")
-    @classmethod
-    def _former_name(cls, name: Any) -> Any:
-        return "events" if name == "classification" else name
 
     def _problems(self) -> Iterator[str]:
         model, longest, shortest = self.model, self.max_delay_steps, self.model.min_delay_steps

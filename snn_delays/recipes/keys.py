@@ -23,12 +23,12 @@ def refuse_unused(recipe: BaseRecipe) -> None:
     A key counts as set where its value is not its default, so that recipes with every default written out, as run
     folders keep them, pass; runs that exist already go on as they were.
     """
-    found = {}
+    unused = {}
     for key, causes in _idle(recipe):
         value, default = attrgetter(key)(recipe), _default(recipe, key)
         because = " and ".join(f"{c} = {attrgetter(c)(recipe)!r}" if "." in c else f"[{c}]" for c in causes)
-        found[key] = f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}"
-    if problems := [*found.values(), *recipe.contradictions()]:
+        unused[key] = f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}"
+    if problems := [*unused.values(), *recipe.contradictions()]:
         raise ConfigError(f"recipe {recipe.name}: " + "; ".join(problems))
 
 

@@ -78,6 +78,6 @@ def _classes(name: Any, where: str) -> tuple[Any, Any]:
 def _register_installed() -> None:
     """Import what installed packages registered; each entry point names a module or a function that registers."""
     for point in entry_points(group="snn_delays.tasks"):
-        found = point.load()
-        if callable(found):
-            found()
+        register = point.load()
+        if callable(register):
+            register()

@@ -18,7 +18,7 @@ class Callback:
         """An epoch of so many optimiser steps begins."""
 
     def on_train_batch_end(self, loss: float) -> None:
-        """An optimiser step was made."""
+        """An optimiser step ended."""
 
     def on_train_epoch_end(self, row: dict[str, Any], best_epoch: int) -> None:
         """An epoch was validated, and its checkpoint written."""

@@ -75,7 +75,7 @@ class NetworkCard:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> "NetworkCard":
-        """Read what :meth:`to_metadata` made. Raises CheckpointError naming the file for anything else."""
+        """The card in a file's metadata. Raises CheckpointError naming the file for what is none."""
         try:
             number = metadata["format"]
             if number not in ("1", FORMAT):
@@ -132,8 +132,8 @@ def save_checkpoint(
     kept = "there is no earlier checkpoint" if last is None else f"the checkpoint of epoch {last} is intact"
     with writing(f"the checkpoint {target}", f"{kept}: make room and continue with --resume"):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder, ignore_cleanup_errors=True) as made:
-            temporary = Path(made)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder, ignore_cleanup_errors=True) as path:
+            temporary = Path(path)
             for name, data in contents.items():
                 (temporary / name).write_bytes(data)
                 sync(temporary / name)

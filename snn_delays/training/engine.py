@@ -54,7 +54,7 @@ def train(
         callbacks: called during training, in the first process alone.
 
     Raises:
-        ConfigError: a recipe that is wrong, or other than the one that the run was begun with.
+        ConfigError: a recipe that is wrong, or other than the one that the run was started with.
         CheckpointError: ``out`` holds a run and ``resume`` is off, or another process is training there.
         DataError, TrainingError: as :func:`fit`.
     """
@@ -93,14 +93,11 @@ def fit(
     """Train a run to the end of its recipe, from its last checkpoint if it has one; arguments as of :func:`train`.
 
     Every epoch draws its numbers from the recipe's seed and its own number, so a run that was killed and resumed ends
-    with the numbers of one that was not. ``best_epoch`` in the checkpoint's progress names the epoch that did best on
-    validation. Only training and validation data are read.
+    with the numbers of one that was not. Only training and validation data are read.
 
-    Raises:
-        ConfigError: for an accelerator that is not there.
-        DataError: the data are missing, or others than those the run was begun with.
-        CheckpointError: a checkpoint is damaged, or another process is training in the run's folder.
-        TrainingError: the loss or a gradient stopped being finite.
+    Raises ConfigError for an accelerator that is not there; DataError for data that are missing, or others than those
+    the run was started with; CheckpointError if a checkpoint is damaged or another process trains in the run's folder;
+    TrainingError when the loss or a gradient is not finite.
     """
     recipe = run.recipe
     try:
@@ -161,12 +158,12 @@ class _Fit:
         """Train and validate epoch by epoch, each with its checkpoint."""
         history, epochs = self.progress["history"], self.run.recipe.training.epochs
         for epoch in range(len(history) + 1, epochs + 1):
-            began = time.perf_counter()
+            start = time.perf_counter()
             self.callback.on_train_epoch_start(epoch, epochs, self.task.steps)
             row = {"epoch": epoch, **self.task.on_epoch_start(epoch, self.network, self.optimisation)}
             row |= self._train_epoch(epoch)
             row |= self.task.validate(self.network, self.fabric.device)
-            row["seconds"] = time.perf_counter() - began
+            row["seconds"] = time.perf_counter() - start
             history.append(row)
             self.progress["best_epoch"] = self.task.best_epoch(history)
             self._save(epoch)

@@ -41,7 +41,7 @@ class Optimisation:
         }
 
     def set_sigma(self, sigma: float | None) -> None:
-        """Set the width of the taps of every layer with delays, in steps; None leaves them alone."""
+        """Set sigma of every layer with delays, in steps; None leaves them as they are."""
         if sigma is not None:
             for layer in self.layers:
                 layer.set_sigma(sigma)

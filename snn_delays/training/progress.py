@@ -59,7 +59,7 @@ class ProgressBar(Callback):
         self._bar.console.print(f"{describe(row)}{best}", highlight=False)
 
     def _show(self, description: str, done: int, total: int) -> None:
-        """Move the bar, which is begun if there is none, and dropped at its end."""
+        """Move the bar, which is added if there is none, and removed at its end."""
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task(description, total=total, note="")

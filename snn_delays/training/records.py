@@ -36,7 +36,7 @@ class EpochRecord(Record):
 
 
 class FineTuningRecord(Record):
-    """Where a fine-tuned run began."""
+    """The start of a fine-tuned run."""
 
     run: str
     valid_accuracy: float
@@ -121,8 +121,8 @@ def read_record(path: Path, kind: type[Record], remedy: str) -> dict[str, Any]:
         raise
     except ValidationError as error:
         first = error.errors()[0]
-        where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-        raise CheckpointError(f"{path} is damaged: {where}{': ' if where else ''}{said}; {remedy}") from None
+        where, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(f"{path} is damaged: {where}{': ' if where else ''}{message}; {remedy}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"cannot read {path}: {reason}; {remedy}") from error

@@ -131,8 +131,8 @@ class Run:
         progress = self.progress()
         if not (history := progress["history"]):
             raise CheckpointError(f"{self.folder} has not finished an epoch; continue it: {self.resume_command()}")
-        whole = [key for key in history[0] if all(row.get(key) is not None for row in history)]
-        return {**{key: [row[key] for row in history] for key in whole}, "best_epoch": progress["best_epoch"]}
+        complete = [key for key in history[0] if all(row.get(key) is not None for row in history)]
+        return {**{key: [row[key] for row in history] for key in complete}, "best_epoch": progress["best_epoch"]}
 
     def best_epoch(self) -> int:
         """Epoch that did best on validation; 0, the untrained network, if none was finished."""

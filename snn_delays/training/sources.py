@@ -21,7 +21,7 @@ from snn_delays.training.callbacks import Callback
 @dataclass(frozen=True, eq=False)
 class Selection:
     """The samples that are trained on, ``train`` of ``training``, and those that choose the epoch, ``valid`` of
-    ``validation``; both data sets are one where part of the training set is held out.
+    ``validation``; one data set where a part of the training set is for validation.
     """
 
     training: BinnedDataset

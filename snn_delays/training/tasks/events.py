@@ -135,7 +135,7 @@ class EventsTraining(Task):
 
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
-        if selected_masked(history, self.recipe):  # goes on as it began
+        if selected_masked(history, self.recipe):  # as when the run was started
             masked = ("valid_loss_masked", "valid_accuracy_masked")
             named = [{key.removesuffix("_masked"): row[key] for key in masked if key in row} for row in history]
             history = [{**row, **values} for row, values in zip(history, named)]
@@ -162,6 +162,6 @@ def with_integer_delays(network: nn.Module) -> Any:
 def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
     """Whether a run's epochs are compared with the masked readout though it was trained with all steps.
 
-    Runs begun by versions up to 0.1 are: they measured nothing else.
+    Runs started by versions up to 0.1 are: they measured nothing else.
     """
     return recipe.data.padding == "published" and any("valid_accuracy_masked" not in row for row in history)

@@ -116,7 +116,7 @@ class LanguageTraining(TextTraining):
     recipe: LanguageRecipe
 
     def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
-        """Read the text, in the vocabulary that the run was begun with."""
+        """Read the text, in the vocabulary that the run was started with."""
         config = self.recipe.training
         saved = None if latest_epoch(run.checkpoints) is None else run.progress().get("vocabulary")
         self.corpus = corpus_of(self.recipe, None if saved is None else vocabulary_from_json(saved))
