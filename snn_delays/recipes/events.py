@@ -200,8 +200,8 @@ class Recipe(BaseRecipe):
         if model.pool == 1:
             yield "model.pooling", "model.pool"
         if model.delays == "none" and not tuned:  # what is fine-tuned keeps the model of the run that it starts from
-            yield "model.max_delay_ms model.sharing model.delay_init", "model.delays"
-        if model.delays != "learned" and not tuned:
+            yield "model.max_delay_ms model.sharing model.taps model.delay_init", "model.delays"
+        if model.delays == "fixed" and not tuned:
             yield "model.taps", "model.delays"
         if tuned or model.delays != "learned":
             fixed = "fine_tuning" if tuned else "model.delays"
