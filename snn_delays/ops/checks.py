@@ -1,7 +1,5 @@
 """What operations ask of the tensors they are given, and in which dtype they compute."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -22,10 +20,10 @@ def check_floating(name: str, tensor: Tensor) -> None:
 
 
 def check_state(
-    name: str, state: Tensor | None, needed_by: str, shape: Sequence[int], axes: str, start: str = "start at rest"
+    name: str, state: Tensor | None, needed_by: str, shape: tuple[int, ...], axes: str, start: str = "start at rest"
 ) -> None:
     """Raise ShapeError unless the state, if there is one, has the shape that the input needs."""
-    if state is not None and tuple(state.shape) != tuple(shape):
+    if state is not None and state.shape != shape:
         raise ShapeError(
             f"{name} has shape {tuple(state.shape)}, the {needed_by} needs {tuple(shape)} ({axes}); pass state=None to "
             f"{start}"

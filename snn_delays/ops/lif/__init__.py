@@ -113,8 +113,6 @@ def options_of(
 def full_precision(current: Tensor, v0: Tensor | None, v_reset: float = 0.0) -> tuple[Tensor, Tensor]:
     """Current and initial membrane, at rest if there is none, in float32 if the current comes in half precision."""
     check_floating("current", current)
-    half = current.dtype in HALF
-    current = current.float() if half else current
-    if v0 is None:
-        return current, current.new_full(current.shape[1:], v_reset)
-    return current, v0.float() if half else v0
+    if current.dtype in HALF:
+        current, v0 = current.float(), None if v0 is None else v0.float()
+    return current, current.new_full(current.shape[1:], v_reset) if v0 is None else v0

@@ -5,22 +5,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_delays.ops.lif.function import LIFOptions
 from snn_delays.ops.surrogate import Surrogate, spike
 
 
 def run(
-    current: Tensor, v0: Tensor, decay: Tensor, threshold: Tensor, surrogate: Surrogate, **options: Any
+    current: Tensor,
+    v0: Tensor,
+    decay: Tensor,
+    threshold: Tensor,
+    v_reset: float,
+    soft_reset: bool,
+    detach_reset: bool,
+    decay_input: bool,
+    strict: bool,
+    surrogate: Surrogate,
 ) -> tuple[Tensor, Tensor]:
     """See :func:`snn_delays.ops.lif.lif`."""
-    o = LIFOptions(**options, surrogate=surrogate)
     v, spikes = v0, []
-    gain = 1 - decay if o.decay_input else 1
+    gain = 1 - decay if decay_input else 1
     for x in current.unbind(0):
-        h = decay * (v - o.v_reset) + o.v_reset + gain * x
-        s = spike(h - threshold, surrogate, o.strict)
-        s_reset = s.detach() if o.detach_reset else s
-        v = h - threshold * s_reset if o.soft_reset else _hard_reset(h, s_reset, o.v_reset)
+        h = decay * (v - v_reset) + v_reset + gain * x
+        s = spike(h - threshold, surrogate, strict)
+        s_reset = s.detach() if detach_reset else s
+        v = h - threshold * s_reset if soft_reset else _hard_reset(h, s_reset, v_reset)
         spikes.append(s)
     return (torch.stack(spikes) if spikes else current.clone()), v
 
