@@ -1,5 +1,6 @@
 """``python -m experiments.benchmarks``: time our layers against the packages they replace, side by side."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import torch
 import typer
 
 from experiments import benchmarks
-from experiments.benchmarks import read_record, report, select
+from experiments.benchmarks import by_importance, read_record, report, select
 from snn_delays.cli.app import RUNS, Commands, console
 from snn_delays.errors import ConfigError
 from snn_delays.files import write_between_markers
@@ -21,6 +22,9 @@ def bench(
     repeats: Annotated[int, typer.Option(help="timed rounds of every case")] = 7,
     long: Annotated[bool, typer.Option("--long", help="also the cases that take minutes")] = False,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda; may be repeated; default: all there are")] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="long cases too, the most telling first; none begins after that")
+    ] = math.inf,
     threads: Annotated[int | None, typer.Option(help="threads of every side; default: torch's own")] = None,
     out: Annotated[Path, typer.Option(help="where the numbers go, as JSON")] = RUNS / "bench.json",
     write: Annotated[Path | None, typer.Option(help="document to write the tables into, between its markers")] = None,
@@ -36,7 +40,10 @@ def bench(
         for case in done["cases"]:
             report.show(console, case)
     else:
-        benchmark = benchmarks.Benchmark(select(only or (), long), repeats, device or ())
+        short = math.isfinite(minutes)
+        entries = select(only or (), long or short)
+        entries = by_importance(entries) if short else entries
+        benchmark = benchmarks.Benchmark(entries, repeats, device or (), minutes=minutes)
         for case in benchmark.run():
             report.show(console, case)
             path = benchmark.save(out)  # after every case: an interrupted run keeps the cases that are done

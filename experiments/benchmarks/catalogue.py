@@ -9,6 +9,7 @@ import torch
 
 from experiments.benchmarks.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
 from experiments.benchmarks.delay_cases import delay_layer, integer_inference, integer_training
+from experiments.benchmarks.epoch_case import shd_epoch
 from experiments.benchmarks.gpt_cases import generation, language_step
 from experiments.benchmarks.lif_case import lif_layer
 from experiments.benchmarks.matmul_case import matrix_product
@@ -42,6 +43,7 @@ CASES = (
     Entry("shd-training-sigma-12.27", partial(training_step, 12.27)),
     Entry("shd-training-sigma-0.5", partial(training_step, 0.5)),
     Entry("shd-inference", inference),
+    Entry("shd-epoch", shd_epoch, long=True),
     *(
         Entry(f"long-training-k{window}", partial(long_training_step, i), long=True)
         for i, window in enumerate(PUBLISHED.long_windows)
@@ -61,6 +63,12 @@ CASES = (
     Entry("data-epoch-full", partial(epoch, FULL), long=True, host=True),
 )
 
+# What is run first where time is short; the host's own cases come last.
+FIRST = (
+    "shd-epoch", "long-training-k512", "shd-training-*", "gpt-training-8x256", "lif", "delay-*", "shd-*",
+    "gpt-generation", "long-*",
+)  # fmt: skip
+
 
 def select(only: Sequence[str] = (), long: bool = False) -> tuple[Entry, ...]:
     """Cases named, where ``*`` stands for anything; without names all, the long ones if requested.
@@ -77,3 +85,12 @@ def select(only: Sequence[str] = (), long: bool = False) -> tuple[Entry, ...]:
     if only:
         return tuple(entry for entry in CASES if any(fnmatchcase(entry.name, pattern) for pattern in only))
     return tuple(entry for entry in CASES if long or not entry.long)
+
+
+def by_importance(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The same, the most telling first."""
+
+    def rank(entry: Entry) -> tuple[bool, int]:
+        return entry.host, next((i for i, name in enumerate(FIRST) if fnmatchcase(entry.name, name)), len(FIRST))
+
+    return tuple(sorted(entries, key=rank))

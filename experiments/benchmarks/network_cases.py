@@ -79,7 +79,7 @@ def inference(sizes: Sizes, device: torch.device) -> Case:
     trained.to(device)
     _settle(trained, x)
     ours = discretize(trained)
-    sides = [Side("snn_delays", f"{setting}; discretize(network); delays: {_chosen(ours, x)}", partial(_run, ours, x))]
+    sides = [Side("snn_delays", f"{setting}; discretize(network); delays: {chosen(ours, x)}", partial(_run, ours, x))]
     line = missing("dcls", "spikingjelly")
     peers: dict[int, PublishedNetwork] = {}
     for right in () if line else (setting.right, 0):
@@ -98,7 +98,7 @@ def _training(name: str, setting: Setting, device: torch.device, paddings: tuple
     ours = setting.network(DROPOUT).to(device)
     step = TrainingStep(of_ours(ours), x, target)
     how = "forward, loss, backward, Adam, clamp"
-    sides = [Side("snn_delays", f"{published}; {how}; delays: {_chosen(ours, x)}", step)]
+    sides = [Side("snn_delays", f"{published}; {how}; delays: {chosen(ours, x)}", step)]
     notes: tuple[str, ...] = ()
     if device.type == "cuda":
         graph, notes = _graph(setting, device, x, target)
@@ -151,7 +151,7 @@ def _run(network: Callable[[Tensor], object], x: Tensor) -> None:
         network(x)
 
 
-def _chosen(network: SpikingModule, x: Tensor) -> str:
+def chosen(network: SpikingModule, x: Tensor) -> str:
     """Backends that the planner takes for the delays of every layer."""
     found: list[str] = []
     layers = layers_with_delays(network).values()

@@ -1,6 +1,8 @@
 """A benchmark from its first case to its record: what was measured, on what machine, how."""
 
 import json
+import math
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 from experiments.benchmarks.catalogue import Entry
 from experiments.benchmarks.machine import machine
 from experiments.benchmarks.memory import HOW
-from experiments.benchmarks.run import Timing, run_case
+from experiments.benchmarks.run import Case, Timing, run_case
 from experiments.benchmarks.sizes import PUBLISHED, Sizes
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import write_text
@@ -27,12 +29,17 @@ class Benchmark:
     """Runs cases one by one and keeps the record as far as it has come.
 
     ``repeats``: timed rounds of a case, for long cases at most three. ``devices``: "cpu", "cuda" or both, in the order
-    they are to be run in; without any, all there are. Raises ConfigError for less than one round, or a device that is
-    not there.
+    they are to be run in; without any, all there are. ``minutes``: what is not begun after that is left out, and named
+    in the record. Raises ConfigError for less than one round, or a device that is not there.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], repeats: int = 7, devices: Sequence[str] = (), sizes: Sizes = PUBLISHED
+        self,
+        entries: Sequence[Entry],
+        repeats: int = 7,
+        devices: Sequence[str] = (),
+        sizes: Sizes = PUBLISHED,
+        minutes: float = math.inf,
     ) -> None:
         if repeats < 1:
             raise ConfigError(f"the benchmark needs at least one round, got {repeats}")
@@ -41,33 +48,38 @@ class Benchmark:
                 raise ConfigError(f"the benchmark runs on cpu or cuda, got {device!r}")
             if device == "cuda" and not torch.cuda.is_available():
                 raise ConfigError("the benchmark is to run on cuda, and torch finds no CUDA GPU here")
-        self.entries, self.repeats, self.sizes = tuple(entries), repeats, sizes
+        self.entries, self.repeats, self.sizes, self.minutes = tuple(entries), repeats, sizes, minutes
         self.devices = tuple(devices) or ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
         self.record: dict[str, Any] = {
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
             "method": {"timing": TIMING, "memory": HOW, "repeats": repeats},
             "cases": [],
+            "left_out": [],
         }
 
     def run(self) -> Iterator[dict[str, Any]]:
         """The record of every case when it is done; ``failed`` says why its sides were not timed, if they were not."""
+        end = time.monotonic() + 60 * self.minutes
         torch.backends.cudnn.enabled = True  # the published code turns it off; the peer shall have it
         for device in map(torch.device, self.devices):
             for entry in self.entries:
                 if entry.host and device.type != self.devices[0]:
                     continue
-                self.record["cases"].append(self._measured(entry, device))
+                if time.monotonic() >= end:
+                    self.record["left_out"].append(entry.name)
+                    continue
+                self.record["cases"].append(self._measured(entry, device, end))
                 yield self.record["cases"][-1]
 
-    def _measured(self, entry: Entry, device: torch.device) -> dict[str, Any]:
-        case = entry.make(self.sizes, device)
+    def _measured(self, entry: Entry, device: torch.device, end: float) -> dict[str, Any]:
+        case, timings, failed = Case(entry.name, (), lambda: None), [], None
         repeats = min(self.repeats, LONG_REPEATS) if entry.long else self.repeats
-        failed, timings = None, []
         try:
-            timings = run_case(case, repeats, device)
-        except AssertionError as error:
-            failed = str(error)
+            case = entry.make(self.sizes, device)
+            timings = run_case(case, repeats, device, end)
+        except Exception as error:  # of a driver, of a peer: the cases that follow run all the same
+            failed = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return {
             "name": entry.name,
             "title": case.name,

@@ -41,12 +41,12 @@ def markdown(record: dict[str, Any]) -> str:
         lines += [f"| {' | '.join(row)} |" for row in _rows(case)]
         lines += ["", *(f"- {one['side']}: {one['configuration']}" for one in case["sides"]), ""]
     notes = list(dict.fromkeys(note for case in record["cases"] for note in case["notes"]))
-    return "\n".join([*lines, *(f"- {note}" for note in notes)]).rstrip() + "\n"
+    return "\n".join([*lines, *(f"- {note}" for note in [*notes, *_left_out(record)])]).rstrip() + "\n"
 
 
 def summary(record: dict[str, Any]) -> list[str]:
     """Lines below the tables: where and how it was measured."""
-    return [_machine(record), *_method(record["method"])]
+    return [_machine(record), *_method(record["method"]), *_left_out(record)]
 
 
 def _title(case: dict[str, Any]) -> str:
@@ -80,6 +80,11 @@ def _method(method: dict[str, Any]) -> list[str]:
         f"{method['timing']} {method['repeats']} rounds (three of long cases); take the ratios, not the times.",
         method["memory"],
     ]
+
+
+def _left_out(record: dict[str, Any]) -> list[str]:
+    names = record.get("left_out")  # which records of earlier versions lack
+    return [f"left out since the time was over: {', '.join(names)}"] if names else []
 
 
 def _machine(record: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Timing sides against each other: checked first, interleaved, medians and spread, peak memory."""
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -62,11 +63,12 @@ class Timing:
         return low, high
 
 
-def run_case(case: Case, repeats: int = 7, device: torch.device | None = None) -> list[Timing]:
+def run_case(case: Case, repeats: int = 7, device: torch.device | None = None, end: float = math.inf) -> list[Timing]:
     """Check the sides of a case against each other, then run them in turn.
 
     The first round warms up (compilers, caches), the second measures memory, ``repeats`` more are timed.
-    Raises AssertionError if the sides do not compute the same.
+    No round but the first begins after ``end``, of ``time.monotonic``. Raises AssertionError if the sides do not
+    compute the same.
     """
     device = device or torch.device("cpu")
     case.check()
@@ -78,7 +80,9 @@ def run_case(case: Case, repeats: int = 7, device: torch.device | None = None) -
     try:
         for side, timing in zip(case.sides, timings):
             timing.peak_mib = peak_mib(side.memory_work or side.work, device)
-        for _ in range(repeats):
+        for done in range(repeats):
+            if done and time.monotonic() > end:
+                break
             for side, timing in zip(case.sides, timings):
                 if case.follows_itself:
                     side.work()

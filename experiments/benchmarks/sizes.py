@@ -29,7 +29,7 @@ class Sizes:
     """Shapes of every case. ``window`` is K, the number of delay steps; the longest delay is K - 1.
 
     ``check_batch`` samples and, where all gradients of a whole network are compared, ``check_hidden`` neurons a layer
-    are what the checks run on. ``recordings``: how many are read at most.
+    are what the checks run on. ``recordings``: how many are read at most. ``epoch_samples``: of an epoch, those of SHD.
     """
 
     steps: int = 100
@@ -43,6 +43,7 @@ class Sizes:
     long_batch: int = 8
     long_windows: tuple[int, ...] = (64, 128, 256, 512)
     recordings: int | None = None
+    epoch_samples: int = 8156
     check_batch: int = 4
     check_hidden: tuple[int, ...] = (24, 24)
     language: LanguageSizes = LanguageSizes()
@@ -51,7 +52,7 @@ class Sizes:
 PUBLISHED = Sizes()
 TINY = Sizes(
     steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
-    long_windows=(6, 7, 8, 9), recordings=40, check_batch=3, check_hidden=(12, 12),
+    long_windows=(6, 7, 8, 9), recordings=40, epoch_samples=20, check_batch=3, check_hidden=(12, 12),
     language=LanguageSizes(
         tokens=32, features=16, layers=2, heads=2, texts=((16, 3), (16, 4), (20, 3), (30, 2)), positions=(3, 6, 9, 20),
         repeats=2, check_features=16, check_context=30, check_timed=16,

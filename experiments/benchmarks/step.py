@@ -56,7 +56,7 @@ class TrainingStep:
 
     def __init__(self, network: Trained, x: Tensor, target: Tensor) -> None:
         self.network, self.x, self.target = network, x, target
-        on_gpu = x.is_cuda
+        on_gpu = network.weights[0].is_cuda
         self.optimisers = (
             torch.optim.Adam(
                 [

@@ -31,6 +31,7 @@ RENAMED = {"delay": "delayed_linear", "delay_conv": "delayed_conv2d"}  # operati
 _EVERY = "*"
 _OPERATIONS: dict[str, "Operation"] = {}
 _forced: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("snn_delays_backend")
+_as_captured = contextvars.ContextVar("snn_delays_as_captured", default=False)
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def signature(call: Mapping[str, Any]) -> tuple[Any, ...] | None:
     parts: list[Any] = [torch.is_grad_enabled(), torch.get_num_threads()]
     for value in call.values():
         if isinstance(value, Tensor):
-            if value.is_cuda and capturing(value.device):
+            if value.is_cuda and without_reading(value.device):
                 return None
             parts.append((value.shape, value.dtype, value.device, value.requires_grad))
         elif hasattr(value, "_asdict"):  # a state
@@ -199,8 +200,23 @@ def signature(call: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def capturing(device: torch.device) -> bool:
-    """Whether work on this device is being captured in a CUDA graph, so that nothing may be read back."""
+    """Whether work on this device is being captured in a CUDA graph."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def without_reading(device: torch.device) -> bool:
+    """Whether nothing may be read back from this device, since work on it is captured, or is about to be."""
+    return _as_captured.get() or capturing(device)
+
+
+@contextlib.contextmanager
+def as_captured() -> Iterator[None]:
+    """Choose in the block as in a capture, so that what is warmed up is what will be recorded."""
+    token = _as_captured.set(True)
+    try:
+        yield
+    finally:
+        _as_captured.reset(token)
 
 
 def forget_choices() -> None:

@@ -130,7 +130,7 @@ def test_the_gather_counts_taps_only_outside_a_capture(monkeypatch: pytest.Monke
     assert refusal(delay, sigma, "gaussian") == f"it serves up to {MAX_TAPS} taps and these delays have 100"
     assert refusal(delay, torch.tensor(0.5), "gaussian") is None
     assert refusal(delay, None, "linear") is None
-    monkeypatch.setattr(gather_cuda, "capturing", lambda device: True)
+    monkeypatch.setattr(gather_cuda, "without_reading", lambda device: True)
     why = "the number of taps is read back from the device, which cannot be captured in a CUDA graph"
     assert refusal(delay, torch.tensor(0.5), "gaussian") == refusal(delay, None, "linear") == why
     assert refusal(delay.requires_grad_(), None, "linear") is None

@@ -24,14 +24,15 @@ KERNELS = {LIF: {"lif_forward", "lif_backward"}, GATHER: {
 }, WKV: {"wkv_forward", "wkv_backward"}, DEPTHWISE: {
     f"depthwise_{name}" for name in ("forward", "backward_line", "backward_kernel")
 }}  # fmt: skip
-GPUS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"]
+GPUS = [f"sm_{number}" for number in nvrtc.architectures() if 75 <= number <= 120] or ["sm_75"]
+QUICK = (GPUS[0], "sm_80", "sm_90", GPUS[-1])
 with_nvrtc = pytest.mark.skipif(
     nvrtc.library() is None, reason="no nvidia-cuda-nvrtc: the CUDA C sources are NOT compiled here"
 )
 
 
 @with_nvrtc
-@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("gpu", [pytest.param(gpu, marks=[pytest.mark.slow] * (gpu not in QUICK)) for gpu in GPUS])
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path)
 def test_cuda_c_compiles(source: Source, gpu: str) -> None:
     for dtype in (torch.float32, torch.float64) if gpu in (GPUS[0], GPUS[-1]) else (torch.float32,):

@@ -20,6 +20,17 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+def architectures() -> list[int]:
+    """Those that it compiles for, as 75 of sm_75."""
+    nvrtc, count = library(), ctypes.c_int()
+    if nvrtc is None:
+        return []
+    assert nvrtc.nvrtcGetNumSupportedArchs(ctypes.byref(count)) == 0
+    found = (ctypes.c_int * count.value)()
+    assert nvrtc.nvrtcGetSupportedArchs(found) == 0
+    return list(found)
+
+
 def compile_source(text: str, options: Sequence[str]) -> tuple[bool, str, bytes]:
     """Whether it compiled, the compiler's log, and the machine code."""
     nvrtc = library()

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from snn_delays.files import cache_folder
-from snn_delays.ops.backends import capturing, forget_choices
+from snn_delays.ops.backends import forget_choices, without_reading
 from snn_delays.ops.delay.expansion import expansion, tolerance_of
 from snn_delays.ops.delay.taps import WITHOUT_SIGMA, tap_count
 from snn_delays.ops.delay.transform_length import transform_length
@@ -78,7 +78,7 @@ def _integer_delays(call: Mapping[str, Any]) -> bool:
     """Whether all delays are fixed integers; while a CUDA graph is captured, whether they may be."""
     if call["taps"] not in WITHOUT_SIGMA or call["delay"].requires_grad:
         return False
-    return capturing(call["x"].device) or _taps(call) == 1
+    return without_reading(call["x"].device) or _taps(call) == 1
 
 
 def _taps(call: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_delays.ops.backends import capturing
+from snn_delays.ops.backends import without_reading
 from snn_delays.ops.checks import HALF
 from snn_delays.ops.cuda.support import Trial
 from snn_delays.ops.delay.gather import GatherKernels
@@ -36,7 +36,7 @@ def refuses(
         return f"the input is on {x.device}, the weight on {weight.device}"
     if reason := kernels_refuse(tensors):
         return reason
-    if capturing(weight.device) and (sigma is not None or not delay.requires_grad):
+    if without_reading(weight.device) and (sigma is not None or not delay.requires_grad):
         return "the number of taps is read back from the device, which cannot be captured in a CUDA graph"
     count = tap_count(delay, sigma, max_delay_steps, taps)
     return f"it serves up to {MAX_TAPS} taps and these delays have {count}" if count > MAX_TAPS else None

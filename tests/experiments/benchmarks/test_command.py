@@ -66,7 +66,7 @@ def test_an_interrupted_benchmark_keeps_what_was_measured(tmp_path: Path, monkey
         raise KeyboardInterrupt
 
     entries = (case, benchmarks.Entry("interrupted", interrupt))
-    monkeypatch.setattr(benchmarks, "Benchmark", lambda *_: Benchmark(entries, 1, ["cpu"], TINY))
+    monkeypatch.setattr(benchmarks, "Benchmark", lambda *_, **__: Benchmark(entries, 1, ["cpu"], TINY))
     out = tmp_path / "bench.json"
     run("--out", out, code=130)
     assert [case["name"] for case in read_record(out)["cases"]] == ["delay-integer-training"]

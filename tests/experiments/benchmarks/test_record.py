@@ -7,14 +7,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from experiments.benchmarks import Benchmark, Case, Entry, Side, read_record, select
+from experiments.benchmarks import Benchmark, Case, Entry, Side, by_importance, read_record, run_case, select
 from experiments.benchmarks.report import markdown, summary, table
 from experiments.benchmarks.sizes import TINY
 from snn_delays.errors import ConfigError, DataError
 
 
-def entry(name: str, fails: bool = False, long: bool = False) -> Entry:
+def entry(name: str, fails: bool | Exception = False, long: bool = False) -> Entry:
     def check() -> None:
+        if isinstance(fails, Exception):
+            raise fails
         if fails:
             raise AssertionError("peer: the output differs")
 
@@ -44,8 +46,10 @@ def test_record_holds_everything_and_survives_the_disk(tmp_path: Path) -> None:
 
 
 def test_a_case_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
-    benchmark = Benchmark([entry("wrong", fails=True), entry("right")], repeats=2)
-    wrong, right = benchmark.run()
+    lost = RuntimeError("CUDA error: an illegal memory access")
+    benchmark = Benchmark([entry("wrong", fails=True), entry("lost", fails=lost), entry("right")], repeats=2)
+    wrong, broken, right = benchmark.run()
+    assert broken["failed"] == "RuntimeError: CUDA error: an illegal memory access"
     assert (wrong["failed"], wrong["sides"]) == ("peer: the output differs", [])
     assert right["failed"] is None
     assert len(right["sides"]) == 2
@@ -57,6 +61,29 @@ def test_a_case_that_fails_is_recorded_and_the_others_go_on(tmp_path: Path) -> N
 def test_long_cases_run_three_rounds() -> None:
     short, long = Benchmark([entry("a"), entry("b", long=True)], repeats=5).run()
     assert [len(case["sides"][0]["seconds"]) for case in (short, long)] == [5, 3]
+
+
+def test_what_there_was_no_time_for_is_named(tmp_path: Path) -> None:
+    benchmark = Benchmark([entry("slow"), entry("late")], minutes=0.0)
+    assert list(benchmark.run()) == []
+    benchmark.save(tmp_path / "bench.json")
+    record = read_record(tmp_path / "bench.json")
+    assert record["left_out"] == ["slow", "late"]
+    for text in (markdown(record), *summary(record)[-1:]):
+        assert "left out since the time was over: slow, late" in text
+
+
+def test_a_round_that_is_late_is_left_out_but_never_the_first() -> None:
+    timings = run_case(entry("a").make(TINY, torch.device("cpu")), repeats=5, end=0.0)
+    assert [len(timing.seconds) for timing in timings] == [1, 1]
+
+
+def test_the_most_telling_cases_come_first_and_those_of_the_host_last() -> None:
+    entries = by_importance(select(long=True))
+    assert sorted(each.name for each in entries) == sorted(each.name for each in select(long=True))
+    assert [each.name for each in entries[:2]] == ["shd-epoch", "long-training-k512"]
+    hosts = [each.host for each in entries]
+    assert hosts == sorted(hosts)
 
 
 def test_tables_give_ratios_to_our_side() -> None:
