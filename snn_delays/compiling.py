@@ -1,21 +1,34 @@
-"""Kernels compiled once and kept on disk, where there is a place for them; the user is told when one is compiled."""
+"""Kernels compiled once and kept on disk, in a folder of ours; the user is told when one is compiled.
 
-import contextlib
+A file holds one kernel for one signature. Its name is a digest of all that decides the code: the source of the kernel
+and of what it calls, the constants it reads, options, versions and processor. So a stale kernel is never found, and
+versions of the package, checkouts and processes that compile at once do each other no harm.
+"""
+
+import hashlib
 import logging
 import os
+import pickle
+import platform
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
+import llvmlite
 import numba
-from numba.core.caching import FunctionCache, NullCache
+import numpy as np
+from numba.core.compiler import CompileResult
 
-from snn_delays.files import cache_folder
+from snn_delays.files import atomic_path, cache_folder
 
 _log = logging.getLogger(__name__)
 reported: set[str] = set()
+compiled: list[str] = []
+"""Names of the kernels that this process has compiled because they were not on disk."""
 
 
 def _to_terminal(line: str) -> None:
@@ -27,68 +40,130 @@ announce: Callable[[str], None] = _to_terminal
 """Receives a line when the first kernel of a process has to be compiled; a program may put its own in its place."""
 
 
-def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit(cache=True, **options)`` that works without a place to cache.
+def kernel_folder() -> Path:
+    """Where compiled kernels are kept: ``NUMBA_CACHE_DIR``, else ``kernels`` in the cache folder."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(chosen) if chosen else cache_folder() / "kernels"
 
-    Compiled code is kept where Numba keeps it (beside the source, else in the user's cache folder), else in
-    :func:`snn_delays.files.cache_folder`; where none of them can be written, kernels are compiled in every process, and
-    one warning says so. Damaged files are compiled anew, and a full disk costs the cache, not the call.
+
+def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit(**options)`` whose compiled code is kept in :func:`kernel_folder`.
+
+    Where nothing can be written there, or the folder belongs to another user, kernels are compiled in every process,
+    and one warning says so. Damaged files are compiled anew, and a full disk costs the cache, not the call.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         kernel = numba.njit(**options)(function)
         if hasattr(kernel, "_cache"):  # not with NUMBA_DISABLE_JIT
-            kernel._cache = _cache_of(function)
+            kernel._cache = _DiskCache(function, f"{sorted(options.items())}")
         return kernel
 
     return decorate
 
 
-def _cache_of(function: Callable[..., Any]) -> Any:
-    try:
-        return _DiskCache(function)
-    except RuntimeError:  # no locator: nothing that Numba knows of can be written
-        pass
-    folder = cache_folder() / "kernels"
-    own, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.geteuid():  # what lies there is run, so nobody else may have put it there
-            return _DiskCache(function)
-    except (OSError, RuntimeError):
-        pass
-    finally:
-        numba.config.CACHE_DIR = own
-    _warn_once(
-        f"compiled kernels cannot be kept, so every process compiles them anew: neither {Path(__file__).parent} nor "
-        f"{folder} can be written; set SNN_DELAYS_CACHE to a folder that can"
-    )
-    return _NoCache()
+class _DiskCache:
+    """What a dispatcher of Numba asks for compiled code, and gives it to."""
 
+    def __init__(self, function: Any, options: str) -> None:
+        self.function, self.options = function, options
+        self.name = f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
 
-class _DiskCache(FunctionCache):
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        kernel = None
-        try:
-            kernel = super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling a damaged file throws
-            _log.info("%s: the cached kernel cannot be read (%s) and is compiled anew", self._name, error)
-            with contextlib.suppress(OSError):
-                self.flush()  # else saving would read the damaged index again
+    @property
+    def cache_path(self) -> str:
+        return str(kernel_folder())
+
+    def flush(self) -> None:
+        """Forget all versions of this kernel."""
+        for path in kernel_folder().glob(f"{self.name}-*"):
+            path.unlink(missing_ok=True)
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        context.refresh()
+        path, kernel = self._path(signature, context), None
+        if path is not None:
+            try:
+                digest, data = path.read_bytes().split(b"\n", 1)
+                if hashlib.sha256(data).hexdigest().encode() != digest:
+                    raise ValueError("its checksum is wrong")
+                kernel = CompileResult._rebuild(context, *pickle.loads(data))
+            except FileNotFoundError:
+                pass
+            except Exception as error:  # whatever unpickling throws too
+                _log.info("%s: the cached kernel cannot be read (%s) and is compiled anew", path, error)
         if kernel is None:
+            compiled.append(self.name)
             _announce_compiling()
         return kernel
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, signature: Any, result: Any) -> None:
+        path = self._path(signature, result.target_context)
+        if path is None or result.lifted or result.library.has_dynamic_globals:
+            return
+        data = numba.core.serialize.dumps(result._reduce())
         try:
-            super().save_overload(sig, data)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
         except OSError as error:
-            _warn_once(f"compiled kernels cannot be kept in {self.cache_path}: {error.strerror or error}")
+            _warn_once(f"compiled kernels cannot be kept in {path.parent}: {error.strerror or error}")
+
+    def _path(self, signature: Any, context: Any) -> Path | None:
+        folder, parts = _usable(kernel_folder()), dict(_decides(self.function))
+        if folder is None or None in parts.values():
+            return None
+        key = repr((signature, context.codegen().magic_tuple(), self.options, VERSIONS, sorted(parts.items())))
+        return folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
 
 
-class _NoCache(NullCache):
-    def load_overload(self, sig: Any, target_context: Any) -> None:
-        _announce_compiling()
+VERSIONED = ("numba", "numpy", "llvmlite", "builtins")
+VERSIONS = (platform.python_version(), numba.__version__, np.__version__, llvmlite.__version__)
+
+
+def _decides(function: Any, seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, str | None]]:
+    """What decides a kernel's code, by name: sources of it and of all it calls (None: not there), constants."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    if name in seen:
+        return
+    codes: list[CodeType] = [function.__code__]
+    file, line = codes[0].co_filename, codes[0].co_firstlineno
+    yield name, f"{line} {_digest_of(file, os.stat(file).st_mtime_ns)}" if os.path.exists(file) else None
+    for code in codes:
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    used = {
+        name: function.__globals__[name] for code in codes for name in code.co_names if name in function.__globals__
+    }
+    used.update((f"closure {n}", cell.cell_contents) for n, cell in enumerate(function.__closure__ or ()))
+    for key, value in used.items():
+        called = getattr(value, "py_func", getattr(value, "_defn", value))  # of a kernel, of an intrinsic
+        if isinstance(value, ModuleType) or str(getattr(called, "__module__", "")).partition(".")[0] in VERSIONED:
+            continue
+        if isinstance(getattr(called, "__code__", None), CodeType):
+            yield from _decides(called, seen | {name})
+        else:
+            data = (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+            yield f"{name} {key}", repr(data)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(file: str, _changed: int) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _usable(folder: Path) -> Path | None:
+    """The folder, if it is there or can be made, and nobody else may have put there what is run from it."""
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        status, reason = folder.stat(), "belongs to another user"
+        if status.st_uid == os.geteuid() or (status.st_uid == 0 and not status.st_mode & 0o022):
+            return folder
+    except OSError as error:
+        reason = f"cannot be made ({error.strerror})"
+    _warn_once(
+        f"compiled kernels cannot be kept, so every process compiles them anew: {folder} {reason}; set "
+        "SNN_DELAYS_CACHE to a folder that can be written"
+    )
+    return None
 
 
 def _announce_compiling() -> None:

@@ -1,5 +1,6 @@
 """What all tests share: seeds, one thread, hypothesis made repeatable."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -7,6 +8,10 @@ import numba
 import pytest
 import torch
 from jaxtyping import config, install_import_hook
+
+from snn_delays.compiling import kernel_folder
+
+os.environ["NUMBA_CACHE_DIR"] = str(kernel_folder())  # for tests with a cache folder of their own too
 
 # Shapes and types of the operations are checked at every call of the tests. The hook is gone before the backends are
 # imported, which happens when they are first needed: it would wrap the functions that Numba compiles.

@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
 import numba
 import pytest
-from numba.core import caching
 
 from snn_delays import compiling
 from snn_delays.compiling import cached_njit
@@ -26,34 +26,72 @@ def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-@pytest.fixture
-def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
-    """A function whose kernel Numba has no place for, as where the package is read-only and so is the home."""
-    file, in_the_way = tmp_path / "doubling.py", tmp_path / "__pycache__"
-    file.write_text("def double(x):\n    return 2 * x\n")
-    in_the_way.touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(in_the_way))
-    namespace: dict[str, Any] = {"__name__": "doubling"}
-    exec(compile(file.read_text(), str(file), "exec"), namespace)
-    function: Double = namespace["double"]
+def made(folder: Path, source: str = "def double(x):\n    return FACTOR * x\n", **constants: Any) -> Double:
+    """A function of a module of its own."""
+    file = folder / "doubling.py"
+    file.write_text(source)
+    module: Any = sys.modules.setdefault("doubling", ModuleType("doubling"))
+    namespace = {"__name__": "doubling", "FACTOR": 2, **constants}
+    exec(compile(source, str(file), "exec"), namespace)
+    module.double = namespace["double"]
+    function: Double = module.double
     return function
 
 
-def test_where_numba_finds_no_place_kernels_are_kept_in_our_own(
-    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
-    with pytest.raises(RuntimeError, match="no locator"):
-        numba.njit(cache=True)(double)
+    return made(tmp_path)
+
+
+def test_kernels_are_kept_in_a_folder_of_ours(double: Double, messages: list[str], tmp_path: Path) -> None:
     assert cached_njit()(double)(3) == 6
     assert len(messages) == 1
     assert "compiling kernels, once" in messages[0]
+    (kernel,) = compiling.kernel_folder().iterdir()
+    assert kernel.parent == tmp_path / "kernels"
     compiling.reported.clear()
     again = cached_njit()(double)
     assert again(3) == 6
     assert len(messages) == 1
     assert sum(again.stats.cache_hits.values()) == 1
-    assert not numba.config.CACHE_DIR
+
+
+def test_a_kernel_is_found_again_from_another_checkout_alone_if_all_that_decides_it_is_the_same(
+    double: Double, messages: list[str], tmp_path: Path
+) -> None:
+    """Sources, constants, what is called, and options: where one differs, the kernel is another."""
+    helper = numba.njit(lambda x: x + 1)
+    other = numba.njit(lambda x: x + 2)
+    calling = "def double(x):\n    return FACTOR * helper(x)\n"
+    folders = [tmp_path / f"checkout{number}" for number in range(2)]
+    for folder in folders:
+        folder.mkdir()
+    variants: list[tuple[dict[str, Any], dict[str, Any], int]] = [
+        ({}, {}, 6), ({"FACTOR": 3}, {}, 9), ({"FACTOR": 3}, {"fastmath": True}, 9),
+        ({"source": calling, "helper": helper}, {}, 8), ({"source": calling, "helper": other}, {}, 10),
+        ({"source": "def double(x):\n    return FACTOR * x * x\n"}, {}, 18),
+    ]  # fmt: skip
+    for hits, folder in enumerate(folders):
+        for constants, options, expected in variants:
+            kernel = cached_njit(**options)(made(folder, **constants))
+            assert kernel(3) == expected
+            assert sum(kernel.stats.cache_hits.values()) == hits
+    assert len(list(compiling.kernel_folder().iterdir())) == len(variants)
+
+
+def test_the_folder_of_another_user_is_not_used(
+    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    tmp_path.chmod(0o777)
+    kernels = tmp_path / "kernels"
+    kernels.mkdir()
+    kernels.chmod(0o777)
+    with pytest.warns(UserWarning, match="belongs to another user"):
+        assert cached_njit()(double)(3) == 6
+    assert not list(kernels.iterdir())
 
 
 def test_where_nothing_can_be_written_kernels_run_and_one_warning_says_so(
@@ -66,14 +104,12 @@ def test_where_nothing_can_be_written_kernels_run_and_one_warning_says_so(
     assert len(warned) == len(messages) == 1
 
 
-def test_a_damaged_cache_is_compiled_anew_and_mended(
-    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
+def test_a_damaged_cache_is_compiled_anew_and_mended(double: Double, messages: list[str]) -> None:
     cached_njit()(double)(3)
-    for kind in ("*.nbi", "*.nbc"):
-        (damaged,) = tmp_path.rglob(kind)
-        damaged.write_bytes(damaged.read_bytes()[:40] if kind == "*.nbc" else b"")
+    (kernel,) = compiling.kernel_folder().iterdir()
+    whole = kernel.read_bytes()
+    for damaged in (b"", whole[:40], whole[:-40], whole[:2000] + b"?" + whole[2001:]):
+        kernel.write_bytes(damaged)
         assert cached_njit()(double)(3) == 6
         mended = cached_njit()(double)
         assert mended(3) == 6
@@ -81,13 +117,12 @@ def test_a_damaged_cache_is_compiled_anew_and_mended(
 
 
 def test_a_full_disk_costs_the_cache_not_the_call(
-    double: Double, messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    double: Double, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setenv("SNN_DELAYS_CACHE", str(tmp_path))
-    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.warns(UserWarning, match="No space left"):
         assert cached_njit()(double)(3) == 6
 
