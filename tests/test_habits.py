@@ -24,7 +24,7 @@ OF_NO_MODULE = {
     "export": {
         "maps": "all formats", "simulators": "Brian2, NEST and PyNN, one contract", "without_samples": "all formats",
     },
-    "models": {"event_simulator": "the oracle"},
+    "models": {"event_simulator": "the oracle", "gpu": "networks on a device"},
     "nn": {
         "bad_input": "refusals of all layers", "compile": "torch.compile", "factory": "device and dtype of all layers",
         "fused": "layers that run together", "laws": "the laws of all layers", "min_delay": "the window of delays",

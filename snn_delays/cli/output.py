@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from snn_delays.training.progress import ProgressBar
 
 RunFolder = Annotated[Path, typer.Argument(help="run folder, as made by train", show_default=False)]
-Network = Annotated[Path, typer.Argument(help="run folder, checkpoint folder or .safetensors file", show_default=False)]
+Network = Annotated[
+    Path, typer.Argument(help="run folder, checkpoint folder, .safetensors file or zoo:NAME", show_default=False)
+]
 DataSet = Annotated[str, typer.Argument(help="data set, as in `data list`")]
 Device = Annotated[str, typer.Option(help="device to run on: cpu, cuda ...")]
 Write = Annotated[Path | None, typer.Option(help="write the table into this document, between its markers")]

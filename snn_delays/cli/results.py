@@ -55,6 +55,20 @@ def print_evaluations(recipes: Sequence[Any], results: Sequence[dict[str, Any]])
             console.print(line)
 
 
+@app.command("zoo")
+def list_zoo() -> None:
+    """List the trained networks that come with the package; zoo:NAME stands for one wherever a network is taken."""
+    from snn_delays.runs.table import Table as Rows
+    from snn_delays.runs.zoo import PREFIX, zoo
+
+    heads = ("name", "what", "test, integer delays", "data", "licence")
+    rows = [
+        (PREFIX + name, card.description, f"{card.test_accuracy:.1%}", card.data, card.licence.partition(". ")[0])
+        for name, card in zoo().items()
+    ]
+    print_table(Rows(heads, rows), fold=1, no_wrap=(0,))
+
+
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders that were evaluated")],

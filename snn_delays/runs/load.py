@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from snn_delays.discrete.discretize import DiscreteNetwork, discretize
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.recipes.registry import task_of
+from snn_delays.runs.zoo import resolved
 from snn_delays.training import checkpoint
 from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.runlog import Run, open_run
@@ -22,7 +23,8 @@ def load(path: Path | str, *, epoch: int | None = None, network: nn.Module | Non
     class names, ``dt_ms`` and vocabulary. Delays are as they were trained: :func:`snn_delays.discretize` rounds them.
 
     Args:
-        path: folder of a run, of one of its checkpoints (``checkpoints/epoch-0007``), or a ``.safetensors`` file.
+        path: folder of a run, of one of its checkpoints (``checkpoints/epoch-0007``), a ``.safetensors`` file, or
+            ``"zoo:NAME"`` for a network that comes with the package (``snn-delays zoo``).
         epoch: of a run folder, the epoch to load; default: the best on validation.
         network: the network to load into, of the class that was trained; needed where it was one of your own, which
             the recipe does not describe.
@@ -30,7 +32,7 @@ def load(path: Path | str, *, epoch: int | None = None, network: nn.Module | Non
     Raises:
         CheckpointError: the file is missing, damaged, or of something else; or the epoch was not kept.
     """
-    path = Path(path)
+    path = resolved(path)
     if path.is_dir() and not (path / checkpoint.MODEL).exists():
         return trained_network(open_run(path), epoch, network=network)
     if epoch is not None:
@@ -94,10 +96,10 @@ def trained(source: Trained | Run | Path | str | Any, *tasks: str) -> Trained:
         opened = Trained(trained_network(run), run)
     elif not isinstance(source, (str, Path)):
         opened = Trained(source)
-    elif Path(source).is_file() or (Path(source) / checkpoint.MODEL).exists():
-        opened = Trained(load(source))
+    elif (path := resolved(source)).is_file() or (path / checkpoint.MODEL).exists():
+        opened = Trained(load(path))
     else:
-        return trained(open_run(source), *tasks)
+        return trained(open_run(path), *tasks)
     if tasks and opened.has_card and (task := opened.recipe.task) not in tasks:
         raise ConfigError(f"{opened.name} holds a run of task {task!r}; this is for runs of {' or '.join(tasks)}")
     return opened
