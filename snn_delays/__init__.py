@@ -82,7 +82,7 @@ _HOMES = {
     "training.engine": ("train",),
 }
 _ROOMS = (
-    "chips", "data", "discrete", "errors", "export", "ir", "models", "nn", "ops", "plot", "recipes", "runs",
+    "chips", "data", "discrete", "errors", "export", "interop", "ir", "models", "nn", "ops", "plot", "recipes", "runs",
     "streaming", "training", "units",
 )  # fmt: skip
 

@@ -17,6 +17,10 @@ class BackendUnavailableError(SnnDelaysError, RuntimeError):
     """A backend was asked for by name and cannot serve the call."""
 
 
+class MissingPackageError(SnnDelaysError, ImportError):
+    """An optional package is not installed; the message has the line that installs it."""
+
+
 class DataError(SnnDelaysError, ValueError):
     """A data file or an array of events is missing, damaged or impossible."""
 
