@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snn_delays.interop.dcls import from_dcls
     from snn_delays.interop.norse import FromNorse, ToNorse
     from snn_delays.interop.snntorch import FromSnnTorch, ToSnnTorch
     from snn_delays.interop.spikingjelly import FromSpikingJelly, ToSpikingJelly, from_spikingjelly, to_spikingjelly
@@ -15,6 +16,7 @@ __all__ = [
     "ToNorse",
     "ToSnnTorch",
     "ToSpikingJelly",
+    "from_dcls",
     "from_spikingjelly",
     "to_spikingjelly",
 ]
