@@ -44,9 +44,9 @@ def shd_epoch(sizes: Sizes, device: torch.device) -> Case:
     first = resident.batch(batches[0]).counts.float()
     sides = [side("snn_delays", f"delays: {chosen(ours, first)}", of_ours(ours))]
     if device.type == "cuda":
-        step = Replays(CudaGraphs(device), _on(of_ours(setting.network(DROPOUT).to(device))))
+        step = partial(Replays(CudaGraphs(device)), None, _on(of_ours(setting.network(DROPOUT).to(device))))
         what = f"{sides[0].configuration}; a graph for each length"
-        sides.append(Side("snn_delays, CUDA graphs", what, partial(epoch, partial(step, None)), sides[0].work))
+        sides.append(Side("snn_delays, CUDA graphs", what, partial(epoch, step), sides[0].work))
     if not (line := missing("dcls", "spikingjelly")):
         peer = of_peer(PublishedNetwork(ours, setting.tau_steps))
         sides.append(side("dcls + spikingjelly", "causal padding alone; the same batches", peer))

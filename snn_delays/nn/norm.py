@@ -17,6 +17,7 @@ from snn_delays.nn.kinds import has_hooks
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.neuron import LIF, MembraneState
 from snn_delays.nn.specs import Device
+from snn_delays.ops.backends import without_reading
 from snn_delays.ops.norm_lif import norm_lif
 from snn_delays.ops.state import loadable
 
@@ -171,8 +172,9 @@ class BatchNorm(SpikingModule):
         door.check_stateless(self, states[0])
         x = self._admit(x, valid)
         kept = None if dropout is None else dropout.mask_for(x, states[2])
-        count = x.shape[0] * x.shape[1] if valid is None else int(valid.sum())
-        self._check_count(count)
+        count = x.shape[0] * x.shape[1] if valid is None else valid.sum().double()
+        if not without_reading(x.device):
+            self._check_count(count := int(count))
         v0 = door.held(neuron, states[1], MembraneState, x, door.summed_in(x))
         mask = None if kept is None else kept.mask
         y, v, mean, variance = norm_lif(

@@ -23,6 +23,7 @@ class TrainingSection(Strict):
     epochs: int = Field(ge=1, le=MOST)
     batch_size: int = Field(ge=1, le=MOST)
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+    cuda_graphs: bool = Field(False, description="on a GPU, record a step for each length and replay it")
 
     @property
     def dtype(self) -> torch.dtype:

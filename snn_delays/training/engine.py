@@ -22,10 +22,10 @@ from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.training import activity, checkpoint
+from snn_delays.training import activity, checkpoint, graphs
 from snn_delays.training.callbacks import Callback, Callbacks
 from snn_delays.training.checkpoint import NetworkCard
-from snn_delays.training.optimise import optimiser_step
+from snn_delays.training.optimise import StepOutput, optimiser_step
 from snn_delays.training.runlog import Run, create_run, forget_start, open_run, resume_run, write_metrics
 from snn_delays.training.task import Task, seed_of
 
@@ -153,6 +153,13 @@ class _Fit:
         else:
             self._resume(last)
             self._tidy(last)  # a run that was killed may not have come to it
+        self.replays: graphs.Replays | None = None
+        if run.recipe.training.cuda_graphs:
+            if not self.task.captured:
+                raise ConfigError(f"{graphs.REFUSED}: task {run.recipe.task!r} has no captured step; {graphs.REMEDY}")
+            recorder = graphs.recorder(fabric)
+            self.optimisation.record(recorder, fabric.device)
+            self.replays = graphs.Replays(recorder)
 
     def train(self) -> None:
         """Train and validate epoch by epoch, each with its checkpoint."""
@@ -180,7 +187,7 @@ class _Fit:
         sums = [0.0, 0.0, 0.0, 0.0]  # losses, their weights, samples classified correctly, samples classified
         for step, parts in enumerate(task.batches(epoch)):
             task.on_step_start(epoch, step, self.network, self.optimisation)
-            computed = [partial(task.training_step, self.module, part) for part in parts]
+            computed = [partial(self._computed, part, i == 0, len(parts)) for i, part in enumerate(parts)]
             loss, weight, correct, seen = optimiser_step(
                 fabric, self.module, self.network, self.optimisation, computed, epoch
             )
@@ -192,6 +199,22 @@ class _Fit:
             sums = cast(Tensor, fabric.all_reduce(shared, reduce_op="sum")).tolist()
         total, weights, right, classified = sums
         return {"train_loss": total / weights, **({"train_accuracy": right / classified} if classified else {})}
+
+    def _computed(self, part: Any, first: bool, parts: int) -> StepOutput:
+        """The loss of a part; where the recipe has CUDA graphs, with its gradient, by a recording for each shape."""
+        if self.replays is None:
+            return self.task.training_step(self.module, part)
+        run = partial(self._differentiated, type(part), first, parts)
+        output: StepOutput = self.replays((first, parts), run, *map(self.fabric.to_device, part))
+        return replace(output, x=part[0])
+
+    def _differentiated(self, kind: Any, first: bool, parts: int, *tensors: Tensor) -> StepOutput:
+        if first:
+            self.optimisation.zero_grad(in_place=True)
+        output = self.task.training_step(self.module, getattr(kind, "_make", kind)(tensors))
+        self.fabric.backward(output.loss / parts)
+        reported = output.loss if output.reported is None else output.reported
+        return replace(output, loss=reported.detach(), reported=None, differentiated=True, x=None)
 
     def _resume(self, last: int) -> None:
         """Load the last checkpoint."""

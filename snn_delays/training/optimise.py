@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, O
 from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.nn import DelayedLayer
 from snn_delays.nn.optimise import layers_with_delays
+from snn_delays.training.graphs import Recorder, Replays
 
 STABLE_SHARE = 0.8  # of all steps, under the schedule "wsd"
 
@@ -32,6 +33,8 @@ class Optimisation:
     layers: Sequence[Any] = ()
     every: str = "step"
     clip: float = math.inf
+    _rates: list[tuple[dict[str, Any], Tensor]] = field(init=False, default_factory=list)
+    _replays: Replays | None = field(init=False, default=None)
 
     def rates(self) -> dict[str, float | None]:
         """Learning rates, for the record of an epoch."""
@@ -52,6 +55,12 @@ class Optimisation:
             for schedule in self.schedules.values():
                 schedule.step()
 
+    def zero_grad(self, in_place: bool = False) -> None:
+        """Let the gradients go, unless steps are recorded; ``in_place``: set them to zero where they are."""
+        if in_place or self._replays is None:
+            for optimiser in self.optimisers.values():
+                optimiser.zero_grad(set_to_none=not in_place)
+
     def check_gradients(self) -> None:
         """Clip the weights' gradient; that of delays keeps its size. Raises RuntimeError if either is not finite.
 
@@ -63,12 +72,42 @@ class Optimisation:
             nn.utils.clip_grad_norm_(parameters, largest, error_if_nonfinite=True)
 
     def step(self) -> None:
-        """Step every optimiser, and keep delays in their window."""
+        """Step every optimiser, keep delays in their window, and move the schedules if they move now."""
+        if self._replays is None:
+            self._update()
+        else:
+            self._replay(self._replays)
+        self.advance("step")
+
+    def _update(self) -> None:
         for optimiser in self.optimisers.values():
             optimiser.step()
         for layer in self.layers:
             layer.clamp_delays_()
-        self.advance("step")
+
+    def record(self, recorder: Recorder, device: torch.device) -> None:
+        """Have steps recorded and replayed; whoever computes gradients then sets them to zero before, in place."""
+        on_gpu = device.type == "cuda"
+        for optimiser in self.optimisers.values():
+            dtype = optimiser.param_groups[-1]["params"][0].dtype if on_gpu else torch.float64  # that of Python
+            for group in optimiser.param_groups:
+                group["capturable"] = on_gpu
+                self._rates.append((group, torch.zeros((), dtype=dtype, device=device)))
+            for state in optimiser.state.values():
+                state["step"] = state["step"].to(device)
+        self._replays = Replays(recorder, most=1)
+
+    def _replay(self, replays: Replays) -> None:
+        """A replay reads learning rates from tensors; other numbers, as the beta1 of a cycle, belong to the key."""
+        numbers = tuple(v for group, _ in self._rates for k, v in group.items() if k not in ("params", "lr"))
+        planned = [group["lr"] for group, _ in self._rates]
+        for group, rate in self._rates:
+            group["lr"] = rate.fill_(group["lr"])
+        try:
+            replays(numbers, self._update)
+        finally:
+            for (group, _), lr in zip(self._rates, planned):
+                group["lr"] = lr
 
 
 def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisation:
@@ -141,14 +180,16 @@ class StepOutput:
         reported: the loss for the record; default: ``loss``.
         weight: of this step's loss in the epoch's mean, the number of samples, say.
         correct, seen: samples classified correctly, and classified.
+        differentiated: whether the gradient of ``loss``, over the number of parts, has been added already.
         x: what the network read; if a loss is not finite, this is looked at first.
     """
 
     loss: Tensor
     reported: Tensor | None = None
     weight: float = 1.0
-    correct: int = 0
+    correct: int | Tensor = 0
     seen: int = 0
+    differentiated: bool = False
     x: Tensor | None = None
 
 
@@ -167,8 +208,7 @@ def optimiser_step(
 
     Raises TrainingError naming what is not finite: the loss or the gradient, and where.
     """
-    for optimiser in optimisation.optimisers.values():
-        optimiser.zero_grad()
+    optimisation.zero_grad()
     reported, weight, correct, seen = 0.0, 0.0, 0, 0
     for i, part in enumerate(parts, 1):
         with fabric.no_backward_sync(module, enabled=i < len(parts)):  # type: ignore[arg-type]
@@ -177,8 +217,9 @@ def optimiser_step(
             reported += float(number.detach()) / len(parts)
             if not math.isfinite(reported):
                 raise TrainingError(_diagnosis(f"the loss is {reported}", epoch, network, output.x))
-            fabric.backward(output.loss / len(parts))
-        weight, correct, seen = weight + output.weight, correct + output.correct, seen + output.seen
+            if not output.differentiated:
+                fabric.backward(output.loss / len(parts))
+        weight, correct, seen = weight + output.weight, correct + int(output.correct), seen + output.seen
     try:
         optimisation.check_gradients()
     except RuntimeError as error:

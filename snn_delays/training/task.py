@@ -34,6 +34,8 @@ class Task:
         steps: optimiser steps of an epoch; set by :meth:`setup`.
         fabric: device and processes; set by :meth:`setup`.
         pictures: how the pictures of a run are drawn, by name.
+        captured: whether a part is tensors, what the network reads first, and :meth:`training_step` reads them alone
+            and nothing back from the device, so that it can be captured as a CUDA graph.
         evaluation_record: what :meth:`evaluate` returns, as it is checked when it is read again.
     """
 
@@ -43,6 +45,7 @@ class Task:
     fabric: Fabric
     pictures: ClassVar[Mapping[str, Callable[[Run, int | None], list[Path]]]] = {}
     evaluation_record: ClassVar[type[Record]] = EvaluationRecord
+    captured: ClassVar[bool] = False
 
     def __init__(self, recipe: Any) -> None:
         self.recipe = recipe

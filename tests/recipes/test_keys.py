@@ -95,7 +95,7 @@ def of_events(recipe: Any) -> list[Any]:
     rules = loading(recipe, None)
     t, d = recipe.training, recipe.data
     taken = [d.dataset, d.bucketing, repr(rules["binning"]), repr(rules["rate_free"]), rules["memory"], rules["on_bad"]]
-    direct = [t.epochs, t.batch_size, t.schedule_every, t.readout, t.select_by, t.precision]
+    direct = [t.epochs, t.batch_size, t.schedule_every, t.readout, t.select_by, t.precision, t.cuda_graphs]
     sigmas = [sigma_at(recipe, epoch) for epoch in range(5)]
     return [seen(network), groups, plans, sigmas, [x.tolist() for x in batch], chosen, taken, direct]
 
@@ -117,7 +117,10 @@ def of_text(recipe: Any) -> list[Any]:
 
 
 # What the loop itself takes from a recipe of text.
-LOOP = ("epochs", "batch_size", "accumulate", "steps_per_epoch", "context", "l2_wrap", "clip", "precision", "select_by")
+LOOP = (
+    "epochs", "batch_size", "accumulate", "steps_per_epoch", "context", "l2_wrap", "clip", "precision", "select_by",
+    "cuda_graphs",
+)  # fmt: skip
 
 
 def act_or_are_refused(recipe: BaseRecipe, effect: Any) -> tuple[set[str], set[str]]:

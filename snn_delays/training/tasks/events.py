@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -31,12 +32,15 @@ from snn_delays.training.sources import augmented, selection, training_data
 from snn_delays.training.task import Task, seed_of, shared_out
 from snn_delays.units import round_delays
 
+STEPS_TOGETHER = 16  # lengths that share a CUDA graph
+
 
 class EventsTraining(Task):
     """Events to classes, validated on the discretised network."""
 
     recipe: Recipe
     evaluation_record = EventEvaluationRecord
+    captured = True
 
     def check(self, folder: Path) -> None:
         """The run to fine-tune is there, finished, and of the same data and network."""
@@ -112,6 +116,9 @@ class EventsTraining(Task):
         for part in parts:
             batch = self.resident.batch(part, recipe.data.tail_steps, recipe.data.padding)
             batch = augmented(batch, recipe.augment, self.dataset.n_classes, augmenting)
+            if recipe.training.cuda_graphs and recipe.data.padding == "masked":  # more padding changes no result
+                counts = F.pad(batch.counts, [*[0] * (2 * batch.counts.ndim - 1), -len(batch.counts) % STEPS_TOGETHER])
+                batch = batch._replace(counts=counts)
             yield [Batch(*(self.fabric.to_device(each) for each in batch))]
 
     def training_step(self, module: nn.Module, part: Batch) -> StepOutput:
@@ -121,7 +128,7 @@ class EventsTraining(Task):
         v, _ = module(x, None, valid) if getattr(module, "takes_valid", False) else module(x)
         scores = class_scores(v, valid, self.recipe.training.readout)
         classes = part.labels.argmax(1) if part.labels.ndim == 2 else part.labels
-        correct = int((scores.argmax(1) == classes).sum())
+        correct = (scores.argmax(1) == classes).sum()
         return StepOutput(loss(scores, part.labels), weight=len(scores), correct=correct, seen=len(scores), x=x)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:

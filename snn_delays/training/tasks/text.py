@@ -114,6 +114,7 @@ class LanguageTraining(TextTraining):
     """The next token of a text, on random crops."""
 
     recipe: LanguageRecipe
+    captured = True
 
     def setup(self, run: Run, fabric: Fabric, callback: Callback) -> None:
         """Read the text, in the vocabulary that the run was started with."""
