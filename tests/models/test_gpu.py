@@ -94,3 +94,15 @@ def test_training_on_the_device_learns(device: str, tmp_path: Path, monkeypatch:
     run = snn_delays.train(tiny_recipe(training={"epochs": 12}), out=tmp_path / "run", accelerator=device)
     losses = [row["train_loss"] for row in run.progress()["history"]]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_training_by_cuda_graphs_is_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "load_binned", fake_load)
+    losses = []
+    for graphs in (False, True):
+        training = {"epochs": 4, "precision": "64-true", "cuda_graphs": graphs}
+        recipe = tiny_recipe(training=training, model={"dropout": 0.0}, data={"padding": "published"})
+        run = snn_delays.train(recipe, out=tmp_path / f"run{graphs}", accelerator="cuda")
+        losses.append([row["train_loss"] for row in run.progress()["history"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
