@@ -205,7 +205,8 @@ class _Fit:
         if self.replays is None:
             return self.task.training_step(self.module, part)
         run = partial(self._differentiated, type(part), first, parts)
-        output: StepOutput = self.replays((first, parts), run, *map(self.fabric.to_device, part))
+        inputs = (self.fabric.to_device(each) for each in part)
+        output: StepOutput = self.replays((first, parts), run, *inputs)
         return replace(output, x=part[0])
 
     def _differentiated(self, kind: Any, first: bool, parts: int, *tensors: Tensor) -> StepOutput:
