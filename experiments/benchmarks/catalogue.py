@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from experiments.benchmarks.conv_cases import conv_layer, conv_training_step
 from experiments.benchmarks.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
 from experiments.benchmarks.delay_cases import delay_layer, integer_inference, integer_training
 from experiments.benchmarks.epoch_case import shd_epoch
@@ -44,6 +45,9 @@ CASES = (
     Entry("shd-training-sigma-0.5", partial(training_step, 0.5)),
     Entry("shd-inference", inference),
     Entry("shd-epoch", shd_epoch, long=True),
+    Entry("conv-layer", conv_layer),
+    Entry("conv-nmnist-training", partial(conv_training_step, 1)),
+    Entry("conv-nmnist-subset-training", partial(conv_training_step, 2)),
     *(
         Entry(f"long-training-k{window}", partial(long_training_step, i), long=True)
         for i, window in enumerate(PUBLISHED.long_windows)

@@ -1,7 +1,7 @@
 """The cases of the delay layer: Gaussian taps of several widths, and integer delays."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,9 +13,9 @@ from experiments.benchmarks import peers
 from experiments.benchmarks.run import Case, Side
 from experiments.benchmarks.sides import assert_close, forward_backward, gradients, missing, spikes
 from experiments.benchmarks.sizes import Sizes
-from snn_delays.nn import DelayedLinear
-from snn_delays.ops.backends import use_backend
-from snn_delays.ops.delay import OPERATION
+from snn_delays.nn import DelayedConv2d, DelayedLinear
+from snn_delays.ops import delay, delay_conv
+from snn_delays.ops.backends import Operation, use_backend
 
 TOLERANCE = 1e-4  # of the largest value, float32 against float64
 
@@ -54,12 +54,24 @@ def integer_inference(sizes: Sizes, device: torch.device) -> Case:
     return _case("delay layer, integer delays, inference", layer, sizes, device, trains=False)
 
 
-def delay_call(layer: DelayedLinear, x: Tensor) -> dict[str, Any]:
+def delay_call(layer: DelayedLinear | DelayedConv2d, x: Tensor) -> dict[str, Any]:
     """The arguments of the operation when the layer receives ``x`` from rest."""
+    in_space = {"stride": layer.stride, "padding": layer.padding} if isinstance(layer, DelayedConv2d) else {}
     return {
         "x": x, "history": None, "weight": layer.weight, "delay": layer.delay, "sigma": layer.sigma,
         "max_delay_steps": layer.max_delay_steps, "taps": layer.taps,
+        **in_space,
     }  # fmt: skip
+
+
+def operation(layer: DelayedLinear | DelayedConv2d) -> Operation:
+    """What the layer calls."""
+    return delay_conv.OPERATION if isinstance(layer, DelayedConv2d) else delay.OPERATION
+
+
+def chosen_backend(layer: DelayedLinear | DelayedConv2d, x: Tensor) -> str:
+    """Backend that the planner takes for the layer."""
+    return operation(layer).choose(delay_call(layer, x)).name
 
 
 def _layer(sizes: Sizes, device: torch.device, **options: Any) -> DelayedLinear:
@@ -69,19 +81,26 @@ def _layer(sizes: Sizes, device: torch.device, **options: Any) -> DelayedLinear:
 
 def _case(name: str, layer: DelayedLinear, sizes: Sizes, device: torch.device, trains: bool) -> Case:
     x = spikes(sizes.steps, sizes.batch, sizes.neurons, device).requires_grad_(trains)
+    floor = nn.Linear(sizes.neurons, sizes.neurons, bias=False, device=device).requires_grad_(trains)
+    linear = Contender("torch Linear (floor)", "no delays: what the layer would cost at best", floor, (floor.weight,))
     shape = f"T={sizes.steps}, B={sizes.batch}, {sizes.neurons} -> {sizes.neurons}"
+    others, left_out = _peers(layer)
+    return layer_case(name, layer, x, shape, others, linear, sizes, trains, (*left_out, _of_snntorch()))
+
+
+def layer_case(
+    name: str, layer: DelayedLinear | DelayedConv2d, x: Tensor, shape: str, others: Sequence[Contender],
+    floor: Contender, sizes: Sizes, trains: bool, left_out: Sequence[str],
+) -> Case:  # fmt: skip
+    """A layer with every backend of ours that serves, its peers, and the same without delays."""
     with torch.set_grad_enabled(trains):
         ours, notes = _ours(layer, delay_call(layer, x))
-    others, left_out = _peers(layer)
     everyone = [*ours, *others]
-    floor = nn.Linear(sizes.neurons, sizes.neurons, bias=False, device=device).requires_grad_(trains)
 
     def side(one: Contender, what: str) -> Side:
         run = partial(one.run, x)
         work = forward_backward(run, x, *one.parameters) if trains else partial(_without_gradients, run)
         return Side(one.name, f"{shape}, {what}float32, input at 5 %; {one.note}", work)
-
-    linear = Contender("torch Linear (floor)", "no delays: what the layer would cost at best", floor, (floor.weight,))
 
     def check() -> None:
         few = x.detach()[:, : sizes.check_batch]
@@ -89,8 +108,8 @@ def _case(name: str, layer: DelayedLinear, sizes: Sizes, device: torch.device, t
         for one in everyone:
             _check(one, few, expected, trains)
 
-    sides = (*(side(one, f"K={sizes.window}, ") for one in everyone), side(linear, ""))
-    return Case(name, sides, check, (*notes, *left_out, _of_snntorch()))
+    sides = (*(side(one, f"K={layer.max_delay_steps + 1}, ") for one in everyone), side(floor, ""))
+    return Case(name, sides, check, (*notes, *left_out))
 
 
 def _without_gradients(run: Callable[[], Tensor]) -> None:
@@ -98,19 +117,19 @@ def _without_gradients(run: Callable[[], Tensor]) -> None:
         run()
 
 
-def _ours(layer: DelayedLinear, call: Mapping[str, Any]) -> tuple[list[Contender], list[str]]:
+def _ours(layer: DelayedLinear | DelayedConv2d, call: Mapping[str, Any]) -> tuple[list[Contender], list[str]]:
     parameters = tuple(p for p in (layer.weight, layer.delay) if p.requires_grad)
 
     def forced(name: str | None, x: Tensor) -> Tensor:
         if name is None:
             return layer(x)[0]
-        with use_backend(delayed_linear=name):
+        with use_backend(**{of.name: name}):
             return layer(x)[0]
 
-    chosen = OPERATION.choose(call).name
-    sides = [Contender("snn_delays (planner)", f"chosen: {chosen}", partial(forced, None), parameters)]
+    of = operation(layer)
+    sides = [Contender("snn_delays (planner)", f"chosen: {of.choose(call).name}", partial(forced, None), parameters)]
     notes = []
-    for backend in OPERATION.backends:
+    for backend in of.backends:
         if reason := backend.refuses(call):
             notes.append(f"left out: {backend.name}: {reason}")
         else:
@@ -148,11 +167,11 @@ def _of_snntorch() -> str:
     return f"left out: snntorch {snntorch.__version__} has no SynapticDelay"
 
 
-def _expected(layer: DelayedLinear, x: Tensor, trains: bool) -> list[Tensor]:
+def _expected(layer: DelayedLinear | DelayedConv2d, x: Tensor, trains: bool) -> list[Tensor]:
     """Output and gradients of the reference in float64."""
     exact = copy.deepcopy(layer).double()
     x = x.double().requires_grad_(trains)
-    with use_backend(delayed_linear="reference"):
+    with use_backend("reference"):
         y = exact(x)[0]
     leaves = [x, *(p for p in (exact.weight, exact.delay) if p.requires_grad)]
     return [y, *(gradients(y, leaves) if trains else [])]

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.delay_cases import delay_call
+from experiments.benchmarks.delay_cases import chosen_backend
 from experiments.benchmarks.network_checks import check_inference, check_steps, check_timed
 from experiments.benchmarks.peers import PublishedNetwork
 from experiments.benchmarks.run import Case, Side
@@ -17,7 +18,6 @@ from experiments.benchmarks.step import TrainingStep, of_ours, of_peer
 from snn_delays.discrete.discretize import discretize
 from snn_delays.models import DelayClassifier
 from snn_delays.nn import BatchNorm, SpikingModule, layers_with_delays
-from snn_delays.ops.delay import OPERATION
 
 NAME = "hammouamri_2024_shd_2x256"
 CLASSES, DROPOUT, TAU_MS = 20, 0.4, 10.05
@@ -34,18 +34,32 @@ class Setting:
     tau_steps: float
     sigma_steps: float
 
+    classes = CLASSES
+
     @property
     def right(self) -> int:
         """Steps of silence that the published code appends to the input of every layer."""
         return (self.window - 1) // 2
 
-    def network(self, dropout: float = 0.0, hidden: tuple[int, ...] | None = None) -> DelayClassifier:
+    def network(self, dropout: float = 0.0, hidden: tuple[int, ...] | None = None) -> Any:
         """The published network at these sizes, always with the same parameters."""
         torch.manual_seed(0)
         return DelayClassifier.published(
             NAME, in_features=self.sizes.inputs, hidden=hidden or self.sizes.hidden, max_delay_steps=self.window - 1,
             tau_steps=self.tau_steps, sigma_steps=self.sigma_steps, dropout=dropout,
         )  # fmt: skip
+
+    def narrow(self) -> Any:
+        """The network at the size of the checks in float64."""
+        return self.network(hidden=self.sizes.check_hidden)
+
+    def signal(self, batch: int, device: torch.device, steps: int | None = None) -> Tensor:
+        """Input spikes."""
+        return spikes(steps or self.steps, batch, self.sizes.inputs, device)
+
+    def peer(self, ours: Any, right: int) -> Any:
+        """A network of ours out of the peers' layers."""
+        return PublishedNetwork(ours, self.tau_steps, right)
 
     def __str__(self) -> str:
         widths = "-".join(map(str, (self.sizes.inputs, *self.sizes.hidden, CLASSES)))
@@ -61,14 +75,14 @@ def training_step(sigma_steps: float, sizes: Sizes, device: torch.device) -> Cas
     """Forward, loss, backward, Adam and clamp of the network of SHD, with its dropout."""
     case = f"training step of the published SHD network, sigma {sigma_steps:g}"
     setting = shd_setting(sizes, sigma_steps)
-    return _training(case, setting, device, (setting.right, 0))
+    return training_case(case, setting, device, (setting.right, 0))
 
 
 def long_training_step(which: int, sizes: Sizes, device: torch.device) -> Case:
     """The same at 1 ms a step, where windows are long; Gaussian taps as wide as training starts with."""
     window = sizes.long_windows[which]
     setting = Setting(sizes, sizes.long_steps, sizes.long_batch, window, TAU_MS, window // 2 + 0.27)
-    return _training(f"training step, T={sizes.long_steps}, K={window}", setting, device, (0,))
+    return training_case(f"training step, T={sizes.long_steps}, K={window}", setting, device, (0,))
 
 
 def inference(sizes: Sizes, device: torch.device) -> Case:
@@ -91,9 +105,10 @@ def inference(sizes: Sizes, device: torch.device) -> Case:
     return Case("inference of the discretised SHD network", tuple(sides), check, (line,) if line else ())
 
 
-def _training(name: str, setting: Setting, device: torch.device, paddings: tuple[int, ...]) -> Case:
-    x = spikes(setting.steps, setting.batch, setting.sizes.inputs, device)
-    target = (torch.arange(setting.batch) % CLASSES).to(device)
+def training_case(name: str, setting: Setting, device: torch.device, paddings: tuple[int, ...]) -> Case:
+    """A training step of ours and of each peer, one for every padding."""
+    x = setting.signal(setting.batch, device)
+    target = (torch.arange(setting.batch) % setting.classes).to(device)
     published = f"{setting}, sigma {setting.sigma_steps:g}, dropout {DROPOUT}"
     ours = setting.network(DROPOUT).to(device)
     step = TrainingStep(of_ours(ours), x, target)
@@ -107,7 +122,7 @@ def _training(name: str, setting: Setting, device: torch.device, paddings: tuple
         notes, paddings = (*notes, line), ()
     for right in paddings:
         side, padding = _peer_names(right)
-        peer = of_peer(PublishedNetwork(ours, setting.tau_steps, right))
+        peer = of_peer(setting.peer(ours, right))
         sides.append(Side(side, f"{published}; {how}; {padding}", TrainingStep(peer, x, target)))
 
     def check() -> None:
@@ -155,10 +170,11 @@ def chosen(network: SpikingModule, x: Tensor) -> str:
     """Backends that the planner takes for the delays of every layer."""
     found: list[str] = []
     layers = layers_with_delays(network).values()
-    hooks = [
-        layer.register_forward_pre_hook(lambda m, given: found.append(OPERATION.choose(delay_call(m, given[0])).name))
-        for layer in layers
-    ]
+
+    def note(layer: Any, given: Any) -> None:
+        found.append(chosen_backend(layer, given[0]))
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     with torch.set_grad_enabled(any(p.requires_grad for p in network.parameters())):
         network(x)
     for hook in hooks:

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmarks.peers import PublishedNetwork
-from experiments.benchmarks.sides import assert_active, assert_close, spikes
+from experiments.benchmarks.sides import assert_active, assert_close
 from experiments.benchmarks.sizes import Sizes
 from experiments.benchmarks.step import Trained, TrainingStep, of_ours, of_peer, published_loss
 from snn_delays.discrete.network import DiscreteNetwork
@@ -34,12 +33,12 @@ def check_steps(setting: "Setting", paddings: tuple[int, ...], device: torch.dev
     """A whole step of narrow networks in float64, ours and each peer's: loss, gradients, parameters after it."""
     sizes = setting.sizes
     steps = min(setting.steps, setting.window + MORE_STEPS)
-    x = spikes(steps, sizes.check_batch, sizes.inputs, device).double()
+    x = setting.signal(sizes.check_batch, device, steps).double()
     target = torch.arange(sizes.check_batch, device=device)
     _check_rounded_gradients(setting, x, target)
     for right in paddings:
-        ours = setting.network(hidden=sizes.check_hidden).double().to(device)
-        peer = PublishedNetwork(ours, setting.tau_steps, right)
+        ours = setting.narrow().double().to(device)
+        peer = setting.peer(ours, right)
         name = f"dcls + spikingjelly, {right} steps of padding"
         with _padded(ours, right):
             _assert_fires(ours, x)
@@ -68,7 +67,7 @@ def check_timed(setting: "Setting", ours: DelayClassifier, x: Tensor) -> None:
 
 def _check_rounded_gradients(setting: "Setting", x: Tensor, target: Tensor) -> None:
     """Gradients of ours in float32 point where those of the reference in float64 do."""
-    exact = setting.network(hidden=setting.sizes.check_hidden).double().to(x.device)
+    exact = setting.narrow().double().to(x.device)
     rounded = copy.deepcopy(exact).float()
     with use_backend("reference"):
         _backward(of_ours(exact), x, target)

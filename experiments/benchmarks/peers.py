@@ -7,8 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.benchmarks.peer_neurons import spikingjelly_lif
-from snn_delays.models import DelayClassifier
-from snn_delays.nn import BatchNorm, DelayedLinear, Dropout, layers_with_delays
+from snn_delays.models import ConvolutionalClassifier, DelayClassifier
+from snn_delays.nn import (
+    BatchNorm,
+    BatchNorm2d,
+    DelayedConv2d,
+    DelayedLinear,
+    Dropout,
+    Flatten,
+    MaxPool2d,
+    layers_with_delays,
+)
 
 NEVER = 1e9  # the published readout is a LIF whose threshold is never met
 
@@ -52,6 +61,109 @@ def convolve(peer: Any, x: Tensor, left: int, right: int) -> Tensor:
     return current.permute(2, 0, 1)
 
 
+class DclsConvolution(nn.Module):
+    """``Dcls3_1d`` with the weights of one of our convolutions; positions that weights share are expanded to them."""
+
+    def __init__(self, ours: DelayedConv2d) -> None:
+        from DCLS.construct.modules import Dcls3_1d
+
+        super().__init__()
+        window = ours.max_delay_steps + 1
+        self.weight = nn.Parameter(ours.weight.detach().clone())
+        self.P = nn.Parameter(ours.max_delay_steps - window // 2 - ours.delay.detach())
+        self.inner = Dcls3_1d(
+            ours.in_channels, ours.out_channels, kernel_count=1, dense_kernel_size=ours.kernel_size,
+            dilated_kernel_size=window, bias=False, version="gauss",
+        ).to(ours.weight)  # fmt: skip
+        for name in ("weight", "P", "SIG"):
+            delattr(self.inner, name)
+        self.sigma, self.padding, self.limit = float(ours.sigma) - 0.27, ours.padding, window // 2
+        self.left = ours.max_delay_steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Current ``[time, batch, map, y, x]``; the peer has time last."""
+        down, right = self.padding
+        line = F.pad(x.permute(1, 2, 3, 4, 0), (self.left, 0, right, right, down, down))
+        weight = self.weight.unsqueeze(-1)
+        places = self.P.expand_as(self.weight)[None, ..., None]
+        width = places.new_full((), self.sigma).expand_as(places)
+        current: Tensor = self.inner._conv_forward(line, weight, None, places, width)
+        return current.permute(4, 0, 1, 2, 3)
+
+    @torch.no_grad()
+    def clamp_parameters(self) -> None:
+        """Positions into the window, as ``Dcls3_1d`` has it."""
+        self.P.clamp_(-self.limit, self.limit)
+
+
+class MapNetwork(nn.Module):
+    """Our convolutional network out of ``Dcls3_1d``, ``Dcls1d`` and SpikingJelly's norms, neurons, pools, dropout."""
+
+    def __init__(self, ours: ConvolutionalClassifier, tau_steps: float) -> None:
+        from spikingjelly.activation_based import layer
+
+        super().__init__()
+        synapses: list[nn.Module] = []
+        blocks: list[list[nn.Module]] = []
+        for module in ours.modules():
+            if isinstance(module, DelayedConv2d):
+                synapses.append(DclsConvolution(module))
+            elif isinstance(module, DelayedLinear):
+                synapses.append(_Along(dcls_layer(module), module.max_delay_steps))
+            elif isinstance(module, BatchNorm2d):
+                blocks.append([_norm(module, layer.BatchNorm2d, step_mode="m"), spikingjelly_lif(tau_steps)])
+            elif isinstance(module, BatchNorm):
+                blocks.append([_Last(_norm(module)), spikingjelly_lif(tau_steps)])
+            elif isinstance(module, Dropout):
+                blocks[-1].append(layer.Dropout(module.p, step_mode="m"))
+            elif isinstance(module, MaxPool2d):
+                blocks[-1].append(layer.MaxPool2d(module.kernel_size, step_mode="m"))
+            elif isinstance(module, Flatten):
+                blocks[-1].append(nn.Flatten(2))
+        self.blocks = nn.ModuleList(nn.Sequential(*block) for block in blocks)
+        self.stages = nn.ModuleList(synapses)
+        self.readout = spikingjelly_lif(tau_steps, v_threshold=NEVER, store_v_seq=True)
+
+    @property
+    def synapses(self) -> list[Any]:
+        """The packages' layers, in the order of ours."""
+        return [stage.peer if isinstance(stage, _Along) else stage for stage in self.stages]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Readout membranes ``[time, batch, class]``."""
+        from spikingjelly.activation_based import functional
+
+        for synapse, block in zip(self.stages, self.blocks):
+            x = block(synapse(x))
+        self.readout(self.stages[-1](x))
+        v: Tensor = self.readout.v_seq
+        functional.reset_net(self)
+        return v
+
+
+class _Along(nn.Module):
+    """``Dcls1d`` on ``[time, batch, neuron]``, padded in front."""
+
+    def __init__(self, peer: Any, left: int) -> None:
+        super().__init__()
+        self.peer, self.left = peer, left
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self.peer, x, self.left, 0)
+
+
+class _Last(nn.Module):
+    """``BatchNorm1d`` on ``[time, batch, neuron]``."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return y
+
+
 class PublishedNetwork(nn.Module):
     """Ours, with ``Dcls1d``, ``BatchNorm1d``, ``LIFNode`` and SpikingJelly's dropout in place of our layers.
 
@@ -93,8 +205,8 @@ class PublishedNetwork(nn.Module):
         return self.eval()
 
 
-def _norm(ours: BatchNorm) -> nn.BatchNorm1d:
-    made = nn.BatchNorm1d(ours.num_features, eps=ours.eps, momentum=ours.momentum).to(ours.weight)
+def _norm(ours: BatchNorm, kind: Any = nn.BatchNorm1d, **options: Any) -> Any:
+    made = kind(ours.num_features, eps=ours.eps, momentum=ours.momentum, **options).to(ours.weight)
     with torch.no_grad():
         for mine, theirs in (
             (made.weight, ours.weight), (made.bias, ours.bias),

@@ -25,6 +25,20 @@ class LanguageSizes:
 
 
 @dataclass(frozen=True)
+class MapSizes:
+    """The network of the recipes of N-MNIST, with a longer window. ``side``: rows and columns of the sensor."""
+
+    side: int = 34
+    maps: tuple[int, ...] = (16, 32)
+    hidden: tuple[int, ...] = (128,)
+    window: int = 15
+    steps: int = 45
+    batch: int = 16
+    check_side: int = 12
+    check_maps: tuple[int, ...] = (4, 5)
+
+
+@dataclass(frozen=True)
 class Sizes:
     """Shapes of every case. ``window`` is K, the number of delay steps; the longest delay is K - 1.
 
@@ -46,6 +60,7 @@ class Sizes:
     epoch_samples: int = 8156
     check_batch: int = 4
     check_hidden: tuple[int, ...] = (24, 24)
+    maps: MapSizes = MapSizes()
     language: LanguageSizes = LanguageSizes()
 
 
@@ -53,6 +68,7 @@ PUBLISHED = Sizes()
 TINY = Sizes(
     steps=40, batch=6, lif_batch=4, neurons=16, inputs=14, hidden=(16, 16), long_steps=60, long_batch=3,
     long_windows=(6, 7, 8, 9), recordings=40, epoch_samples=20, check_batch=3, check_hidden=(12, 12),
+    maps=MapSizes(side=12, maps=(4, 6), hidden=(8,), window=5, steps=20, batch=3, check_side=10, check_maps=(3, 4)),
     language=LanguageSizes(
         tokens=32, features=16, layers=2, heads=2, texts=((16, 3), (16, 4), (20, 3), (30, 2)), positions=(3, 6, 9, 20),
         repeats=2, check_features=16, check_context=30, check_timed=16,

@@ -58,7 +58,7 @@ OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[str, ...]]]
 RUNS = [
     *((name, None) for name in OPERATIONS),
     *(("delayed_linear", backend) for backend in ("spectral", "spectral_fft", "gather", "dense")),
-    ("delayed_conv2d", "gather"), ("depthwise", "conv"), ("wkv", "scan"),
+    ("delayed_conv2d", "gather"), ("delayed_conv2d", "spectral"), ("depthwise", "conv"), ("wkv", "scan"),
 ]  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def cases() -> Iterator[ConvCase]:
             yield replace(plain, kernel=kernel, stride=(2, 3))
         yield replace(plain, batch=1, inputs_=1, outputs=1, size=(3, 2))
         yield replace(plain, inputs_=5, outputs=9)
+        yield replace(plain, batch=90, size=(12, 12), outputs=16, max_delay_steps=3)  # the spectral one in two parts
         yield replace(plain, strided=True, padding=(1, 1))
         for name in plain.learns:
             yield replace(plain, learns=(name,))
@@ -284,6 +285,9 @@ def test_what_serves() -> None:
     assert chosen(replace(wide, taps="linear", max_delay_steps=5)) == "reference"
     assert chosen(replace(wide, taps="linear", max_delay_steps=5, whole=True), learns=False) == "gather"
     assert chosen(replace(wide, dtype=torch.float32, max_delay_steps=100)) == "gather"
+    many = replace(wide, inputs_=16, kernel=(5, 5), steps=45, max_delay_steps=14)
+    assert chosen(many) == "spectral"
+    assert chosen(replace(many, steps=1)) == chosen(replace(many, max_delay_steps=3)) == "reference"
     for sharing in SHARED:
         assert chosen(replace(wide, sharing=sharing)) == "separable"
     assert chosen(replace(wide, max_delay_steps=0)) == "separable"

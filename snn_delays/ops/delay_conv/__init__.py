@@ -12,25 +12,32 @@ from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.delay import check_delays, check_options
 from snn_delays.ops.delay.signal import last_steps
 from snn_delays.ops.delay.taps import tap_count, what_counts_taps
+from snn_delays.ops.delay.transform_length import transform_length
 from snn_delays.ops.tracing import untraced
 
-# Steps of the window that the dense convolution does in the time of one tap of the gather, by the number of input maps.
-STEPS_FOR_A_TAP, STEPS_BEHIND_MANY_MAPS, MANY_MAPS = 5, 12, 9
+# In multiply-adds of the dense convolution for a number of its output: a tap of the gather, by the number of input
+# maps; a product of the spectral backend, to transform its maps and to convolve them.
+OF_A_TAP, OF_A_TAP_BEHIND_MANY_MAPS, MANY_MAPS = 5, 12, 9
+OF_A_TRANSFORM, OF_A_PRODUCT = 6.7, 2.3
 
 
 def rank(backend: str, call: Mapping[str, Any]) -> float:
     """The smallest serves: shared delays take a convolution in space and a product along time; few taps are gathered.
 
-    The rest is left to the dense convolution, which is a good one: on a CPU, a window of 11 steps takes three to eight
-    times as long as a convolution without delays. Unfolding the maps for the linear layer's backends does not pay: the
-    unfolding alone takes longer. On a GPU (not run) the first and the last serve, through cuDNN.
+    For the rest, many weights a neuron and a long window pay for a transform along time, and the dense convolution
+    does what is left: on a CPU, a window of 11 steps takes it three to eight times as long as a convolution without
+    delays. Unfolding the maps for the linear layer's backends does not pay: the unfolding alone takes longer. On a GPU
+    (not run) the first and the last serve, through cuDNN.
     """
+    window, weights = call["max_delay_steps"] + 1, call["weight"][0].numel()
     if backend == "gather":
-        window = call["max_delay_steps"] + 1
         taps = tap_count(call["delay"], call["sigma"], window - 1, call["taps"])
-        steps = STEPS_FOR_A_TAP if call["x"].shape[2] < MANY_MAPS else STEPS_BEHIND_MANY_MAPS
-        return 1.0 if taps * steps <= window else 3.0
-    return {"separable": 0.0}.get(backend, 2.0)
+        return 1.0 * taps * weights * (OF_A_TAP if call["x"].shape[2] < MANY_MAPS else OF_A_TAP_BEHIND_MANY_MAPS)
+    if backend == "spectral":
+        n, blocks = transform_length(len(call["x"]), window - 1)
+        products = 1.5 * n
+        return OF_A_TRANSFORM * products + OF_A_PRODUCT * products * blocks / len(call["x"]) * weights
+    return {"separable": 0.0}.get(backend, 1.0 * window * weights)
 
 
 def _example() -> dict[str, Any]:
@@ -46,6 +53,7 @@ OPERATION = Operation(
     (
         Backend("separable", "snn_delays.ops.delay_conv.separable"),
         Backend("gather", "snn_delays.ops.delay_conv.gather", requires=("numba",)),
+        Backend("spectral", "snn_delays.ops.delay_conv.spectral", requires=("numba",)),
         Backend("reference", "snn_delays.ops.delay_conv.reference"),
     ),
     _example,

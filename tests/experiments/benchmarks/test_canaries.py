@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.benchmarks import CASES, network_checks, peer_neurons, peers
+from experiments.benchmarks import CASES, conv_cases, network_checks, peer_neurons, peers
 from experiments.benchmarks.sides import PEERS, missing
 from experiments.benchmarks.sizes import TINY
 from snn_delays.ops.backends import Operation
@@ -15,6 +15,7 @@ from snn_delays.ops.delay import dense
 
 NETWORKS = [entry.name for entry in CASES if entry.name.startswith(("shd", "long"))]
 DELAYS = [entry.name for entry in CASES if entry.name.startswith("delay")]
+CONVOLUTIONS = [entry.name for entry in CASES if entry.name.startswith("conv")]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,24 @@ def changed(honest: Callable[..., Any], change: Callable[[Any], None]) -> Callab
 def test_a_peer_whose_delays_are_a_step_longer_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "dcls_layer", changed(peers.dcls_layer, lambda peer: peer.P.sub_(1)))
     assert_rejects(name, "dcls")
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("wrong", ["a step longer", "backwards"])
+def test_a_convolution_whose_delays_are_others_is_rejected(
+    name: str, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {"a step longer": lambda peer: peer.P.sub_(1), "backwards": lambda peer: peer.P.neg_()}[wrong]
+    monkeypatch.setattr(peers, "DclsConvolution", changed(peers.DclsConvolution, change))
+    assert_rejects(name, "dcls")
+
+
+def test_a_dense_convolution_of_another_width_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wider(layer: Any) -> Any:
+        layer.sigma *= 1.01
+
+    monkeypatch.setattr(conv_cases, "DenseConvolution", changed(conv_cases.DenseConvolution, wider))
+    assert_rejects("conv-layer", "torch conv3d")
 
 
 @pytest.mark.parametrize("name", ["delay-sigma-0.5", "shd-training-sigma-0.5", "shd-inference"])
