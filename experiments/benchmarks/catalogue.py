@@ -11,7 +11,7 @@ from experiments.benchmarks.conv_cases import conv_layer, conv_training_step
 from experiments.benchmarks.data_cases import BUNDLED, FULL, binning, cached_load, epoch, first_load
 from experiments.benchmarks.delay_cases import delay_layer, integer_inference, integer_training
 from experiments.benchmarks.epoch_case import shd_epoch
-from experiments.benchmarks.gpt_cases import generation, language_step
+from experiments.benchmarks.gpt_cases import engine_token, generation, language_step
 from experiments.benchmarks.lif_case import lif_layer
 from experiments.benchmarks.matmul_case import matrix_product
 from experiments.benchmarks.network_cases import inference, long_training_step, training_step
@@ -57,6 +57,10 @@ CASES = (
         for i, (context, batch) in enumerate(PUBLISHED.language.texts)
     ),
     Entry("gpt-generation", generation),
+    *(
+        Entry(f"gpt-generation-{layers}x{features}-batch-{batch}", partial(engine_token, i), host=True)
+        for i, (layers, features, batch) in enumerate(PUBLISHED.language.engines)
+    ),
     Entry("gpt-matrix-product", matrix_product),
     Entry("data-binning", binning, host=True),
     Entry("data-first-load", partial(first_load, BUNDLED), host=True),

@@ -1,6 +1,7 @@
 """The cases of language models: a training step against the length of the context, and the cost of one more token."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from experiments.benchmarks.peer_neurons import spikingjelly_path
 from experiments.benchmarks.run import Case, Side
 from experiments.benchmarks.sides import missing
 from experiments.benchmarks.sizes import LanguageSizes, Sizes
+from snn_delays.discrete.streaming import LanguageEngine
 from snn_delays.models import SpikeGPT
 from snn_delays.models.spikegpt import with_integer_delays
 
@@ -114,6 +116,43 @@ def generation(sizes: Sizes, device: torch.device) -> Case:
         gpt_checks.check_cache(softmax, row, cache, places, gpt_checks.ROUNDED)
 
     title = f"generation by SpikeGPT, {small.repeats} tokens"
+    return Case(title, tuple(sides), check, (line,) if line else ())
+
+
+def engine_token(which: int, sizes: Sizes, device: torch.device) -> Case:
+    """The next tokens of a few texts: the compiled step, the layers, and the straightforward network."""
+    layers, features, batch = sizes.language.engines[which]
+    small, line = replace(sizes.language, layers=layers, features=features), missing("spikingjelly")
+    network = language_network(small).eval()
+    begin = small.positions[0]
+    tokens, _ = text(small, begin + small.repeats, batch, device)
+    with torch.no_grad():
+        _, state = network(tokens[:begin])
+    following = tokens[begin:]
+    engine = LanguageEngine(network, batch=batch)
+
+    def write() -> None:
+        engine.load_state(state)
+        for token in following.numpy():
+            engine.step(token)
+
+    def layered(made: nn.Module, kept: Any) -> Callable[[], None]:
+        def work() -> None:
+            with torch.inference_mode():
+                gpt_checks.token_by_token(made, following, kept)
+
+        return work
+
+    what = f"{_size(network, small)}, B={batch}, float32, {small.repeats} tokens, from token {begin}"
+    sides = [
+        Side(gpt_checks.ENGINE, f"{what}; one compiled call a token, one thread", write),
+        Side(OURS, f"{what}; {torch.get_num_threads()} threads", layered(network, state)),
+    ]
+    if not line:
+        how = f"{what}; {LOOPS} ({spikingjelly_path(device)}); {torch.get_num_threads()} threads"
+        sides.append(Side(PLAIN, how, layered(PlainSpikeGPT(network), plain_state(state))))
+    check = partial(gpt_checks.check_engine, sizes, network, following, state, not line)
+    title = f"generation by SpikeGPT, {layers} x {features}, batch {batch}"
     return Case(title, tuple(sides), check, (line,) if line else ())
 
 

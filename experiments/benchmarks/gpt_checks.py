@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +21,11 @@ from experiments.benchmarks.gpt_softmax import Cache, SoftmaxGPT
 from experiments.benchmarks.sides import assert_active, assert_close
 from experiments.benchmarks.sizes import Sizes
 from experiments.benchmarks.step import Trained
+from snn_delays.discrete.streaming import LanguageEngine
 from snn_delays.models import SpikeGPT
 from snn_delays.ops.backends import use_backend
 
-PLAIN = "plain SpikeGPT"
+PLAIN, ENGINE = "plain SpikeGPT", "snn_delays, LanguageEngine"
 EXACT, ROUNDED = 1e-6, 1e-3  # of the largest value, in float64 and in float32
 LEAST = 0.5  # share of tokens that must come before the first spike that rounding moved
 MORE = 2  # tokens that generation is checked on at each position
@@ -128,6 +130,26 @@ def check_positions(ours: SpikeGPT, tokens: Tensor, states: Mapping[int, Any], p
             if peer is not None:
                 got = token_by_token(peer, chunk, gpt_peers.plain_state(state))
                 assert_close(got, want, ROUNDED, f"{PLAIN} by tokens, from token {position} on")
+
+
+def check_engine(sizes: Sizes, ours: SpikeGPT, tokens: Tensor, state: Any, plain: bool) -> None:
+    """The compiled step: in float64 on a narrow network against the reference, and at the size and state timed."""
+    small = sizes.language
+    exact = language_network(small, narrow=True).double()
+    probe, _ = text(small, small.check_context, sizes.check_batch, torch.device("cpu"))
+    want = _see(exact, in_reference(exact), probe)
+    _assert_fires(want)
+    got = LanguageEngine(exact, np.float64, batch=probe.shape[1]).run(probe)
+    assert_close(torch.from_numpy(got), want.logits, EXACT, f"{ENGINE}, by tokens")
+    engine = LanguageEngine(ours, batch=tokens.shape[1])
+    engine.load_state(state)
+    with torch.no_grad():
+        after = ours(tokens[:MORE], state)[0]
+    assert_close(torch.from_numpy(engine.run(tokens[:MORE])), after, ROUNDED, ENGINE)
+    if plain:
+        with torch.no_grad():
+            theirs = token_by_token(gpt_peers.PlainSpikeGPT(ours), tokens[:MORE], gpt_peers.plain_state(state))
+        assert_close(theirs, after, ROUNDED, PLAIN)
 
 
 def check_cache(softmax: SoftmaxGPT, row: Tensor, cache: Cache, positions: Iterable[int], tolerance: float) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class LanguageSizes:
     """Shapes of the language models. ``texts``: context and batch of each training step that is timed.
 
-    ``positions``: where the cost of one more token is measured. The checks in float64 run on ``check_layers`` layers
+    ``positions``: where the cost of one more token is measured. ``engines``: layers, features and batch where the
+    compiled step of a token is. The checks in float64 run on ``check_layers`` layers
     of ``check_features`` and on ``check_context`` tokens, those in float32 on ``check_timed`` tokens of each sample.
     """
 
@@ -17,6 +18,7 @@ class LanguageSizes:
     heads: int = 4
     texts: tuple[tuple[int, int], ...] = ((256, 8), (256, 16), (1024, 4), (4096, 1))
     positions: tuple[int, ...] = (10, 100, 1000, 10_000)
+    engines: tuple[tuple[int, int, int], ...] = ((8, 256, 1), (8, 256, 16), (4, 128, 1), (4, 128, 16))
     repeats: int = 20
     check_layers: int = 2
     check_features: int = 24
@@ -71,6 +73,7 @@ TINY = Sizes(
     maps=MapSizes(side=12, maps=(4, 6), hidden=(8,), window=5, steps=20, batch=3, check_side=10, check_maps=(3, 4)),
     language=LanguageSizes(
         tokens=32, features=16, layers=2, heads=2, texts=((16, 3), (16, 4), (20, 3), (30, 2)), positions=(3, 6, 9, 20),
+        engines=((2, 16, 1), (2, 16, 6), (2, 16, 4), (1, 16, 5)),
         repeats=2, check_features=16, check_context=30, check_timed=16,
     ),
 )  # fmt: skip

@@ -1,11 +1,13 @@
-"""Text from a trained language model, a token at a time: the code it was trained with, on chunks of one."""
+"""Text from a trained language model: the prompt is read at once, then a compiled step makes a token at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from snn_delays.errors import ConfigError
+from snn_delays.discrete.streaming import LanguageEngine
+from snn_delays.errors import ConfigError, ExportError
 from snn_delays.models.sampling import check_options, sample
 from snn_delays.models.spikegpt import SpikeGPT, with_integer_delays
 from snn_delays.runs.load import check_device, trained
@@ -23,6 +25,9 @@ def generate(
 ) -> Iterator[str]:
     """Continue ``prompt``; yields text as soon as its characters are complete. Every token costs the same.
 
+    On a CPU a :class:`snn_delays.discrete.streaming.LanguageEngine` takes the steps, elsewhere, and for a network that
+    it refuses, the network itself on chunks of one token.
+
     Raises ConfigError for an empty prompt or a number out of range, DataError for a character that the vocabulary does
     not have.
     """
@@ -38,13 +43,37 @@ def generate(
     @torch.inference_mode()
     def continuation() -> Iterator[str]:
         logits, state = network(encoded[:, None])
+        after = following(network, state)
+        last = logits[-1]
         for _ in range(tokens):
-            token = sample(logits[-1].cpu(), temperature=temperature, top_p=top_p, generator=generator)
+            token = sample(last.cpu(), temperature=temperature, top_p=top_p, generator=generator)
             yield decoder.feed(int(token))
-            logits, state = network(token[None].to(device), state)
+            last = after(token)
         yield decoder.finish()
 
     return continuation()
+
+
+def following(network: SpikeGPT, state: Any, compiled: bool = True) -> Callable[[Tensor], Tensor]:
+    """What reads a token ``[1]`` and returns the logits after it ``[1, vocab]``, from this state on.
+
+    Compiled where that can be; without, what it is compared with: the network, on a chunk of one token.
+    """
+    weight = next(network.parameters())
+    if compiled and weight.device.type == "cpu":
+        try:
+            engine = LanguageEngine(network, str(weight.dtype).removeprefix("torch."))
+        except (ConfigError, ExportError):
+            return following(network, state, compiled=False)
+        engine.load_state(state)
+        return lambda token: torch.from_numpy(engine.step(token.numpy()).copy())
+
+    def step(token: Tensor) -> Tensor:
+        nonlocal state
+        logits, state = network(token[None].to(weight.device), state)
+        return logits[-1]
+
+    return step
 
 
 def continue_text(source: Any, prompt: str, *, device: str = "cpu", **options: Any) -> Iterator[str]:

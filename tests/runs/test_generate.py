@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snn_delays.data.text import ByteVocabulary, CharacterVocabulary, vocabulary_from_json
 from snn_delays.errors import CheckpointError, ConfigError, DataError
 from snn_delays.models import SpikeGPT
-from snn_delays.runs.generate import generate
+from snn_delays.runs.generate import following, generate
 from snn_delays.training import checkpoint
 from snn_delays.training.runlog import Run, open_run
 from tests.support.tiny_texts import fitted, language_recipe, text_file, trained_language_network
@@ -117,6 +117,21 @@ def test_text_comes_while_it_is_made(trained: Run) -> None:
     assert not calls
     next(pieces)
     assert len(calls) == 1  # the prompt's
+
+
+def test_the_compiled_step_writes_what_the_network_writes(trained: Run) -> None:
+    network, vocabulary = trained_language_network(trained)
+    prompt = torch.from_numpy(vocabulary.encode("läuft, ")).long()[:, None]
+    calls: list[int] = []
+    with torch.inference_mode():
+        _, state = network(prompt)
+        honest, compiled = following(network, state, compiled=False), following(network, state)
+        for token in prompt.repeat(4, 1):
+            torch.testing.assert_close(compiled(token), honest(token), rtol=1e-4, atol=1e-4)
+        forward = network.stream
+        network.stream = lambda *args: calls.append(len(args[0])) or forward(*args)
+        list(generate(network, vocabulary, "läuft, ", tokens=20, seed=1))
+    assert calls == [len(prompt), 0]  # the prompt, and the state at rest: the engine has written all of it
 
 
 class Dictated(SpikeGPT):

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from snn_delays.discrete.network import DiscreteNetwork
 from snn_delays.discrete.streaming import kernels
 from snn_delays.discrete.streaming.program import Outline, Program, program_of
-from snn_delays.errors import ConfigError, DataError, ShapeError
+from snn_delays.errors import ConfigError, DataError, ExportError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork
+from snn_delays.models import SpikeGPT, SpikeGPTClassifier
 from snn_delays.nn import map_state
 
 Array = NDArray[Any]
@@ -56,6 +57,8 @@ class StreamingEngine:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ConfigError(f"the engine computes in float32 or float64, got dtype {self.dtype}")
+        if isinstance(network, SpikeGPT | SpikeGPTClassifier):
+            raise ExportError(f"a {type(network).__name__} reads tokens: LanguageEngine(network) takes its steps")
         self._take(program_of(network, self.dtype, sensor))
         # Compiled here, so that the first step takes no longer than the others.
         self.run(np.zeros((1, self.in_features)))
@@ -71,7 +74,7 @@ class StreamingEngine:
         self._input = program.values[: self.in_features]
         self._events = np.zeros(self.in_features, np.int64)
         places = program.places.items()
-        self.outputs = MappingProxyType({name: _read_only(program.values[place.output]) for name, place in places})
+        self.outputs = MappingProxyType({name: read_only(program.values[place.output]) for name, place in places})
         self._output = list(self.outputs.values())[-1]
         self.out_features = self._output.size
 
@@ -159,7 +162,7 @@ class StreamingEngine:
         parts = []
         for name, part in self._by_name(self._program.outline, state):
             place = self._program.places[name]
-            parts.append((place, self._checked(name, place.rest, part)))
+            parts.append((place, checked(name, place.rest, part, self.dtype)))
         self.reset()
         for place, numbers in parts:
             if place.membrane is not None:
@@ -201,25 +204,10 @@ class StreamingEngine:
             state = (None,) * len(outline)
         if not isinstance(state, tuple) or len(state) != len(outline):
             raise ShapeError(
-                f"the state is {_described(state)}, expected a tuple with a part for each of {len(outline)} layers; "
+                f"the state is {described(state)}, expected a tuple with a part for each of {len(outline)} layers; "
                 "pass what this network or its engine returned"
             )
         return [pair for inner, part in zip(outline, state) for pair in self._by_name(inner, part)]
-
-    def _checked(self, name: str, rest: Any, state: Any) -> list[Array]:
-        """The numbers ``[time, input]`` of a layer's state, which has the form of that at rest; None is at rest."""
-        state = rest if state is None else state
-        if (given := _described(state)) != (expected := _described(rest)):
-            what = ": it has no state" if rest is None else " (batch 1)"
-            raise ShapeError(f"the state of {name} is {given}, expected {expected}{what}")
-        if isinstance(rest, tuple):
-            return [numbers for inner, part in zip(rest, state) for numbers in self._checked(name, inner, part)]
-        if rest is None:
-            return []
-        values = state.detach().cpu().numpy().astype(self.dtype)
-        if bad := int((~np.isfinite(values)).sum()):
-            raise DataError(f"the state of {name}: {bad} of {values.size} values are not finite; start from rest")
-        return [np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:]))]
 
     def _refuse(self, x: Array, what: str, expected: tuple[Any, ...]) -> None:
         if x.dtype.kind not in "biuf":
@@ -227,13 +215,34 @@ class StreamingEngine:
         raise ShapeError(f"{what} must have shape ({', '.join(map(str, expected))}), got {x.shape}")
 
 
-def _read_only(view: Array) -> Array:
+def checked(name: str, rest: Any, state: Any, dtype: DTypeLike, batch: int = 1) -> list[Array]:
+    """The numbers ``[time, input]`` of a layer's state, which has the form of that at rest; None is at rest.
+
+    Raises ShapeError for another form, DataError for values that are not finite.
+    """
+    state = rest if state is None else state
+    if (given := described(state)) != (expected := described(rest)):
+        what = ": it has no state" if rest is None else f" (batch {batch})"
+        raise ShapeError(f"the state of {name} is {given}, expected {expected}{what}")
+    if isinstance(rest, tuple):
+        return [n for inner, part in zip(rest, state) for n in checked(name, inner, part, dtype, batch)]
+    if rest is None:
+        return []
+    values = state.detach().cpu().numpy().astype(dtype)
+    if bad := int((~np.isfinite(values)).sum()):
+        raise DataError(f"the state of {name}: {bad} of {values.size} values are not finite; start from rest")
+    return [np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:]))]
+
+
+def read_only(view: Array) -> Array:
+    """A view that cannot be written."""
     view = view.view()
     view.flags.writeable = False
     return view
 
 
-def _described(state: Any) -> str:
+def described(state: Any) -> str:
+    """Class and shape of a state, in words."""
     if state is None:
         return "None"
     tensor = state[0] if isinstance(state, tuple) and len(state) == 1 else state

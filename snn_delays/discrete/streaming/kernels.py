@@ -99,7 +99,7 @@ def _layer(layer, index, numbers, state, values):  # type: ignore[no-untyped-def
         current = values[layer[CURRENT] : layer[CURRENT] + layer[OUTPUTS]]
         _synapse(layer, index[layer[INDEX] :], current, constants, own, x, y)
     elif kind == LIF:
-        _lif(constants, layer[STRICT] != 0, layer[SOFT] != 0, own, x, y)
+        lif(constants, layer[STRICT] != 0, layer[SOFT] != 0, own, x, y)
     elif kind >= SUM:
         _pool(kind, layer[COUNT], index[layer[INDEX] :], x, y)
     else:
@@ -110,7 +110,8 @@ def _layer(layer, index, numbers, state, values):  # type: ignore[no-untyped-def
 
 
 @cached_njit(nogil=True)
-def _lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
+def lif(constants, strict, soft, v, x, y):  # type: ignore[no-untyped-def]
+    """Spikes ``y`` of the current ``x``; ``constants``: decay, gain of the input, threshold, resting membrane."""
     decay, gain, threshold, v_reset = constants[0], constants[1], constants[2], constants[3]
     for j in range(x.size):
         # The arithmetic of ops.lif, so that both round alike.

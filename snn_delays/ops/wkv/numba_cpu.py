@@ -119,7 +119,7 @@ def _power_of_two(typing_context: Any, shifted: Any) -> Any:
 
 
 @njit(fastmath={"contract"})
-def _weigh(past, now, one):  # type: ignore[no-untyped-def]
+def weigh(past, now, one):  # type: ignore[no-untyped-def]
     """``e^(past - n)``, ``e^(now - n)`` and n, the larger; one is 1, or NaN where n is infinite, as e^(n - n) is."""
     gap = past - now
     n = past if gap > 0 else now
@@ -144,9 +144,9 @@ def _forward(size, k, v, decay, bonus, y, trace, numerator, denominator, exponen
                 trace[2, t, a:b] = o
             k_t, v_t, y_t = k[t, a:b], v[t, a:b], y[t, a:b]
             for j in range(b - a):
-                past, now, _ = _weigh(o[j], u[j] + k_t[j], one)
+                past, now, _ = weigh(o[j], u[j] + k_t[j], one)
                 y_t[j] = (past * p[j] + now * v_t[j]) / (past * q[j] + now)
-                past, now, o[j] = _weigh(w[j] + o[j], k_t[j], one)
+                past, now, o[j] = weigh(w[j] + o[j], k_t[j], one)
                 p[j] = past * p[j] + now * v_t[j]
                 q[j] = past * q[j] + now
 
@@ -167,8 +167,8 @@ def _backward(  # type: ignore[no-untyped-def]
             p, q, o = trace[0, t, a:b], trace[1, t, a:b], trace[2, t, a:b]
             k_t, v_t, g_t, gk_t, gv_t = k[t, a:b], v[t, a:b], grad_y[t, a:b], grad_key[t, a:b], grad_value[t, a:b]
             for j in range(b - a):
-                past_y, now_y, _ = _weigh(o[j], u[j] + k_t[j], one)
-                past, now, _ = _weigh(w[j] + o[j], k_t[j], one)
+                past_y, now_y, _ = weigh(o[j], u[j] + k_t[j], one)
+                past, now, _ = weigh(w[j] + o[j], k_t[j], one)
                 share = one / (past_y * q[j] + now_y)
                 y = (past_y * p[j] + now_y * v_t[j]) * share
                 g = g_t[j] * share

@@ -38,6 +38,8 @@ def test_the_steps_of_all_contexts_are_there_and_all_but_the_first_are_long() ->
     assert entries == {
         "gpt-training-8x256": False, "gpt-training-16x256": True, "gpt-training-4x1024": True,
         "gpt-training-1x4096": True, "gpt-generation": False, "gpt-matrix-product": False,
+        "gpt-generation-8x256-batch-1": False, "gpt-generation-8x256-batch-16": False,
+        "gpt-generation-4x128-batch-1": False, "gpt-generation-4x128-batch-16": False,
     }  # fmt: skip
 
 
@@ -222,3 +224,15 @@ def test_a_product_without_one_of_its_rows_is_rejected(monkeypatch: pytest.Monke
     monkeypatch.setattr(matmul, "product", wrong)
     with pytest.raises(AssertionError, match="snn_delays linear, product"):
         case.check()
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_the_compiled_step_is_checked_and_another_is_rejected(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"gpt-generation-8x256-batch-{batch}"
+    case = make(name)
+    case.check()
+    for side in case.sides:
+        side.work()
+    honest = gpt_checks.LanguageEngine.run
+    monkeypatch.setattr(gpt_checks.LanguageEngine, "run", lambda self, tokens: honest(self, tokens.roll(1, 0)))
+    assert_rejects(name, "snn_delays, LanguageEngine")
