@@ -158,10 +158,13 @@ def test_what_would_change_a_number_of_ours_is_refused(part, message: str) -> No
         to_spikingjelly(Sequential(part()))
 
 
-@pytest.mark.parametrize("given", [ATan(3.0), Sigmoid(2.0), Triangle(0.5, 2.0)])
 @pytest.mark.parametrize(
-    "change", [{}, {"reset": "soft"}, {"v_reset": -0.2}, {"decay_input": True}, {"detach_reset": False}]
-)
+    ("given", "change"),
+    [
+        (ATan(3.0), {}), (Sigmoid(2.0), {"reset": "soft"}), (Triangle(0.5, 2.0), {"v_reset": -0.2}),
+        (ATan(5.0), {"decay_input": True}), (Triangle(1.0, 1.0), {"detach_reset": False}),
+    ],
+)  # fmt: skip
 def test_neurons_of_ours_and_their_gradients(given, change: dict) -> None:
     network, x = Sequential(LIF(2.5, **{"threshold": 0.4, "surrogate": given, **change})), currents()
     want = measured(lambda x: network(x)[0], (), x)

@@ -40,7 +40,7 @@ def same(got: list[Tensor], want: list[Tensor], rtol: float = 0.0) -> bool:
 
 
 def fires(spikes: Tensor, least: float = 0.02, most: float = 0.9) -> bool:
-    return bool(((spikes == 0) | (spikes == 1)).all()) and least < float(spikes.mean()) < most
+    return bool(((spikes == 0) | (spikes == 1)).all()) and least < float(spikes.detach().mean()) < most
 
 
 def in_chunks(layer: SpikingModule, x: Tensor, forget: bool = False):
