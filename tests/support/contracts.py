@@ -318,9 +318,9 @@ def _on_device(public: Implementation, name: str, device: str, **arguments: Any)
 
 
 def fast_backends(operation: Operation) -> list[str]:
-    """Every backend but the reference, and but those of a GPU, which test_cuda_gpu.py holds to the same."""
+    """Every backend but the reference, one_step (its own test), and those of a GPU, which test_cuda_gpu.py compares."""
     names = [backend.name for backend in operation.backends if backend.name != "reference"]
-    return [name for name in names if not name.endswith(("cupy", "numba_cuda"))]
+    return [name for name in names if not name.endswith(("cupy", "numba_cuda", "one_step"))]
 
 
 def case_name(case: Any) -> str:

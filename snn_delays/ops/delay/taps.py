@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snn_delays.errors import ConfigError
+
 NORMALISER_FLOOR = 1e-7  # as in DCLS, so that results agree to the last digit
 
 
@@ -104,6 +106,24 @@ def _spread(offset: Tensor, sigma: Tensor | None, taps: str) -> Tensor:
 def delay_kernel(weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> Tensor:
     """Temporal kernel ``[max_delay_steps + 1, out, in]``: what an input k steps ago adds to the current."""
     return (tap_weights(delay, sigma, max_delay_steps, taps) * weight).sum(-1)
+
+
+def check_delays(delay: Tensor, max_delay_steps: int, name: str = "delay") -> None:
+    """Raise ConfigError unless every delay lies in ``0..max_delay_steps``."""
+    if not delay.numel():
+        return
+    low, high = (float(bound) for bound in torch.aminmax(delay.detach()))
+    if low >= 0 and high <= max_delay_steps:
+        return
+    outside = int(((delay < 0) | (delay > max_delay_steps)).sum())
+    if outside:
+        raise ConfigError(
+            f"{name}: {outside} of {delay.numel()} delays lie outside 0..{max_delay_steps} steps "
+            f"(from {low:g} to {high:g}); call clamp_delays_() after every optimiser step, or raise max_delay_steps"
+        )
+    raise ConfigError(
+        f"{name}: {int(delay.isnan().sum())} of {delay.numel()} delays are NaN; lower the learning rate of the delays"
+    )
 
 
 def tap_count(delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> int:

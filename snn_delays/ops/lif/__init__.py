@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snn_delays.errors import ConfigError
-from snn_delays.ops.backends import Backend, Operation, one_step_of
+from snn_delays.ops.backends import Backend, Operation
 from snn_delays.ops.checks import HALF, check_floating, check_state, per_neuron
 from snn_delays.ops.surrogate import ATan, Surrogate
 from snn_delays.ops.tracing import untraced
@@ -21,13 +21,13 @@ def _example() -> dict[str, Any]:
 OPERATION = Operation(
     "lif",
     (
+        Backend("one_step", "snn_delays.ops.lif.one_step"),
         Backend("numba_cpu", "snn_delays.ops.lif.numba_cpu", requires=("numba",)),
         Backend("cupy", "snn_delays.ops.lif.cupy"),
         Backend("numba_cuda", "snn_delays.ops.lif.numba_cuda", requires=("numba",)),
         Backend("reference", "snn_delays.ops.lif.reference"),
     ),
     _example,
-    small=one_step_of("current"),
 )
 
 
