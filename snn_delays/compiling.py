@@ -5,6 +5,7 @@ and of what it calls, the constants it reads, options, versions and processor. S
 versions of the package, checkouts and processes that compile at once do each other no harm.
 """
 
+import dis
 import hashlib
 import logging
 import os
@@ -56,7 +57,9 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         kernel = numba.njit(**options)(function)
         if hasattr(kernel, "_cache"):  # not with NUMBA_DISABLE_JIT
-            kernel._cache = _DiskCache(function, f"{sorted(options.items())}")
+            kernel._cache = _DiskCache(
+                function, f"{sorted((name, _in_order(value)) for name, value in options.items())}"
+            )
         return kernel
 
     return decorate
@@ -121,7 +124,9 @@ VERSIONS = (platform.python_version(), numba.__version__, np.__version__, llvmli
 
 def _decides(function: Any, seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, str | None]]:
     """What decides a kernel's code, by name: sources of it and of all it calls (None: not there), constants."""
-    name = f"{function.__module__}.{function.__qualname__}"
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    constants = [cell for cell in cells if isinstance(cell, (int, float, str))]  # tell functions of one source apart
+    name = f"{function.__module__}.{function.__qualname__}{constants or ''}"
     if name in seen:
         return
     codes: list[CodeType] = [function.__code__]
@@ -129,11 +134,11 @@ def _decides(function: Any, seen: frozenset[str] = frozenset()) -> Iterator[tupl
     yield name, f"{line} {_digest_of(file, os.stat(file).st_mtime_ns)}" if os.path.exists(file) else None
     for code in codes:
         codes.extend(constant for constant in code.co_consts if isinstance(constant, CodeType))
-    used = {
-        name: function.__globals__[name] for code in codes for name in code.co_names if name in function.__globals__
-    }
-    used.update((f"closure {n}", cell.cell_contents) for n, cell in enumerate(function.__closure__ or ()))
-    for key, value in used.items():
+    # Names of globals alone: an attribute may be called as a global that is there too, as in numpy.empty.
+    loaded = {step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    used = {name: function.__globals__[name] for name in loaded if name in function.__globals__}
+    used.update((f"closure {n}", cell) for n, cell in enumerate(cells))
+    for key, value in sorted(used.items()):
         called = getattr(value, "py_func", getattr(value, "_defn", value))  # of a kernel, of an intrinsic
         if isinstance(value, ModuleType) or str(getattr(called, "__module__", "")).partition(".")[0] in VERSIONED:
             continue
@@ -141,7 +146,12 @@ def _decides(function: Any, seen: frozenset[str] = frozenset()) -> Iterator[tupl
             yield from _decides(called, seen | {name})
         else:
             data = (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
-            yield f"{name} {key}", repr(data)
+            yield f"{name} {key}", repr(_in_order(data))
+
+
+def _in_order(value: Any) -> Any:
+    """A set's members in an order that every process has."""
+    return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
 
 
 @lru_cache(maxsize=256)

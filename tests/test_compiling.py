@@ -1,5 +1,6 @@
 """Kernels are kept where something can be written, work where nothing can, and say when they are compiled."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
 from snn_delays import compiling
@@ -155,3 +157,28 @@ def test_lines_go_to_a_terminal_only(capsys: pytest.CaptureFixture[str]) -> None
         warnings.simplefilter("error")
         compiling._to_terminal("a line")
     assert capsys.readouterr().err == ""
+
+
+def test_options_that_are_sets_name_one_kernel_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "doubling.py").write_text(
+        "from snn_delays.compiling import cached_njit\n\n\n"
+        '@cached_njit(fastmath={"contract", "reassoc", "nsz", "arcp"})\ndef double(x):\n    return 2 * x\n'
+    )
+    for seed in ("1", "2", "3"):
+        environment = {
+            **os.environ, "PYTHONHASHSEED": seed, "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        }  # fmt: skip
+        subprocess.run([sys.executable, "-c", "import doubling; doubling.double(2)"], env=environment, check=True)
+    assert len(list((tmp_path / "kernels").iterdir())) == 1
+
+
+def test_an_attribute_that_is_called_like_a_global_decides_nothing(double: Double, messages: list[str]) -> None:
+    source = "import numpy\nempty = {}\n\n\ndef double(x):\n    return 2 * x + len(numpy.empty(0))\n"
+    folder = Path(double.__code__.co_filename).parent
+    state: dict[str, int] = {}
+    assert cached_njit()(made(folder, source, numpy=np, empty=state))(3) == 6
+    state["changed"] = 1
+    compiling.reported.clear()
+    assert cached_njit()(made(folder, source, numpy=np, empty=state))(3) == 6
+    assert len(messages) == 1

@@ -32,6 +32,7 @@ OF_NO_MODULE = {
         "planted_delay": "meaning", "torch_modules": "layers of torch in a chain",
     },
     "ops": {
+        "one_step": "single steps of all operations",
         "changes_in_place": "autograd", "fork": "processes", "inference_mode": "torch.inference_mode",
         "mixed_precision": "dtypes of all operations", "poison": "memory that is not written",
     },

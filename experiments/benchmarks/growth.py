@@ -101,7 +101,7 @@ def measured(name: str, record: dict[str, Any], rounds: int, seconds: float, siz
         if str(value) in points:
             continue
         if not checked:
-            _check(name, sizes)
+            check_axis(name, sizes)
             checked = True
         before = torch.get_num_threads()
         torch.set_num_threads(value if name == "threads" else BASE["threads"])
@@ -203,7 +203,7 @@ def _setting(name: str, value: int, sizes: Sizes) -> Setting:
     return Setting(wide, at["time"], at["batch"], at["window"], TAU_MS / 10, SIGMA_STEPS)
 
 
-def _check(name: str, sizes: Sizes) -> None:
+def check_axis(name: str, sizes: Sizes) -> None:
     """The sides compute the same; raises AssertionError."""
     if name == "tokens":
         gpt_checks.check_steps(sizes, CPU, plain=True)

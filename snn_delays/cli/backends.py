@@ -45,6 +45,16 @@ def backends(
     print_table(Table(("operation", "backend", "serves here"), rows))
 
 
+@app.command("warm-up")
+def warm_up() -> None:
+    """Compile the kernels for the CPU ahead, as when a container is built; those on disk are not compiled again."""
+    from snn_delays import compiling
+    from snn_delays.runs.warm_up import warm_up
+
+    compiled = warm_up(lambda line: print_lines([line]))
+    console.print(f"{len(compiled)} kernels compiled, kept in {compiling.kernel_folder()}")
+
+
 def _calibrate() -> None:
     from snn_delays.ops.delay import calibrate
 

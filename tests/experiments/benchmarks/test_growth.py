@@ -36,7 +36,7 @@ def test_points_are_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.skip("a peer is not installed")
     monkeypatch.setitem(growth.AXES, "batch", Axis((1, 2), "B", "samples"))
     monkeypatch.setattr(growth, "BASE", {**growth.BASE, "time": 10, "width": 8, "window": 4})
-    monkeypatch.setattr(growth, "_check", lambda *_: None)  # its own test is test_canaries
+    monkeypatch.setattr(growth, "check_axis", lambda *_: None)  # its own test is test_canaries
     document, out = tmp_path / "page.md", tmp_path / "growth.json"
     document.write_text("<!-- growth -->\n<!-- /growth -->\n")
     given = ("--cpu", "--only", "batch", "--rounds", 1, "--out", out, "--pictures", tmp_path, "--write", document)
