@@ -1,4 +1,4 @@
-"""Kernels compiled once and kept on disk, in a folder of ours; the user is told when one is compiled.
+"""Kernels compiled once and kept on disk, in a folder of ours, with a line when one is compiled.
 
 A file holds one kernel for one signature. Its name is a digest of all that decides the code: the source of the kernel
 and of what it calls, the constants it reads, options, versions and processor. So a stale kernel is never found, and

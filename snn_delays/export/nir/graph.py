@@ -95,8 +95,8 @@ class Node:
         odd = ~np.isclose(delay / dt, steps, rtol=PRECISION, atol=PRECISION) | (steps < 0) | (steps > most)
         if odd.any():
             raise self.error(
-                f": {int(odd.sum())} of {size} delays are not whole steps >= 0 of {dt:g}, as {float(delay[odd][0]):g}; "
-                "pass the dt_ms the graph was made with"
+                f": {int(odd.sum())} of {size} delays are not integer steps >= 0 of {dt:g}, as "
+                f"{float(delay[odd][0]):g}; pass the dt_ms the graph was made with"
             )
         return steps
 

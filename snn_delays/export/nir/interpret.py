@@ -53,8 +53,8 @@ def interpret(
 
     Raises:
         DataError: a node of another kind, a cycle that cannot be run, not exactly one Input, no ``dt``, a delay that is
-            not whole steps, a time constant shorter than a step, shapes that do not fit, fields that are missing or not
-            finite, a reset other than the one that metadata say, an input that is not finite.
+            not integer steps, a time constant shorter than a step, shapes that do not fit, fields that are missing or
+            not finite, a reset other than the one that metadata say, an input that is not finite.
         ShapeError: ``x`` does not fit the Input.
         ConfigError: no such reset.
     """

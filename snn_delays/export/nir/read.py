@@ -57,7 +57,7 @@ def from_nir(
         ConfigError: ``dt_ms``, ``time_unit`` or ``reset`` makes no sense.
         DataError: the node that is of another kind (:func:`snn_delays.export.nir.interpret.interpret` runs more of
             them), that no chain of populations has, whose numbers are missing, not finite or differ between neurons,
-            whose delays are not whole steps, whose bias is delayed, whose name is not that of a population; a cycle
+            whose delays are not integer steps, whose bias is delayed, whose name is not that of a population; a cycle
             without neurons; no dt or no unit; arguments that contradict the metadata.
     """
     plain = flat(graph, reset)

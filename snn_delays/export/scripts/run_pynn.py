@@ -46,7 +46,7 @@ def project(source: Any, target: Any, projection: dict[str, str], rows: np.ndarr
 
 def run_sample(outline: dict[str, Any], lists: dict[str, np.ndarray], counts: np.ndarray) -> dict[str, np.ndarray]:
     """Spikes or membranes by population ``[time, neuron]`` from counts ``[time, input]``."""
-    # On the grid PyNN takes the neuron that computes in whole steps.
+    # On the grid PyNN takes the neuron that computes in integer steps.
     sim.setup(timestep=1.0, min_delay=1.0, max_delay=outline["max_delay_ms"], spike_precision="on_grid")
     steps = len(counts)
     before = sources(exchange.digits(counts))

@@ -197,7 +197,7 @@ def test_another_step_is_another_network_unless_delays_do_not_fit() -> None:
     slower = from_nir(graph, dt_ms=5.0)
     assert (slower.dt_ms, slower.populations[0].arithmetic.tau_steps) == (5.0, 2.0)
     assert list(slower.populations[0].synapses.delay_steps) == [0, 6, 10]
-    with pytest.raises(DataError, match=r"'a\.delay': 2 of 3 delays are not whole steps >= 0 of 7, as 30"):
+    with pytest.raises(DataError, match=r"'a\.delay': 2 of 3 delays are not integer steps >= 0 of 7, as 30"):
         from_nir(graph, dt_ms=7.0)
 
 

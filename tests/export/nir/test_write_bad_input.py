@@ -141,11 +141,11 @@ def test_the_interpreter_refuses_what_it_does_not_know() -> None:
             interpret(graph, bad)
     with pytest.raises(DataError, match="not finite"):
         interpret(graph, x + np.nan)
-    with pytest.raises(DataError, match=r"a\.delay.*not whole steps"):
+    with pytest.raises(DataError, match=r"a\.delay.*not integer steps"):
         interpret(graph, x, dt=7.0)
     for wrong in (-10.0, np.nan, np.inf):
         graph.nodes["a.delay"].delay[1], kept = wrong, graph.nodes["a.delay"].delay[1]
-        with pytest.raises(DataError, match=r"a\.delay.*not (whole steps|finite)"):
+        with pytest.raises(DataError, match=r"a\.delay.*not (integer steps|finite)"):
             interpret(graph, x)
         graph.nodes["a.delay"].delay[1] = kept
     graph.nodes["a.delay"].delay[1] = 1e15  # never arrives, and needs no memory
