@@ -26,24 +26,28 @@ def add(
     run: Annotated[Path, typer.Argument(help="run folder, evaluated")],
     name: Annotated[str, typer.Argument(help="name in the zoo")],
     description: Annotated[str, typer.Option(help="what the network is, in a sentence")],
-    subset: Annotated[str, typer.Option(help="bundled data set for the card's own number")] = "shd-regenerated-subset",
+    subset: Annotated[
+        str, typer.Option(help="bundled data set for the card's own number; empty where the run's own data are bundled")
+    ] = "shd-regenerated-subset",
+    licence: Annotated[str, typer.Option(help="of the weights, with the attribution that the data ask for")] = LICENCE,
 ) -> None:
     """Copy a run's best network into the zoo and write its card."""
     opened = open_run(run)
     source = checkpoint.network_file(opened.checkpoints, opened.best_epoch())
     if source.stat().st_size > MOST_BYTES:
         raise ConfigError(f"{source} has {source.stat().st_size:,} bytes; the zoo takes files up to {MOST_BYTES:,}")
-    result = read_evaluation(opened, "test_accuracy")
+    measure = "test_accuracy" if "test_accuracy" in read_evaluation(opened) else "test_bits_per_byte"
+    result = read_evaluation(opened, measure)
     target = zoo_folder() / f"{name}.safetensors"
     shutil.copyfile(source, target)
     card = ZooCard(
         description=description, recipe=opened.recipe.name, data=result["data"], protocol=PROTOCOL,
-        test_accuracy=round(result["test_accuracy"], 4), subset=subset,
-        subset_accuracy=round(snn_delays.evaluate(target, on=subset)["test_accuracy"], 4),
-        sha256=hashlib.sha256(target.read_bytes()).hexdigest(), licence=LICENCE,
+        measure=measure, test=round(result[measure], 4), subset=subset or None,
+        subset_test=round(snn_delays.evaluate(target, on=subset or None)[measure], 4),
+        sha256=hashlib.sha256(target.read_bytes()).hexdigest(), licence=licence,
     )  # fmt: skip
-    target.with_suffix(".toml").write_text(tomli_w.dumps(card.model_dump()), encoding="utf-8")
-    print(f"{target}: {card.test_accuracy:.1%} on {card.data}, {card.subset_accuracy:.1%} on {subset}")
+    target.with_suffix(".toml").write_text(tomli_w.dumps(card.model_dump(exclude_none=True)), encoding="utf-8")
+    print(f"{target}: {card.result} on {card.data}" + (f", {card.subset_test:.1%} on {subset}" if subset else ""))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def list_zoo() -> None:
 
     heads = ("name", "what", "test, integer delays", "data", "licence")
     rows = [
-        (PREFIX + name, card.description, f"{card.test_accuracy:.1%}", card.data, card.licence.partition(". ")[0])
+        (PREFIX + name, card.description, card.result, card.data, card.licence.partition(". ")[0])
         for name, card in zoo().items()
     ]
     print_table(Rows(heads, rows), fold=1, no_wrap=(0,))

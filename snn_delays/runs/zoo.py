@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from pydantic import BaseModel as Model
 from pydantic import ConfigDict, ValidationError
@@ -25,8 +26,10 @@ class ZooCard(Model):
         description: in a sentence.
         recipe: its name; ``snn_delays.load(...).card.recipe`` has every setting.
         data, protocol: the training data, and how epochs were chosen and the test samples were used.
-        test_accuracy: of the network with integer delays on the test samples of ``data``, as in the results table.
-        subset, subset_accuracy: a bundled data set, and what ``snn_delays.evaluate("zoo:NAME", on=subset)`` finds.
+        measure: ``"test_accuracy"`` or ``"test_bits_per_byte"``: a key of what ``snn_delays.evaluate`` returns.
+        test: of the network with integer delays on the test samples of ``data``, as in the results table.
+        subset, subset_test: a bundled data set, and what ``snn_delays.evaluate("zoo:NAME", on=subset)`` finds; without a
+            subset ``data`` itself is bundled.
         sha256: of the file of weights.
         licence: of the weights, with the attribution that the data ask for.
     """
@@ -37,11 +40,17 @@ class ZooCard(Model):
     recipe: str
     data: str
     protocol: str
-    test_accuracy: float
-    subset: str
-    subset_accuracy: float
+    measure: Literal["test_accuracy", "test_bits_per_byte"] = "test_accuracy"
+    test: float
+    subset: str | None = None
+    subset_test: float
     sha256: str
     licence: str
+
+    @property
+    def result(self) -> str:
+        """The number of ``test``, with its unit."""
+        return f"{self.test:.1%}" if self.measure == "test_accuracy" else f"{self.test:.3f} bits per byte"
 
 
 def zoo_folder() -> Path:
