@@ -22,7 +22,12 @@ def forward(here: str, moved: Mapping[str, str] | str) -> Callable[[str], Any]:
             raise AttributeError(f"module {here!r} has no attribute {name!r}")
         module, _, new = module.partition(":")
         new = new or name
-        value = getattr(importlib.import_module(module), new)
+        try:
+            value = getattr(importlib.import_module(module), new)
+        except ModuleNotFoundError as error:
+            if error.name != "experiments":
+                raise
+            raise ModuleNotFoundError(f"{here} is now {module}, a script of the repository, not installed") from None
         warnings.warn(
             f"{here}.{name} is now {module}.{new}; the old name goes with the next version",
             DeprecationWarning,
@@ -34,7 +39,11 @@ def forward(here: str, moved: Mapping[str, str] | str) -> Callable[[str], Any]:
 
 
 def forward_modules(package: str, **moved: str) -> None:
-    """Serve modules of a package that are gone, each by the module of the package that has its names now."""
+    """Serve modules of a package that are gone, each by the module of the package that has its names now.
+
+    A module of the checkout's ``experiments`` is named in full.
+    """
     for old, new in moved.items():
-        module = sys.modules[f"{package}.{old}"] = ModuleType(f"{package}.{old}", f"Now {package}.{new}.")
-        vars(module)["__getattr__"] = forward(module.__name__, f"{package}.{new}")
+        new = new if new.startswith("experiments.") else f"{package}.{new}"
+        module = sys.modules[f"{package}.{old}"] = ModuleType(f"{package}.{old}", f"Now {new}.")
+        vars(module)["__getattr__"] = forward(module.__name__, new)

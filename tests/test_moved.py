@@ -22,7 +22,7 @@ OLD = [
     ("snn_delays.data.binned", "BinnedDataset"), ("snn_delays.data.shd", "shd_recordings"),
     ("snn_delays.training.config", "load_recipe"), ("snn_delays.training.build", "build_network"),
     ("snn_delays.training.evaluate", "evaluate"), ("snn_delays.training.loop", "fit"),
-    ("snn_delays.training.results", "append_result"),
+    ("snn_delays.training.results", "append_result"), ("snn_delays.data.archive", "SpikeArchive"),
 ]  # fmt: skip
 STAYED = {"snn_delays.export.nir", "snn_delays.data.catalogue"}
 
@@ -34,7 +34,7 @@ def test_documented_names_of_the_version_before(module: str, name: str, recwarn:
     messages = [str(warning.message) for warning in recwarn if warning.category is DeprecationWarning]
     assert messages == ([] if module in STAYED else messages[:1])
     for message in messages:
-        assert message.startswith(f"{module}.{name} is now snn_delays.")
+        assert message.startswith((f"{module}.{name} is now snn_delays.", f"{module}.{name} is now experiments."))
         new = message.split(" is now ")[1].split(";")[0].rpartition(".")
         assert getattr(importlib.import_module(new[0]), new[2]) is value
 

@@ -7,6 +7,7 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.from_tonic import from_tonic
 from snn_delays.data.loaders import load_binned
 from snn_delays.data.splits import validation_split
+from snn_delays.moved import forward_modules
 
 __all__ = [
     "Batch",
@@ -20,3 +21,5 @@ __all__ = [
     "pad_collate",
     "validation_split",
 ]
+
+forward_modules(__name__, archive="experiments.studies.spike_archive")

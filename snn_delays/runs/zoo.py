@@ -28,8 +28,8 @@ class ZooCard(Model):
         data, protocol: the training data, and how epochs were chosen and the test samples were used.
         measure: ``"test_accuracy"`` or ``"test_bits_per_byte"``: a key of what ``snn_delays.evaluate`` returns.
         test: of the network with integer delays on the test samples of ``data``, as in the results table.
-        subset, subset_test: a bundled data set, and what ``snn_delays.evaluate("zoo:NAME", on=subset)`` finds; without a
-            subset ``data`` itself is bundled.
+        subset, subset_test: a bundled data set, and what ``snn_delays.evaluate("zoo:NAME", on=subset)`` finds; without
+            a subset ``data`` itself is bundled.
         sha256: of the file of weights.
         licence: of the weights, with the attribution that the data ask for.
     """
