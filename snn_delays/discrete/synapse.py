@@ -102,9 +102,12 @@ def discrete_synapse(
             f"{int(inside.max())}), which {what} does not allow; train with a shorter max_delay_ms, or have them "
             "clamped: --clamp, clamp=True"
         )
+    sharing, delays = layer.sharing, inside.clamp(max=longest)
+    if sharing == "layer":  # what chips and formats know as axons that are all alike
+        sharing, delays = "axon", delays.expand(1, weight.shape[1], -1)
     options: dict[str, Any] = {
-        "min_delay_steps": min(layer.min_delay_steps, longest), "max_delay_steps": longest, "sharing": layer.sharing,
-        "weight": weight, "delay": inside.clamp(max=longest), "bias": bias,
+        "min_delay_steps": min(layer.min_delay_steps, longest), "max_delay_steps": longest, "sharing": sharing,
+        "weight": weight, "delay": delays, "bias": bias,
     }  # fmt: skip
     discrete: DelayedLinear | DelayedConv2d
     if isinstance(layer, DelayedConv2d):

@@ -54,9 +54,13 @@ def in_window(
 
 
 class Delays(nn.Module):
-    """Learned delays of a layer, within a window, and sigma, the width of the taps over which they are spread."""
+    """Learned delays of a layer, within a window, and sigma, the width of the taps over which they are spread.
+
+    With ``width``, a parameter that begins at 0, taps are as wide as ``2 sigma sigmoid(width)``.
+    """
 
     delay: nn.Parameter | None
+    width: nn.Parameter | None
     sigma: Tensor
     taps: str
     max_delay_steps: int
@@ -65,6 +69,11 @@ class Delays(nn.Module):
     def _register_sigma(self, sigma_steps: float, factory: dict[str, Any]) -> None:
         self.register_buffer("sigma", torch.tensor(0.0, **factory))
         self.set_sigma(sigma_steps)
+
+    @property
+    def tap_width(self) -> Tensor:
+        """Width of the taps in steps, one number or such that it broadcasts against the weight."""
+        return self.sigma if self.width is None else 2 * self.sigma * self.width.sigmoid()
 
     def set_sigma(self, sigma_steps: float) -> None:
         """Set the width of the taps, in steps. Raises ConfigError if it is not positive (gaussian) or negative."""
@@ -98,7 +107,7 @@ class DelayedLayer(Delays, SpikingModule):
     shares a delay.
 
     Attributes:
-        weight, delay, bias: parameters (bias may be None).
+        weight, delay, bias, width: parameters (the last two may be None).
         sigma: buffer, width of the taps in steps.
     """
 
@@ -107,18 +116,22 @@ class DelayedLayer(Delays, SpikingModule):
     delay: nn.Parameter
 
     def __init__(
-        self, weight_shape: tuple[int, ...], delay_shape: tuple[int, ...], spec: DelaySpec, bias: bool, **factory: Any
-    ) -> None:
+        self, weight_shape: tuple[int, ...], delay_shape: tuple[int, ...], spec: DelaySpec, bias: bool,
+        width_shape: tuple[int, ...] | None = None, **factory: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.max_delay_steps, self.min_delay_steps = spec.max_delay_steps, spec.min_delay_steps
         # A window of one step has nothing to spread, and nothing to learn; "linear" makes the layer exactly one without
         # delays.
         self.sharing, self.taps, self.delay_init = spec.sharing, spec.taps if spec.spread else "linear", spec.delay_init
+        self.delay_range_steps, self.delay_std_steps = spec.delay_range_steps, spec.delay_std_steps
         self.weight = nn.Parameter(torch.empty(weight_shape, **factory))
         learned = spec.learn_delay and spec.spread > 0
         self.delay = nn.Parameter(torch.empty(delay_shape, **factory), requires_grad=learned)
         self.bias = nn.Parameter(torch.zeros(weight_shape[0], **factory)) if bias else None
         self._register_sigma(spec.initial_sigma, factory)
+        width = nn.Parameter(torch.empty(width_shape, **factory)) if width_shape is not None and spec.spread else None
+        self.register_parameter("width", width)
         self.reset_parameters()
 
     @classmethod
@@ -133,13 +146,19 @@ class DelayedLayer(Delays, SpikingModule):
         bound = math.sqrt(6 / math.prod(self.weight.shape[1:]))
         nn.init.uniform_(self.weight, -bound, bound)
         published = self.delay_init.startswith("hammouamri_2024") and self.max_delay_steps > self.min_delay_steps
-        nn.init.uniform_(self.delay, self.min_delay_steps, self.max_delay_steps + published)
         with torch.no_grad():
+            if self.delay_std_steps is None:
+                first, last = self.delay_range_steps or (self.min_delay_steps, self.max_delay_steps + published)
+                nn.init.uniform_(self.delay, first, last)
+            else:
+                nn.init.normal_(self.delay, 0.0, self.delay_std_steps).abs_().add_(self.min_delay_steps)
             self.delay.clamp_(max=self.max_delay_steps)
             if self.delay_init.endswith("_rounded"):
                 self.delay.copy_(round_delays(self.delay))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+        if self.width is not None:
+            nn.init.zeros_(self.width)
 
     def _run(
         self, operation: Callable[..., tuple[Tensor, Tensor]], x: Tensor, state: DelayLineState | None, **options: Any
@@ -152,7 +171,7 @@ class DelayedLayer(Delays, SpikingModule):
         shape = (self.max_delay_steps, *x.shape[1:])
         history = held(self, state, DelayLineState, x, shape=shape, what="delay line's state")
         current, history = in_window(
-            operation, x, history, weight, self.delay, self.sigma, min_delay_steps=self.min_delay_steps,
+            operation, x, history, weight, self.delay, self.tap_width, min_delay_steps=self.min_delay_steps,
             max_delay_steps=self.max_delay_steps, taps=self.taps, **options,
         )  # fmt: skip
         return current, DelayLineState(history)
@@ -187,18 +206,20 @@ class DelayedLinear(DelayedLayer):
 
     Attributes:
         weight: ``[out, in, delay_count]``, He-uniform with bound ``sqrt(6 / (in * delay_count))``.
-        delay: steps; ``[out, in, delay_count]``, with 1 for ``out`` (axon) or for ``in`` (dendrite).
+        delay: steps; ``[out, in, delay_count]``, with 1 for ``out`` (axon), for ``in`` (dendrite), or both (layer).
         sigma: buffer, width of the taps in steps.
+        width: parameter of ``tap_width``, ``2 sigma sigmoid(width)``, with ``learn_width``; else None.
         bias: ``[out]`` or None.
 
     State: :class:`DelayLineState`. Shapes: ``[time, batch, in]`` to ``[time, batch, out]``.
 
     Raises ConfigError for an argument that names nothing or cannot be.
 
-    Source: Hammouamri et al., ICLR 2024, section 3.2; sharing after Bouhadjar & Neftci, arXiv 2602.09746.
+    Source: Hammouamri et al., ICLR 2024, section 3.2; sharing after Bouhadjar & Neftci, arXiv 2602.09746;
+    width after Queant et al., arXiv 2509.24852.
     """
 
-    SHARING = ("synapse", "axon", "dendrite")
+    SHARING = ("synapse", "axon", "dendrite", "layer")
     SHOWN = ("in_features", "out_features", "delay_count=")
 
     def __init__(
@@ -214,10 +235,14 @@ class DelayedLinear(DelayedLayer):
     ) -> None:
         spec = self._spec(delays, options)
         in_features, out_features = integer("in_features", in_features, 1), integer("out_features", out_features, 1)
-        rows = 1 if spec.sharing == "axon" else out_features
-        columns = 1 if spec.sharing == "dendrite" else in_features
-        weight_shape, delay_shape = (out_features, in_features, spec.delay_count), (rows, columns, spec.delay_count)
-        super().__init__(weight_shape, delay_shape, spec, bias, device=device, dtype=dtype)
+        weight_shape = (out_features, in_features, spec.delay_count)
+        shapes = {
+            "synapse": weight_shape, "axon": (1, *weight_shape[1:]), "dendrite": (out_features, 1, spec.delay_count),
+            "layer": (1, 1, spec.delay_count), "none": None,
+        }  # fmt: skip
+        delay_shape, width_shape = shapes[spec.sharing], shapes[spec.learn_width]
+        assert delay_shape is not None
+        super().__init__(weight_shape, delay_shape, spec, bias, width_shape, device=device, dtype=dtype)
         self.in_features, self.out_features, self.delay_count = in_features, out_features, spec.delay_count
 
     def forward(self, x: Tensor, state: DelayLineState | None = None) -> tuple[Tensor, DelayLineState]:

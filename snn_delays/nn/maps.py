@@ -82,6 +82,10 @@ class DelayedConv2d(DelayedLayer):
         spec = self._spec(delays, options)
         if spec.delay_count != 1:
             raise ConfigError(f"a convolution has one synapse for each weight: delay_count = 1, got {spec.delay_count}")
+        if spec.learn_width != "none":
+            raise ConfigError(
+                f"the taps of a convolution have one width, which does not learn; got {spec.learn_width!r}"
+            )
         in_channels, out_channels = integer("in_channels", in_channels, 1), integer("out_channels", out_channels, 1)
         kernel, steps = _pair("kernel_size", kernel_size, 1), _pair("stride", stride, 1)
         margin = _pair("padding", padding, 0)

@@ -13,10 +13,11 @@ from snn_delays.errors import ConfigError
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import Delays
 from snn_delays.nn.rwkv import SpikingEmbedding
+from snn_delays.ops.delay.taps import TAPS
 
 # Parameters with several axes that are no matrices of weights: decay would pull them to values that mean nothing.
 NO_WEIGHTS = (DelayShift, SpikingEmbedding, nn.Embedding, nn.LayerNorm)
-SPREAD = ("gaussian", "triangle")  # taps that have a width
+SPREAD = tuple(name for name, kind in TAPS.items() if kind.needs_sigma)  # taps that have a width
 _PARAMETRISED = re.compile(r"(?:(.+)\.)?parametrizations\.([^.]+)\.original\d*")
 
 
@@ -34,7 +35,8 @@ def parameter_groups(
     Args:
         network: of any layers, torch's included.
         lr: learning rate of all that is no delay.
-        lr_delay: learning rate of delays, in steps: with Adam, how far a delay moves in an optimiser step at most.
+        lr_delay: learning rate of delays, in steps: with Adam, how far a delay moves in an optimiser step at most; of
+            learned widths of taps too.
         weight_decay: of weights (parameters with two axes or more). Norms, biases, embeddings, mixtures and delays have
             none.
 
@@ -99,7 +101,7 @@ def _group_of(network: nn.Module, name: str, parameter: Tensor) -> str:
     else:
         path, _, local = name.rpartition(".")
         owner, local = network.get_submodule(path), local.removesuffix("_orig")
-    if isinstance(owner, Delays) and local == "delay":
+    if isinstance(owner, Delays) and local in ("delay", "width"):
         return "delays"
     return "weights" if parameter.ndim > 1 and not isinstance(owner, NO_WEIGHTS) else "others"
 

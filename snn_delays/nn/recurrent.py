@@ -114,7 +114,7 @@ class Recurrent(Neuron):
         if not steps:
             return self.neuron(x, neuron_state)
         recording = _Recording(self.synapse, None if state is None else state.history)
-        currents = _ReplayGradient.apply(x, weight, self.synapse.delay, self.synapse.sigma, recording).unbind(0)
+        currents = _ReplayGradient.apply(x, weight, self.synapse.delay, self.synapse.tap_width, recording).unbind(0)
         kernel = self._kernel(weight)
         # A sample's spikes lie in a row, step after step: what a step receives is a slice of it.
         line = x.new_zeros(batch, (longest + steps) * width)
@@ -137,7 +137,7 @@ class Recurrent(Neuron):
         """Weights by lag side by side, the longest first: ``[out, (max - min + 1) * in]``."""
         synapse, least = self.synapse, self.synapse.min_delay_steps
         kernel = delay_kernel(
-            weight, synapse.delay - least, synapse.sigma, synapse.max_delay_steps - least, synapse.taps
+            weight, synapse.delay - least, synapse.tap_width, synapse.max_delay_steps - least, synapse.taps
         )
         return kernel.flip(0).transpose(0, 1).flatten(1)
 
@@ -214,14 +214,11 @@ class _ReplayGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        needed = ctx.needs_input_grad[1:3]
+        needed = ctx.needs_input_grad[1:4]
         if not any(needed):
             return grad, None, None, None, None
-        weight, delay, sigma = ctx.saved_tensors
-        weight, delay = leaves = [
-            tensor.detach().requires_grad_(learns) for tensor, learns in zip((weight, delay), needed)
-        ]
+        leaves = [tensor.detach().requires_grad_(learns) for tensor, learns in zip(ctx.saved_tensors, needed)]
         with torch.enable_grad():
-            added = ctx.recording.replayed(weight, delay, sigma)
+            added = ctx.recording.replayed(*leaves)
         grads = iter(torch.autograd.grad(added, [leaf for leaf in leaves if leaf.requires_grad], grad))
-        return grad, *(next(grads) if learns else None for learns in needed), None, None
+        return grad, *(next(grads) if learns else None for learns in needed), None

@@ -1,11 +1,13 @@
 """What delays and neurons are, as frozen values: arguments of layers and networks, and fields of a recipe."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import torch
 
-from snn_delays.arguments import choice, integer, real
+from snn_delays.arguments import choice, integer, real, shown
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.ops.delay.taps import TAPS
@@ -15,9 +17,12 @@ from snn_delays.units import MAX_DELAY_STEPS
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-DELAY_INIT = ("uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded")
+DELAY_INIT = (
+    "uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded", "half_normal", "half_normal_rounded",
+)  # fmt: skip
 Device = torch.device | str | int | None
-SHARING = ("synapse", "channel", "axon", "dendrite")
+SHARING = ("synapse", "channel", "axon", "dendrite", "layer")
+WIDTHS = ("none", "synapse", "axon", "dendrite", "layer")
 SHIFTS = ("token", "learned", "fixed", "dense")
 
 
@@ -29,15 +34,21 @@ class DelaySpec:
         max_delay_steps: longest delay; 0 makes a layer without delays.
         min_delay_steps: shortest delay; no tap reaches a shorter one. Equal to the longest: one tap, nothing to learn.
         sharing: ``"synapse"``, a delay for each weight; ``"axon"``, one per input neuron or map; ``"dendrite"``, one
-            per output neuron or map; of convolutions also ``"channel"``, one per pair of an input and an output map.
+            per output neuron or map; of convolutions also ``"channel"``, one per pair of an input and an output map; of
+            linear layers also ``"layer"``, one common delay.
         delay_count: synapses for each pair of neurons, each with a weight and a delay; 1 for convolutions.
-        taps: how a real-valued delay is spread over neighbouring steps: ``"gaussian"``, ``"triangle"``, ``"linear"``,
-            ``"linear_normalized"`` (:mod:`snn_delays.ops.delay.taps`).
+        taps: how a real-valued delay is spread over neighbouring steps: ``"gaussian"``, ``"triangle"``, ``"delrec"``,
+            ``"linear"``, ``"linear_normalized"`` (:mod:`snn_delays.ops.delay.taps`).
         sigma_steps: initial width of the taps; None: half the window, ``(max - min + 1) // 2``, at least 1.
         learn_delay: whether delays are trained.
         delay_init: ``"uniform"`` over the window; ``"uniform_rounded"``, the same rounded to steps;
             ``"hammouamri_2024"``, uniform on min..max_delay_steps + 1, then clamped, which doubles the mass at the
-            longest delay; ``"hammouamri_2024_rounded"``, the same rounded.
+            longest delay; ``"hammouamri_2024_rounded"``, the same rounded; ``"half_normal"``, the shortest plus the
+            magnitude of a normal number, at most the longest, and ``"half_normal_rounded"``.
+        delay_range_steps: the part of the window that ``"uniform"`` draws from; None: all of it.
+        delay_std_steps: standard deviation of the normal numbers of ``"half_normal"``.
+        learn_width: whose width of the taps is learned: ``"synapse"``, ``"axon"``, ``"dendrite"``, ``"layer"``, or
+            ``"none"``; of linear layers.
 
     Raises ConfigError for a name that is unknown, or a number that is none or cannot be.
     """
@@ -50,9 +61,17 @@ class DelaySpec:
     sigma_steps: float | None = None
     learn_delay: bool = True
     delay_init: str = "uniform"
+    delay_range_steps: tuple[float, float] | None = None
+    delay_std_steps: float | None = None
+    learn_width: str = "none"
 
     def __post_init__(self) -> None:
-        for name, choices in (("sharing", SHARING), ("taps", TAPS), ("delay_init", DELAY_INIT)):
+        for name, choices in (
+            ("sharing", SHARING),
+            ("taps", TAPS),
+            ("delay_init", DELAY_INIT),
+            ("learn_width", WIDTHS),
+        ):
             choice(name, getattr(self, name), choices)
         for name, least, most in (
             ("max_delay_steps", 0, MAX_DELAY_STEPS), ("min_delay_steps", 0, None), ("delay_count", 1, None),
@@ -62,6 +81,20 @@ class DelaySpec:
             raise ConfigError(
                 f"min_delay_steps ({self.min_delay_steps}) must not exceed max_delay_steps ({self.max_delay_steps})"
             )
+        for problem in self._problems():
+            raise ConfigError(problem)
+
+    def _problems(self) -> Iterator[str]:
+        drawn, std = self.delay_range_steps, self.delay_std_steps
+        if (std is not None) != self.delay_init.startswith("half_normal") or not (std is None or 0 < std < math.inf):
+            yield f"delay_init = 'half_normal' and delay_std_steps, a positive number, belong together; got {std!r}"
+        if drawn is not None and not self.delay_init.startswith("uniform"):
+            yield f"delay_range_steps is of delay_init = 'uniform', not of {self.delay_init!r}"
+        if drawn is not None and not self.min_delay_steps <= drawn[0] <= drawn[1] <= self.max_delay_steps:
+            window = f"{self.min_delay_steps}..{self.max_delay_steps}"
+            yield f"delay_range_steps must be (from, to) within the window, {window} steps; got {shown(drawn)}"
+        if self.learn_width != "none" and not TAPS[self.taps].needs_sigma:
+            yield f"learn_width = {self.learn_width!r} needs taps with a width, not {self.taps!r}"
 
     @property
     def spread(self) -> int:
@@ -76,7 +109,7 @@ class DelaySpec:
     def with_fixed_integers(self) -> "DelaySpec":
         """The same with delays that stay as drawn: integers, not spread, not trained."""
         init = self.delay_init if self.delay_init.endswith("_rounded") else f"{self.delay_init}_rounded"
-        return replace(self, taps="linear", delay_init=init, learn_delay=False)
+        return replace(self, taps="linear", delay_init=init, learn_delay=False, learn_width="none")
 
     def for_recurrence(self) -> "DelaySpec":
         """The same with a window that begins at one step or later: spikes return in a later step."""
@@ -143,6 +176,9 @@ class DelayOptions(TypedDict, total=False):
     sigma_steps: float | None
     learn_delay: bool
     delay_init: str
+    delay_range_steps: tuple[float, float] | None
+    delay_std_steps: float | None
+    learn_width: str
 
 
 class NetworkOptions(DelayOptions, total=False):

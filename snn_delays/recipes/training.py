@@ -8,7 +8,7 @@ from pydantic import Field
 
 from snn_delays.recipes.strict import MOST, Strict
 
-Taps = Literal["gaussian", "triangle", "linear", "linear_normalized"]
+Taps = Literal["gaussian", "triangle", "delrec", "linear", "linear_normalized"]
 
 
 class TrainingSection(Strict):

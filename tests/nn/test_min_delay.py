@@ -72,7 +72,8 @@ def test_no_tap_reaches_below_the_shortest_delay(taps: str, least: int, sigma: f
     assert y[3 + least].min() >= 0
     assert y[3 + least : 10].sum() > 0
     assert y[10:].abs().max() == 0
-    torch.testing.assert_close(y.sum(0)[0], layer.weight.sum((1, 2)), rtol=1e-6, atol=0)  # taps sum to one
+    if taps != "delrec":  # taps sum to one
+        torch.testing.assert_close(y.sum(0)[0], layer.weight.sum((1, 2)), rtol=1e-6, atol=0)
     if taps == "gaussian" and sigma > 1:  # a window from 0 would reach there
         assert linear(0, sigma_steps=sigma)(x)[0][3].abs().max() > 0
 

@@ -70,7 +70,7 @@ def delayed_linear(
         sigma: width of the taps in steps, broadcast against ``weight`` (see :mod:`snn_delays.ops.delay.taps`).
         history: the ``max_delay_steps`` inputs before ``x``, ``[max_delay_steps, batch, in]``; None means silence.
         max_delay_steps: longest delay ``D``; the window has ``D + 1`` taps.
-        taps: ``"gaussian"``, ``"triangle"``, ``"linear"`` or ``"linear_normalized"``.
+        taps: ``"gaussian"``, ``"triangle"``, ``"delrec"``, ``"linear"`` or ``"linear_normalized"``.
         backend: name of the implementation; None lets the fastest serve.
 
     Returns:

@@ -8,18 +8,22 @@ name               before normalisation                     ``sigma`` (steps)   
 =================  =======================================  ===========================  =========================
 gaussian           ``exp(-(k - d)^2 / (2 sigma^2))``        standard deviation, > 0      "gauss", |SIG| + 0.27
 triangle           ``max(0, 1 + sigma - |k - d|)``          width beyond a step, >= 0    "max", |SIG|
+delrec             ``max(0, s - |k - d|) / s^2``,           width beyond a step, >= 0    none
+                   ``s = 1 + sigma``; not normalised
 linear_normalized  ``max(0, 1 - |k - d|)``                  none                         "v1"
 linear             ``1 - (u - d)`` at ``u = ceil(d)``,      none                         "v0"
                    ``u - d`` at ``u - 1``; not normalised
 =================  =======================================  ===========================  =========================
 
-All but "linear" are divided by their sum over the window plus 1e-7, so the weight of a synapse is kept near the ends of
-the window. DCLS counts positions from the far end, ``d = D - p``; its taps are ours mirrored.
+"linear" and "delrec" are not normalised: what of "delrec" lies beyond an end of the window is lost. All others are
+divided by their sum over the window plus 1e-7, so the weight of a synapse is kept near the ends of the window. DCLS
+counts positions from the far end, ``d = D - p``; its taps are ours mirrored.
 
 Late in training and after rounding, a synapse has a handful of taps that matter in a window of many:
 :func:`few_taps` cuts the window down to them. What is cut away is below the rounding of the dtype.
 
-Source: Khalfaoui-Hassani et al., TMLR 2023, section 2, and the gaussian version of Hammouamri et al., ICLR 2024.
+Source: Khalfaoui-Hassani et al., TMLR 2023, section 2, and the gaussian version of Hammouamri et al., ICLR 2024;
+Queant et al., arXiv 2509.24852, whose delays count from the next step, so that ours are one more.
 """
 
 import math
@@ -55,6 +59,7 @@ def _linear(offset: Tensor, _: Any) -> Tensor:
 TAPS = {
     "gaussian": Taps(lambda offset, sigma: torch.exp(-0.5 * (offset / sigma) ** 2), True, True),
     "triangle": Taps(lambda offset, sigma: torch.relu(1 + sigma - offset.abs()), True, True),
+    "delrec": Taps(lambda offset, sigma: torch.relu(1 + sigma - offset.abs()) / (1 + sigma) ** 2, True, False),
     "linear_normalized": Taps(lambda offset, _: torch.relu(1 - offset.abs()), False, True),
     "linear": Taps(_linear, False, False),
 }
@@ -170,7 +175,7 @@ def _has_one_tap(delay: Tensor) -> bool:
 def _reach(sigma: Tensor | None, dtype: torch.dtype, taps: str) -> float:
     """Distance from the delay beyond which a tap is zero or lost in rounding, in steps."""
     assert sigma is not None
-    if taps == "triangle":
+    if taps in ("triangle", "delrec"):
         return 1 + _widest(sigma)
     return _widest(sigma) * math.sqrt(-2 * math.log(torch.finfo(dtype).eps / 16))
 

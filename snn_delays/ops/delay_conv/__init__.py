@@ -92,7 +92,7 @@ def delayed_conv2d(
         sigma: width of the taps in steps, one number (see :mod:`snn_delays.ops.delay.taps`).
         history: the ``max_delay_steps`` inputs before ``x``; None means silence.
         max_delay_steps: longest delay ``D``; the window has ``D + 1`` taps.
-        taps: ``"gaussian"``, ``"triangle"``, ``"linear"`` or ``"linear_normalized"``.
+        taps: ``"gaussian"``, ``"triangle"``, ``"delrec"``, ``"linear"`` or ``"linear_normalized"``.
         stride: ``s``, along y and x.
         padding: ``p``, rows above and below, columns left and right.
         backend: name of the implementation; None lets the fastest serve.

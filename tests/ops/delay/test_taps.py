@@ -60,21 +60,24 @@ def assert_equal_to_dcls(ours, theirs) -> None:
 
 
 @pytest.mark.parametrize("window", [2, 5, 24, 25, 31])
-@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("taps", IN_DCLS)
 def test_equal_to_dcls_with_every_gradient(taps: str, window: int) -> None:
     ours, theirs = both_kernels(taps, window)
     assert len(ours) == (4 if TAPS[taps].needs_sigma else 3)
     assert_equal_to_dcls(ours, theirs)
 
 
-@pytest.mark.parametrize(("taps", "wrong"), [*((t, "not mirrored") for t in TAPS), ("gaussian", "no floor of sigma")])
+WRONG = [*((taps, "not mirrored") for taps in IN_DCLS), ("gaussian", "no floor of sigma")]
+
+
+@pytest.mark.parametrize(("taps", "wrong"), WRONG)
 def test_the_comparison_with_dcls_can_fail(taps: str, wrong: str) -> None:
     with pytest.raises(AssertionError):
         assert_equal_to_dcls(*both_kernels(taps, 25, wrong=wrong))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("taps", IN_DCLS)
 def test_layer_equals_dcls1d_with_left_padding(taps: str, count: int) -> None:
     modules = pytest.importorskip("DCLS.construct.modules", reason="dcls is not installed")
     version, offset = IN_DCLS[taps]
@@ -93,7 +96,7 @@ def test_layer_equals_dcls1d_with_left_padding(taps: str, count: int) -> None:
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("taps", IN_DCLS)
 @given(seed=st.integers(0, 10**6), longest=st.integers(0, 30), sigma=st.floats(0.27, 20))
 def test_taps_sum_to_one_and_are_not_negative(taps: str, seed: int, longest: int, sigma: float) -> None:
     draw = torch.Generator().manual_seed(seed)
