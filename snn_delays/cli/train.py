@@ -31,24 +31,25 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run folder; default runs/NAME", show_default=False)] = None,
     accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto")] = "auto",
     devices: Annotated[int, typer.Option(help="number of processes or GPUs")] = 1,
+    logger: Annotated[str, typer.Option(help="logs to write: csv,tensorboard,wandb,mlflow")] = "",
 ) -> None:
     """Train a network from a recipe. The run folder keeps recipe, metrics, environment and checkpoints."""
-    run = train_run(recipe, tuple(changes or ()), resume, out, accelerator, devices)
+    where = {"accelerator": accelerator, "devices": devices, "logger": logger}
+    run = train_run(recipe, tuple(changes or ()), resume, out, **where)
     console.print(f"trained: {run.folder}, best epoch {run.best_epoch()}; next: {command('evaluate', run.folder)}")
 
 
-def train_run(
-    recipe: str, changes: Sequence[str], resume: bool, out: Path | None, accelerator: str, devices: int
-) -> "Run":
-    """Train by a recipe, in a new run folder or, with ``resume``, in one that may be there; returns the run."""
+def train_run(recipe: str, changes: Sequence[str], resume: bool, out: Path | None, **options: Any) -> "Run":
+    """Train by a recipe, in a new run folder or, with ``resume``, in one that may be there; returns the run.
+
+    ``options``: others of :func:`snn_delays.train`.
+    """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
     from snn_delays.training.engine import train as train_recipe
 
     with progress() as bar:
-        run = train_recipe(
-            recipe, out=out, resume=resume, changes=changes, accelerator=accelerator, devices=devices, callbacks=[bar]
-        )
+        run = train_recipe(recipe, out=out, resume=resume, changes=changes, callbacks=[bar], **options)
     if getattr(rank_zero_only, "rank", 0):  # the first of several processes reports
         raise typer.Exit
     if start := run.progress().get("fine_tuning"):
@@ -73,7 +74,7 @@ def demo(
         for name in DEMOS:
             folder = out / (f"{name}_seed_{seed}" if seed else name)
             console.rule(f"{name.replace('_', ' ')}, seed {seed}")
-            runs.append(train_run(name, (f"seed={seed}",), True, folder, "cpu", 1))
+            runs.append(train_run(name, (f"seed={seed}",), True, folder, accelerator="cpu"))
             results[name].append(evaluate_run(runs[-1], "cpu"))
     shown = next(run for run in runs if run.folder == out / "demo")
     lines = [f"picture  {path}" for path in draw(shown)]
@@ -91,7 +92,7 @@ def demo_gpt(out: Out = RUNS) -> None:
     from snn_delays.cli.runs import print_text
     from snn_delays.runs.figures import draw
 
-    run = train_run("demo_gpt", (), True, out / "demo_gpt", "cpu", 1)
+    run = train_run("demo_gpt", (), True, out / "demo_gpt", accelerator="cpu")
     print_evaluations([run.recipe], [evaluate_run(run, "cpu")])
     for path in draw(run):
         console.print(f"picture  {path}")

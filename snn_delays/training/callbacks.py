@@ -14,6 +14,12 @@ class Callback:
     def on_load(self, done: int, total: int) -> None:
         """Recordings were read and binned."""
 
+    def on_fit_start(self, run: Any, task: Any, network: Any) -> None:
+        """Training begins or goes on, with the network as the last checkpoint left it."""
+
+    def on_fit_end(self, succeeded: bool) -> None:
+        """Training ended, or failed."""
+
     def on_train_epoch_start(self, epoch: int, epochs: int, steps: int) -> None:
         """An epoch of so many optimiser steps begins."""
 

@@ -25,6 +25,7 @@ from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.training import activity, checkpoint, graphs
 from snn_delays.training.callbacks import Callback, Callbacks
 from snn_delays.training.checkpoint import NetworkCard
+from snn_delays.training.loggers import Logs
 from snn_delays.training.optimise import StepOutput, optimiser_step
 from snn_delays.training.runlog import Run, create_run, forget_start, open_run, resume_run, write_metrics
 from snn_delays.training.task import Task, seed_of
@@ -39,6 +40,7 @@ def train(
     changes: Sequence[str] = (),
     accelerator: str = "auto",
     devices: int | str = 1,
+    logger: Any = (),
     callbacks: Iterable[Callback] = (),
 ) -> Run:
     """Train a network by a recipe; returns the run, whose folder holds recipe, metrics, environment and checkpoints.
@@ -51,6 +53,7 @@ def train(
         resume: continue the run in ``out`` from its last finished epoch, if there is one.
         changes: keys of a recipe file to change, each as ``"section.key=value"`` in TOML.
         accelerator, devices: where to train, as of :class:`lightning_fabric.Fabric`.
+        logger: logs to write, as ``"csv,tensorboard"``; see :class:`snn_delays.training.loggers.Logs`.
         callbacks: called during training, in the first process alone.
 
     Raises:
@@ -61,7 +64,7 @@ def train(
     loaded = recipe if isinstance(recipe, BaseRecipe) else load_recipe(recipe, tuple(changes))
     folder = Path("runs") / loaded.name if out is None else Path(out)
     follows = bool(getattr(rank_zero_only, "rank", 0))  # the first of several processes makes the folder
-    callbacks = tuple(callbacks)
+    callbacks = (*callbacks, *([Logs(logger)] if logger else []))
     new = False
     with nullcontext() if follows else alone_in(folder):
         if follows:
@@ -114,8 +117,10 @@ def fit(
                 raise CheckpointError(
                     f"{run.folder} is now of a run with {key} = {there!r}, this one has {own!r}; choose another folder"
                 )
+        succeeded = False
         try:
             _Fit(run, network, fabric, callback).train()
+            succeeded = True
         except TrainingError as error:
             training = run.recipe.training
             remedy = f"--set training.{training.peak_key}={training.peak_rate / 10:g}"
@@ -124,6 +129,8 @@ def fit(
             else:
                 remedy = f"go on from the last finished epoch with lower rates, as {run.resume_command()} {remedy}"
             raise TrainingError(f"{error}; {remedy}") from error
+        finally:
+            callback.on_fit_end(succeeded)
 
 
 class _Fit:
@@ -149,10 +156,12 @@ class _Fit:
         last = checkpoint.latest_epoch(run.checkpoints)
         if last is None:
             self.progress |= self.task.on_fit_start(self.network)
+            callback.on_fit_start(run, self.task, self.network)
             self._save(0)
         else:
             self._resume(last)
             self._tidy(last)  # a run that was killed may not have come to it
+            callback.on_fit_start(run, self.task, self.network)
         self.replays: graphs.Replays | None = None
         if run.recipe.training.cuda_graphs:
             if not self.task.captured:

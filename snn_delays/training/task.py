@@ -105,6 +105,10 @@ class Task:
         """Measure the network on validation data; returns entries for the epoch's record, ``valid_loss`` among them."""
         raise NotImplementedError
 
+    def sample(self) -> Tensor | None:
+        """One validation sample as the network reads it, ``[time, 1, ...]``, to show what it does; None without any."""
+        return None
+
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
         """Number of the epoch with the best validation by ``training.select_by``, the earliest of equals."""
         if getattr(self.recipe.training, "select_by", "loss") == "loss":

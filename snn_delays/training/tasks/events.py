@@ -140,6 +140,11 @@ class EventsTraining(Task):
         rates = {name.split(".")[0]: rate for name, rate in result.firing_rates.items()}
         return numbers | {f"rate_{name}": rate for name, rate in rates.items()} | silent_and_saturated(rates)
 
+    def sample(self) -> Tensor:
+        """Counts of the first validation sample, with its tail."""
+        counts = self.validation.batch(self.selection.valid[:1], self.recipe.data.tail_steps).counts
+        return self.fabric.to_device(counts).to(self.recipe.training.dtype)
+
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
         """By accuracy or loss, as the recipe says."""
         if selected_masked(history, self.recipe):  # as when the run was started

@@ -37,6 +37,8 @@ from snn_delays.training.optimise import Optimisation, StepOutput, share_of
 from snn_delays.training.runlog import Run
 from snn_delays.training.task import Task, seed_of, shared_out
 
+SHOWN = 128  # tokens of a raster
+
 
 class TextTraining(Task):
     """The part that does not depend on what is learned from the text."""
@@ -156,6 +158,11 @@ class LanguageTraining(TextTraining):
             **silent_and_saturated(result.rates),
         }
 
+    def sample(self) -> Tensor:
+        """The first tokens of the validation text."""
+        tokens = torch.from_numpy(self.corpus.valid[:SHOWN].astype(np.int64)).unsqueeze(1)
+        return cast(Tensor, self.fabric.to_device(tokens))
+
 
 def vocabulary_of(recipe: SentenceRecipe, sentences: SentenceSet) -> ByteVocabulary | WordVocabulary:
     """The recipe's vocabulary, built on training sentences alone."""
@@ -234,3 +241,7 @@ class SentencesTraining(TextTraining):
             "firing_rate": result.mean_rate,
             **silent_and_saturated(result.rates),
         }
+
+    def sample(self) -> Tensor:
+        """Tokens of the first validation sentence."""
+        return self.valid.batch(np.arange(1), self.fabric.device)[0]
