@@ -14,10 +14,11 @@ from snn_delays.nn.module import SpikingModule, map_state
 from snn_delays.ops.state import loadable
 
 
-def require(package: str) -> None:
+def require(package: str, extra: str = "") -> None:
     """Raise MissingPackageError with the line that installs the package, where it is not installed."""
     if importlib.util.find_spec(package) is None:
-        raise MissingPackageError(f"the package {package} is not installed (pip install 'snn-delays[{package}]')")
+        line = f"pip install 'snn-delays[{extra or package}]'"
+        raise MissingPackageError(f"the package {package} is not installed ({line})")
 
 
 def ours(layer: Any) -> SpikingModule:

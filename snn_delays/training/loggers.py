@@ -148,7 +148,9 @@ class Logs(Callback):
         if name == "tensorboard":
             from lightning_fabric.loggers import TensorBoardLogger
 
-            purge = {"purge_step": done + 1} if before else {}  # later epochs, where one went back to an earlier one
+            purge: dict[str, Any] = (
+                {"purge_step": done + 1} if before else {}
+            )  # later epochs, where one went back to an earlier one
             return TensorBoardLogger(self._folder, name="", version="tensorboard", **purge)
         place = self._folder / name
         place.mkdir(exist_ok=True)

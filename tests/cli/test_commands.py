@@ -47,6 +47,15 @@ def test_help_names_every_command(snn: Ok) -> None:
         assert command in snn("data", "--help").stdout
 
 
+def test_train_writes_the_logs_that_are_named(snn: Ok, refused: Bad, recipe: Path, tmp_path: Path) -> None:
+    snn("train", recipe, "--out", tmp_path / "run", "--accelerator", "cpu", "--logger", "csv")
+    with (tmp_path / "run" / "logs" / "csv" / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert refused("train", recipe, "--logger", "csw").startswith(
+        "error: there is no logger 'csw'; did you mean 'csv'? "
+    )
+
+
 def test_train_says_what_comes_next(snn: Ok, recipe: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shown = snn("train", recipe, "--out", folder, "--set", "seed=5", "--set", "model.hidden=[9]").stdout
@@ -288,7 +297,7 @@ def test_demo_on_made_up_data(snn: Ok, recipe: Path, tmp_path: Path, monkeypatch
         path.write_text(f'base = "tiny.toml"\nname = "{path.stem}"\n[model]\ndelays = "{delays}"\n')
     monkeypatch.chdir(tmp_path)
     train_run = cli.train.train_run
-    monkeypatch.setattr(cli.train, "train_run", lambda name, *rest: train_run(f"{name}.toml", *rest))
+    monkeypatch.setattr(cli.train, "train_run", lambda name, *rest, **to: train_run(f"{name}.toml", *rest, **to))
     shown = snn("demo", "--out", "runs", "--seeds", 2).stdout
     found = {
         name: [json.loads(Path("runs", folder, "evaluation.json").read_text()) for folder in (name, f"{name}_seed_1")]
