@@ -128,6 +128,66 @@ class Sigmoid(_Positive):
         return self.alpha * probability * (1 - probability)
 
 
+@dataclass(frozen=True)
+class Boxcar(_Positive):
+    """``height`` on ``-width < u <= width``, else 0.
+
+    Source: Kaiser et al., Frontiers in Neuroscience 2020 (DECOLLE); Fabre et al., 2025 (SiLIF) with width 0.5.
+    """
+
+    width: float = 0.5
+    height: float = 1.0
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``height u`` inside, constant outside."""
+        return self.height * u.clamp(-self.width, self.width)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``height`` inside, else 0."""
+        inside = ((u > -self.width) & (u <= self.width)) * self.height
+        return torch.where(u == u, inside, u)
+
+
+@dataclass(frozen=True)
+class Exponential(_Positive):
+    """Two-sided exponential: ``scale alpha / 2 exp(-alpha |u|)``.
+
+    Source: Shrestha & Orchard, NeurIPS 2018 (SLAYER); Baronig et al., 2024 (SE-adLIF) with 5 and 0.4.
+    """
+
+    alpha: float = 5.0
+    scale: float = 0.4
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """``scale / 2 sign(u) (1 - exp(-alpha |u|))``."""
+        return self.scale / 2 * u.sign() * -torch.expm1(-self.alpha * u.abs())
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``scale alpha / 2 exp(-alpha |u|)``."""
+        return self.scale * self.alpha / 2 * torch.exp(-self.alpha * u.abs())
+
+
+@dataclass(frozen=True)
+class MultiGaussian(_Positive):
+    """A narrow Gaussian less a wide one: ``(1 + p) / 2 N(u; sigma) - p N(u; 6 sigma)``; negative far out.
+
+    Source: Yin et al., Nature Machine Intelligence 2021; Higuchi et al., ICML 2024 (BRF) with 0.5 and 0.15.
+    """
+
+    sigma: float = 0.5
+    p: float = 0.15
+
+    def primitive(self, u: Tensor) -> Tensor:
+        """The same with the normal distributions' integrals."""
+        z = u / (self.sigma * math.sqrt(2))
+        return (1 + self.p) / 4 * torch.erf(z) - self.p / 2 * torch.erf(z / 6)
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """``(1 + p) / 2 N(u; sigma) - p N(u; 6 sigma)``."""
+        z, peak = (u / self.sigma) ** 2 / 2, 1 / (self.sigma * math.sqrt(2 * math.pi))
+        return peak * ((1 + self.p) / 2 * torch.exp(-z) - self.p / 6 * torch.exp(-z / 36))
+
+
 def _fired(u: Tensor, strict: bool) -> Tensor:
     """1 where u > 0, or u >= 0 unless strict, else 0; NaN where u is NaN, which a comparison would swallow."""
     with torch.no_grad():

@@ -56,7 +56,7 @@ def test_environment_speaks_for_one_operation(monkeypatch: pytest.MonkeyPatch) -
 def test_unknown_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"use_backend: no operation 'lief'; did you mean 'lif'\? there are delayed_conv2d, delayed_linear",
+        match=r"use_backend: no operation 'lief'; did you mean 'lif'\? there are cells, delayed_conv2d, delayed_linear",
     ):
         use_backend(lief="reference").__enter__()
     monkeypatch.setenv("SNN_DELAYS_BACKEND", "lief=reference")
@@ -131,7 +131,7 @@ def own_operation() -> Iterator[Operation]:
 
 def test_every_operation_has_a_reference_that_serves_everything() -> None:
     assert [operation.name for operation in operations()] == [
-        "delayed_conv2d", "delayed_linear", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
+        "cells", "delayed_conv2d", "delayed_linear", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
     ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"

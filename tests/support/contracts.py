@@ -18,7 +18,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_delays.ops import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle, delayed_linear, leaky_integrator, lif
+from snn_delays.ops import (
+    ATan,
+    Boxcar,
+    Exponential,
+    FastSigmoid,
+    MultiGaussian,
+    Sigmoid,
+    Surrogate,
+    Triangle,
+    delayed_linear,
+    leaky_integrator,
+    lif,
+)
 from snn_delays.ops.backends import Operation
 from tests.support.comparison import (
     NO_NUMBERS,
@@ -32,6 +44,7 @@ from tests.support.comparison import (
 
 PLAIN = ATan(5.0)
 SURROGATES = (PLAIN, FastSigmoid(10.0), Triangle(0.7, 0.3), Sigmoid(4.0))
+RARER = (Boxcar(0.5), Exponential(5.0, 0.4), MultiGaussian(0.5, 0.15))
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,10 @@ def lif_option_cases() -> Iterator[LIFCase]:
         case = LIFCase(reset=reset, detach_reset=detach, decay_input=decay_input, strict=strict, surrogate=surrogate)
         yield case
         yield replace(case, dtype=torch.float32, exact=False, seed=3)
+    for surrogate in RARER:
+        case = LIFCase(detach_reset=False, surrogate=surrogate, exact=False)
+        yield case
+        yield replace(case, dtype=torch.float32, exact=False, seed=3)
 
 
 def lif_edge_cases() -> Iterator[LIFCase]:
@@ -142,7 +159,7 @@ def lif_edge_cases() -> Iterator[LIFCase]:
         yield replace(base, steps=60, batch=1, neurons=8, surrogate=Sigmoid(2.0))
         for spoilt, detach, strict in product(NO_NUMBERS, (False, True), (False, True)):
             yield replace(base, spoilt=spoilt, detach_reset=detach, strict=strict)
-        for surrogate in SURROGATES:
+        for surrogate in SURROGATES + RARER:
             yield replace(base, spoilt="nan", surrogate=surrogate, dtype=torch.float32)
 
 

@@ -14,13 +14,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Surrogate, Triangle
+from snn_delays.ops.surrogate import (
+    ATan,
+    Boxcar,
+    Exponential,
+    FastSigmoid,
+    MultiGaussian,
+    Sigmoid,
+    Surrogate,
+    Triangle,
+)
 
 NEVER_FIRES = {
     "threshold": None, "v_reset": 0.0, "soft_reset": False, "detach_reset": True, "strict": False, "surrogate": None,
 }  # fmt: skip
 """Arguments of :meth:`LIFKernels.run` that make leaky integrators of the neurons."""
 NEVER = 4  # the kind of surrogate by which kernels know them
+KINDS: dict[type, int] = {
+    ATan: 0, FastSigmoid: 1, Triangle: 2, Sigmoid: 3, Boxcar: 5, Exponential: 6, MultiGaussian: 7,
+}  # fmt: skip
 
 
 class LIFNeurons(NamedTuple):
@@ -94,16 +106,11 @@ class LIFKernels(ABC):
 
 def surrogate_numbers(surrogate: Surrogate | None) -> tuple[int, float, float]:
     """Kind and up to two constants that the kernels know a surrogate by; the kind is -1 for one they do not know."""
-    # By type: a subclass may well have another derivative.
     if surrogate is None:
         return NEVER, 0.0, 0.0
-    if type(surrogate) is ATan:
-        return 0, surrogate.alpha, 0.0
-    if type(surrogate) is FastSigmoid:
-        return 1, surrogate.slope, 0.0
-    if type(surrogate) is Triangle:
-        return 2, surrogate.width, surrogate.height
-    return (3, surrogate.alpha, 0.0) if type(surrogate) is Sigmoid else (-1, 0.0, 0.0)
+    kind = KINDS.get(type(surrogate), -1)  # by type: a subclass may well have another derivative
+    first, second, *_ = [*vars(surrogate).values(), 0.0, 0.0] if kind >= 0 else (0.0, 0.0)
+    return kind, first, second
 
 
 def refuses_surrogate(surrogate: Surrogate | None) -> str | None:

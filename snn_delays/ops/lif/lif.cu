@@ -23,6 +23,12 @@ __device__ __forceinline__ real slope(real u, int kind, real p, real q) {
         return inside < zero ? zero : q * inside;  // NaN stays NaN
     }
     if (kind == 4) return one;  // the neurons never fire: their output is the membrane
+    if (kind == 5) return u == u ? (u > -p && u <= p ? q : zero) : u;
+    if (kind == 6) return (real)0.5 * q * p * exp(-p * a);
+    if (kind == 7) {
+        const real z = (real)0.5 * (u / p) * (u / p), peak = (real)0.39894228040143267794 / p;
+        return peak * ((real)0.5 * (one + q) * exp(-z) - q / (real)6 * exp(-z / (real)36));
+    }
     const real e = exp(-p * a);  // from the negative side, so that it cannot overflow; the slope is even
     return p * e / ((one + e) * (one + e));
 }

@@ -15,6 +15,7 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
     """Forward and backward kernel that compute in ``dtype``."""
     real = real_type(dtype)
     zero, one, half, half_pi = real(0), real(1), real(0.5), real(math.pi / 2)
+    six, normal = real(6), real(1 / math.sqrt(2 * math.pi))
 
     @cuda.jit(device=True)
     def fires(u, strict):  # type: ignore[no-untyped-def]
@@ -34,6 +35,13 @@ def kernels(dtype: torch.dtype) -> tuple[Any, Any]:
             return zero if inside < zero else q * inside
         if kind == 4:  # the neurons never fire: their output is the membrane
             return one
+        if kind == 5:
+            return (q if u > -p and u <= p else zero) if u == u else u
+        if kind == 6:
+            return half * q * p * math.exp(-p * a)
+        if kind == 7:
+            z = half * (u / p) * (u / p)
+            return normal / p * (half * (one + q) * math.exp(-z) - q / six * math.exp(-z / (six * six)))
         e = math.exp(-p * a)  # from the negative side, so that it cannot overflow; the slope is even
         return p * e / ((one + e) * (one + e))
 

@@ -49,6 +49,21 @@ def slopes(u, kind, p, q):  # type: ignore[no-untyped-def]
         for j in range(u.size):
             inside = one - abs(u[j]) / p
             u[j] = zero if inside < zero else q * inside  # NaN stays NaN
+    elif kind == 5:
+        for j in range(u.size):
+            inside = q if u[j] > -p and u[j] <= p else zero
+            u[j] = inside if u[j] == u[j] else u[j]
+    elif kind == 6:
+        peak = u.dtype.type(0.5) * q * p
+        for j in range(u.size):
+            u[j] = peak * np.exp(-p * abs(u[j]))
+    elif kind == 7:
+        half, share = u.dtype.type(0.5), u.dtype.type(1 / 36)
+        peak = u.dtype.type(1 / np.sqrt(2 * np.pi)) / p
+        narrow, wide = half * (one + q) * peak, u.dtype.type(1 / 6) * q * peak
+        for j in range(u.size):
+            z = half * (u[j] / p) * (u[j] / p)
+            u[j] = narrow * np.exp(-z) - wide * np.exp(-z * share)
     else:
         for j in range(u.size):
             # From the negative side, so that the exponential cannot overflow; the slope is even.
