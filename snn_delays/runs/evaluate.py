@@ -64,6 +64,8 @@ def evaluate(
             "epochs_asked": recipe.training.epochs,
             "changes": progress.get("changes", []),
             "training_minutes": sum(row["seconds"] for row in progress["history"]) / 60,
+            "training_data_sha256": progress["checksum"],
+            "sessions": progress.get("sessions", []),
         }
     result |= task.evaluate(opened, on=on, device=device, callback=callback)
     if run is not None:

@@ -27,7 +27,16 @@ from snn_delays.training.callbacks import Callback, Callbacks
 from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.loggers import Logs
 from snn_delays.training.optimise import StepOutput, optimiser_step
-from snn_delays.training.runlog import Run, create_run, forget_start, open_run, resume_run, write_metrics
+from snn_delays.training.runlog import (
+    Run,
+    create_run,
+    forget_start,
+    open_run,
+    resume_run,
+    session,
+    spent,
+    write_metrics,
+)
 from snn_delays.training.task import Task, seed_of
 
 
@@ -138,6 +147,7 @@ class _Fit:
 
     def __init__(self, run: Run, given: nn.Module | None, fabric: Fabric, callback: Callback) -> None:
         self.run, self.fabric, self.callback = run, fabric, callback
+        self.started, self.session = time.perf_counter(), session(fabric.device)
         self.task: Task = task_of(run.recipe)
         self.task.setup(run, fabric, callback)
         self.card = NetworkCard(run.recipe, 0, self.task.source, self.task.checksum, **self.task.card())
@@ -153,6 +163,7 @@ class _Fit:
         self.progress: dict[str, Any] = {
             "history": [], "best_epoch": 0, "source": self.task.source, "checksum": self.task.checksum,
         }  # fmt: skip
+        self.before: list[dict[str, Any]] = []  # sessions that trained up to the checkpoint
         last = checkpoint.latest_epoch(run.checkpoints)
         if last is None:
             self.progress |= self.task.on_fit_start(self.network)
@@ -237,6 +248,7 @@ class _Fit:
         checkpoint.load_tensors(self.network, tensors, checkpoint.network_file(folder, last))
         checkpoint.load_optimisation(folder, last, self.optimisation)
         self.progress = checkpoint.read_progress(checkpoint.epoch_folder(folder, last))
+        self.before = self.progress.get("sessions", [])
         if changes := differences(saved.recipe, run.recipe):
             check_changes(changes, run.folder)
             values = {key: list(both) for key, both in changes.items()}
@@ -250,6 +262,7 @@ class _Fit:
     def _save(self, epoch: int) -> None:
         if self.fabric.is_global_zero:
             card = replace(self.card, epoch=epoch)
+            self.progress["sessions"] = [*self.before, {**self.session, **spent(self.started, self.fabric.device)}]
             checkpoint.save_checkpoint(self.run.checkpoints, self.network, self.optimisation, self.progress, card)
 
     def _tidy(self, epoch: int) -> None:

@@ -43,6 +43,13 @@ class FineTuningRecord(Record):
     epoch_0: dict[str, float]
 
 
+class SessionRecord(Record):
+    """A stretch of training in one process."""
+
+    seconds: float
+    revision: str | None = None
+
+
 class ProgressRecord(Record):
     """``progress.json`` of a checkpoint: the history up to it, and which data it was trained on."""
 
@@ -54,6 +61,7 @@ class ProgressRecord(Record):
     fingerprint: str = ""
     vocabulary: dict[str, Any] | None = None
     fine_tuning: FineTuningRecord | None = None
+    sessions: list[SessionRecord] = []
 
     @model_validator(mode="after")
     def _epochs_in_order(self) -> "ProgressRecord":

@@ -4,8 +4,13 @@ import csv
 import io
 import json
 import platform
+import resource
+import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -225,6 +230,40 @@ def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
         write_text(path, text.getvalue())
 
 
+def session(device: torch.device) -> dict[str, Any]:
+    """What a stretch of training in one process records, besides its seconds and memory: program, machine, device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"), "snn_delays": snn_delays.__version__,
+        "revision": revision(), "torch": torch.__version__, "device": f"{device.type}, {name}",
+        "torch_threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def spent(since: float, device: torch.device) -> dict[str, float | None]:
+    """Seconds since a moment of ``time.perf_counter``, and this process's peak memory and its device's, in MiB."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {
+        "seconds": round(time.perf_counter() - since, 2),
+        "peak_memory_mib": round(kib / (2**20 if sys.platform == "darwin" else 2**10), 1),
+        "peak_device_memory_mib": on_device and round(on_device / 2**20, 1),
+    }
+
+
+@cache
+def revision() -> str | None:
+    """Commit of the checkout that the package is imported from, ``+`` where its files were changed; else None."""
+    package = Path(snn_delays.__file__).resolve().parent
+    if not (package.parent / ".git").exists():
+        return None
+    call = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
 
@@ -237,6 +276,7 @@ def environment() -> dict[str, Any]:
     packages = ("torch", "numpy", "numba", "lightning-fabric", "tonic", "h5py", "nir")
     return {
         "snn_delays": snn_delays.__version__,
+        "revision": revision(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
