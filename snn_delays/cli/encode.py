@@ -9,7 +9,7 @@ import typer
 
 from snn_delays.cli.app import RUNS, console
 from snn_delays.cli.data import data_app
-from snn_delays.cli.output import print_lines, progress
+from snn_delays.cli.output import Scheduler, print_lines, progress
 from snn_delays.errors import ConfigError
 from snn_delays.messages import command
 
@@ -47,6 +47,7 @@ def data_encode(
     channels: Annotated[int, typer.Option(help="places along the cochlea; channel 0 has the highest frequency")] = 700,
     seed: Seed = 0,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     window: Annotated[
         bool, typer.Option("--window/--no-window", help="Hann window over each whole file, as the published program")
     ] = False,
@@ -75,7 +76,7 @@ def data_encode(
         rules = {name: rule for name, rule in (("test", test), ("valid", valid)) if rule is not None}
         reports = encode_splits(
             find_audio(wavs), out, rules, cochlea, labels=labels, scheme=scheme, parts=parts, seed=seed,
-            workers=workers, progress=bar.on_load,
+            workers=workers, scheduler=scheduler, progress=bar.on_load,
         )  # fmt: skip
     _print_reports(reports)
     _print_next(list(reports), out, channels)

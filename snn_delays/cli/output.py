@@ -21,6 +21,10 @@ Network = Annotated[
 ]
 DataSet = Annotated[str, typer.Argument(help="data set, as in `data list`")]
 Device = Annotated[str, typer.Option(help="device to run on: cpu, cuda ...")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="address of a Dask scheduler, as tcp://HOST:8786; default: here", show_default=False),
+]
 Write = Annotated[Path | None, typer.Option(help="write the table into this document, between its markers")]
 
 

@@ -12,9 +12,11 @@ from snn_delays.plot.recording import events_figure, features_figure
 from snn_delays.plot.results import confusion_matrix, learning_curves_figure, variants_figure
 from snn_delays.plot.shift_delays import shift_delays_figure
 from snn_delays.plot.streaming import step_time_by_activity, step_times, streaming_figure
+from snn_delays.plot.studies import bands_figure, perturbation_figure, search_figure
 from snn_delays.plot.style import save_figure
 
 __all__ = [
+    "bands_figure",
     "bits_by_position",
     "changed_spikes",
     "changed_spikes_figure",
@@ -29,9 +31,11 @@ __all__ = [
     "firing_rates",
     "learning_curves_figure",
     "membrane_traces",
+    "perturbation_figure",
     "raster",
     "raster_figure",
     "save_figure",
+    "search_figure",
     "shift_delays_figure",
     "step_time_by_activity",
     "step_times",

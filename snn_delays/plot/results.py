@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
 from snn_delays.errors import ShapeError
-from snn_delays.plot.style import BLUE, GREEN, GREY, INK, ORANGE, RED, array, axes_or_new, colorbar, panels
+from snn_delays.plot.style import BLUE, COLORS, GREY, INK, ORANGE, array, axes_or_new, colorbar, panels
 
 _CURVES = {
     "loss": ("train_loss", "valid_loss"),
@@ -25,7 +25,6 @@ _PARTS = {"train": ("training", ORANGE), "valid": ("validation", BLUE)}
 Groups = Mapping[str, Mapping[str, Sequence[float]]]
 """Values of the seeds by group (a place along the axis) and variant (a colour and a shape)."""
 
-_COLORS = (INK, BLUE, ORANGE, GREEN, RED, "#9467bd", "#8c564b")
 _MARKERS = "osD^v"  # one is for as many variants as there are colours
 
 
@@ -96,7 +95,7 @@ def variants_figure(results: Mapping[str, Groups], *, ylabel: str) -> Figure:
     names = list(dict.fromkeys(name for groups in results.values() for group in groups.values() for name in group))
     if not names:
         raise ShapeError("there are no results to draw")
-    looks: Any = cycle({"marker": marker, "color": color} for marker, color in product(_MARKERS, _COLORS))
+    looks: Any = cycle({"marker": marker, "color": color} for marker, color in product(_MARKERS, COLORS))
     styles: dict[str, dict[str, Any]] = dict(zip(names, looks))
     figure, axes = panels(1, len(results), 5.2 * len(results), 3.8)
     for ax, (title, groups) in zip(axes[0], results.items()):

@@ -15,6 +15,7 @@ from snn_delays.files import atomic_path
 
 # Okabe & Ito's palette, told apart by colour-blind readers.
 INK, BLUE, ORANGE, GREEN, RED, GREY = "#222222", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#B3B3B3"
+COLORS = (INK, BLUE, ORANGE, GREEN, RED, "#9467bd", "#8c564b")  # of variants in one picture
 
 # What Matplotlib would write of time and program, by format.
 _TIMELESS: dict[str, dict[str, None]] = {

@@ -3,7 +3,6 @@
 import re
 from functools import reduce
 from pathlib import Path
-from types import NoneType
 from typing import Any, get_args
 
 import tomli_w
@@ -17,7 +16,7 @@ from snn_delays.recipes.registry import recipe_class
 from snn_delays.recipes.strict import BaseRecipe
 
 
-def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool = False) -> Any:
+def load_recipe(path: Path | str, *changes: tuple[str, ...], alone: bool = False) -> Any:
     """Read a recipe of the task that it names (:mod:`snn_delays.recipes.registry`), of events if it names none.
 
     ``base = "other.toml"`` in it names a recipe beside it that it changes. What a recipe or a change makes idle of what
@@ -25,18 +24,20 @@ def load_recipe(path: Path | str, changes: tuple[str, ...] = (), *, alone: bool 
 
     Args:
         path: a file, or the name of a recipe that comes with the package.
-        changes: ``"section.key=value"`` with values in TOML; a bare word is text.
+        changes: ``"section.key=value"`` with values in TOML; a bare word is text. Each tuple changes those before it.
         alone: refuse a base, as in the folder of a run, whose recipe is written in full.
 
     Raises ConfigError naming file and key, with the nearest known key for one that does not exist.
     """
     try:
         levels = _read(find_recipe(path), alone=alone)
-        table, changed = reduce(_merge, levels), dict[str, Any]()
-        for change in changes:
-            for target in (table, changed):
-                _apply(target, change)
-        kept = without_overruled(table, parse_recipe(table, str(path)), [*levels, changed])
+        table = reduce(_merge, levels)
+        for level in changes:
+            levels.append({})
+            for change in level:
+                for target in (table, levels[-1]):
+                    _apply(target, change)
+        kept = without_overruled(table, parse_recipe(table, str(path)), levels)
         return parse_recipe(kept, str(path))
     except RecursionError:
         raise ConfigError(f"{path}: its tables are nested too deeply, or its bases are too many") from None
@@ -62,11 +63,11 @@ def parse_recipe(table: dict[str, Any], where: str) -> Any:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        issues = "; ".join(_explained(issue, kind) for issue in error.errors())
+        issues = "; ".join(explained(issue, kind) for issue in error.errors())
         raise ConfigError(f"{where}: {issues}") from None
 
 
-def _explained(issue: Any, kind: type[BaseModel]) -> str:
+def explained(issue: Any, kind: type[BaseModel]) -> str:
     """An error of pydantic's as a sentence with its key, and the nearest known key for an unknown one."""
     location = issue["loc"]
     key = ".".join(str(part) for part in location)
@@ -92,8 +93,9 @@ def _shown(value: Any) -> str:
 def _known_keys(location: tuple[Any, ...], kind: type[BaseModel]) -> list[str]:
     model: Any = kind
     for part in location:
-        annotation = model.model_fields[part].annotation
-        model = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
+        if part in model.model_fields:  # else the key of a dictionary of models
+            annotation = model.model_fields[part].annotation
+            model = next((kind for kind in get_args(annotation) if hasattr(kind, "model_fields")), annotation)
     return list(model.model_fields)
 
 

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 import runpy
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from snn_delays.errors import ConfigError
@@ -21,6 +22,8 @@ TASKS: dict[str, tuple[Any, Any]] = {
     "sentences": ("snn_delays.recipes.text:SentenceRecipe", f"{_TASKS}:Sentences"),
 }
 ALIASES = {"classification": "events"}
+PLUGINS: list[str] = []
+"""What :func:`import_plugin` imported, for processes that are to know the same tasks."""
 
 
 def register_task(name: str, recipe: type, task: type) -> None:
@@ -47,6 +50,7 @@ def import_plugin(name: str) -> None:
             runpy.run_path(name)
         else:
             importlib.import_module(name)
+        PLUGINS.append(str(Path(name).resolve()) if name.endswith(".py") else name)
     except (ImportError, OSError) as error:
         raise ConfigError(f"cannot import the plugin {name!r}: {error}; name a module or a .py file") from error
 

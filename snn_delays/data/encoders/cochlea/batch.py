@@ -6,8 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from snn_delays.errors import CheckpointError, DataError
 from snn_delays.files import alone_in, atomic_path, write_text
 from snn_delays.npy import read_npy
 from snn_delays.reading import read_bytes, read_json
-from snn_delays.workers import process_pool
+from snn_delays.workers import executor
 
 _VERSION = 1  # of the spikes: raise it when equal settings give other spikes, so that old parts are not used
 _SPIKE_BYTES, _MOST_BYTES = 8, 1 << 32  # of a part: time and channel; one beyond all sound is damaged
@@ -103,16 +102,19 @@ def encode_splits(
     parts: Path | None = None,
     seed: int = 0,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> dict[Path, BatchReport]:
     """Encode recordings into ``words_train.h5``, ``words_test.h5`` and so on for ``out = words.h5``.
 
     Classes and speakers have the same numbers in all of them. ``rules``: which recordings are for validation and test,
     see :func:`split_recordings`; without any, the column ``split`` of the table ``labels``. Without that either, or
-    where ``rules`` are None, all are written to ``out``. All else, and what is kept of a run that was stopped, is as
-    for :func:`encode_files`. Returns what was written where.
+    where ``rules`` are None, all are written to ``out``. ``scheduler``: address of a Dask scheduler; its workers then
+    encode, and are to see the same files. All else, and what is kept of a run that was stopped, is as for
+    :func:`encode_files`. Returns what was written where.
 
-    Raises DataError as these two do, or if a file of the set is there that no stopped run left.
+    Raises DataError as these two do, or if a file of the set is there that no stopped run left; ConfigError if no
+    scheduler answers.
     """
     files, out = [Path(file) for file in files], Path(out)
     workers = (os.cpu_count() or 1) if workers is None else integer("workers", workers, least=1)
@@ -137,7 +139,8 @@ def encode_splits(
         raise DataError(f"{out} exists already; remove it or name another file")
     with _parts_folder(out, parts) as folder:
         classes = dict(zip(known, zip(labels.label, labels.speaker)))
-        batch = _Batch(files, classes, labels.class_names, _Job(folder, cochlea or Cochlea(), seed), workers, progress)
+        job = _Job(folder.absolute(), cochlea or Cochlea(), seed)  # for workers with another working folder
+        batch = _Batch(files, classes, labels.class_names, job, workers, scheduler, progress)
         if not split:
             return {out: batch.write(out, range(len(files)))}
         names = [name for name in SPLITS if name in split.values()]
@@ -246,6 +249,7 @@ class _Batch:
     class_names: tuple[str, ...]
     job: _Job
     workers: int
+    scheduler: str | None
     progress: Progress | None
 
     def write(self, out: Path, chosen: Sequence[int]) -> BatchReport:
@@ -278,20 +282,19 @@ class _Batch:
                 self.progress(len(done), len(files))
 
         workers = min(self.workers, len(files))
-        if workers == 1:
+        if workers == 1 and self.scheduler is None:
             for i in order:
                 add(i, self.job(files[i]))
-        else:
-            executor = process_pool(workers)
-            try:
-                futures = {executor.submit(self.job, files[i]): i for i in order}
+            return [done[i] for i in range(len(files))]
+        try:
+            with executor(workers, self.scheduler) as (pool, _):
+                there = {i: files[i] if self.scheduler is None else files[i].absolute() for i in order}
+                futures = {pool.submit(self.job, there[i]): i for i in order}
                 for future in as_completed(futures):
                     add(futures[future], future.result())
-            except BrokenProcessPool as error:
-                raise DataError(
-                    "a worker process was killed, usually because memory ran out; run again with fewer workers: "
-                    f"the {len(done)} recordings that are done are kept"
-                ) from error
-            finally:
-                executor.shutdown(cancel_futures=True)
+        except BrokenExecutor as error:
+            raise DataError(
+                "a worker process was killed, usually because memory ran out; run again with fewer workers: "
+                f"the {len(done)} recordings that are done are kept"
+            ) from error
         return [done[i] for i in range(len(files))]
