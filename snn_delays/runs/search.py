@@ -85,10 +85,14 @@ def open_search(folder: Folder, search: Search) -> Any:
 
 
 def trial_jobs(folder: Folder, trials: Sequence[Any]) -> list[Job]:
-    """Trials as runs, without their recipes."""
+    """Trials as runs, without their recipes; labels have four digits of each number."""
+
+    def brief(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else shown(value)
+
     return [
         Job(
-            f"trial_{trial.number:04d}", ", ".join(f"{key}={shown(value)}" for key, value in trial.params.items()),
+            f"trial_{trial.number:04d}", ", ".join(f"{key}={brief(value)}" for key, value in trial.params.items()),
             folder.study.seeds[0],
         )
         for trial in trials

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("soundfile")
-from snn_delays.data.encoders.cochlea import Cochlea, encode_files, find_audio
+from snn_delays.data.encoders.cochlea import Cochlea, encode_files, encode_splits, find_audio
 from snn_delays.data.encoders.cochlea import batch as batch_module
 from snn_delays.data.encoders.cochlea.listing import read_report
 from snn_delays.data.formats.shd import content_sha256, read_shd_hdf5, shd_recordings
@@ -63,6 +63,24 @@ def test_order_and_workers_change_no_spike(tmp_path: Path, files: list[Path]) ->
     encode_files(files, tmp_path / "seed.h5", FEW, seed=1, workers=1)
     assert content_sha256(tmp_path / "seed.h5") != content_sha256(tmp_path / "one.h5")
     assert sorted(p.name for p in tmp_path.glob("*.parts")) == []
+
+
+def test_a_cluster_encodes_the_same(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    encode_files(files, tmp_path / "here.h5", FEW, workers=1)
+    monkeypatch.chdir(tmp_path)
+    calls: list[tuple[int, int]] = []
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        report = encode_splits(
+            [file.relative_to(tmp_path) for file in files], Path("there.h5"), None, FEW,
+            scheduler=cluster.scheduler_address, progress=lambda *done: calls.append(done),
+        )[Path("there.h5")]  # fmt: skip
+    assert (report.written, calls[-1]) == (6, (6, 6))
+    assert (tmp_path / "there.h5").read_bytes() == (tmp_path / "here.h5").read_bytes()
+    with pytest.raises(ConfigError, match="no Dask scheduler answers at 'nonsense://x'"):
+        encode_splits(files, tmp_path / "none.h5", None, FEW, scheduler="nonsense://x")
 
 
 def test_a_bad_recording_costs_itself(tmp_path: Path, files: list[Path]) -> None:
@@ -262,18 +280,14 @@ def test_a_worker_that_is_killed_is_explained(
     tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
         def submit(self, *_: object) -> object:
             from concurrent.futures import Future
 
             future: Future[None] = Future()
-            future.set_exception(batch_module.BrokenProcessPool("gone"))
+            future.set_exception(batch_module.BrokenExecutor("gone"))
             return future
 
-        def shutdown(self, **_: object) -> None: ...
-
-    monkeypatch.setattr(batch_module, "process_pool", Broken)
+    monkeypatch.setattr(batch_module, "executor", lambda *_: nullcontext((Broken(), None)))
     with pytest.raises(DataError, match=r"worker process was killed.*fewer workers: the 0 recordings"):
         encode_files(files, tmp_path / "out.h5", FEW, workers=2)
 
