@@ -111,7 +111,7 @@ def reproduce(
     folder = out or RUNS / "reproduce" / f"{again.name}_seed_{again.seed}"
     written = folder.with_name(f"{folder.name}.toml")
     write_text(written, to_toml(again))
-    result = evaluate_run(train_run(str(written), (), True, folder, accelerator, 1), "cpu")
+    result = evaluate_run(train_run(str(written), (), True, folder, accelerator=accelerator), "cpu")
     compared = compare(found, result, tolerance)
     print_table(as_table(compared))
     print_lines([] if tolerance is not None else [TOLERANCE])

@@ -88,6 +88,7 @@ class Study(Strict):
     direction: Literal["", "maximize", "minimize"] = ""
     evaluate: bool = Field(False, description="measure finished runs on the test data")
     accelerator: str = "auto"
+    logger: str = Field("", description="logs that each run writes, as of train")
     threads: int = Field(1, ge=1, description="of each run")
 
     @field_validator("set", "grid", mode="before")

@@ -76,7 +76,7 @@ class Folder:
         plugins = [word for module in PLUGINS for word in ("--plugin", module)]
         folder = str(self.run(job))
         train = [*plugins, "train", str(self.recipe(job)), "--resume", "--out", folder]
-        train += ["--accelerator", self.study.accelerator]
+        train += ["--accelerator", self.study.accelerator, "--logger", self.study.logger]
         return [train, *([[*plugins, "evaluate", folder]] if self.study.evaluate else [])]
 
 
