@@ -30,10 +30,10 @@ def pack(x: Tensor) -> Packed:
     values = x.detach().contiguous()
     flat = values.view(-1).numpy()
     follow_torch_threads()
-    scale = _smallest(flat)
-    if np.isfinite(scale) and scale > 0:
-        numbers = empty(values.shape, torch.uint8)
-        if _divide(flat, scale, numbers.view(-1).numpy()):
+    numbers = empty(values.shape, torch.uint8)
+    for part in (flat[:PIECE], flat):  # that the smallest number is among the first is tried, not trusted
+        scale = _smallest(part)
+        if np.isfinite(scale) and scale > 0 and _divide(flat, scale, numbers.view(-1).numpy()):
             return Packed(numbers, float(scale))
     return Packed(values, 1.0)
 
