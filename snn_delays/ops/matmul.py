@@ -23,13 +23,13 @@ ONEDNN = _has_onednn()
 
 
 @untraced
-def linear(x: Tensor, weight: Tensor) -> Tensor:
+def linear(x: Tensor, weight: Tensor, worth: int = WORTH) -> Tensor:
     r"""``x @ weight.T``, of ``x [..., in]`` and ``weight [out, in]``, strided as they may be.
 
-    Large float32 products on a CPU are oneDNN's, with their gradients (once differentiable); all others are
+    float32 products on a CPU of ``worth`` multiplications are oneDNN's, with their gradients (once differentiable); all others are
     :func:`torch.nn.functional.linear`.
     """
-    if not _served(x, weight):
+    if not _served(x, weight, worth):
         return F.linear(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         result: Tensor = _Linear.apply(x, weight)
@@ -37,9 +37,9 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return product(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], len(weight))
 
 
-def _served(x: Tensor, weight: Tensor) -> bool:
+def _served(x: Tensor, weight: Tensor, worth: int) -> bool:
     return (
-        x.numel() * len(weight) >= WORTH
+        x.numel() * len(weight) >= worth
         and ONEDNN
         and bool(torch.backends.mkldnn.enabled)
         and x.dtype == weight.dtype == torch.float32

@@ -35,7 +35,7 @@ THINGS = ("calls", "launches", "products", "elements", "kernel")
 PASSES = ("forward", "backward")
 FILE = "delay_cost_model.json"
 GATHER_LANES = 8  # samples that the gather works on together
-ONE_BY_ONE = 5_000_000  # multiply-adds from which the spectral backend gives a frequency's product a call of its own
+ONE_BY_ONE = 1_250_000  # multiply-adds from which the spectral backend gives a real product a call of its own
 
 # Seconds for one of each thing; two threads of an AVX-512 server processor, float32.
 MEASURED: dict[str, dict[str, tuple[float, ...]]] = {

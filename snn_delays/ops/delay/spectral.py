@@ -31,7 +31,7 @@ from snn_delays.ops.lanes import follow_torch_threads
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.packed import Packed, pack
 from snn_delays.ops.threads import share_out
-from snn_delays.ops.workspace import empty, scratch
+from snn_delays.ops.workspace import empty
 
 SPECTRUM_BYTES = 2**22  # of the kernel's spectrum that a thread uses at once
 
@@ -77,7 +77,7 @@ class _Spectral(torch.autograd.Function):
             x, *apart = plan.spectra(rows, *columns)
             y = apart[0] if apart else x
             plan.transform(packed, samples, x)
-            share_out(partial(_multiply, x, kernel, y), plan.frequencies)
+            share_out(partial(_multiply, plan, x, kernel, y), plan.frequencies)
             plan.restore(y, current, samples, skip=longest, take=plan.hop)
         return current
 
@@ -101,47 +101,64 @@ class _Spectral(torch.autograd.Function):
             plan.transform(Packed(grad_current, 1.0), samples, g, place=plan.max_delay_steps, take=plan.hop)
             if for_kernel:
                 plan.transform(Packed(numbers, ctx.scale), samples, x)
-            share_out(partial(_multiply_back, g, kernel, x, for_input, for_kernel), plan.frequencies)
+            share_out(partial(_multiply_back, plan, g, kernel, x, for_input, for_kernel), plan.frequencies)
             if grad_signal is not None:
                 plan.restore(x, grad_signal, samples)
         return grad_signal, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
 
 
-def _multiply(x: Tensor, kernel: KernelSpectrum, y: Tensor, begin: int, end: int) -> None:
-    """``y = x kernel`` for the frequencies from ``begin`` to before ``end``."""
-    rows, outputs = y.shape[2:]
-    for first, last in _chunks(begin, end, x.shape[3] * outputs * x.element_size()):
-        # [real; imaginary] input times [real, imaginary] kernel: four real products at once.
-        left, right = x[first:last].flatten(1, 2), kernel.part(first, last).flatten(1, 2).mT
-        for a, b in _at_once(len(left), 4 * rows * outputs * x.shape[3]):
-            four = _product(left[a:b], right[a:b])
-            y_part = y[first + a : first + b]
-            torch.sub(four[:, :rows, :outputs], four[:, rows:, outputs:], out=y_part[:, 0])
-            torch.add(four[:, :rows, outputs:], four[:, rows:, :outputs], out=y_part[:, 1])
+def _multiply(plan: SpectralPlan, x: Tensor, kernel: KernelSpectrum, y: Tensor, begin: int, end: int) -> None:
+    """``y = x kernel`` for the frequencies from ``begin`` to before ``end``.
+
+    Three real products make a complex one: ``(a + ib)(c + id) = m - b (c + d) + i (m + a (d - c))``, ``m = (a + b) c``.
+    """
+    rows, inputs, outputs = *x.shape[2:], y.shape[3]
+    for first, last in _chunks(begin, end, inputs * outputs * x.element_size()):
+        spectrum = kernel.part(first, last).mT
+        for k, l in _at_once(last - first, rows * inputs * outputs):
+            (a, b), (c, d) = x[first + k : first + l].unbind(1), spectrum[k:l].unbind(1)
+            real, imaginary = y[first + k : first + l].unbind(1)
+            if plan.is_real(first + k, first + l):
+                real.copy_(_product(a, c))
+                continue
+            m, n, o = _product(a + b, c), _product(b, c + d), _product(a, d - c)
+            torch.sub(m, n, out=real)
+            torch.add(m, o, out=imaginary)
 
 
 def _multiply_back(
-    g: Tensor, kernel: KernelSpectrum, x: Tensor, for_input: bool, for_kernel: bool, begin: int, end: int
-) -> None:
-    """Gradients by kernel and input for some frequencies; that by the input takes the place of ``x``."""
-    rows, outputs, inputs = g.shape[2], g.shape[3], x.shape[3]
+    plan: SpectralPlan, g: Tensor, kernel: KernelSpectrum, x: Tensor, for_input: bool, for_kernel: bool, begin: int,
+    end: int,
+) -> None:  # fmt: skip
+    """Gradients by kernel and input for some frequencies; that by the input takes the place of ``x``.
+
+    ``g conj(input)`` and ``g conj(kernel)``, of three real products each.
+    """
+    rows, outputs, inputs = *g.shape[2:], x.shape[3]
     for first, last in _chunks(begin, end, inputs * outputs * x.element_size()):
-        right = kernel.part(first, last).flatten(1, 2)
-        into = kernel.room(first, last).flatten(1, 2) if for_kernel else None
-        x_all = x[first:last].view(last - first, 2 * rows, inputs)
-        for a, b in _at_once(len(right), 4 * rows * outputs * inputs):
-            # [[real, imaginary], [imaginary, -real]] serves both products: g conj(kernel) and g conj(input).
-            g_part, x_part = g[first + a : first + b], x_all[a:b]
-            wide = scratch("wide", (b - a, 2, rows, 2, outputs), x.dtype)
-            wide[:, 0] = g_part.transpose(1, 2)
-            wide[:, 1, :, 0] = g_part[:, 1]
-            torch.neg(g_part[:, 0], out=wide[:, 1, :, 1])
-            square = wide.view(b - a, 2 * rows, 2 * outputs)
-            grad_x = _product(square, right[a:b]) if for_input else None
+        spectrum = kernel.part(first, last)
+        into = kernel.room(first, last) if for_kernel else None
+        for k, l in _at_once(last - first, rows * inputs * outputs):
+            (p, q), (c, d) = g[first + k : first + l].unbind(1), spectrum[k:l].unbind(1)
+            a, b = x_real, x_imaginary = x[first + k : first + l].unbind(1)
+            if plan.is_real(first + k, first + l):
+                by_x = _product(p, c) if for_input else None
+                if into is not None:
+                    into[k:l, 0] = _product(p.mT, a)
+                    into[k:l, 1] = 0
+                if by_x is not None:
+                    x_real.copy_(by_x)
+                continue
+            both = p + q
+            if for_input:  # before the kernel's gradient takes the place of the kernel
+                m, n, o = _product(both, c), _product(q, d - c), _product(p, c + d)
             if into is not None:
-                into[a:b] = _product(square.mT, x_part)
-            if grad_x is not None:
-                x_part.copy_(grad_x)
+                u, v, w = _product(both.mT, a), _product(q.mT, b - a), _product(p.mT, a + b)
+                torch.add(u, v, out=into[k:l, 0])
+                torch.sub(u, w, out=into[k:l, 1])
+            if for_input:
+                torch.add(m, n, out=x_real)
+                torch.sub(m, o, out=x_imaginary)
         if into is not None:
             kernel.take_in(begin, first, last)
 
@@ -161,4 +178,4 @@ def _at_once(count: int, products: int) -> list[tuple[int, int]]:
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
     """``left[k] @ right[k]``; a single one by the faster product."""
-    return left @ right if len(left) > 1 else linear(left[0], right[0].T).unsqueeze(0)
+    return left @ right if len(left) > 1 else linear(left[0], right[0].T, ONE_BY_ONE).unsqueeze(0)

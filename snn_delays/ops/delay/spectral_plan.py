@@ -29,6 +29,10 @@ class SpectralPlan:
         self._silence = max_delay_steps - past
         self._tables = lane_fft.tables(self.n, str(dtype).removeprefix("torch."))
 
+    def is_real(self, first: int, last: int) -> bool:
+        """Whether these frequencies are one alone, whose spectra are real: the first or, for even n, the last."""
+        return last - first == 1 and (first == 0 or 2 * first == self.n)
+
     def groups(self, batch: int, columns: int) -> list[slice]:
         """Samples that are worked on together, so that spectra of ``columns`` neurons need no more than GROUP_BYTES."""
         each = 2 * self.frequencies * self.blocks * columns * self._element_bytes
