@@ -26,8 +26,8 @@ ONEDNN = _has_onednn()
 def linear(x: Tensor, weight: Tensor, worth: int = WORTH) -> Tensor:
     r"""``x @ weight.T``, of ``x [..., in]`` and ``weight [out, in]``, strided as they may be.
 
-    float32 products on a CPU of ``worth`` multiplications are oneDNN's, with their gradients (once differentiable); all others are
-    :func:`torch.nn.functional.linear`.
+    float32 products on a CPU of at least ``worth`` multiplications are oneDNN's, with their gradients (once
+    differentiable); all others are :func:`torch.nn.functional.linear`.
     """
     if not _served(x, weight, worth):
         return F.linear(x, weight)

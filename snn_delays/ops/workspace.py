@@ -41,7 +41,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
         return torch.empty(tuple(shape), dtype=dtype)
-    block = _take(_size_class(size))
+    block = _take(size)
     lent = block[:size].view(str(dtype).removeprefix("torch.")).reshape(tuple(shape))
     weakref.finalize(lent, _put_back, block).atexit = False
     return torch.from_numpy(lent)
@@ -54,19 +54,21 @@ def release() -> None:
         pool.clear()
 
 
-def _size_class(size: int) -> int:
-    """The next of eight sizes between powers of two. Pages that are never touched take no memory."""
-    step = 1 << (size.bit_length() - 4)
-    return -(-size // step) * step
-
-
 def _take(size: int) -> np.ndarray:
-    try:
-        return _idle[size].pop()
-    except (KeyError, IndexError):
-        room = np.empty(size + ALIGNED, np.uint8)
-        begin = -room.ctypes.data % ALIGNED
-        return room[begin : begin + size]
+    """The smallest block that waits, fits and is not twice as large; else a new one.
+
+    New ones have room for half as much again: pages that are never touched take no memory, and activations and spectra
+    then use the same blocks.
+    """
+    for fitting in sorted(held for held in list(_idle) if size <= held <= 2 * size):
+        try:
+            return _idle[fitting].pop()
+        except (KeyError, IndexError):
+            continue
+    capacity = size + size // 2
+    room = np.empty(capacity + ALIGNED, np.uint8)
+    begin = -room.ctypes.data % ALIGNED
+    return room[begin : begin + capacity]
 
 
 def _put_back(block: np.ndarray) -> None:

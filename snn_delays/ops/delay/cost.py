@@ -116,9 +116,10 @@ def features(backend: str, call: Mapping[str, Any]) -> tuple[tuple[float, ...], 
     elif backend in ("spectral", "spectral_fft"):
         n, blocks = transform_length(steps, window - 1)
         frequencies = n // 2 + 1
-        each = 4.0 * blocks * batch * inputs * outputs
-        # Small products go out together, at a lower rate.
-        launches, products = (frequencies, frequencies * each) if each >= ONE_BY_ONE else (0, 2.5 * frequencies * each)
+        each = blocks * batch * inputs * outputs  # multiply-adds of a real product
+        # Of how many real products a complex one is made, and from when on each goes out by itself, at a higher rate.
+        parts, alone = (3.0, ONE_BY_ONE) if backend == "spectral" else (4.0, 3_000_000)
+        launches, products = frequencies * (each >= alone), (1.0 if each >= alone else 2.5) * frequencies * parts * each
         terms = window if backend == "spectral_fft" else _terms(call)
         moved = float(n * blocks * ends)
         forward = (1.0, launches, products, moved, terms * synapses + n * inputs * outputs / 2)

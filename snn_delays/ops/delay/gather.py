@@ -14,7 +14,7 @@ from snn_delays.ops.delay.signal import with_past
 from snn_delays.ops.delay.taps import few_taps
 from snn_delays.ops.lanes import array, follow_torch_threads
 from snn_delays.ops.packed import Packed, pack
-from snn_delays.ops.workspace import empty, scratch
+from snn_delays.ops.workspace import empty
 
 
 class GatherKernels(ABC):
@@ -139,8 +139,8 @@ class _NumbaKernels(GatherKernels):
         blocks = -(-grad_y.shape[1] // LANES)
         if grad_y.numel() and grad.numel():
             follow_torch_threads()
-            rows = scratch("input rows", (blocks, inputs + 1, before + signal.shape[0], LANES), signal.dtype).numpy()
-            grad_rows = scratch("gradient rows", (blocks, outputs + 1, grad_y.shape[0], LANES), grad_y.dtype).numpy()
+            rows = empty((blocks, inputs + 1, before + signal.shape[0], LANES), signal.dtype).numpy()
+            grad_rows = empty((blocks, outputs + 1, grad_y.shape[0], LANES), grad_y.dtype).numpy()
             gather_kernels.to_rows(array(signal), before, rows)
             gather_kernels.to_rows(array(grad_y), 0, grad_rows)
             parts = min(outputs, torch.get_num_threads())

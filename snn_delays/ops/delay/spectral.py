@@ -69,7 +69,7 @@ class _Spectral(torch.autograd.Function):
         ctx.plan, ctx.taps, ctx.scale = plan, synapses.taps, packed.scale
         ctx.save_for_backward(packed.numbers if learns else None, *synapses[:3])
         kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
-        current = empty((plan.steps, batch, outputs), signal.dtype)
+        current: Tensor | None = None
         for samples in plan.groups(batch, inputs if inputs == outputs else inputs + outputs):
             rows = plan.blocks * (samples.stop - samples.start)
             # Of equal size, the output's spectrum takes the place of the input's, frequency by frequency.
@@ -78,7 +78,11 @@ class _Spectral(torch.autograd.Function):
             y = apart[0] if apart else x
             plan.transform(packed, samples, x)
             share_out(partial(_multiply, plan, x, kernel, y), plan.frequencies)
+            del x, apart  # their memory is used again at once
+            current = empty((plan.steps, batch, outputs), signal.dtype) if current is None else current
             plan.restore(y, current, samples, skip=longest, take=plan.hop)
+            del y
+        assert current is not None
         return current
 
     @staticmethod
@@ -92,7 +96,7 @@ class _Spectral(torch.autograd.Function):
         for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
         kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
-        grad_signal = empty((plan.past + plan.steps, batch, inputs), plan.dtype) if for_input else None
+        grad_signal = None
         groups = plan.groups(batch, inputs + outputs) if kernel.lasts or not for_kernel else [slice(0, batch)]
         for samples in groups:
             rows = plan.blocks * (samples.stop - samples.start)
@@ -102,8 +106,12 @@ class _Spectral(torch.autograd.Function):
             if for_kernel:
                 plan.transform(Packed(numbers, ctx.scale), samples, x)
             share_out(partial(_multiply_back, plan, g, kernel, x, for_input, for_kernel), plan.frequencies)
-            if grad_signal is not None:
+            del g
+            if for_input:
+                size = (plan.past + plan.steps, batch, inputs)
+                grad_signal = empty(size, plan.dtype) if grad_signal is None else grad_signal
                 plan.restore(x, grad_signal, samples)
+            del x
         return grad_signal, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
 
 
@@ -115,10 +123,11 @@ def _multiply(plan: SpectralPlan, x: Tensor, kernel: KernelSpectrum, y: Tensor, 
     rows, inputs, outputs = *x.shape[2:], y.shape[3]
     for first, last in _chunks(begin, end, inputs * outputs * x.element_size()):
         spectrum = kernel.part(first, last).mT
-        for k, l in _at_once(last - first, rows * inputs * outputs):
-            (a, b), (c, d) = x[first + k : first + l].unbind(1), spectrum[k:l].unbind(1)
-            real, imaginary = y[first + k : first + l].unbind(1)
-            if plan.is_real(first + k, first + l):
+        for k, to in _at_once(last - first, rows * inputs * outputs):
+            part = slice(first + k, first + to)
+            (a, b), (c, d) = x[part].unbind(1), spectrum[k:to].unbind(1)
+            real, imaginary = y[part].unbind(1)
+            if plan.is_real(part):
                 real.copy_(_product(a, c))
                 continue
             m, n, o = _product(a + b, c), _product(b, c + d), _product(a, d - c)
@@ -138,14 +147,15 @@ def _multiply_back(
     for first, last in _chunks(begin, end, inputs * outputs * x.element_size()):
         spectrum = kernel.part(first, last)
         into = kernel.room(first, last) if for_kernel else None
-        for k, l in _at_once(last - first, rows * inputs * outputs):
-            (p, q), (c, d) = g[first + k : first + l].unbind(1), spectrum[k:l].unbind(1)
-            a, b = x_real, x_imaginary = x[first + k : first + l].unbind(1)
-            if plan.is_real(first + k, first + l):
+        for k, to in _at_once(last - first, rows * inputs * outputs):
+            part = slice(first + k, first + to)
+            (p, q), (c, d) = g[part].unbind(1), spectrum[k:to].unbind(1)
+            a, b = x_real, x_imaginary = x[part].unbind(1)
+            if plan.is_real(part):
                 by_x = _product(p, c) if for_input else None
                 if into is not None:
-                    into[k:l, 0] = _product(p.mT, a)
-                    into[k:l, 1] = 0
+                    into[k:to, 0] = _product(p.mT, a)
+                    into[k:to, 1] = 0
                 if by_x is not None:
                     x_real.copy_(by_x)
                 continue
@@ -154,8 +164,8 @@ def _multiply_back(
                 m, n, o = _product(both, c), _product(q, d - c), _product(p, c + d)
             if into is not None:
                 u, v, w = _product(both.mT, a), _product(q.mT, b - a), _product(p.mT, a + b)
-                torch.add(u, v, out=into[k:l, 0])
-                torch.sub(u, w, out=into[k:l, 1])
+                torch.add(u, v, out=into[k:to, 0])
+                torch.sub(u, w, out=into[k:to, 1])
             if for_input:
                 torch.add(m, n, out=x_real)
                 torch.sub(m, o, out=x_imaginary)

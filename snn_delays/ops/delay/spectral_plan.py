@@ -9,7 +9,7 @@ from snn_delays.ops.delay import lane_fft
 from snn_delays.ops.delay.transform_length import transform_length
 from snn_delays.ops.lanes import array
 from snn_delays.ops.packed import Packed
-from snn_delays.ops.workspace import scratch
+from snn_delays.ops.workspace import empty
 
 GROUP_BYTES = 96 * 2**20  # of the spectra that are held at once; more groups read the kernel more often
 
@@ -29,9 +29,9 @@ class SpectralPlan:
         self._silence = max_delay_steps - past
         self._tables = lane_fft.tables(self.n, str(dtype).removeprefix("torch."))
 
-    def is_real(self, first: int, last: int) -> bool:
+    def is_real(self, part: slice) -> bool:
         """Whether these frequencies are one alone, whose spectra are real: the first or, for even n, the last."""
-        return last - first == 1 and (first == 0 or 2 * first == self.n)
+        return part.stop - part.start == 1 and part.start in (0, self.n / 2)
 
     def groups(self, batch: int, columns: int) -> list[slice]:
         """Samples that are worked on together, so that spectra of ``columns`` neurons need no more than GROUP_BYTES."""
@@ -41,14 +41,12 @@ class SpectralPlan:
         return [slice(*ends) for ends in itertools.pairwise(bounds)]
 
     def spectra(self, rows: int, *columns: int) -> list[Tensor]:
-        """Room for spectra ``[frequency, 2, row, column]`` side by side, one for each number of columns."""
-        sizes = [2 * self.frequencies * rows * each for each in columns]
-        room = scratch("spectra", (sum(sizes),), self.dtype).split(sizes)
-        return [part.view(self.frequencies, 2, rows, each) for part, each in zip(room, columns)]
+        """Room for spectra ``[frequency, 2, row, column]``, one for each number of columns."""
+        return [empty((self.frequencies, 2, rows, each), self.dtype) for each in columns]
 
     def kernel_spectrum(self, outputs: int, inputs: int) -> Tensor:
         """Room for the spectrum ``[frequency, 2, out, in]`` of a kernel."""
-        return scratch("kernel spectrum", (self.frequencies, 2, outputs, inputs), self.dtype)
+        return empty((self.frequencies, 2, outputs, inputs), self.dtype)
 
     def transform(self, x: Packed, samples: slice, into: Tensor, place: int = 0, take: int | None = None) -> None:
         """Spectrum of a signal's blocks; or of those of a current, their first ``take`` steps put at ``place``."""
