@@ -1,6 +1,7 @@
 """From a trained network to the discrete one: integer delays, folded norms, a target's integers where requested."""
 
 import copy
+from typing import Any
 
 from torch import nn
 
@@ -14,19 +15,18 @@ from snn_delays.discrete.synapse import Plan, discrete_synapse, on_grid
 from snn_delays.errors import ExportError
 from snn_delays.models.spikegpt import SpikeGPT, SpikeGPTClassifier
 from snn_delays.nn import (
-    LIF,
     BatchNorm,
     BatchNorm2d,
     DelayedConv2d,
     DelayedLinear,
     Dropout,
     Flatten,
-    LeakyIntegrator,
     Pool2d,
     Recurrent,
     SpikingModule,
     layers_of,
 )
+from snn_delays.nn.learned import LearnedConstants
 from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF, Neuron
 from snn_delays.nn.quantize import check_grid
 
@@ -88,10 +88,10 @@ def discretize(
             parts, changes = _with_neurons(name, layer, folded, layers[place + 1 :], plan)
             kept |= parts
             reports += changes
-        elif isinstance(layer, LIF | LeakyIntegrator | Recurrent | Pool2d | Flatten) and name not in kept:
+        elif isinstance(layer, Neuron | Pool2d | Flatten) and name not in kept:
             if isinstance(layer, Recurrent) or (plan.integers and isinstance(layer, Neuron)):
                 raise ExportError(f"{name!r} follows no synapse")
-            kept[name] = copy.deepcopy(layer)
+            kept[name] = frozen(layer)
         elif name not in kept and layer is not folded and not isinstance(layer, Dropout):
             reason = "has no discrete form"
             if isinstance(layer, BatchNorm):
@@ -157,11 +157,18 @@ def _with_neurons(
         parts.append(discrete_synapse(f"{population}.synapse", neuron.synapse, None, plan, least=1))
         neuron = neuron.neuron
     on_grid(parts, plan)
-    neuron = integer_neuron(name, parts[0], neuron, plan) if plan.integers else copy.deepcopy(neuron)
+    neuron = frozen(neuron)
+    if plan.integers:
+        neuron = integer_neuron(name, parts[0], neuron, plan)
     discrete: dict[str, SpikingModule] = {name: parts[0].layer}
     if isinstance(neuron, Neuron):
         discrete[population] = Recurrent(parts[1].layer, neuron) if recurrent else neuron  # type: ignore[arg-type]
     return discrete, [part.report for part in parts]
+
+
+def frozen(layer: Any) -> Any:
+    """A copy of a layer; what its neurons learned is constant in it."""
+    return layer.frozen() if isinstance(layer, LearnedConstants) else copy.deepcopy(layer)
 
 
 def _exact_in_float32(network: DiscreteNetwork) -> bool:

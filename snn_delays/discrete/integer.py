@@ -12,7 +12,7 @@ from snn_delays.discrete.synapse import Part, Plan
 from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.nn import LIF, LeakyIntegrator
-from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF
+from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF, Neuron
 
 
 def integer_neuron(name: str, part: Part, neuron: nn.Module | None, plan: Plan) -> FixedPointLIF | FixedPointIntegrator:
@@ -25,6 +25,10 @@ def integer_neuron(name: str, part: Part, neuron: nn.Module | None, plan: Plan) 
     Raises ExportError for a threshold, a bias or a reset that the target's numbers cannot hold, and where no neurons
     follow.
     """
+    if isinstance(neuron, Neuron) and not isinstance(neuron, LIF | LeakyIntegrator):
+        raise ExportError(
+            f"{name!r} leads to {type(neuron).__name__} neurons, which have no form in integer arithmetic"
+        )
     if not isinstance(neuron, LIF | LeakyIntegrator):
         raise ExportError(f"{name!r} has no neurons after it, whose units its weights could be in")
     chip, bits, step = plan.target, part.report.weight_bits, part.report.weight_step

@@ -17,9 +17,11 @@ from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Synapses
 from snn_delays.nn import (
     LIF,
+    PLIF,
     AvgPool2d,
     BatchNorm,
     BatchNorm2d,
+    CubaLIF,
     DelayedConv2d,
     DelayedLinear,
     Dropout,
@@ -44,8 +46,8 @@ MOST_SYNAPSES = 2**25  # of a convolution, synapse by synapse
 POOLING: dict[type, str] = {MaxPool2d: "max", AvgPool2d: "mean", SumPool2d: "sum"}
 # The kinds whose arithmetic is copied when a network is discretised, streamed or exported.
 COPIED = (
-    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, *POOLING, LIF, LeakyIntegrator, Recurrent,
-    FixedPointLIF, FixedPointIntegrator, Sequential,
+    DelayedLinear, DelayedConv2d, BatchNorm, BatchNorm2d, Dropout, Flatten, *POOLING, LIF, PLIF, CubaLIF,
+    LeakyIntegrator, Recurrent, FixedPointLIF, FixedPointIntegrator, Sequential,
 )  # fmt: skip
 
 

@@ -80,13 +80,13 @@ class _Blocks(NamedTuple):
         return {**layers, "readout": nn.Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
 
     def _population(self, neurons: int) -> nn.Neuron:
-        lif = nn.LIF(**vars(self.neurons), **self.factory)
+        population = nn.population(self.neurons, neurons, **self.factory)
         if not self.recurrent:
-            return lif
+            return population
         back = nn.DelayedLinear(neurons, neurons, self.delays.for_recurrence(), **self.factory)
         with torch.no_grad():
             back.weight.mul_(RECURRENT_SCALE)
-        return nn.Recurrent(back, lif)
+        return nn.Recurrent(back, population)
 
 
 def _blocks(
@@ -107,7 +107,8 @@ class DelayClassifier(nn.Sequential):
         classes: readout neurons.
         delays: of every layer; ``max_delay_steps=0`` gives the network without delays, ``learn_delay=False`` one whose
             delays stay random integers.
-        neurons: of every hidden layer; the readout has their time constant.
+        neurons: of every hidden layer, a :class:`snn_delays.nn.CellSpec` for others than LIF; the readout has their
+            time constant.
         recurrent: every hidden population also receives its own spikes (:class:`snn_delays.nn.Recurrent`), through
             delays of at least one step, and of exactly one where ``max_delay_steps`` is 0.
         dropout: probability of silencing a hidden neuron for a whole sample.
@@ -203,6 +204,11 @@ class ConvolutionalClassifier(nn.Sequential):
         if not maps:
             raise ConfigError("maps must name at least one convolution, as in maps=(16, 32)")
         choice("pooling", pooling, POOLING)
+        if isinstance(neurons, nn.CellSpec) and neurons.of_each:
+            raise ConfigError(
+                f"{neurons.kind} neurons with parameters of their own need populations of known size, which maps are "
+                "not; use kind = 'plif' or 'cuba_lif' with one number for the layer, or a DelayClassifier"
+            )
         channels, *size = sizes = _widths("sensor", sensor)
         if len(sizes) != 3:
             raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")

@@ -2,8 +2,10 @@
 
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.moved import forward_modules
+from snn_delays.nn.cells import BRF, CAdLIF, CellNeuron, CSiLIF, EFAdLIF, SEAdLIF, SiLIF
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayedLayer, DelayedLinear, DelayLineState
+from snn_delays.nn.learned import PLIF, CubaLIF
 from snn_delays.nn.maps import AvgPool2d, DelayedConv2d, Flatten, MaxPool2d, Pool2d, SumPool2d
 from snn_delays.nn.module import (
     Sequential,
@@ -18,16 +20,24 @@ from snn_delays.nn.module import (
 from snn_delays.nn.neuron import LIF, FixedPointIntegrator, FixedPointLIF, LeakyIntegrator, MembraneState, Neuron
 from snn_delays.nn.norm import BatchNorm, BatchNorm2d, Dropout, DropoutState
 from snn_delays.nn.optimise import SigmaSchedule, keep_delays_in_window, layers_with_delays, parameter_groups
+from snn_delays.nn.population import CellSpec, population
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.rwkv import Linear, SpikingChannelMix, SpikingEmbedding, SpikingTimeMix
 from snn_delays.nn.specs import DelaySpec, NeuronSpec, ShiftSpec
 
 __all__ = [
+    "BRF",
     "LIF",
+    "PLIF",
     "AvgPool2d",
     "BatchNorm",
     "BatchNorm2d",
+    "CAdLIF",
+    "CSiLIF",
+    "CellNeuron",
+    "CellSpec",
+    "CubaLIF",
     "DelayLineState",
     "DelayShift",
     "DelaySpec",
@@ -36,6 +46,7 @@ __all__ = [
     "DelayedLinear",
     "Dropout",
     "DropoutState",
+    "EFAdLIF",
     "FixedPoint",
     "FixedPointIntegrator",
     "FixedPointLIF",
@@ -50,8 +61,10 @@ __all__ = [
     "Pool2d",
     "Recurrent",
     "RecurrentState",
+    "SEAdLIF",
     "Sequential",
     "ShiftSpec",
+    "SiLIF",
     "SigmaSchedule",
     "SpikingChannelMix",
     "SpikingEmbedding",
@@ -66,6 +79,7 @@ __all__ = [
     "map_state",
     "move_state",
     "parameter_groups",
+    "population",
     "quantize",
     "record",
 ]

@@ -66,7 +66,7 @@ class SpikingModule(nn.Module):
 
 def _written(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"[{len(value)} neurons]" if value.ndim else f"{float(value):g}"
+        return f"[{len(value)} neurons]" if value.ndim else f"{float(value.detach()):g}"
     return f"{value:g}" if isinstance(value, float) else repr(value)
 
 

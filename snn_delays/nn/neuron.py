@@ -45,23 +45,20 @@ class Neuron(SpikingModule):
     def per_neuron(self) -> dict[str, int]:
         """The constants that are not the same for all neurons, and how many numbers each has."""
         constants = {name: getattr(self, name, None) for name in ("tau_steps", "threshold")}
-        return {name: value.numel() for name, value in constants.items() if isinstance(value, Tensor)}
+        return {name: value.numel() for name, value in constants.items() if isinstance(value, Tensor) and value.ndim}
 
     @property
     def decay(self) -> float | Tensor:
         """Factor by which a membrane shrinks in a step, ``1 - 1 / tau_steps``."""
-        tau = self.tau_steps
-        # Read at every step, so what was checked on construction is not checked again.
-        plain = tau.__class__ is float and tau >= 1
-        return 1.0 - 1.0 / tau if plain or isinstance(tau, Tensor) else decay_from_tau(tau)
+        return decay_of(self.tau_steps)
 
-    def _set_tau(self, tau_steps: float | Tensor) -> None:
-        self._set_constant("tau_steps", tau_steps)
-        decay_from_tau(_least(self.tau_steps))
+    def _set_tau(self, tau_steps: float | Tensor, name: str = "tau_steps") -> None:
+        self._set_constant(name, tau_steps)
+        decay_from_tau(_least(getattr(self, name)))
 
     def _enter(self, x: Tensor, state: Any, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
         """The current, and the membrane before it in the dtype it is summed in."""
-        x = admit(self, x, self.FORM)
+        x = admit(self, x, self.FORM, next(iter(self._parameters.values()), None))
         if self._buffers:
             neurons = math.prod(x.shape[2:])
             for name in CONSTANTS:
@@ -104,33 +101,19 @@ class Neuron(SpikingModule):
         return self
 
 
+def decay_of(tau: float | Tensor) -> float | Tensor:
+    """``1 - 1 / tau``."""
+    # Read at every step, so what was checked on construction is not checked again.
+    plain = tau.__class__ is float and tau >= 1
+    return 1.0 - 1.0 / tau if plain or isinstance(tau, Tensor) else decay_from_tau(tau)
+
+
 def _least(value: float | Tensor) -> float:
     return float(value.min()) if isinstance(value, Tensor) else value
 
 
-class LIF(Neuron):
-    """Leaky integrate-and-fire neurons; equations in :func:`snn_delays.ops.lif.lif`.
-
-    Args:
-        tau_steps: membrane time constant in steps, >= 1; ``decay = 1 - 1 / tau_steps``. A number, or a tensor
-            ``[neuron]``, kept as a buffer.
-        threshold: membrane at which a neuron fires; a number, or a tensor ``[neuron]``, kept as a buffer.
-        v_reset: resting and reset membrane.
-        reset: ``"hard"`` or ``"soft"``.
-        detach_reset: treat the spike in the reset as a constant in the backward pass.
-        decay_input: scale the input by ``1 / tau_steps``.
-        strict: fire only above the threshold, not at it.
-        surrogate: derivative in place of the step's.
-        device, dtype: as torch's layers take them; constants per neuron move to the device and stay in float64.
-
-    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape; with constants per
-    neuron, everything after time and batch is that many neurons. Constants per neuron are trained around and
-    evaluated; export and streaming refuse them by name.
-
-    Raises:
-        ConfigError: ``tau_steps`` below one, unknown reset, or a threshold not above ``v_reset``.
-        ShapeError: see :mod:`snn_delays.nn.door`; a current of other neurons than the constants.
-    """
+class ThresholdNeuron(Neuron):
+    """Neurons that fire at a threshold and are reset: what :class:`LIF` and neurons like it share, their options."""
 
     SHOWN = tuple(f"{field.name}=" for field in fields(NeuronSpec))
     threshold: float | Tensor
@@ -166,13 +149,6 @@ class LIF(Neuron):
         if device is not None:
             self.to(device)
 
-    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
-        """Spikes, shaped as ``x``, and the membrane state."""
-        x, v0 = self._enter(x, state)
-        before = None if v0 is None else v0.flatten(1)
-        spikes, v = lif(x.flatten(2), before, decay=self.decay, **self.options())
-        return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
-
     def options(self) -> dict[str, Any]:
         """What :func:`snn_delays.ops.lif.lif` is given besides current, membrane and decay."""
         return {
@@ -180,6 +156,38 @@ class LIF(Neuron):
             "detach_reset": self.detach_reset, "decay_input": self.decay_input, "strict": self.strict,
             "surrogate": self.surrogate,
         }  # fmt: skip
+
+
+class LIF(ThresholdNeuron):
+    """Leaky integrate-and-fire neurons; equations in :func:`snn_delays.ops.lif.lif`.
+
+    Args:
+        tau_steps: membrane time constant in steps, >= 1; ``decay = 1 - 1 / tau_steps``. A number, or a tensor
+            ``[neuron]``, kept as a buffer.
+        threshold: membrane at which a neuron fires; a number, or a tensor ``[neuron]``, kept as a buffer.
+        v_reset: resting and reset membrane.
+        reset: ``"hard"`` or ``"soft"``.
+        detach_reset: treat the spike in the reset as a constant in the backward pass.
+        decay_input: scale the input by ``1 / tau_steps``.
+        strict: fire only above the threshold, not at it.
+        surrogate: derivative in place of the step's.
+        device, dtype: as torch's layers take them; constants per neuron move to the device and stay in float64.
+
+    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to spikes of the same shape; with constants per
+    neuron, everything after time and batch is that many neurons. Constants per neuron are trained around and
+    evaluated; export and streaming refuse them by name.
+
+    Raises:
+        ConfigError: ``tau_steps`` below one, unknown reset, or a threshold not above ``v_reset``.
+        ShapeError: see :mod:`snn_delays.nn.door`; a current of other neurons than the constants.
+    """
+
+    def forward(self, x: Tensor, state: MembraneState | None = None) -> tuple[Tensor, MembraneState]:
+        """Spikes, shaped as ``x``, and the membrane state."""
+        x, v0 = self._enter(x, state)
+        before = None if v0 is None else v0.flatten(1)
+        spikes, v = lif(x.flatten(2), before, decay=self.decay, **self.options())
+        return spikes.view(x.shape), MembraneState(v.view(x.shape[1:]))
 
 
 class LeakyIntegrator(Neuron):

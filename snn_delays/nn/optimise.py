@@ -10,8 +10,10 @@ from torch.utils.hooks import RemovableHandle
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError
+from snn_delays.nn.cells import CellNeuron
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import Delays
+from snn_delays.nn.learned import LearnedConstants
 from snn_delays.nn.rwkv import SpikingEmbedding
 from snn_delays.ops.delay.taps import TAPS
 
@@ -37,8 +39,9 @@ def parameter_groups(
         lr: learning rate of all that is no delay.
         lr_delay: learning rate of delays, in steps: with Adam, how far a delay moves in an optimiser step at most; of
             learned widths of taps too.
-        weight_decay: of weights (parameters with two axes or more). Norms, biases, embeddings, mixtures and delays have
-            none.
+        weight_decay: of weights (parameters with two axes or more, and the time constants of ``PLIF`` and ``CubaLIF``,
+            which it draws to 2 steps, as Fang et al. and who followed them train them). Norms, biases, embeddings,
+            mixtures, delays and all other constants of neurons have none.
 
     Returns:
         Groups named "weights", "others" and "delays", as far as there are any; what does not require a gradient is left
@@ -69,15 +72,27 @@ def parameter_groups(
     ]
 
 
-def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> RemovableHandle:
-    """Clamp the delays of a network after every step of an optimiser, by a hook on it.
+def bounded_neurons(network: nn.Module) -> list[Any]:
+    """The neurons of a network whose parameters may have bounds: they have ``clamp_parameters_``."""
+    return [module for module in network.modules() if isinstance(module, CellNeuron | LearnedConstants)]
 
-    An optimiser knows no bounds, and a delay outside its window is an error in the next forward pass. The handle that
-    is returned takes the hook off again.
+
+def decays(owner: nn.Module, name: str, parameter: Tensor) -> bool:
+    """Whether a parameter counts as a weight, which weight decay may shrink."""
+    if isinstance(owner, LearnedConstants) and name.startswith("tau"):
+        return True
+    return parameter.ndim > 1 and not isinstance(owner, NO_WEIGHTS)
+
+
+def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> RemovableHandle:
+    """Clamp the delays of a network, and bounded parameters of its neurons, after every step of an optimiser.
+
+    An optimiser knows no bounds, and a delay outside its window is an error in the next forward pass. It is done by a
+    hook on the optimiser; the handle that is returned takes it off again.
 
     Raises ConfigError where the network learns delays and the optimiser trains none of them.
     """
-    layers = list(layers_with_delays(network).values())
+    layers, neurons = list(layers_with_delays(network).values()), bounded_neurons(network)
     learned = {
         id(parameter)
         for name, parameter in network.named_parameters()
@@ -90,6 +105,8 @@ def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> Removable
     def clamp(*_: object) -> None:
         for layer in layers:
             layer.clamp_delays_()
+        for neuron in neurons:
+            neuron.clamp_parameters_()
 
     return optimiser.register_step_post_hook(clamp)
 
@@ -103,7 +120,7 @@ def _group_of(network: nn.Module, name: str, parameter: Tensor) -> str:
         owner, local = network.get_submodule(path), local.removesuffix("_orig")
     if isinstance(owner, Delays) and local in ("delay", "width"):
         return "delays"
-    return "weights" if parameter.ndim > 1 and not isinstance(owner, NO_WEIGHTS) else "others"
+    return "weights" if decays(owner, local, parameter) else "others"
 
 
 def annealed(start: float, end: float, done: float, offset: float = 0.0) -> float:

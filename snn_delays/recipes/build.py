@@ -7,14 +7,17 @@ from typing import Any
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
-from snn_delays.nn import Sequential
+from snn_delays.nn import CellSpec, Sequential
 from snn_delays.nn.specs import DelaySpec, NeuronSpec
-from snn_delays.ops.surrogate import ATan, FastSigmoid, Sigmoid, Triangle
+from snn_delays.ops.surrogate import ATan, Boxcar, Exponential, FastSigmoid, MultiGaussian, Sigmoid, Triangle
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.strict import Strict
 from snn_delays.units import tau_steps_from_ms
 
-_SURROGATES: dict[str, Any] = {"atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid}
+_SURROGATES: dict[str, Any] = {
+    "atan": ATan, "fast_sigmoid": FastSigmoid, "triangle": Triangle, "sigmoid": Sigmoid, "boxcar": Boxcar,
+    "exponential": Exponential, "multi_gaussian": MultiGaussian,
+}  # fmt: skip
 
 
 def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequential:
@@ -61,7 +64,15 @@ def neuron_spec(recipe: Recipe) -> NeuronSpec:
     """The neurons of a recipe's hidden layers."""
     surrogate = recipe.model.surrogate
     options = _shared(recipe.model, NeuronSpec) | {"surrogate": _SURROGATES[surrogate.kind](surrogate.scale)}
-    return NeuronSpec(**options, tau_steps=tau_steps_from_ms(recipe.model.tau_mem_ms, recipe.data.dt_ms))
+    options["tau_steps"] = tau_steps_from_ms(recipe.model.tau_mem_ms, recipe.data.dt_ms)
+    kind, own = recipe.model.neuron.kind, recipe.model.neuron.options(recipe.data.dt_ms)
+    if "decay_input" in own:
+        options["decay_input"] = own.pop("decay_input")
+    if kind == "lif":
+        return NeuronSpec(**options)
+    if kind == "brf":
+        del options["detach_reset"]
+    return CellSpec(**options, kind=kind, per_neuron=own.pop("per_neuron", False), options=own)
 
 
 def _shared(section: Strict, kind: Any) -> dict[str, Any]:

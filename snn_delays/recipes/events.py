@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
 from snn_delays.nn.optimise import SPREAD
+from snn_delays.recipes.neurons import LIKE_LIF, NeuronConfig, SurrogateConfig, with_published
 from snn_delays.recipes.sigma import Annealing
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
 from snn_delays.recipes.training import Taps, TrainingSection
@@ -51,13 +52,6 @@ class AugmentConfig(Strict):
     cutmix_probability: float = Field(0.0, ge=0, le=1)
 
 
-class SurrogateConfig(Strict):
-    """Surrogate gradient by name; ``scale`` is alpha (atan, sigmoid), slope (fast_sigmoid) or width (triangle)."""
-
-    kind: Literal["atan", "fast_sigmoid", "triangle", "sigmoid"] = "atan"
-    scale: float = Field(5.0, gt=0)
-
-
 class ModelConfig(Strict):
     """The network: see :class:`snn_delays.models.DelayClassifier`, or for event cameras ``ConvolutionalClassifier``."""
 
@@ -76,12 +70,19 @@ class ModelConfig(Strict):
     sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
     taps: Taps = "gaussian"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
-    tau_mem_ms: float = Field(gt=0)
+    neuron: NeuronConfig = NeuronConfig()
+    tau_mem_ms: float = Field(gt=0, description="of LIF-like neurons, at first where it is learned, and of the readout")
     threshold: float = Field(1.0, gt=0)
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = True
     surrogate: SurrogateConfig = SurrogateConfig()
     dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        """What a recipe leaves open is as its neurons were published."""
+        return with_published(given) if isinstance(given, dict) else given
 
     @property
     def layers(self) -> str:
@@ -99,6 +100,8 @@ class ModelConfig(Strict):
             yield "sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'"
         if not classifier and self.delay_count != 1:
             yield "kind = 'convolutional' has one synapse for each weight: delay_count = 1"
+        if not classifier and self.neuron.of_each:
+            yield f"neuron.kind = {self.neuron.kind!r} with parameters of each neuron needs kind = 'classifier'"
         if not classifier and self.recurrent:
             yield "recurrent = true needs kind = 'classifier'; maps have no recurrence"
         if self.delays == "none" and self.min_delay_steps:
@@ -197,6 +200,10 @@ class Recipe(BaseRecipe):
                 yield f"augment.{probability}", f"augment.{most}"
         if model.kind != "convolutional":
             yield "model.kernel_size model.padding model.pool model.pooling", "model.kind"
+        if model.neuron.kind not in LIKE_LIF:
+            yield "model.reset", "model.neuron.kind"
+        if model.neuron.kind == "brf":
+            yield "model.detach_reset", "model.neuron.kind"
         if model.pool == 1:
             yield "model.pooling", "model.pool"
         if model.delays == "none" and not tuned:  # what is fine-tuned keeps the model of the run that it starts from

@@ -50,6 +50,7 @@ def without_overruled(table: dict[str, Any], recipe: BaseRecipe, levels: Sequenc
 
     def level(key: str) -> int:
         section, _, name = key.partition(".")
+        name = name.partition(".")[0]
         named = (i for i, part in enumerate(levels) if section in part and (not name or name in part[section]))
         return max(named, default=-1)
 

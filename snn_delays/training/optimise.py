@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, O
 
 from snn_delays.errors import ConfigError, TrainingError
 from snn_delays.nn import DelayedLayer
-from snn_delays.nn.optimise import layers_with_delays
+from snn_delays.nn.learned import LearnedConstants
+from snn_delays.nn.optimise import bounded_neurons, layers_with_delays
 from snn_delays.training.graphs import Recorder, Replays
 
 STABLE_SHARE = 0.8  # of all steps, under the schedule "wsd"
@@ -25,7 +26,7 @@ class Optimisation:
     """Optimisers and schedules by what they train: ``weight`` always, ``delay`` where delays are learned.
 
     ``layers``: those with delays; ``every``: ``"epoch"`` or ``"step"``, how often the schedules move; ``clip``: largest
-    norm of the weights' gradient.
+    norm of the weights' gradient; ``neurons``: those whose parameters have bounds.
     """
 
     optimisers: dict[str, Optimizer]
@@ -33,6 +34,7 @@ class Optimisation:
     layers: Sequence[Any] = ()
     every: str = "step"
     clip: float = math.inf
+    neurons: Sequence[Any] = ()
     _rates: list[tuple[dict[str, Any], Tensor]] = field(init=False, default_factory=list)
     _replays: Replays | None = field(init=False, default=None)
 
@@ -84,6 +86,8 @@ class Optimisation:
             optimiser.step()
         for layer in self.layers:
             layer.clamp_delays_()
+        for neuron in self.neurons:
+            neuron.clamp_parameters_()
 
     def record(self, recorder: Recorder, device: torch.device) -> None:
         """Have steps recorded and replayed; whoever computes gradients then sets them to zero before, in place."""
@@ -113,8 +117,8 @@ class Optimisation:
 def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisation:
     """Adam on weights and on delays, each under its schedule, as a recipe's training section says.
 
-    Weight decay is of matrices alone, the weights of delayed and of linear layers: it would pull mixtures, decays and
-    norms to values that mean nothing. Schedules of the weights' learning rate:
+    Weight decay is of matrices, the weights of delayed and of linear layers, and of time constants learned as of PLIF:
+    others it would pull to values that mean nothing. Schedules of the weights' learning rate:
 
     ``"one_cycle"``: Adam's beta1 is cycled as well; delays under a cosine to 0.
     ``"cosine"``: linear warm-up, then half a cosine down to ``final_lr``.
@@ -125,6 +129,8 @@ def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisat
     layers = list(layers_with_delays(network).values())
     delays = {id(layer.delay): layer.delay for layer in layers if layer.delay is not None}
     matrices = {id(m.weight) for m in network.modules() if isinstance(m, DelayedLayer | nn.Linear)}
+    learned_taus = [m for m in network.modules() if isinstance(m, LearnedConstants)]
+    matrices |= {id(p) for m in learned_taus for name, p in m.named_parameters() if name.startswith("tau")}
     rest = [p for p in network.parameters() if id(p) not in delays and p.requires_grad]
     groups = [
         {"params": [p for p in rest if id(p) in matrices], "weight_decay": config.weight_decay},
@@ -147,7 +153,7 @@ def optimise(config: Any, network: nn.Module, steps_per_epoch: int) -> Optimisat
         one_cycle = config.schedule == "one_cycle"
         falling = partial(rate_at, config, total=total, floor=0.0)
         schedules["delay"] = CosineAnnealingLR(delay, T_max=total) if one_cycle else LambdaLR(delay, falling)
-    return Optimisation(optimisers, schedules, layers, config.schedule_every, config.clip)
+    return Optimisation(optimisers, schedules, layers, config.schedule_every, config.clip, bounded_neurons(network))
 
 
 def rate_at(config: Any, step: int, total: int, floor: float) -> float:

@@ -1,7 +1,7 @@
 """Every public layer with every misuse: a sentence of ours, or the right result; never torch's or Numba's own words."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,19 +10,25 @@ import torch
 from torch import Tensor, nn
 
 import snn_delays.nn as layers
-from snn_delays import models, move_state
+from snn_delays import models, move_state, use_backend
 from snn_delays.errors import ShapeError, SnnDelaysError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier, SpikeGPT, SpikeGPTClassifier
 from snn_delays.models.spikegpt import SpikingBranch
 from snn_delays.nn import (
+    BRF,
     LIF,
+    PLIF,
     AvgPool2d,
     BatchNorm,
     BatchNorm2d,
+    CAdLIF,
+    CSiLIF,
+    CubaLIF,
     DelayedConv2d,
     DelayedLinear,
     DelayShift,
     Dropout,
+    EFAdLIF,
     FixedPoint,
     FixedPointIntegrator,
     FixedPointLIF,
@@ -32,7 +38,9 @@ from snn_delays.nn import (
     MaxPool2d,
     NeuronDelays,
     Recurrent,
+    SEAdLIF,
     Sequential,
+    SiLIF,
     SpikingChannelMix,
     SpikingEmbedding,
     SpikingModule,
@@ -48,7 +56,15 @@ from snn_delays.ops import leaky_integrator, lif
 from snn_delays.ops.delay import delayed_linear
 
 # The runtime checks of types in the operations, switched on in the tests, would come first.
-pytestmark = pytest.mark.usefixtures("own_shape_errors")
+pytestmark = pytest.mark.usefixtures("own_shape_errors", "plain_cells")
+
+
+@pytest.fixture
+def plain_cells() -> Iterator[None]:
+    """Their kernels are compared in tests/ops; here they need not be compiled."""
+    with use_backend(cells="reference"):
+        yield
+
 
 STEPS, BATCH, N = 7, 3, 6
 NUMBERS = FixedPoint(2048, 60, 0.01)
@@ -73,6 +89,17 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "LIF, soft, scaled": (lambda: LIF(20.0, decay_input=True, threshold=0.1, reset="soft"), FLAT),
     "LIF, per neuron": (lambda: LIF(torch.linspace(1, 9, N), threshold=torch.linspace(0.5, 2, N)), FLAT),
     "LIF on maps": (lambda: LIF(2.0, threshold=0.7), MAPS),
+    "PLIF": (lambda: PLIF(2.0, threshold=0.7, learn_threshold=True), FLAT),
+    "PLIF, per neuron": (lambda: PLIF(torch.linspace(2, 9, N)), FLAT),
+    "CubaLIF": (lambda: CubaLIF(3.0, 2.0, learn_tau=True), FLAT),
+    "CubaLIF on maps": (lambda: CubaLIF(3.0, 2.0), MAPS),
+    "SEAdLIF": (lambda: SEAdLIF(N, threshold=0.05), FLAT),
+    "SEAdLIF on maps": (lambda: SEAdLIF(128, threshold=0.05), MAPS),
+    "EFAdLIF": (lambda: EFAdLIF(N, threshold=0.05), FLAT),
+    "CAdLIF": (lambda: CAdLIF(N, threshold=0.1), FLAT),
+    "SiLIF": (lambda: SiLIF(N, threshold=0.1), FLAT),
+    "CSiLIF": (lambda: CSiLIF(N, threshold=0.1), FLAT),
+    "BRF": (lambda: BRF(N, threshold=0.01), FLAT),
     "LeakyIntegrator": (lambda: LeakyIntegrator(3.0), FLAT),
     "LeakyIntegrator, per neuron": (lambda: LeakyIntegrator(torch.linspace(1, 9, N)), FLAT),
     "FixedPointLIF": (lambda: FixedPointLIF(NUMBERS, torch.zeros(N)), FLAT),
@@ -164,7 +191,7 @@ def test_the_matrix_has_every_public_layer() -> None:
         name for room in (layers, models) for name in room.__all__
         if inspect.isclass(found := getattr(room, name)) and issubclass(found, nn.Module)
     }  # fmt: skip
-    abstract = {"SpikingModule", "DelayedLayer", "Neuron", "Pool2d"}
+    abstract = {"SpikingModule", "DelayedLayer", "Neuron", "CellNeuron", "Pool2d"}
     covered = {type(make()).__name__ for make, _ in LAYERS.values()} | {"Linear"}  # it has a test of its own
     assert public - abstract <= covered
 

@@ -29,7 +29,8 @@ OTHER: dict[str, Any] = {
     "model.hidden": [7], "model.delays": "fixed", "model.sharing": "axon", "model.taps": "triangle",
     "model.delay_init": "hammouamri_2024", "model.reset": "soft", "model.surrogate": {"kind": "sigmoid"},
     "model.pooling": "avg", "training.schedule_every": "epoch", "training.readout": "membrane_max",
-    "training.select_by": "loss", "training.precision": "64-true", "training.optimiser": "adamw",
+    "model.neuron": {"kind": "plif"}, "training.optimiser": "adamw",
+    "training.select_by": "loss", "training.precision": "64-true",
     "training.schedule": "wsd", "training.betas": [0.8, 0.9], "training.sigma_start_steps": 3.5,
     "training.sigma_epochs": 1, "model.spiking": "none", "model.shift": "fixed", "model.neuron_delays": "axonal",
     "model.neuron_shift": "fixed", "model.init": "torch", "data.corpus": None, "data.split": [0.5, 0.25, 0.25],
@@ -45,6 +46,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "masks": {"augment": {"neuron_mask_probability": 0.9, "neuron_mask_max": 4}},
     "masks of time": {"augment": {"time_mask_probability": 0.9, "time_mask_max_steps": 4}},
     "without rates": {"data": {"rate_free": "minimum"}},
+    "SiLIF": {"model": {"neuron": {"kind": "silif"}}},
+    "BRF": {"model": {"neuron": {"kind": "brf", "omega": [4.0, 6.0]}}},
 }
 MAPS = {"kind": "convolutional", "maps": [3], "kernel_size": 3, "hidden": [], "max_delay_ms": 80.0, "tau_mem_ms": 20.0}
 
