@@ -30,12 +30,14 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="continue the run from its last finished epoch")] = False,
     out: Annotated[Path | None, typer.Option(help="run folder; default runs/NAME", show_default=False)] = None,
     accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto")] = "auto",
-    devices: Annotated[int, typer.Option(help="number of processes or GPUs")] = 1,
+    devices: Annotated[int, typer.Option(help="number of processes or GPUs, of each node")] = 1,
+    num_nodes: Annotated[int, typer.Option(help="number of machines")] = 1,
+    strategy: Annotated[str, typer.Option(help="how several processes share the work: auto or ddp")] = "auto",
     logger: Annotated[str, typer.Option(help="logs to write: csv,tensorboard,wandb,mlflow")] = "",
 ) -> None:
     """Train a network from a recipe. The run folder keeps recipe, metrics, environment and checkpoints."""
-    where = {"accelerator": accelerator, "devices": devices, "logger": logger}
-    run = train_run(recipe, tuple(changes or ()), resume, out, **where)
+    where = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+    run = train_run(recipe, tuple(changes or ()), resume, out, logger=logger, **where)
     console.print(f"trained: {run.folder}, best epoch {run.best_epoch()}; next: {command('evaluate', run.folder)}")
 
 

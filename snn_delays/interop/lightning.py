@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from snn_delays.arguments import integer
 from snn_delays.interop.shared import require
 from snn_delays.nn.neuron import Neuron
+from snn_delays.nn.norm import synchronise_batch_norm
 from snn_delays.nn.optimise import SigmaSchedule, layers_with_delays
 
 if TYPE_CHECKING or "lightning.pytorch" not in sys.modules:
@@ -24,7 +25,8 @@ class DelayCallback(Callback):
     Sigma is annealed epoch by epoch from ``start`` to ``end``, as by :class:`snn_delays.SigmaSchedule`; where that
     stands is in Lightning's checkpoints. After every optimiser step delays are clamped to their window, as by
     :func:`snn_delays.keep_delays_in_window`, which may be there as well. In validation the spikes per neuron and step
-    of every population are logged as ``rate/NAME``, padding included.
+    of every population are logged as ``rate/NAME``, padding included. Of several processes, batch norms take their
+    statistics together (:func:`snn_delays.nn.synchronise_batch_norm`).
 
     Args:
         epochs: in which sigma is annealed; 0: it is left alone.
@@ -43,6 +45,8 @@ class DelayCallback(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Begin to anneal, or go on; watch the optimisers."""
+        if trainer.world_size > 1:
+            synchronise_batch_norm(pl_module)
         if self.epochs:
             self._schedule = SigmaSchedule(pl_module, steps=self.epochs, **self._sigma)  # type: ignore[arg-type]
             if self._loaded is not None:

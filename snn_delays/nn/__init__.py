@@ -18,7 +18,7 @@ from snn_delays.nn.module import (
     record,
 )
 from snn_delays.nn.neuron import LIF, FixedPointIntegrator, FixedPointLIF, LeakyIntegrator, MembraneState, Neuron
-from snn_delays.nn.norm import BatchNorm, BatchNorm2d, Dropout, DropoutState
+from snn_delays.nn.norm import BatchNorm, BatchNorm2d, Dropout, DropoutState, synchronise_batch_norm
 from snn_delays.nn.optimise import SigmaSchedule, keep_delays_in_window, layers_with_delays, parameter_groups
 from snn_delays.nn.population import CellSpec, population
 from snn_delays.nn.quantize import quantize
@@ -82,6 +82,7 @@ __all__ = [
     "population",
     "quantize",
     "record",
+    "synchronise_batch_norm",
 ]
 
 forward_modules(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -102,6 +103,8 @@ class BatchNorm(SpikingModule):
         eps: added to the variance.
         momentum: weight of a new batch in the running statistics.
 
+    Where :func:`synchronise_batch_norm` was called, the statistics are those of the chunks of all processes.
+
     Shapes: ``[time, batch, num_features]``; no state. Raises ShapeError for another last axis.
 
     Source: Ioffe & Szegedy, 2015, over time and batch as in Hammouamri et al., ICLR 2024.
@@ -109,6 +112,7 @@ class BatchNorm(SpikingModule):
 
     FORM: ClassVar[door.Form] = door.FLAT
     SHOWN = ("num_features", "eps=", "momentum=")
+    synchronised = False
 
     def __init__(
         self,
@@ -150,10 +154,13 @@ class BatchNorm(SpikingModule):
             scale, shift = self.scale_and_shift()
             return x * self._spread(scale) + self._spread(shift), None
         rows = x.flatten(0, 1) if valid is None else x[valid]
-        self._check_count(rows.numel() // self.num_features)
-        y = F.batch_norm(
-            rows, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
-        )
+        if self._together():
+            y = self._over_processes(rows)
+        else:
+            self._check_count(rows.numel() // self.num_features)
+            y = F.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
+            )
         return (y.view(x.shape) if valid is None else x.new_zeros(x.shape).index_put((valid,), y)), None
 
     def run_with(
@@ -164,6 +171,8 @@ class BatchNorm(SpikingModule):
         See :func:`snn_delays.ops.norm_lif.norm_lif`; the running statistics follow as in :meth:`forward`.
         """
         if not self.training or type(self) is not BatchNorm or not following or type(following[0]) is not LIF:
+            return None
+        if self._together():
             return None
         neuron = following[0]
         dropout = following[1] if len(following) > 1 and type(following[1]) is Dropout else None
@@ -185,6 +194,26 @@ class BatchNorm(SpikingModule):
             self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
         after = [None, MembraneState(v)]
         return y, after if dropout is None else [*after, kept]
+
+    def _together(self) -> bool:
+        return self.synchronised and dist.is_available() and dist.is_initialized()
+
+    def _over_processes(self, rows: Tensor) -> Tensor:
+        """As ``F.batch_norm`` in training, over the rows of all processes."""
+        dtype, rows = rows.dtype, rows.to(torch.promote_types(rows.dtype, torch.float32))
+        axes = [0, *range(2, rows.ndim)]
+        spread = (-1, *[1] * (rows.ndim - 2))
+        here = rows.sum(axes, dtype=torch.float64)
+        sums = _Summed.apply(torch.cat([here, here.new_tensor([rows.numel() // self.num_features])]))
+        self._check_count(count := int(sums[-1]))
+        mean = (sums[:-1] / count).to(rows.dtype)
+        centred = rows - mean.view(spread)
+        variance = (_Summed.apply(centred.square().sum(axes, dtype=torch.float64)) / count).to(rows.dtype)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (centred * scale.view(spread) + self.bias.view(spread)).to(dtype)
 
     def _spread(self, values: Tensor) -> Tensor:
         return values.view(-1, *[1] * (self.FORM.axes - 3))
@@ -209,6 +238,28 @@ class BatchNorm(SpikingModule):
         """The affine map of evaluation, ``y = scale x + shift``, each ``[num_features]``."""
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    backward = forward
+
+
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """Have every batch norm of a network take its statistics over all processes, where ``torch.distributed`` runs.
+
+    Only those of this package; ``torch.nn.SyncBatchNorm.convert_sync_batchnorm`` is for those of torch.
+    """
+    for layer in network.modules():
+        if isinstance(layer, BatchNorm):
+            layer.synchronised = True
 
 
 class BatchNorm2d(BatchNorm):

@@ -1,5 +1,6 @@
 """Training: from a recipe to a run; one engine for every task, on laptop, GPU and several processes."""
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from snn_delays.errors import CheckpointError, ConfigError, DataError, TrainingError
 from snn_delays.files import alone_in
+from snn_delays.messages import did_you_mean
+from snn_delays.nn.norm import synchronise_batch_norm
 from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.recipes.registry import task_of
@@ -39,6 +42,10 @@ from snn_delays.training.runlog import (
 )
 from snn_delays.training.task import Task, seed_of
 
+STRATEGIES = ("auto", "ddp")
+# In what torch raises in a process when another one is gone.
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL")
+
 
 def train(
     recipe: BaseRecipe | Path | str,
@@ -49,6 +56,8 @@ def train(
     changes: Sequence[str] = (),
     accelerator: str = "auto",
     devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
     logger: Any = (),
     callbacks: Iterable[Callback] = (),
 ) -> Run:
@@ -61,7 +70,8 @@ def train(
         out: folder of the run; default: ``runs/NAME``.
         resume: continue the run in ``out`` from its last finished epoch, if there is one.
         changes: keys of a recipe file to change, each as ``"section.key=value"`` in TOML.
-        accelerator, devices: where to train, as of :class:`lightning_fabric.Fabric`.
+        accelerator, devices, num_nodes: where to train, as of :class:`lightning_fabric.Fabric`; ``devices`` of a node.
+        strategy: how several processes share the work: ``"ddp"``, the default.
         logger: logs to write, as ``"csv,tensorboard"``; see :class:`snn_delays.training.loggers.Logs`.
         callbacks: called during training, in the first process alone.
 
@@ -72,7 +82,8 @@ def train(
     """
     loaded = recipe if isinstance(recipe, BaseRecipe) else load_recipe(recipe, tuple(changes))
     folder = Path("runs") / loaded.name if out is None else Path(out)
-    follows = bool(getattr(rank_zero_only, "rank", 0))  # the first of several processes makes the folder
+    # The first of several processes makes the folder. One that starts the others of its node knows the node alone.
+    follows = bool(getattr(rank_zero_only, "rank", 0)) or os.environ.get("NODE_RANK", "0") != "0"
     callbacks = (*callbacks, *([Logs(logger)] if logger else []))
     new = False
     with nullcontext() if follows else alone_in(folder):
@@ -86,7 +97,8 @@ def train(
             new = not (folder / "recipe.toml").exists()
             run = create_run(folder, loaded)
         try:
-            fit(run, network=network, accelerator=accelerator, devices=devices, callbacks=callbacks)
+            where = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes, "strategy": strategy}
+            fit(run, network=network, callbacks=callbacks, **where)  # type: ignore[arg-type]
         except BaseException:
             if new:
                 forget_start(run)  # a start that failed leaves no folder
@@ -100,6 +112,8 @@ def fit(
     network: nn.Module | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> None:
     """Train a run to the end of its recipe, from its last checkpoint if it has one; arguments as of :func:`train`.
@@ -111,11 +125,7 @@ def fit(
     the run was started with; CheckpointError if a checkpoint is damaged or another process trains in the run's folder;
     TrainingError when the loss or a gradient is not finite.
     """
-    recipe = run.recipe
-    try:
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.training.precision)
-    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(f"cannot train with accelerator {accelerator!r} and devices {devices!r}: {error}") from error
+    fabric = _fabric(run.recipe.training.precision, accelerator, devices, num_nodes, strategy)
     fabric.launch()
     # No more threads than Numba's kernels can use, which would otherwise set torch's number.
     torch.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
@@ -138,8 +148,28 @@ def fit(
             else:
                 remedy = f"go on from the last finished epoch with lower rates, as {run.resume_command()} {remedy}"
             raise TrainingError(f"{error}; {remedy}") from error
+        except RuntimeError as error:
+            if fabric.world_size == 1 or not any(words in str(error) for words in LOST):
+                raise
+            where = f"process {fabric.global_rank} of {fabric.world_size}"
+            raise TrainingError(f"{where} lost another one ({error}); go on with {run.resume_command()}") from error
         finally:
             callback.on_fit_end(succeeded)
+
+
+def _fabric(precision: Any, accelerator: str, devices: int | str, num_nodes: int, strategy: str) -> Fabric:
+    """Raises ConfigError where such devices or such a strategy are not there."""
+    if strategy not in STRATEGIES:
+        hint = did_you_mean(strategy, STRATEGIES)
+        raise ConfigError(f"there is no strategy {strategy!r}; {hint}choose from {', '.join(STRATEGIES)}")
+    try:
+        return Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision
+        )  # fmt: skip
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        asked = f"accelerator {accelerator!r} and devices {devices!r}"
+        asked += f", num_nodes {num_nodes!r} and strategy {strategy!r}" if (num_nodes, strategy) != (1, "auto") else ""
+        raise ConfigError(f"cannot train with {asked}: {error}") from error
 
 
 class _Fit:
@@ -157,6 +187,8 @@ class _Fit:
         else:
             self.network, self.card = given, replace(self.card, network_class=type(given).__name__)
         self.optimisation = self.task.optimise(self.network)
+        if fabric.world_size > 1:
+            synchronise_batch_norm(self.network)
         # States are read once the network has its device and precision, which those of the optimisers then take over.
         self.module, *_ = fabric.setup(self.network, *self.optimisation.optimisers.values())
         self.task.to(fabric.device)
@@ -164,7 +196,7 @@ class _Fit:
             "history": [], "best_epoch": 0, "source": self.task.source, "checksum": self.task.checksum,
         }  # fmt: skip
         self.before: list[dict[str, Any]] = []  # sessions that trained up to the checkpoint
-        last = checkpoint.latest_epoch(run.checkpoints)
+        last = fabric.broadcast(checkpoint.latest_epoch(run.checkpoints))
         if last is None:
             self.progress |= self.task.on_fit_start(self.network)
             callback.on_fit_start(run, self.task, self.network)

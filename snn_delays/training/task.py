@@ -1,6 +1,6 @@
 """What is trained: data, network and loss of a recipe, and what is done with its runs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -146,9 +146,18 @@ def seed_of(seed: int, epoch: int, stream: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, stream)).generate_state(1)[0])
 
 
-def shared_out(order: Any, fabric: Fabric) -> Any:
-    """This process's part of an epoch's order of samples.
+def shared_out(batches: Iterable[Any], fabric: Fabric) -> Iterator[tuple[Any, Any, float]]:
+    """Each batch whole, this process's samples of it, and what the mean of their losses weighs.
 
-    Every process makes as many steps: a remainder smaller than their number waits for another epoch.
+    DDP takes the mean over processes, whose shares may differ by a sample; with these weights it is that over the
+    batch. A batch of fewer samples than processes is left out: none may be without one.
     """
-    return order[: len(order) // fabric.world_size * fabric.world_size][fabric.global_rank :: fabric.world_size]
+    for batch in batches:
+        if len(batch) >= fabric.world_size:
+            mine = batch[fabric.global_rank :: fabric.world_size]
+            yield batch, mine, len(mine) * fabric.world_size / len(batch)
+
+
+def steps_of(samples: int, batch: int, fabric: Fabric) -> int:
+    """Optimiser steps of an epoch that :func:`shared_out` shares out."""
+    return samples // batch + (samples % batch >= fabric.world_size)

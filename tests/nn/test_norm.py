@@ -1,10 +1,11 @@
 """Batch norm over time and batch: padding does not count, folding needs only scale and shift."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -12,7 +13,7 @@ from torch.nn.utils import parametrize, prune
 
 from snn_delays import DelayClassifier
 from snn_delays.errors import ShapeError
-from snn_delays.nn import BatchNorm
+from snn_delays.nn import LIF, BatchNorm, BatchNorm2d, Sequential, synchronise_batch_norm
 
 
 def test_training_normalises_over_time_and_batch() -> None:
@@ -24,6 +25,38 @@ def test_training_normalises_over_time_and_batch() -> None:
     torch.testing.assert_close(y.var((0, 1), unbiased=False), torch.ones(5, dtype=torch.float64), atol=1e-4, rtol=0)
     torch.testing.assert_close(norm.running_mean, 0.1 * x.mean((0, 1)))
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * x.var((0, 1)))
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("shape", [(20, 3, 4), (20, 3, 4, 2, 5)])
+def test_synchronised_over_one_process_it_is_the_same(shape: tuple[int, ...], padded: bool) -> None:
+    kind = BatchNorm if len(shape) == 3 else BatchNorm2d
+    plain, together = kind(4).double(), kind(4).double()
+    synchronise_batch_norm(torch.nn.Sequential(together))
+    x = 3 + 2 * torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    valid = torch.arange(20).unsqueeze(1) < torch.tensor([20, 15, 9]) if padded else None
+    outcomes = []
+    for norm in (plain, together):
+        y, _ = norm(x, None, valid)
+        outcomes.append(
+            [y, *torch.autograd.grad((y * torch.arange(y.numel()).view_as(y)).sum(), [x, *norm.parameters()])]
+        )
+    for a, b in zip(*outcomes, strict=True):
+        torch.testing.assert_close(b, a)
+    torch.testing.assert_close(together.state_dict(), plain.state_dict())
+    with pytest.raises(ShapeError, match="at least two valid steps"):
+        together(x[:1, :1] if len(shape) == 3 else x[:1, :1, :, :1, :1])
+    chain = Sequential(together, LIF(2.0))
+    if len(shape) == 3:
+        assert 0.02 < chain(x)[0].detach().mean() < 0.9  # neurons run by themselves
 
 
 def test_equals_torchs_norm_with_gradients() -> None:

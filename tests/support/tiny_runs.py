@@ -189,6 +189,16 @@ def commands(*arguments: str) -> None:
         return real(network)
 
     classification.discretize = kept
+    if moment := os.environ.get("TINY_KILL"):  # RANK:EPOCH:STEP
+        rank, *when = map(int, moment.split(":"))
+        real_step = classification.EventsTraining.on_step_start
+
+        def on_step_start(self: Any, epoch: int, step: int, *rest: Any) -> None:
+            if [self.fabric.global_rank, epoch, step] == [rank, *when]:
+                kill()
+            real_step(self, epoch, step, *rest)
+
+        classification.EventsTraining.on_step_start = on_step_start  # type: ignore[method-assign]
     cli.app(list(arguments), prog_name="snn-delays")
 
 

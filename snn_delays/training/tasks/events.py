@@ -1,7 +1,6 @@
 """Classification of recordings: ``task = "events"``, that of recipes that name none."""
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from snn_delays.data.bucketing import bucketed
 from snn_delays.data.dataset import Batch, BinnedDataset, ResidentDataset
 from snn_delays.discrete.discretize import discretize
-from snn_delays.errors import CheckpointError, ExportError
+from snn_delays.errors import CheckpointError, ConfigError, ExportError
 from snn_delays.nn import Sequential
 from snn_delays.nn.optimise import layers_with_delays
 from snn_delays.recipes.events import Recipe
@@ -29,7 +28,7 @@ from snn_delays.training.optimise import Optimisation, StepOutput
 from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import augmented, selection, training_data
-from snn_delays.training.task import Task, seed_of, shared_out
+from snn_delays.training.task import Task, seed_of, shared_out, steps_of
 from snn_delays.units import round_delays
 
 STEPS_TOGETHER = 16  # lengths that share a CUDA graph
@@ -41,6 +40,7 @@ class EventsTraining(Task):
     recipe: Recipe
     evaluation_record = EventEvaluationRecord
     captured = True
+    weight = 1.0  # of the mean loss of this process's share of a batch
 
     def check(self, folder: Path) -> None:
         """The run to fine-tune is there, finished, and of the same data and network."""
@@ -53,8 +53,10 @@ class EventsTraining(Task):
         self.selection = selection(self.recipe, callback)
         self.dataset = self.selection.training
         self.source, self.checksum = self.dataset.source, self.dataset.checksum
-        self.share = max(self.recipe.training.batch_size // fabric.world_size, 1)  # samples of a batch in this process
-        self.steps = math.ceil(len(self.selection.train) // fabric.world_size / self.share)
+        size = self.recipe.training.batch_size
+        if size < fabric.world_size:
+            raise ConfigError(f"training.batch_size ({size}) is below the number of processes ({fabric.world_size})")
+        self.steps = steps_of(len(self.selection.train), size, fabric)
         self.resident: BinnedDataset | ResidentDataset = self.dataset
         self.validation: BinnedDataset | ResidentDataset = self.selection.validation
 
@@ -105,21 +107,24 @@ class EventsTraining(Task):
 
     def batches(self, epoch: int) -> Iterable[list[Batch]]:
         """This process's share of every batch, in an order drawn from seed and epoch, augmented, on the device."""
-        recipe = self.recipe
+        recipe, fabric = self.recipe, self.fabric
         generator = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 0))
-        train = self.selection.train
-        mine = shared_out(train[torch.randperm(len(train), generator=generator).numpy()], self.fabric)
-        parts = [mine[start : start + self.share] for start in range(0, len(mine), self.share)]
+        train, size = self.selection.train, recipe.training.batch_size
+        order = train[torch.randperm(len(train), generator=generator).numpy()]
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
         if recipe.data.bucketing:
-            parts = bucketed(mine, self.resident.lengths(), self.share, generator)
-        augmenting = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 1 + self.fabric.global_rank))
-        for part in parts:
+            parts = bucketed(order, self.resident.lengths(), size, generator)
+        augmenting = torch.Generator().manual_seed(seed_of(recipe.seed, epoch, 1))
+        for part, _, self.weight in shared_out(parts, fabric):
             batch = self.resident.batch(part, recipe.data.tail_steps, recipe.data.padding)
             batch = augmented(batch, recipe.augment, self.dataset.n_classes, augmenting)
+            if fabric.world_size > 1:  # padding and augmentation are those of the whole batch
+                mine = slice(fabric.global_rank, None, fabric.world_size)
+                batch = Batch(batch.counts[:, mine].contiguous(), batch.lengths[mine], batch.labels[mine])
             if recipe.training.cuda_graphs and recipe.data.padding == "masked":  # more padding changes no result
                 counts = F.pad(batch.counts, [*[0] * (2 * batch.counts.ndim - 1), -len(batch.counts) % STEPS_TOGETHER])
                 batch = batch._replace(counts=counts)
-            yield [Batch(*(self.fabric.to_device(each) for each in batch))]
+            yield [Batch(*(fabric.to_device(each) for each in batch))]
 
     def training_step(self, module: nn.Module, part: Batch) -> StepOutput:
         """Cross-entropy of the readout's scores, and the samples that were classified correctly."""
@@ -129,7 +134,9 @@ class EventsTraining(Task):
         scores = class_scores(v, valid, self.recipe.training.readout)
         classes = part.labels.argmax(1) if part.labels.ndim == 2 else part.labels
         correct = (scores.argmax(1) == classes).sum()
-        return StepOutput(loss(scores, part.labels), weight=len(scores), correct=correct, seen=len(scores), x=x)
+        mean = loss(scores, part.labels)
+        weighted = mean if self.weight == 1 else self.weight * mean
+        return StepOutput(weighted, reported=mean, weight=len(scores), correct=correct, seen=len(scores), x=x)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Loss, accuracy and firing rates of the discretised network; both also masked, if it was not trained so."""

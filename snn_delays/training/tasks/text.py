@@ -1,6 +1,5 @@
 """Tasks on text: language models, ``task = "language"``, and classifiers of sentences, ``task = "sentences"``."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from snn_delays.training.checkpoint import NetworkCard, latest_epoch, read_progr
 from snn_delays.training.language_measure import Encoded, measure_sentences, measure_text
 from snn_delays.training.optimise import Optimisation, StepOutput, share_of
 from snn_delays.training.runlog import Run
-from snn_delays.training.task import Task, seed_of, shared_out
+from snn_delays.training.task import Task, seed_of, shared_out, steps_of
 
 SHOWN = 128  # tokens of a raster
 
@@ -133,10 +132,14 @@ class LanguageTraining(TextTraining):
         return language_network(self.recipe, cast(Vocabulary, card.vocabulary).size)
 
     def batches(self, epoch: int) -> Iterable[list[tuple[Tensor, Tensor]]]:
-        """So many optimiser steps, each on new crops."""
-        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, self.fabric.global_rank))
+        """So many optimiser steps, each on new crops, of which this process takes its share."""
+        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, 0))
+        processes, mine = self.fabric.world_size, slice(self.fabric.global_rank, None, self.fabric.world_size)
         for _ in range(self.steps):
-            yield [self.crops.batch(self.share, generator) for _ in range(self.recipe.training.accumulate)]
+            parts = (
+                self.crops.batch(self.share * processes, generator) for _ in range(self.recipe.training.accumulate)
+            )
+            yield [(x[:, mine].contiguous(), y[:, mine].contiguous()) for x, y in parts]
 
     def training_step(self, module: nn.Module, part: tuple[Tensor, Tensor]) -> StepOutput:
         """Cross-entropy of the next token, with the pull on the largest logits in the gradient alone."""
@@ -191,7 +194,7 @@ class SentencesTraining(TextTraining):
         self.valid = encode(self.sentences.valid, self.vocabulary, self.recipe)
         config = self.recipe.training
         self.fabric, self.share = fabric, share_of(config, fabric.world_size)
-        self.steps = math.ceil(len(self.train.tokens) // fabric.world_size / (self.share * config.accumulate))
+        self.steps = steps_of(len(self.train.tokens), config.batch_size, fabric)
         total = config.epochs * self.steps
         if config.warmup_steps >= total:
             raise ConfigError(f"training.warmup_steps ({config.warmup_steps}) must be below all steps ({total})")
@@ -212,17 +215,18 @@ class SentencesTraining(TextTraining):
 
     def batches(self, epoch: int) -> Iterable[list[tuple[NDArray[np.int64], float]]]:
         """For each optimiser step, this process's sentences in parts, each with its weight in the mean."""
-        for parts in self.parts(epoch):
-            each = sum(map(len, parts)) / len(parts)  # the last step's parts may be of unequal size
+        for parts, weight in self.parts(epoch):
+            each = sum(map(len, parts)) / len(parts) / weight  # the last step's parts may be of unequal size
             yield [(part, len(part) / each) for part in parts]
 
-    def parts(self, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
-        """Sentences of like lengths in the parts of each step, in an order drawn from seed and epoch."""
+    def parts(self, epoch: int) -> Iterator[tuple[list[NDArray[np.int64]], float]]:
+        """Sentences of like lengths in the parts of each step, in an order drawn from seed and epoch; their weight."""
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, 0))
         order = torch.randperm(len(self.train.tokens), generator=generator).numpy()
-        size = self.share * self.recipe.training.accumulate
-        for batch in bucketed(shared_out(order, self.fabric), self.train.lengths, size, generator):
-            yield [batch[begin : begin + self.share] for begin in range(0, len(batch), self.share)]
+        batches = bucketed(order, self.train.lengths, self.recipe.training.batch_size, generator)
+        for batch, mine, weight in shared_out(batches, self.fabric):
+            last = (len(batch) // self.fabric.world_size - 1) // self.share  # processes have as many parts
+            yield [*(mine[i * self.share :][: self.share] for i in range(last)), mine[last * self.share :]], weight
 
     def training_step(self, module: nn.Module, part: tuple[NDArray[np.int64], float]) -> StepOutput:
         """Cross-entropy of the classes' scores."""

@@ -63,7 +63,7 @@ def task(run: Run, rank: int = 0, of: int = 1) -> SentencesTraining:
 
 
 def steps(run: Run, epoch: int = 1, rank: int = 0, of: int = 1) -> list[list[list[int]]]:
-    return [[part.tolist() for part in parts] for parts in task(run, rank, of).parts(epoch)]
+    return [[part.tolist() for part in parts] for parts, _ in task(run, rank, of).parts(epoch)]
 
 
 def best_accuracy(folder: Path) -> float:
@@ -136,18 +136,25 @@ def test_lengths_in_a_batch_are_alike(finished: Run) -> None:
     assert spread(steps(finished)) < spread([[order[:16]], [order[16:32]], [order[32:]]])
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_the_sentences_and_make_as_many_steps(processes: int, tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", sentence_recipe(training={"batch_size": 12}))
-    shares = [steps(run, 1, rank, processes) for rank in range(processes)]
-    flat = [[i for parts in share for chosen in parts for i in chosen] for share in shares]
-    assert {len(share) for share in shares} == {task(run, 0, processes).steps}
-    assert {len(part) for part in flat} == {38 // processes}
-    counted = Counter(i for part in flat for i in part)
+@pytest.mark.parametrize(("processes", "left_out"), [(2, 0), (3, 2)])
+def test_processes_share_the_sentences_and_make_as_many_steps(processes: int, left_out: int, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", sentence_recipe(training={"batch_size": 12}))  # 38 sentences: the last 2
+    tasks = [task(run, rank, processes) for rank in range(processes)]
+    shares = [list(each.parts(1)) for each in tasks]
+    assert {len(share) for share in shares} == {tasks[0].steps}
+    counted = Counter(i for share in shares for parts, _ in share for chosen in parts for i in chosen)
     assert set(counted.values()) == {1}
-    assert len(counted) == 38 // processes * processes
-    sizes = [[[len(chosen) for chosen in parts] for parts in share] for share in shares]
-    assert all(size == sizes[0] for size in sizes)  # or gradients would wait for each other in vain
+    assert len(counted) == 38 - left_out
+    for together in zip(*shares):
+        sizes = [sum(map(len, parts)) for parts, _ in together]
+        assert max(sizes) - min(sizes) <= 1
+        assert len({len(parts) for parts, _ in together}) == 1
+        assert [weight * sum(sizes) / processes for _, weight in together] == pytest.approx(sizes)
+    alone = list(task(run).parts(1))  # a batch of all processes is that of one
+    for step, (parts, _) in enumerate(alone[: tasks[0].steps]):
+        shared = {i for share in shares for part in share[step][0] for i in part}
+        if left_out == 0:
+            assert shared == {i for part in parts for i in part}
 
 
 def test_padding_and_batches_change_no_measurement(finished: Run) -> None:
@@ -319,7 +326,7 @@ def test_an_epoch_of_unequal_parts_is_one_of_whole_batches(tmp_path: Path, monke
         first, order = [], iter(range(38))
         for step in parts:
             first.append([[next(order) for _ in range(size)] for size in step])
-        monkeypatch.setattr(SentencesTraining, "parts", lambda *_: iter(first))
+        monkeypatch.setattr(SentencesTraining, "parts", lambda *_: ((parts, 1.0) for parts in first))
         run = fitted(tmp_path / name, recipe)
         row = run.progress()["history"][0]
         return {key: row[key] for key in ("train_loss", "train_accuracy")}, tensors(run)
