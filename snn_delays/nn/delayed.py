@@ -13,6 +13,7 @@ from snn_delays.nn.door import FLAT, Form, admit, held
 from snn_delays.nn.module import SpikingModule
 from snn_delays.nn.specs import DelayOptions, DelaySpec, Device, spec_from
 from snn_delays.ops.delay import check_delays, delayed_linear
+from snn_delays.ops.delay.signal import in_window
 from snn_delays.ops.state import loadable
 from snn_delays.units import round_delays
 
@@ -25,32 +26,6 @@ class DelayLineState(NamedTuple):
     """The last ``max_delay_steps`` inputs, ``[max_delay_steps, batch, ...]`` in the shape of one step of the input."""
 
     history: Tensor
-
-
-def in_window(
-    operation: Callable[..., tuple[Tensor, Tensor]],
-    x: Tensor,
-    history: Tensor | None,
-    weight: Tensor,
-    delay: Tensor,
-    sigma: Tensor | None,
-    *,
-    min_delay_steps: int,
-    max_delay_steps: int,
-    **options: Any,
-) -> tuple[Tensor, Tensor]:
-    """Current and history by an operation whose window begins at 0, for one that begins at ``min_delay_steps``.
-
-    It is given the input as much later and the delays as much shorter, so that no tap reaches a shorter lag.
-    """
-    least, spread = min_delay_steps, max_delay_steps - min_delay_steps
-    if not least:
-        return operation(x, weight, delay, sigma, history, max_delay_steps=spread, **options)
-    before = x.new_zeros(least, *x.shape[1:]) if history is None else history[spread:]
-    delayed, waiting = torch.cat([before, x]).split([len(x), least])
-    early = None if history is None else history[:spread]
-    current, early = operation(delayed, weight, delay - least, sigma, early, max_delay_steps=spread, **options)
-    return current, torch.cat([early, waiting])
 
 
 class Delays(nn.Module):

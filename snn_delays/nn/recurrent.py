@@ -1,8 +1,6 @@
 """Recurrence: neurons that receive their own population's spikes, delayed.
 
-The forward pass computes one step after the other, each from the spikes so far. The gradients of weights and delays are
-computed once for all steps, by replaying the recorded spikes through ``delayed_linear``: a step keeps its spikes, and
-no copy of weights and delays.
+LIF neurons run in a kernel with all steps inside (:mod:`snn_delays.ops.recurrent`), others one step after the other.
 """
 
 from typing import Any, NamedTuple
@@ -11,36 +9,40 @@ import torch
 from torch import Tensor
 
 from snn_delays.errors import ConfigError, ShapeError
-from snn_delays.nn.delayed import DelayedLinear, in_window
+from snn_delays.nn.delayed import DelayedLinear
 from snn_delays.nn.door import FLAT, admit, check_state, fitting
-from snn_delays.nn.kinds import alteration, apply_pruning, has_own_hooks, kind_of
-from snn_delays.nn.neuron import Neuron
-from snn_delays.ops.delay import delayed_linear
+from snn_delays.nn.kinds import alteration, apply_pruning, has_hooks, has_own_hooks, kind_of
+from snn_delays.nn.neuron import LIF, MembraneState, Neuron
+from snn_delays.nn.norm import Dropout, DropoutState
+from snn_delays.ops.checks import HALF
 from snn_delays.ops.delay.signal import last_steps
-from snn_delays.ops.delay.taps import delay_kernel
-from snn_delays.ops.matmul import linear
+from snn_delays.ops.recurrent import recurrent_lif
+from snn_delays.ops.recurrent.loop import Line, loop
 from snn_delays.ops.state import loadable
 from snn_delays.ops.tracing import untraced
 
 
 @loadable
 class RecurrentState(NamedTuple):
-    """State of the neurons, and the last ``max_delay_steps`` spikes, ``[max_delay_steps, batch, neuron]``."""
+    """State of the neurons, the last ``max_delay_steps`` spikes, ``[max_delay_steps, batch, neuron]``, and the mask of
+    dropout where there is one."""
 
     neuron: Any
     history: Tensor
+    dropout: DropoutState | None = None
 
 
 class Recurrent(Neuron):
     r"""A population that receives its own spikes, each synapse with a delay of at least one step.
 
-    .. math:: I_t[i] = x_t[i] + \sum_{j,c} w[i,j,c]\; s_{t - d[i,j,c]}[j] \qquad s_t = \text{neuron}(I_t)
+    .. math:: I_t[i] = x_t[i] + m[i] \sum_{j,c} w[i,j,c]\; s_{t - d[i,j,c]}[j] \qquad s_t = \text{neuron}(I_t)
 
-    Steps are computed one after the other. A network's norm acts on ``x`` alone, before this layer.
+    where ``m`` is 1, or the mask of dropout. A network's norm acts on ``x`` alone, before this layer.
 
     Args:
         synapse: from the population to itself, ``min_delay_steps >= 1``, no bias.
         neuron: neurons that fire.
+        dropout: probability that a neuron receives nothing of its population for a whole sample, in training.
 
     State: :class:`RecurrentState`. Shapes: current ``[time, batch, neuron]`` to spikes of the same shape.
 
@@ -52,7 +54,7 @@ class Recurrent(Neuron):
         RuntimeError: in the backward pass, where the spikes or the state given were changed in place after the call.
     """
 
-    def __init__(self, synapse: DelayedLinear, neuron: Neuron) -> None:
+    def __init__(self, synapse: DelayedLinear, neuron: Neuron, dropout: float = 0.0) -> None:
         super().__init__()
         # The synapse's forward is never called: its weights and delays are taken, so a subclass would be ignored.
         plain = isinstance(synapse, DelayedLinear) and kind_of(synapse) is DelayedLinear
@@ -72,7 +74,7 @@ class Recurrent(Neuron):
             )
         if synapse.bias is not None:
             raise ConfigError("a recurrent synapse has no bias; add it to the synapse before the population")
-        self.synapse, self.neuron = synapse, neuron
+        self.synapse, self.neuron, self.dropout = synapse, neuron, Dropout(dropout)
 
     @untraced
     def forward(self, x: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
@@ -85,17 +87,19 @@ class Recurrent(Neuron):
         if has_own_hooks(self.synapse):
             self._check_hooks()
         shape = (longest, x.shape[1], width)
+        history, neuron_state, mask = None, None, None
         if state is not None:
             check_state(self, state, RecurrentState)
             history = fitting(self, state.history, x, weight.dtype, shape=shape, what="delay line's state")
-            state = RecurrentState(state.neuron, history)
+            neuron_state, mask = state.neuron, state.dropout
+        mask = self.dropout.mask_for(x, mask)
         if x.device.type == "cpu":
             self.synapse.check_delays()
         # Half precision would move membranes and sums: recurrence amplifies it.
         with torch.autocast(x.device.type, enabled=False):
-            spikes, neuron_state = self._steps(x.to(weight.dtype), weight, state)
-            history = spikes.new_zeros(shape) if state is None else state.history
-            return spikes.to(x.dtype), RecurrentState(neuron_state, last_steps(spikes, history, longest))
+            spikes, neuron_state = self._steps(x.to(weight.dtype), weight, neuron_state, history, mask)
+            before = spikes.new_zeros(shape) if history is None else history
+            return spikes.to(x.dtype), RecurrentState(neuron_state, last_steps(spikes, before, longest), mask)
 
     def _check_hooks(self) -> None:
         """Apply pruning masks; refuse other hooks on the synapse, which is never called, so that they would not run."""
@@ -107,118 +111,23 @@ class Recurrent(Neuron):
                 "never run: hook the Recurrent layer, or change the weight with torch.nn.utils.parametrize"
             )
 
-    def _steps(self, x: Tensor, weight: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
-        steps, batch, width = x.shape
-        longest, shortest = self.synapse.max_delay_steps, self.synapse.min_delay_steps
-        neuron_state = None if state is None else state.neuron
-        if not steps:
-            return self.neuron(x, neuron_state)
-        recording = _Recording(self.synapse, None if state is None else state.history)
-        currents = _ReplayGradient.apply(x, weight, self.synapse.delay, self.synapse.tap_width, recording).unbind(0)
-        kernel = self._kernel(weight)
-        # A sample's spikes lie in a row, step after step: what a step receives is a slice of it.
-        line = x.new_zeros(batch, (longest + steps) * width)
-        past: list[Tensor | None] = [None] * longest
-        if state is not None:
-            line[:, : longest * width] = state.history.detach().transpose(0, 1).flatten(1)
-            past = list(state.history.unbind(0))
-        for t, current in enumerate(currents):
-            end = t + longest - shortest + 1
-            feedback = _Feedback.apply(line[:, t * width : end * width], kernel, *past[t:end])
-            spikes, neuron_state = self.neuron((current + feedback)[None], neuron_state)
-            past.append(spikes[0])
-            line[:, (longest + t) * width : (longest + t + 1) * width] = spikes[0].detach()
-        spikes = torch.stack(past[longest:])  # type: ignore[arg-type]
-        recording.complete(spikes)
-        return spikes, neuron_state
-
-    @torch.no_grad()
-    def _kernel(self, weight: Tensor) -> Tensor:
-        """Weights by lag side by side, the longest first: ``[out, (max - min + 1) * in]``."""
-        synapse, least = self.synapse, self.synapse.min_delay_steps
-        kernel = delay_kernel(
-            weight, synapse.delay - least, synapse.tap_width, synapse.max_delay_steps - least, synapse.taps
+    def _steps(
+        self, x: Tensor, weight: Tensor, state: Any, history: Tensor | None, dropout: DropoutState | None
+    ) -> tuple[Tensor, Any]:
+        s, neuron = self.synapse, self.neuron
+        line = Line(weight, s.delay, s.tap_width, s.min_delay_steps, s.max_delay_steps, s.taps)
+        mask = None if dropout is None else dropout.mask.to(x.dtype)
+        if (
+            not isinstance(neuron, LIF)
+            or kind_of(neuron) is not LIF
+            or has_hooks(neuron)
+            or x.dtype in HALF
+            or not len(x)
+        ):
+            return loop(x, neuron, state, history, line, mask)
+        x, v0 = neuron._enter(x, state)
+        weight, delay, sigma, *_ = line
+        spikes, v = recurrent_lif(
+            x, weight, delay, sigma, history, v0, mask, **line.window, decay=neuron.decay, **neuron.options()
         )
-        return kernel.flip(0).transpose(0, 1).flatten(1)
-
-
-class _Feedback(torch.autograd.Function):
-    """Current that past spikes cause in one step: ``kernel`` times ``line``, the spikes of the window side by side.
-
-    ``spikes`` are those of each step of the window, for autograd: they receive the gradient of their part of ``line``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, line: Tensor, kernel: Tensor, *spikes: Tensor | None) -> Tensor:
-        ctx.save_for_backward(kernel)
-        return linear(line, kernel)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        (kernel,) = ctx.saved_tensors
-        needed = ctx.needs_input_grad[2:]
-        parts = linear(grad, kernel.T).chunk(len(needed), 1)
-        return None, None, *(part if needs else None for part, needs in zip(parts, needed))
-
-
-class _Recording:
-    """The spikes of all steps and those before them, to be replayed in the backward pass.
-
-    They are complete only after the last step, too late for ``save_for_backward``; so changes in place are detected
-    here, as autograd would.
-    """
-
-    def __init__(self, synapse: DelayedLinear, history: Tensor | None) -> None:
-        self.window: dict[str, Any] = {
-            "min_delay_steps": synapse.min_delay_steps, "max_delay_steps": synapse.max_delay_steps,
-            "taps": synapse.taps,
-        }  # fmt: skip
-        self.history = None if history is None else history.detach()
-
-    def complete(self, spikes: Tensor) -> None:
-        """Keep the spikes, and how often they and the history were changed so far."""
-        self.spikes = spikes.detach()
-        self.versions = self._versions()
-
-    def _versions(self) -> list[int | None]:
-        # Tensors of inference mode count no changes, and have no gradients.
-        tensors = (self.spikes, self.history)
-        return [None if tensor is None or tensor.is_inference() else tensor._version for tensor in tensors]
-
-    def replayed(self, weight: Tensor, delay: Tensor, sigma: Tensor) -> Tensor:
-        """What the synapse added to the current. Raises RuntimeError if spikes or history were changed since."""
-        if self.versions != self._versions():
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: the "
-                "spikes of a Recurrent layer, or the state it was given; write y = 2 * y in place of y.mul_(2)"
-            )
-        return in_window(delayed_linear, self.spikes, self.history, weight, delay, sigma, **self.window)[0]
-
-
-class _ReplayGradient(torch.autograd.Function):
-    """Identity on the current; its backward pass gives weights and delays their gradients, for all steps at once.
-
-    The gradient of the current is that of what the synapse adds to it. So the recorded spikes are replayed through
-    ``delayed_linear``, by the fastest backend, and that call is differentiated.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, current: Tensor, weight: Tensor, delay: Tensor, sigma: Tensor, recording: _Recording
-    ) -> Tensor:
-        ctx.recording = recording
-        ctx.save_for_backward(weight, delay, sigma)
-        return current.view_as(current)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        needed = ctx.needs_input_grad[1:4]
-        if not any(needed):
-            return grad, None, None, None, None
-        leaves = [tensor.detach().requires_grad_(learns) for tensor, learns in zip(ctx.saved_tensors, needed)]
-        with torch.enable_grad():
-            added = ctx.recording.replayed(*leaves)
-        grads = iter(torch.autograd.grad(added, [leaf for leaf in leaves if leaf.requires_grad], grad))
-        return grad, *(next(grads) if learns else None for learns in needed), None
+        return spikes, MembraneState(v)

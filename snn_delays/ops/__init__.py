@@ -8,6 +8,7 @@ from snn_delays.ops.depthwise import depthwise
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.norm_lif import norm_lif
+from snn_delays.ops.recurrent import recurrent_lif
 from snn_delays.ops.surrogate import (
     ATan,
     Boxcar,
@@ -38,6 +39,7 @@ __all__ = [
     "leaky_integrator",
     "lif",
     "norm_lif",
+    "recurrent_lif",
     "use_backend",
     "wkv",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from snn_delays.discrete.streaming import LanguageEngine, StreamingEngine
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier, SpikeGPT
 from snn_delays.ops import delayed_linear, lif, use_backend
 
-NUMBA = dict.fromkeys(("lif", "leaky_integrator", "norm_lif", "wkv", "depthwise"), "numba_cpu")
+NUMBA = dict.fromkeys(("lif", "leaky_integrator", "norm_lif", "recurrent_lif", "wkv", "depthwise"), "numba_cpu")
 STEPS, BATCH, INPUTS = 40, 3, 6
 
 
@@ -52,9 +53,13 @@ def _classifiers() -> None:
                 _train_and_evaluate(network, _counts(INPUTS))
                 _train_and_evaluate(network, _counts(INPUTS).float())
     with use_backend(delayed_linear="gather", **NUMBA):
-        recurrent = DelayClassifier(INPUTS, (8,), 4, max_delay_steps=6, recurrent=True)
-        _train_and_evaluate(recurrent, _counts(INPUTS))
-        _train_and_evaluate(recurrent, _counts(INPUTS))
+        shapes: tuple[dict[str, Any], ...] = (
+            {"sharing": "axon"}, {"sigma_steps": 9.0}, {"taps": "linear", "max_delay_steps": 24},
+        )  # fmt: skip
+        for options in shapes:
+            recurrent = DelayClassifier(INPUTS, (8,), 4, **{"max_delay_steps": 6, **options}, recurrent=True)
+            _train_and_evaluate(recurrent, _counts(INPUTS))
+            _train_and_evaluate(recurrent, _counts(INPUTS))
 
 
 def _layers() -> None:

@@ -18,6 +18,7 @@ from snn_delays.nn import (
     Recurrent,
     RecurrentState,
 )
+from snn_delays.ops import use_backend
 from tests.support.recurrent_populations import (
     BATCH,
     NEURON,
@@ -168,6 +169,28 @@ def test_without_gradients_and_under_inference_mode_it_is_the_same() -> None:
             _, state = layer(x[:7])
             assert torch.equal(layer(x)[0], want)
             assert torch.equal(layer(x[7:], state)[0], want[7:])
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba_cpu"])
+def test_dropout_is_of_what_is_fed_back_for_a_whole_sample(backend: str) -> None:
+    made, x = population(), currents()
+    layer = Recurrent(made.synapse, made.neuron, dropout=0.5)
+    torch.manual_seed(1)
+    with use_backend(recurrent_lif=backend):
+        whole, last = layer(x)
+        mask = last.dropout.mask
+        assert set(mask.unique().tolist()) == {0.0, 2.0}
+        torch.manual_seed(1)
+        first, state = layer(x[:9])
+        assert torch.equal(torch.cat([first, layer(x[9:], state)[0]]), whole)
+        plain = made(x)[0]
+        assert not torch.equal(whole, plain)
+        # What a neuron is not fed does not change it, whatever its population does.
+        alone = layer.neuron(x)[0]
+        sample, neuron = (mask == 0).nonzero()[0].tolist()
+        assert torch.equal(whole[:, sample, neuron], alone[:, sample, neuron])
+        assert layer.eval()(x)[1].dropout is None
+        assert torch.equal(layer(x)[0], plain)
 
 
 # What cannot be

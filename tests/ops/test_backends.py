@@ -131,7 +131,8 @@ def own_operation() -> Iterator[Operation]:
 
 def test_every_operation_has_a_reference_that_serves_everything() -> None:
     assert [operation.name for operation in operations()] == [
-        "cells", "delayed_conv2d", "delayed_linear", "depthwise", "leaky_integrator", "lif", "norm_lif", "wkv",
+        "cells", "delayed_conv2d", "delayed_linear", "depthwise", "leaky_integrator", "lif", "norm_lif",
+        "recurrent_lif", "wkv",
     ]  # fmt: skip
     for operation in operations():
         assert operation.backends[-1].name == "reference"

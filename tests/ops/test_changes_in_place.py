@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_delays.ops import delayed_conv2d, delayed_linear, depthwise, leaky_integrator, lif, norm_lif, wkv
+from snn_delays.ops import (
+    delayed_conv2d,
+    delayed_linear,
+    depthwise,
+    leaky_integrator,
+    lif,
+    norm_lif,
+    recurrent_lif,
+    wkv,
+)
 from snn_delays.ops.backends import use_backend
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.squared_relu import squared_relu
@@ -25,7 +34,8 @@ def numbers() -> dict[str, Tensor]:
         "decay": draw(WIDTH, low=0.3, high=0.9), "one": draw(WIDTH), "weight": draw(4, WIDTH, 1, low=-1),
         "delay": draw(4, WIDTH, 1, high=5), "maps": draw(STEPS, BATCH, 2, 5, 4), "filters": draw(3, 2, 2, 2, low=-1),
         "places": draw(3, 2, 2, 2, high=5), "shared": draw(1, 2, 1, 1, high=5), "kernel": draw(4, 2, WIDTH),
-        "matrix": draw(6, WIDTH),
+        "matrix": draw(6, WIDTH), "square": draw(WIDTH, WIDTH, 1, low=-1),
+        "span": draw(1, WIDTH, 1, low=1, high=5),
     }  # fmt: skip
 
 
@@ -52,6 +62,21 @@ OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[str, ...]]]
     ),
     "depthwise": (lambda n: depthwise(n["x"], n["kernel"])[:1], ("x", "kernel")),
     "wkv": (lambda n: wkv(n["x"], n["other"], -n["decay"], n["one"])[:1], ("x", "other", "decay", "one")),
+    "recurrent_lif": (
+        lambda n: recurrent_lif(
+            n["x"],
+            n["square"],
+            n["span"],
+            SIGMA,
+            None,
+            n["v0"],
+            min_delay_steps=1,
+            max_delay_steps=6,
+            taps="gaussian",
+            decay=0.5,
+        ),
+        ("x", "square", "span", "v0"),
+    ),
     "squared_relu": (lambda n: (squared_relu(n["x"]),), ("x",)),
     "linear": (lambda n: (linear(n["x"], n["matrix"]),), ("x", "matrix")),
 }
