@@ -49,8 +49,8 @@ def study(
     with _View(folder, total, source.finished) as view:
         failed = run_study(folder, source, view, workers=workers or here, scheduler=scheduler)
     print_lines(f"failed: {name}: {reason}; see {folder.path / 'logs' / name}.txt" for name, reason in failed.items())
-    console.print(f"{total - len(failed)} of {total} runs are finished; next: {command('report', folder.path)}")
-    if failed:
+    console.print(f"{view.finished} of {total} runs are finished; next: {command('report', folder.path)}")
+    if view.finished < total:
         raise typer.Exit(1)
 
 
@@ -92,6 +92,7 @@ def reproduce(
         str | None, typer.Option(help="recipe; default: the one of the row's name", show_default=False)
     ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, as of train")] = None,
+    on: Annotated[str | None, typer.Option(help="evaluate on another data set, as of evaluate")] = None,
     tolerance: Annotated[
         float | None, typer.Option(min=0, help="largest difference of a test number; default: stated with the result")
     ] = None,
@@ -111,7 +112,7 @@ def reproduce(
     folder = out or RUNS / "reproduce" / f"{again.name}_seed_{again.seed}"
     written = folder.with_name(f"{folder.name}.toml")
     write_text(written, to_toml(again))
-    result = evaluate_run(train_run(str(written), (), True, folder, accelerator=accelerator), "cpu")
+    result = evaluate_run(train_run(str(written), (), True, folder, accelerator=accelerator), "cpu", on)
     compared = compare(found, result, tolerance)
     print_table(as_table(compared))
     print_lines([] if tolerance is not None else [TOLERANCE])
@@ -171,7 +172,7 @@ class _View:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, transient=True)
-        self._folder, self._bars = folder, dict[str, TaskID]()
+        self._folder, self._bars, self.finished = folder, dict[str, TaskID](), finished
         self._all = self._bar.add_task(f"{folder.study.name}, runs", total=total, completed=finished)
         if finished:
             console.print(f"{finished} of {total} runs are finished already")
@@ -192,6 +193,7 @@ class _View:
             self._bar.update(self._bars[job.name], completed=self._folder.epochs(job))
 
     def ended(self, job: "Job", reason: str) -> None:
+        self.finished += not reason
         self._bar.remove_task(self._bars.pop(job.name))
-        self._bar.advance(self._all)
+        self._bar.update(self._all, completed=self.finished)
         console.print(f"{job.name}: {reason or self._folder.summary(job)}", highlight=False)

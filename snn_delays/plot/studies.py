@@ -100,7 +100,7 @@ def perturbation_figure(
         if "permuted" in name:
             ax.set_xticks([0, 1], ["no", "yes"])
             ax.margins(x=0.3)
-        ax.set_ylim(0, 1)
+        ax.set_ylim(0, 1.04)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[0, 0].set_ylabel("accuracy")
     return figure

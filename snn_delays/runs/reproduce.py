@@ -9,6 +9,7 @@ from typing import Any
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.recipes.files import load_recipe
+from snn_delays.recipes.registry import task_of
 from snn_delays.runs.results import read_results, with_readout
 from snn_delays.runs.table import Table
 
@@ -17,6 +18,7 @@ SAME = ("data", "delays", "hidden", "parameters", "epochs", "readout", "test_sam
 NEAR = (
     "test_accuracy", "test_accuracy_real_delays", "test_bits_per_byte", "test_bits_per_byte_carried",
 )  # fmt: skip
+KIND = ("data", "delays", "hidden", "epochs")
 BITS = 0.01
 TOLERANCE = (
     "tolerance of an accuracy p of n test samples: 1.96 sqrt(2 p (1 - p) / n), within which two equally good networks "
@@ -44,7 +46,7 @@ class Compared:
 def find_row(table: Path, which: str) -> dict[str, str]:
     """A row by its number, from 1; or the last one of a recipe, given as ``RECIPE`` or ``RECIPE:SEED``.
 
-    Raises ConfigError if there is none.
+    Raises ConfigError if there is none, or rows of that name are of different data or networks.
     """
     rows = read_results(table)
     if which.isdecimal():
@@ -60,20 +62,26 @@ def find_row(table: Path, which: str) -> dict[str, str]:
             f"of that recipe it has the seeds {', '.join(seeds)}" if seeds else f"{hint}name RECIPE:SEED or a number"
         )
         raise ConfigError(f"{table} has no row {which!r}; {there}")
+    kinds = {tuple(row[key] for key in KIND): 1 + rows.index(row) for row in found}
+    if len(kinds) > 1:
+        listed = "; ".join(f"{number}: {', '.join(filter(None, kind))}" for kind, number in list(kinds.items())[:5])
+        raise ConfigError(f"{table} has {len(kinds)} kinds of rows {which!r}; name one by its number: {listed} ...")
     return found[-1]
 
 
 def recipe_of(row: Mapping[str, str], recipe: str | None = None, changes: tuple[str, ...] = ()) -> Any:
     """The recipe of a row, by its name or from ``recipe``, with the row's seed.
 
-    Raises ConfigError if it is not known, or of other epochs than the row.
+    Raises ConfigError if it is not known, or of other epochs or another network than the row.
     """
     loaded = load_recipe(recipe or row["run"], (*changes, f"seed={row['seed']}"))
-    if row["epochs"] and loaded.training.epochs != int(row["epochs"]):
-        raise ConfigError(
-            f"the row was trained for {row['epochs']} epochs, recipe {loaded.name} says {loaded.training.epochs}; add "
-            f"--set training.epochs={row['epochs']}"
-        )
+    now = {**task_of(loaded).describe(), "epochs": loaded.training.epochs}
+    for key in ("epochs", "delays", "hidden"):
+        if row[key] and str(now[key]) != row[key]:
+            raise ConfigError(
+                f"the row has {key} = {row[key]}, recipe {loaded.name} {now[key]}; change the recipe as the row was "
+                "made, with --set section.key=value"
+            )
     return loaded
 
 

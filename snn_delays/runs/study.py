@@ -163,7 +163,7 @@ def run_study(
     """Run what is left of a study; returns why runs failed, by name. A failed one does not stop the rest.
 
     Every run is a process of its own, which goes on from the run's last checkpoint if it has one. One that was killed,
-    or whose worker was lost, is started again, :data:`TRIES` times in all.
+    or whose worker was lost, is started again, :data:`TRIES` times in all. A file ``stop`` in the folder ends them all.
 
     Args:
         folder: of the study; another process that runs it there is refused.
@@ -181,7 +181,7 @@ def run_study(
         running: dict[Future[tuple[int, str]], Job] = {}
         again: list[Job] = []
         while True:
-            while len(running) < slots() and (job := again.pop() if again else source.next()):
+            while not stop.exists() and len(running) < slots() and (job := again.pop() if again else source.next()):
                 running[_start(pool, folder, job, stop)] = job
             if not running:
                 return source.failed
@@ -190,7 +190,7 @@ def run_study(
                 job = running.pop(future)
                 code, reason = _outcome(future)
                 tries[job.name] = tries.get(job.name, 0) + 1
-                if code < 0 and tries[job.name] < TRIES:
+                if code < 0 and (stop.exists() or tries[job.name] < TRIES):
                     again.append(job)
                     continue
                 if reason:

@@ -52,7 +52,7 @@ def test_a_study_and_its_report(snn: Ok, here: Here, file: Path, tmp_path: Path)
 
 def test_a_failed_run_makes_the_exit_code_1(here: Here, file: Path, tmp_path: Path) -> None:
     here.instead["none_seed_3"] = [(2, "no such data (exit code 2)")]
-    result = CliRunner().invoke(cli.app, ["study", str(file), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(cli.app, ["study", str(file), "--out", str(tmp_path / "out"), "--workers", "1"])
     assert result.exit_code == 1
     shown = result.stdout.replace("\n", "")
     assert (
@@ -99,7 +99,12 @@ def test_a_row_is_reproduced(snn: Ok, refused: Bad, recipe: Path, tmp_path: Path
     assert "did you mean 'tiny'?" in refused("reproduce", "tiney", "--table", table)
     assert "no recipe at tiny" in refused("reproduce", "1", "--table", table)
     wrong = refused(*words, "--set", "training.epochs=3")
-    assert "the row was trained for 2 epochs, recipe tiny says 3; add --set training.epochs=2" in wrong
+    assert "the row has epochs = 2, recipe tiny 3; change the recipe as the row was made, with --set" in wrong
+    assert "the row has hidden = 10, recipe tiny 9;" in refused(*words, "--set", "model.hidden=[9]")
+    table.write_text(other + other.splitlines()[1].replace(",learned,10,", ",learned,12,") + "\n")
+    assert "has 2 kinds of rows 'tiny:5'; name one by its number: 1: made up, learned, 10, 2; 2: made" in refused(
+        *words
+    )
 
 
 def test_perturb(snn: Ok, refused: Bad, recipe: Path, tmp_path: Path) -> None:

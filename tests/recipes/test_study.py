@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from snn_delays.errors import ConfigError
-from snn_delays.recipes.study import Study, jobs, read_study, shown, write_study
+from snn_delays.recipes.study import Study, check_space, jobs, read_study, shown, write_study
+from tests.support import ROOT
+from tests.support.pages import blocks
 
 TEXT = """
 recipe = "demo"
@@ -56,7 +58,7 @@ def test_a_study_is_read_again_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_recipe_beside_the_study(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text('base = "demo.toml"\n')
-    (tmp_path / "demo.toml").write_text(Path(__file__).parents[2].joinpath("experiments/demo.toml").read_text())
+    (tmp_path / "demo.toml").write_text((ROOT / "experiments" / "demo.toml").read_text())
     study = read_study(written(tmp_path, 'recipe = "own.toml"\n'))
     (job,) = jobs(study)
     assert (job.name, job.label, job.recipe.name) == ("mine_seed_0", "mine", "demo")
@@ -92,6 +94,15 @@ def test_what_cannot_be_is_one_line_with_its_key(tmp_path: Path, text: str, mess
     with pytest.raises(ConfigError, match=message) as caught:
         jobs(read_study(written(tmp_path, text)))
     assert "\n" not in str(caught.value)
+
+
+def test_the_studies_of_the_documents(tmp_path: Path) -> None:
+    toml = [block.code for block in blocks((ROOT / "docs" / "studies.md").read_text()) if block.language == "toml"]
+    grid, searched = (read_study(written(tmp_path, text)) for text in toml)
+    assert len(jobs(grid)) == 9
+    assert grid.control_of("learned") == "none"
+    assert searched.search is not None
+    check_space(searched, searched.search)
 
 
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:

@@ -147,6 +147,20 @@ def test_ctrl_c_stops_every_run(here: Here, folder_of: Any, tmp_path: Path) -> N
     assert not stop.exists()
 
 
+def test_the_stop_file_ends_a_study_without_failures(here: Here, folder_of: Any, tmp_path: Path) -> None:
+    class Stopped(Recorded):
+        def ended(self, job: Job, reason: str) -> None:
+            super().ended(job, reason)
+            (tmp_path / "out" / "stop").touch()
+
+    folder, view = folder_of(), Stopped()
+    assert done(folder, view) == {}
+    assert list(view.ends) == here.calls == ["learned_seed_3"]
+    here.instead["learned_seed_4"] = [(-9, "its process was killed")]
+    assert done(folder) == {}
+    assert len(here.calls) == 1 + 4
+
+
 def test_one_process_at_a_time(here: Here, folder_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = folder_of()
     with alone_in(folder.path), monkeypatch.context() as patch:
