@@ -162,6 +162,9 @@ def _neurons(population: Population, profile: Profile) -> Iterator[Rule]:
         f"reset='{profile.resets[0]}'"
     )  # fmt: skip
     decay = numbers.decay if isinstance(numbers, Membrane) else numbers.decay_code / 2**numbers.decay_bits
+    yield "arithmetic", isinstance(numbers, Membrane) and numbers.filters, 1, (
+        f"currents are filtered (CubaLIF), for which no export to {title} has neurons; train with LIF neurons"
+    )  # fmt: skip
     yield "decay", profile.decay_rule == "none" and decay < 1, 1, (
         f"membranes keep {decay:.4g} of their value in a step, those of {title} keep all of it; no leaky network of "
         "this package fits"

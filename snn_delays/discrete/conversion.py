@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from snn_delays.discrete.stages import MOST_SYNAPSES, NeuronStage, PoolStage, Sh
 from snn_delays.errors import ExportError
 from snn_delays.fixed_point import FixedPoint
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
-from snn_delays.nn import LIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule
+from snn_delays.nn import LIF, CubaLIF, DelayedLinear, LeakyIntegrator, Recurrent, SpikingModule
 from snn_delays.nn.neuron import FixedPointIntegrator, FixedPointLIF, Neuron
 
 
@@ -122,7 +122,7 @@ def _neuron(population: Population) -> Neuron:
         kind = FixedPointLIF if population.fires else FixedPointIntegrator
         return kind(numbers, torch.from_numpy(population.bias))
     if population.fires:
-        return LIF(**asdict(numbers))
+        return (CubaLIF if numbers.filters else LIF)(**numbers.numbers)
     if numbers.v_reset:
         raise ExportError(
             f"{population.name} are integrators that rest at {numbers.v_reset:g}, LeakyIntegrator rests at 0; "

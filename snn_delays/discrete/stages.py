@@ -239,13 +239,15 @@ def _neurons(name: str, layer: Neuron, shape: Shape) -> NeuronStage:
     if isinstance(layer, FixedPointLIF | FixedPointIntegrator):
         _check_shape(shape == tuple(layer.bias.shape), f"{name} is a population of {len(layer.bias)} neurons", shape)
         return NeuronStage(name, shape, shape, layer.numbers, layer.fires, layer.bias.cpu().numpy())
-    if not isinstance(layer, LIF | LeakyIntegrator):
+    if not isinstance(layer, LIF | CubaLIF | LeakyIntegrator):
         raise ExportError(f"{name}: neurons of kind {type(layer).__name__} can be neither streamed nor exported")
     check_constants(name, layer)
     arithmetic = Membrane(float(layer.tau_steps), layer.decay_input)
-    if isinstance(layer, LIF):
+    if isinstance(layer, LIF | CubaLIF):
         spiking = {option: getattr(layer, option) for option in ("v_reset", "reset", "strict")}
         arithmetic = replace(arithmetic, threshold=float(layer.threshold), **spiking)
+    if isinstance(layer, CubaLIF):
+        arithmetic = replace(arithmetic, tau_syn_steps=float(layer.tau_syn_steps))
     return NeuronStage(name, shape, shape, arithmetic, layer.fires)
 
 

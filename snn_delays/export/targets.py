@@ -32,6 +32,7 @@ class Format:
             reason. None for the canonical form alone.
         arithmetic: ``"real"``, ``"whole"`` or ``"any"``: the numbers it holds.
         profile: the target unless another is named; None: no limits.
+        filters: whether it holds neurons that filter their current (:class:`snn_delays.nn.CubaLIF`).
     """
 
     name: str
@@ -39,13 +40,14 @@ class Format:
     module: str | None
     arithmetic: str
     profile: str | None = None
+    filters: bool = False
 
 
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
-        Format("npz", "the canonical form: lossless arrays, for any reader", None, "any"),
-        Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir.write", "real"),
+        Format("npz", "the canonical form: lossless arrays, for any reader", None, "any", filters=True),
+        Format("nir", "NIR graph of standard nodes", "snn_delays.export.nir.write", "real", filters=True),
         Format("brian2", "script for Brian2", "snn_delays.export.brian2", "any"),
         Format("nest", "script for NEST", "snn_delays.export.nest", "real"),
         Format(
@@ -109,6 +111,9 @@ def write_export(
             f"{to} holds networks of {words[chosen.arithmetic]}, this one has {words[kind]}; "
             + ("name a target that computes in integers, as --target generic" if kind == "real" else "keep them real")
         )
+    if not chosen.filters and (filtering := network.filtering):
+        have = " and ".join(name for name, form in FORMATS.items() if form.filters)
+        raise ExportError(f"{to} cannot hold this network: {filtering}; {have} can")
     module: Any = None if chosen.module is None else importlib.import_module(chosen.module)
     if module is not None and (reason := module.refuses(network)):
         raise ExportError(f"{to} cannot hold this network: {reason}")

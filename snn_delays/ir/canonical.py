@@ -88,7 +88,10 @@ class Synapses:
 
 @dataclass(frozen=True)
 class Membrane:
-    """Neurons in real numbers, as :func:`snn_delays.ops.lif.lif`; ``tau_steps`` gives ``decay = 1 - 1/tau``."""
+    """Neurons in real numbers, as :func:`snn_delays.ops.lif.lif`; ``tau_steps`` gives ``decay = 1 - 1/tau``.
+
+    ``tau_syn_steps``: time constant of a filter of the current (:class:`snn_delays.nn.CubaLIF`); 1 is none.
+    """
 
     tau_steps: float
     decay_input: bool = False
@@ -96,6 +99,7 @@ class Membrane:
     v_reset: float = 0.0
     reset: str = "hard"
     strict: bool = False
+    tau_syn_steps: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.tau_steps >= 1 and np.isfinite([self.threshold, self.v_reset]).all()):
@@ -103,6 +107,8 @@ class Membrane:
                 f"neurons need tau_steps >= 1 and a finite threshold and v_reset, got {self.tau_steps}, "
                 f"{self.threshold} and {self.v_reset}"
             )
+        if not 1 <= self.tau_syn_steps < np.inf:
+            raise ExportError(f"neurons need a finite tau_syn_steps >= 1, got {self.tau_syn_steps}")
         if self.reset not in ("hard", "soft"):
             raise ExportError(f"reset must be 'hard' or 'soft', got {self.reset!r}")
 
@@ -115,6 +121,16 @@ class Membrane:
     def gain(self) -> float:
         """Factor of the current."""
         return 1.0 - self.decay if self.decay_input else 1.0
+
+    @property
+    def filters(self) -> bool:
+        """Whether the current is filtered before it reaches the membrane."""
+        return self.tau_syn_steps != 1
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The fields by name, as files have them: ``tau_syn_steps`` where the current is filtered."""
+        return {name: value for name, value in asdict(self).items() if name != "tau_syn_steps" or self.filters}
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +195,15 @@ class CanonicalNetwork:
         return any(population.recurrent is not None for population in self.populations)
 
     @property
+    def filtering(self) -> str | None:
+        """A sentence on the first population that filters its current, or None: few tools have such neurons."""
+        for population in self.populations:
+            numbers = population.arithmetic
+            if isinstance(numbers, Membrane) and numbers.filters:
+                return f"{population.name} filters its current (CubaLIF, tau_syn_steps = {numbers.tau_syn_steps:g})"
+        return None
+
+    @property
     def lags(self) -> bool:
         """Whether a spike may act on the next population in its own step: most tools have populations run late then."""
         return any(bool((population.synapses.delay_steps == 0).any()) for population in self.populations)
@@ -186,6 +211,11 @@ class CanonicalNetwork:
     def all_synapses(self) -> list[tuple[str, Synapses]]:
         """Every set of synapses by name: ``hidden1``, ``hidden1.recurrent``, ``readout``, ..."""
         return [part for population in self.populations for part in population.parts.items()]
+
+
+def numbers_of(arithmetic: Membrane | FixedPoint) -> dict[str, Any]:
+    """The numbers of a population's arithmetic by name, as files have them."""
+    return arithmetic.numbers if isinstance(arithmetic, Membrane) else asdict(arithmetic)
 
 
 def to_bytes(network: CanonicalNetwork) -> bytes:
@@ -207,7 +237,7 @@ def to_bytes(network: CanonicalNetwork) -> bytes:
             "sharing": population.synapses.sharing,
             "recurrent": None if population.recurrent is None else population.recurrent.sharing,
             "arithmetic": "whole" if population.whole else "real",
-            "numbers": asdict(population.arithmetic),
+            "numbers": numbers_of(population.arithmetic),
         }
         for population in network.populations
     ]
@@ -274,7 +304,8 @@ def _arithmetic(entry: _PopulationOutline) -> Membrane | FixedPoint:
     """The neurons' numbers; all are there, under their names, of their types."""
     kind: Any = FixedPoint if entry.arithmetic == "whole" else Membrane
     types = {part.name: str(getattr(part.type, "__name__", part.type)) for part in fields(kind)}
-    if unknown := sorted(set(types) ^ set(entry.numbers)):
+    optional = {"tau_syn_steps"} - set(entry.numbers)
+    if unknown := sorted((set(types) ^ set(entry.numbers)) - optional):
         raise DataError(f"{entry.name}: numbers should have the keys {', '.join(types)}; missing or unknown: {unknown}")
     for key, value in entry.numbers.items():
         if type(value).__name__ not in {types[key], "int" if types[key] == "float" else ""}:

@@ -118,7 +118,16 @@ def _run(population: Population, x: Array) -> tuple[Array, float]:
 
 def _real(numbers: Membrane, bias: Array) -> Callable[[Array, Array], Array]:
     decay, gain, rest = numbers.decay, numbers.gain, numbers.v_reset
-    return lambda v, x: decay * (v - rest) + rest + gain * (x + bias)
+    if not numbers.filters:
+        return lambda v, x: decay * (v - rest) + rest + gain * (x + bias)
+    syn = 1.0 - 1.0 / numbers.tau_syn_steps
+    share, current = 1.0 - syn if numbers.decay_input else 1.0, np.zeros_like(bias)
+
+    def step(v: Array, x: Array) -> Array:
+        current[:] = syn * current + share * (x + bias)
+        return np.asarray(decay * (v - rest) + rest + gain * current)
+
+    return step
 
 
 def _integer(name: str, numbers: FixedPoint, bias: Array) -> Callable[[Array, Array], Array]:

@@ -44,7 +44,7 @@ class Neuron(SpikingModule):
 
     def per_neuron(self) -> dict[str, int]:
         """The constants that are not the same for all neurons, and how many numbers each has."""
-        constants = {name: getattr(self, name, None) for name in ("tau_steps", "threshold")}
+        constants = {name: getattr(self, name, None) for name in ("tau_steps", "tau_syn_steps", "threshold")}
         return {name: value.numel() for name, value in constants.items() if isinstance(value, Tensor) and value.ndim}
 
     @property

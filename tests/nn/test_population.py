@@ -19,7 +19,7 @@ from tests.support.networks import poisson
 
 OPTIONS: dict[str, dict[str, Any]] = {"cuba_lif": {"tau_syn_steps": 2.0, "learn_tau": True}}
 pytestmark = pytest.mark.usefixtures("plain")
-REFUSED = [kind for kind in KINDS if kind != "plif"]
+REFUSED = [kind for kind in KINDS if kind not in LIKE_LIF]
 
 
 @pytest.fixture

@@ -101,6 +101,11 @@ class _Layout:
                     f"{stage.name} are neurons in integer arithmetic, which cannot be streamed; they run in chunks: "
                     "y, state = network(x, state)"
                 )
+            if stage.arithmetic.filters:
+                raise ExportError(
+                    f"{stage.name} are CubaLIF neurons, which cannot be streamed; they run in chunks: y, state = "
+                    "network(x, state)"
+                )
             rest = MembraneState(self._at_rest(1, *stage.before) + stage.arithmetic.v_reset)
             own, size = stage.recurrent, self.width
             if own is not None:

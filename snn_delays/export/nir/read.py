@@ -17,7 +17,7 @@ from snn_delays.export.nir.signals import Signals, Taps, is_population
 from snn_delays.export.nir.write import UNIT_MS, merged, neuron_node, one_delay_each
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
 
-KINDS = ("Input", "Linear", "Affine", "Scale", "Flatten", "Delay", "LIF", "LI", "Output")
+KINDS = ("Input", "Linear", "Affine", "Scale", "Flatten", "Delay", "LIF", "CubaLIF", "IF", "LI", "Output")
 SHARINGS = ("synapse", "axon", "dendrite")
 Claims = dict[str, dict[str, Any]]
 
@@ -27,10 +27,11 @@ def from_nir(
 ) -> CanonicalNetwork:
     r"""The network that a NIR graph describes.
 
-    The graph must be a chain of populations: Input, then LIF or LI nodes that each receive from one population (or the
-    input) and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them: one after the other,
-    side by side, or none; an LI only as the last, and not itself; perhaps an Output. Nested graphs are flattened; of
-    several axes the last varies fastest. A population that receives from itself without a Delay does so a step later.
+    The graph must be a chain of populations: Input, then LIF, CubaLIF, IF or LI nodes that each receive from one
+    population (or the input) and themselves, through any nodes Linear, Affine, Scale, Flatten and Delay between them:
+    one after the other, side by side, or none; an LI only as the last, and not itself; perhaps an Output. Nested graphs
+    are flattened; of several axes the last varies fastest. A population that receives from itself without a Delay does
+    so a step later.
     So both encodings of :func:`snn_delays.export.nir.to_nir` come back, equal in every parameter but for synapses that
     share source, target and delay, which NIR adds up.
 
@@ -38,6 +39,8 @@ def from_nir(
     ``decay_input = False``, ``r = 1`` True; any other ``r`` is folded into weights and bias,
 
     .. math:: w' = w\; r\, dt / \tau
+
+    and of a CubaLIF by ``w_in dt / tau_syn`` besides; an IF has an infinite ``tau_steps`` and ``w' = w r dt``.
 
     A LIF fires at ``v > v_threshold`` unless metadata say ``threshold_op = "ge"``. What our metadata say beyond that
     (what shares delays, ``decay_input`` where both would do) is taken only where the nodes agree; without them an axon
@@ -180,7 +183,7 @@ def _population(name: str, before: str, signals: Signals, claimed: dict[str, Any
         synapses=_synapses(signal.taps[before], signals.sizes[before], size, gain, claimed.get("sharing")),
         bias=signal.bias * gain,
         arithmetic=numbers,
-        fires=node.kind == "LIF",
+        fires=node.kind != "LI",
         recurrent=recurrent,
     )
 
@@ -216,32 +219,42 @@ def _synapses(taps: Taps, sources: int, targets: int, gain: Array, claimed: str 
 
 def _membrane(node: Node, signals: Signals, claimed: dict[str, Any], reset: str | None) -> tuple[Membrane, Array, bool]:
     """A population's numbers, what its weights are multiplied by, and whether its reset is a step late."""
-    keys, fires, size, dt = FIELDS[node.kind], node.kind == "LIF", signals.sizes[node.name], signals.dt
+    keys, fires, size, dt = FIELDS[node.kind], node.kind != "LI", signals.sizes[node.name], signals.dt
     values = {key: node.spread(key, (size,), axes=False) for key in keys}
     strict, kind = signals.graph.firing(node, reset) if fires else (False, "hard")
     ones = np.ones(size)
     if claimed:
         numbers = Membrane(**claimed["numbers"])
         same = neuron_node(numbers, fires, size, dt)
-        if all(np.array_equal(values[key], getattr(same, key)) for key in keys) and (
-            not fires or (numbers.strict, numbers.reset) == (strict, kind)
+        if (
+            type(same).__name__ == node.kind
+            and all(np.array_equal(values[k], getattr(same, k)) for k in keys)
+            and (not fires or (numbers.strict, numbers.reset) == (strict, kind))
         ):
             return numbers, ones, False
-    node.time_constants("tau", dt)
-    shared = {key: _shared(node, key, values[key]) for key in keys if key != "r"}
-    v_leak, v_reset = shared["v_leak"], shared.get("v_reset", shared["v_leak"])
+    for key in keys:
+        if key.startswith("tau"):
+            node.time_constants(key, dt)
+    if node.kind == "CubaLIF" and kind == "soft_late":
+        raise node.error(" is a CubaLIF, whose reset a step late would be filtered here; known are 'hard' and 'soft'")
+    shared = {key: _shared(node, key, values[key]) for key in keys if key not in ("r", "w_in")}
+    v_reset = shared.get("v_reset", shared.get("v_leak", 0.0))
+    v_leak = shared.get("v_leak", v_reset)
     if v_reset != v_leak:
         raise node.error(f" leaks to {v_leak:g} and is reset to {v_reset:g}; neurons here have one rest for both")
-    tau_steps = max(shared["tau"] / dt, 1.0)
-    gain = values["r"] / tau_steps
+    tau, tau_syn = shared.get("tau", shared.get("tau_mem", np.inf)), shared.get("tau_syn", dt)
+    tau_steps, syn_steps = max(tau / dt, 1.0), max(tau_syn / dt, 1.0)
+    weight = values.get("w_in", ones)
+    gain = values["r"] * dt if node.kind == "IF" else values["r"] / tau_steps * (weight / syn_steps)
     decay_input = False
     if np.allclose(gain, 1, rtol=0, atol=PRECISION):
         gain = ones
-    elif np.allclose(values["r"], 1, rtol=0, atol=PRECISION):
+    elif node.kind != "IF" and np.allclose([values["r"], weight], 1, rtol=0, atol=PRECISION):
         gain, decay_input = ones, True
     soft = "hard" if kind == "hard" else "soft"
     threshold = shared.get("v_threshold", 1.0)
-    return Membrane(tau_steps, decay_input, threshold, v_reset, soft, strict), gain, kind == "soft_late"
+    numbers = Membrane(tau_steps, decay_input, threshold, v_reset, soft, strict, syn_steps)
+    return numbers, gain, kind == "soft_late"
 
 
 def _shared(node: Node, key: str, values: Array) -> float:

@@ -31,7 +31,7 @@ class Signal(NamedTuple):
 
 def is_population(node: Node) -> bool:
     """Whether a node begins anew what is put out."""
-    return node.kind in ("LIF", "LI")
+    return node.kind in ("LIF", "CubaLIF", "IF", "LI")
 
 
 class Signals:

@@ -6,7 +6,6 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from snn_delays.export.files import complete
 from snn_delays.export.nir.file import read_nir as read_nir
 from snn_delays.export.nir.graph import free_name
 from snn_delays.files import atomic_path
-from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check
+from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses, check, numbers_of
 from snn_delays.ir.trace import Trace
 
 ENCODINGS = ("gather", "branch")
@@ -41,7 +40,8 @@ def refuses(network: CanonicalNetwork) -> str | None:
             return (
                 f"{name} has a {numbers.reset} reset; NIR's LIF can only be set to v_reset, so train with reset='hard'"
             )
-        if math.inf in (numbers.tau_steps, numbers.tau_steps * network.dt_ms * 1000):
+        integrates = population.fires and numbers.tau_steps == math.inf and not (numbers.filters or numbers.decay_input)
+        if not integrates and math.inf in (numbers.tau_steps, numbers.tau_steps * network.dt_ms * 1000):
             return f"{name}.tau_steps is {numbers.tau_steps:g}, NIR needs a finite time"
     return None
 
@@ -66,6 +66,8 @@ def to_nir(network: CanonicalNetwork, *, encoding: str = "gather", time_unit: st
     .. math:: v \leftarrow v + \frac{dt}{\tau} \left( (v_{leak} - v) + r I \right)
 
     with ``tau = tau_steps * dt``, ``v_leak = v_reset``, and ``r = 1`` for ``decay_input``, else ``r = tau / dt``.
+    Neurons that filter their current are CubaLIF nodes, with ``tau_syn`` and ``w_in`` by the same rule; those that
+    never leak are IF nodes with ``r = 1 / dt``.
 
     Neurons bear their population's name, the nodes before them that and ``.copy``, ``.delay``, ``.weight``, ``.bias``
     (``.delay3``, ``.weight3`` in a branch of 3 steps), those of recurrent synapses ``.recurrent`` before it. Weights
@@ -184,20 +186,27 @@ def write_nir(
 
 
 def neuron_node(numbers: Membrane, fires: bool, size: int, dt: float) -> nir.NIRNode:
-    """The LIF or LI node of ``size`` neurons in steps of ``dt``."""
+    """The LIF, CubaLIF, IF (which never leaks) or LI node of ``size`` neurons in steps of ``dt``."""
 
     def each(value: float) -> NDArray[np.float64]:
         return np.full(size, float(value))
 
+    firing = {
+        "v_threshold": each(numbers.threshold), "v_reset": each(numbers.v_reset),
+        "metadata": {"threshold_op": "gt" if numbers.strict else "ge", "reset": "hard"},
+    }  # fmt: skip
+    if fires and numbers.tau_steps == math.inf:
+        return nir.IF(r=each(1) / dt, **firing)
     tau = each(numbers.tau_steps) * dt
     # Divided as a reader will divide, so that its gain r dt / tau is exactly one.
     r = each(1) if numbers.decay_input else tau / dt
     if not fires:
         return nir.LI(tau=tau, r=r, v_leak=each(numbers.v_reset))
-    return nir.LIF(
-        tau=tau, r=r, v_leak=each(numbers.v_reset), v_threshold=each(numbers.threshold), v_reset=each(numbers.v_reset),
-        metadata={"threshold_op": "gt" if numbers.strict else "ge", "reset": "hard"},
-    )  # fmt: skip
+    if numbers.filters:
+        syn = each(numbers.tau_syn_steps) * dt
+        share = each(1) if numbers.decay_input else syn / dt
+        return nir.CubaLIF(tau_mem=tau, tau_syn=syn, r=r, v_leak=each(numbers.v_reset), w_in=share, **firing)
+    return nir.LIF(tau=tau, r=r, v_leak=each(numbers.v_reset), **firing)
 
 
 def merged(synapses: Synapses) -> Synapses:
@@ -281,5 +290,5 @@ def _outline(population: Population) -> dict[str, Any]:
         "name": population.name,
         "sharing": population.synapses.sharing,
         "recurrent": None if population.recurrent is None else population.recurrent.sharing,
-        "numbers": asdict(population.arithmetic),
+        "numbers": numbers_of(population.arithmetic),
     }

@@ -179,7 +179,7 @@ def test_scale_acts_before_and_after_weights() -> None:
     assert np.array_equal(simulate(from_nir(graph, dt_ms=DT, time_unit="ms"), drive()).outputs["lif"], want)
 
 
-@pytest.mark.parametrize("kind", ["IF", "CubaLIF", "CubaLI", "I"])
+@pytest.mark.parametrize("kind", ["CubaLI", "I"])
 def test_neurons_that_no_layer_has_are_refused_by_name_where_layers_are_made(kind: str) -> None:
     with pytest.raises(DataError, match=rf"is a {kind}, for which networks here have no layer.*interpret runs it"):
         from_nir(alone(neurons(kind)), dt_ms=DT, time_unit="ms")

@@ -37,7 +37,7 @@ def node(name: str, made: nir.NIRNode) -> Callable[[nir.NIRGraph], None]:
     ("change", "match"),
     [
         (node("hidden1.weight", nir.Conv1d(8, np.ones((1, 1, 3)), 1, 0, 1, 1, np.zeros(1))), r"'hidden1\.weight' is a"),
-        (node("hidden2", nir.IF(r=np.ones(16), v_threshold=np.ones(16))), "'hidden2' is a IF, for which .* no layer"),
+        (node("hidden2", nir.I(r=np.ones(16))), "'hidden2' is a I, for which .* no layer"),
         (node("more", nir.Input({"input": np.array([14])})), "2 Input nodes, expected one"),
         (node("input", nir.Input({"input": np.array([2, 7])})), r"takes 14 channels, .* 'input', has \[2, 7\]"),
         (node("hidden1.delay", nir.Delay(np.zeros(3))), r"'hidden1\.delay' takes 3 channels, .* has \d+"),

@@ -44,7 +44,7 @@ def altered(which: int = 0, **changes: Any) -> CanonicalNetwork:
         (network_of, r"canonical form, got a Sequential; pass canonical\("),
         (lambda: random_network(whole=True), r"hidden1 computes in integers.* weights on a grid"),
         (lambda: canonical_of(reset="soft"), r"hidden1 has a soft reset.*train with reset='hard'"),
-        (lambda: altered(1, tau_steps=float("inf")), r"output\.tau_steps is inf"),
+        (lambda: altered(1, tau_steps=float("inf"), decay_input=True), r"output\.tau_steps is inf"),
         (lambda: altered(name="a/b"), r"population 'a/b': a name has letters"),
         (lambda: altered(name="output"), r"population 'output': a name .* belongs to one population"),
         (lambda: altered(fires=False), "a: leaky integrators"),
