@@ -61,12 +61,12 @@ def list_zoo() -> None:
     from snn_delays.runs.table import Table as Rows
     from snn_delays.runs.zoo import PREFIX, zoo
 
-    heads = ("name", "what", "test, integer delays", "data", "licence")
-    rows = [
-        (PREFIX + name, card.description, card.result, card.data, card.licence.partition(". ")[0])
-        for name, card in zoo().items()
-    ]
+    cards = zoo()
+    heads = ("name", "what", "test, integer delays", "data")
+    rows = [(PREFIX + name, card.description, card.result, card.data) for name, card in cards.items()]
     print_table(Rows(heads, rows), fold=1, no_wrap=(0,))
+    for licence in dict.fromkeys(card.licence for card in cards.values()):
+        console.print(", ".join(name for name, card in cards.items() if card.licence == licence) + f": {licence}")
 
 
 @app.command()
