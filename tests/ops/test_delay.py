@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_delays.ops import delayed_linear
-from snn_delays.ops.delay import OPERATION, dense, gather, spectral_fft, spectral_plan
+from snn_delays.ops.delay import OPERATION, dense, gather, spectral, spectral_fft, spectral_plan
 from snn_delays.ops.delay.spectral_plan import SpectralPlan
 from snn_delays.ops.delay.taps import TAPS
 from tests.support.contracts import (
@@ -53,6 +53,19 @@ def test_spectral_equals_reference_a_few_samples_at_a_time(
             learns=("x", "weight", "delay", "history"),
         )  # fmt: skip
         assert 1 < len(SpectralPlan(70, 40, 0, case.dtype).groups(5, 8)) <= 5
+        delay_contract(run, case)
+
+
+@pytest.mark.parametrize(("steps", "longest", "n"), [(70, 40, 128), (20, 7, 27)])
+@pytest.mark.parametrize("wide", [0.0, 20.0])
+def test_spectral_equals_reference_a_frequency_at_a_time(
+    steps: int, longest: int, n: int, wide: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectral, "ONE_BY_ONE", 0)
+    run = implementation(delayed_linear, OPERATION.example(), "spectral")
+    for learns in (("x", "weight", "delay"), ("weight",), ("x",)):
+        case = DelayCase(batch=5, inputs_=4, outputs=3, max_delay_steps=longest, steps=steps, wide=wide, learns=learns)
+        assert SpectralPlan(steps, longest, 0, case.dtype).n == n
         delay_contract(run, case)
 
 
