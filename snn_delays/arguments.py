@@ -17,7 +17,7 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
     Raises ConfigError for anything else: 24.0, which a division of milliseconds gives, ``"8"``, True, a tensor.
     """
     try:
-        number: int = _unless_odd(value, operator.index)
+        number: int = value if value.__class__ is int else _unless_odd(value, operator.index)
     except TypeError:
         integral = isinstance(value, float) and value.is_integer()
         remedy = f"; write {name}={int(value)}, or int(...) around what it comes from" if integral else ""

@@ -25,6 +25,7 @@ from snn_delays.messages import did_you_mean
 from snn_delays.ops.threads import lost_kernels
 
 SMALL = 2**13  # numbers
+PLAIN = (bool, float, int, str)  # arguments that are what they are
 REMEMBERED = 4096  # choices of an operation; beyond, it starts anew
 ENVIRONMENT_VARIABLE = "SNN_DELAYS_BACKEND"
 RENAMED = {"delay": "delayed_linear", "delay_conv": "delayed_conv2d"}  # operations, from the keys that served them
@@ -188,7 +189,9 @@ def signature(call: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """
     parts: list[Any] = [torch.is_grad_enabled(), torch.get_num_threads()]
     for value in call.values():
-        if isinstance(value, Tensor):
+        if value is None or value.__class__ in PLAIN:
+            parts.append(value)
+        elif isinstance(value, Tensor):
             if value.is_cuda and without_reading(value.device):
                 return None
             parts.append((value.shape, value.dtype, value.device, value.requires_grad))

@@ -1,5 +1,7 @@
 """What operations ask of the tensors they are given, and in which dtype they compute."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -30,10 +32,19 @@ def check_state(
         )
 
 
+@lru_cache(maxsize=256)
+def _number(value: float, dtype: torch.dtype) -> Tensor:
+    """A number as a tensor, made once, since many are asked for at every step; never written to."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=dtype)
+
+
 def per_neuron(value: float | Tensor, current: Tensor, name: str) -> Tensor:
     """A number or a tensor ``[neuron]`` as a tensor that broadcasts over the current's last axis."""
-    # A number becomes a fill on the device: a copy to it would wait, and could not be captured in a CUDA graph.
-    tensor = value.to(current) if isinstance(value, Tensor) else current.new_full((), value)
+    if not isinstance(value, Tensor):
+        # On a device a fill: a copy to it would wait, and could not be captured in a CUDA graph.
+        return _number(value, current.dtype) if current.is_cpu else current.new_full((), value)
+    tensor = value.to(current)
     if tensor.ndim > 1 or (tensor.ndim == 1 and tensor.shape[0] not in (1, current.shape[-1])):
         raise ShapeError(
             f"{name} has shape {tuple(tensor.shape)}; give a number or one value per neuron ({current.shape[-1]})"

@@ -190,8 +190,7 @@ class MultiGaussian(_Positive):
 
 def _fired(u: Tensor, strict: bool) -> Tensor:
     """1 where u > 0, or u >= 0 unless strict, else 0; NaN where u is NaN, which a comparison would swallow."""
-    with torch.no_grad():
-        return u.clamp(0, 1).ceil_().abs_() if strict else u.clamp(-1, 0).floor_().add_(1)
+    return u.clamp(0, 1).ceil_().abs_() if strict else u.clamp(-1, 0).floor_().add_(1)
 
 
 class _Spike(torch.autograd.Function):

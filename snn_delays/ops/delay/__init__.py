@@ -91,7 +91,9 @@ def delayed_linear(
         "max_delay_steps": max_delay_steps, "taps": taps,
     }  # fmt: skip
     chosen = OPERATION.choose(call, backend)
-    if delay.device.type == "cpu" and chosen.name != "one_step":  # which checks what it has not seen before
+    if chosen.name == "one_step":  # it checks what it has not seen before
+        return one_step.step(**call)
+    if delay.is_cpu:
         check_delays(delay, max_delay_steps)
     current: Tensor = chosen.run(call)
     return current, last_steps(x, history, max_delay_steps)
@@ -113,14 +115,13 @@ def check_options(
 
 
 def _check_shapes(x: Tensor, weight: Tensor, delay: Tensor) -> None:
-    if weight.shape[1] != x.shape[-1]:
-        raise ShapeError(
-            f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {weight.shape[1]}"
-        )
     out_features, in_features, count = weight.shape
-    if (
+    if in_features != x.shape[-1]:
+        raise ShapeError(f"the input has {x.shape[-1]} features, the weight {tuple(weight.shape)} takes {in_features}")
+    if delay.shape != weight.shape and (
         delay.ndim != 3
-        or any(d not in (1, w) for d, w in zip(delay.shape[:2], weight.shape[:2]))
+        or delay.shape[0] not in (1, out_features)
+        or delay.shape[1] not in (1, in_features)
         or delay.shape[2] != count
     ):
         raise ShapeError(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.delay.signal import joined
@@ -33,7 +34,8 @@ def serves(call: Any) -> bool:
     return bool(
         len(x) == 1
         and not torch.is_grad_enabled()
-        and x.device.type == "cpu" == weight.device.type
+        and x.is_cpu
+        and weight.is_cpu
         and x.dtype == weight.dtype == call["delay"].dtype
         and weight.numel() * (call["max_delay_steps"] + 1) <= LARGEST
     )
@@ -44,21 +46,26 @@ def refuses(**call: Any) -> str | None:
     return None if serves(call) else f"it serves one step on the CPU without gradients, with a kernel up to {LARGEST}"
 
 
-def run(x: Tensor, history: Tensor | None, **synapses: Any) -> Tensor:
+def run(**call: Any) -> Tensor:
     """See :func:`snn_delays.ops.delay.delayed_linear`."""
+    return step(**call)[0]
+
+
+def step(x: Tensor, history: Tensor | None, **synapses: Any) -> tuple[Tensor, Tensor]:
+    """The current, and the history after the step."""
     extended = joined(x, history, synapses["max_delay_steps"])
-    rows = extended.transpose(0, 1).reshape(x.shape[1], extended.shape[0] * x.shape[2])
-    return torch.mm(rows, kernel(**synapses).T).unsqueeze(0)
+    batch = x.shape[1]
+    lines = extended if batch == 1 else extended.transpose(0, 1)
+    rows = lines.reshape(1, batch, extended.shape[0] * x.shape[2])
+    return F.linear(rows, kernel(**synapses)), extended[1:]
 
 
 def kernel(weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps: int, taps: str) -> Tensor:
     """The kernel of these synapses, ``[out, (D + 1) * in]``; built where it is not kept."""
     key = (
-        delay.data_ptr(),
-        max_delay_steps,
-        taps,
-        *(t if t is None else (t.shape, t.dtype) for t in (weight, delay, sigma)),
-    )
+        delay.data_ptr(), max_delay_steps, taps, weight.dtype, weight.shape, delay.shape,
+        None if sigma is None else (sigma.dtype, sigma.shape),
+    )  # fmt: skip
     seen = (_numbers(weight), _numbers(delay), None if sigma is None else _numbers(sigma))
     found = _kept.get(key)
     if found is not None and found.seen == seen:
@@ -76,4 +83,4 @@ def kernel(weight: Tensor, delay: Tensor, sigma: Tensor | None, max_delay_steps:
 
 def _numbers(tensor: Tensor) -> bytes:
     tensor = tensor.contiguous()
-    return ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+    return ctypes.string_at(tensor.data_ptr(), tensor.nbytes)

@@ -42,11 +42,12 @@ class SpectralPlan:
 
     def spectra(self, rows: int, *columns: int) -> list[Tensor]:
         """Room for spectra ``[frequency, 2, row, column]``, one for each number of columns."""
-        return [empty((self.frequencies, 2, rows, each), self.dtype) for each in columns]
+        with torch.inference_mode(False):  # other threads, which know nothing of the mode, write into it
+            return [empty((self.frequencies, 2, rows, each), self.dtype) for each in columns]
 
     def kernel_spectrum(self, outputs: int, inputs: int) -> Tensor:
         """Room for the spectrum ``[frequency, 2, out, in]`` of a kernel."""
-        return empty((self.frequencies, 2, outputs, inputs), self.dtype)
+        return self.spectra(outputs, inputs)[0]
 
     def transform(self, x: Packed, samples: slice, into: Tensor, place: int = 0, take: int | None = None) -> None:
         """Spectrum of a signal's blocks; or of those of a current, their first ``take`` steps put at ``place``."""

@@ -90,7 +90,7 @@ def lif(
         "threshold": per_neuron(threshold, current, "threshold"), **options,
     }  # fmt: skip
     spikes, v = OPERATION(call, backend)
-    return spikes.to(spikes_dtype), v
+    return spikes if spikes.dtype is spikes_dtype else spikes.to(spikes_dtype), v
 
 
 def options_of(
