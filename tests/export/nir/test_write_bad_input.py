@@ -26,7 +26,7 @@ def altered(which: int = 0, **changes: Any) -> CanonicalNetwork:
     network = planted()
     population = network.populations[which]
     for key, value in changes.items():
-        if key in ("tau_steps", "threshold", "v_reset", "reset"):
+        if key in ("tau_steps", "decay_input", "threshold", "v_reset", "reset"):
             key, value = "arithmetic", replace(population.arithmetic, **{key: value})
         elif key in ("weight", "delay_steps"):
             value = np.full_like(getattr(population.synapses, key), value)
