@@ -310,13 +310,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=Path, help="document in which to renew the table")
     given = parser.parse_args(arguments)
     for setting in [SETTINGS[given.only]] if given.only else SETTINGS.values():
-        loaded = [load_binned(setting.dataset, split, setting.binning) for split in ("train", "test")]
-        data, test = (each.in_a_row() if setting.flat else each for each in loaded)
-        for seed in range(given.seeds):
-            for delays in DELAYS:
-                if not any((r.network, r.delays, r.seed) == (setting.name, delays, seed) for r in read(given.results)):
-                    row = train(setting, delays, seed, data, test, given.epochs or setting.epochs)
-                    append(given.results, row)
+        done = {(row.delays, row.seed) for row in read(given.results) if row.network == setting.name}
+        if pending := [(d, seed) for seed in range(given.seeds) for d in DELAYS if (d, seed) not in done]:
+            loaded = [load_binned(setting.dataset, split, setting.binning) for split in ("train", "test")]
+            data, test = (each.in_a_row() if setting.flat else each for each in loaded)
+            for delays, seed in pending:
+                append(given.results, train(setting, delays, seed, data, test, given.epochs or setting.epochs))
     text = table(read(given.results))
     print(text)
     if given.write is not None:

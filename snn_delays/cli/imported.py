@@ -30,10 +30,11 @@ def import_file(
     out = file.with_suffix(".safetensors") if out is None else out
     card = import_network(file, source, recipe, changes=changes or (), out=out).card
     model = card.recipe.model
-    window = "" if model.delays == "none" else f" of up to {card.recipe.max_delay_steps} steps, taps {model.taps}"
+    window = "" if model.delays == "none" else f" of up to {card.recipe.max_delay_steps} steps"
+    taps = f", taps {model.taps}" if model.delays == "learned" else ""
     print_lines(
         [
-            f"network  {card.sensor[0]} inputs, {model.layers}; {model.delays} delays{window}",
+            f"network  {card.sensor[0]} inputs, {model.layers}; {model.delays} delays{window}{taps}",
             f"neurons  tau {model.tau_mem_ms:g} ms, steps of {card.dt_ms:g} ms, threshold {model.threshold:g}, "
             f"{model.reset} reset",
             f"written  {out}",

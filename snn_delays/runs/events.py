@@ -109,7 +109,11 @@ class Events(EventsTraining):
             keys["test_accuracy_masked"] = "test, masked\nreadout"
         rows = [(r["run"], f"{r['parameters']:,}", *(number(r, key, ".1%") for key in keys)) for r in results]
         kinds = {f"{r['data']}, {r['test_samples']:,} test samples" for r in results}
-        lines = [f"data: {'; '.join(sorted(kinds))}; epochs chosen on validation samples held out of the training set"]
+        known = all(
+            "valid_accuracy" in result for result in results
+        )  # of a file alone, another code may have trained it
+        chosen = "; epochs chosen on validation samples held out of the training set" if known else ""
+        lines = [f"data: {'; '.join(sorted(kinds))}{chosen}"]
         lines += [f"readout of {r['run']}: {r['readout']}" for r in results if r["readout"] != AS_TRAINED]
         return Page([Table(("run", "trainable\nparameters", *keys.values()), rows)], lines)
 

@@ -91,7 +91,7 @@ def parts_of(state: Mapping[str, Tensor], source: str, path: Path) -> list[Part]
         if found is None:
             raise CheckpointError(
                 f"{path}: no checkpoint of {source}: it has {name or 'keys without a module'}, expected names as "
-                f"{NAMES[source]}; is it of another program or version?"
+                f"{'model' if source == 'snn-delays' else 'layers'}.0; is it of another program or version?"
             )
         place = int(found[1]) if found[1].isdecimal() else len(places)
         if kind in ("synapse", "linear"):

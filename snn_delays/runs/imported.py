@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,6 +91,7 @@ def import_network(
         "model.hidden": [len(layer.weight) for layer in layers[:-1]], "model.delay_count": counts.pop(),
         "model.sharing": "synapse", "model.min_delay_steps": 0,
         "model.recurrent": any(layer.recurrent for layer in layers),
+        "name": re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem).strip("._-") or source, "title": f"imported from {source}",
     }  # fmt: skip
     tensors = _tensors(layers)
     learned = [tensor for name, tensor in tensors.items() if not name.endswith("running_var")]

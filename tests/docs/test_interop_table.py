@@ -4,7 +4,7 @@ import re
 
 from tests.support.pages import ROOT
 
-PACKAGES = ["SpikingJelly", "Norse", "snnTorch", "Tonic", "NIR"]
+PACKAGES = ["SpikingJelly", "Norse", "snnTorch", "Tonic", "NIR", "Lightning"]
 
 
 def cells(text: str) -> dict[str, list[str]]:

@@ -138,6 +138,7 @@ def test_published_networks_have_the_same_logits(file: Path, options: dict[str, 
     assert not torch.allclose(whole, want, atol=1e-3), "nothing was on its way at the end"
     card = ours.card
     assert (card.sensor, card.recipe.model.hidden, card.recipe.model.delays) == ((6,), (9, 8), "learned")
+    assert (card.recipe.name, card.source) == ("best", "unknown, imported from best.pt")
     assert source == "dcls" or (card.recipe.data.tail_steps, card.recipe.data.padding) == (3 * tail, "published")
 
 
