@@ -20,9 +20,10 @@ PARTS: dict[str, tuple[set[str], set[str]]] = {
     "recurrence": ({"recurrent_weights", "recurrent_delays"}, {"p_spread"}),
     "norm": ({"weight", "bias", "running_mean", "running_var"}, {"num_batches_tracked"}),
     "linear": ({"weight"}, {"bias"}),
+    "time_constant": ({"w"}, set()),  # of SpikingJelly's PLIF
 }
 # How a code names its modules, and what else stands in its row for each hidden layer: neurons, dropout ...
-NAMES = {"dcls": r"(.*)", "snn-delays": r"model\.(\d+)", "delrec": r"layers\.(\d+)"}
+NAMES = {"dcls": r"(.*)", "snn-delays": r"model\.(\d{1,6})", "delrec": r"layers\.(\d{1,6})"}
 BETWEEN = {"snn-delays": 2}
 WRAPPED = ("model", "net", "state_dict")
 
@@ -30,8 +31,8 @@ WRAPPED = ("model", "net", "state_dict")
 class Part(NamedTuple):
     """A synapse of a checkpoint with what follows it.
 
-    ``weight``: ``[out, in, count]``; ``position``, ``sig``: of Dcls1d, shaped alike, None without; ``norm``: its
-    tensors by name; ``recurrence``: those of DelRec.
+    ``weight``: ``[out, in, count]``; ``position``, ``sig``: of Dcls1d, shaped alike, None without; tensors by name of
+    ``norm``, ``recurrence`` (DelRec) and ``time_constant`` (PLIF).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Part(NamedTuple):
     bias: Tensor | None
     norm: Mapping[str, Tensor] | None = None
     recurrence: Mapping[str, Tensor] | None = None
+    time_constant: Mapping[str, Tensor] | None = None
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
@@ -84,8 +86,7 @@ def parts_of(state: Mapping[str, Tensor], source: str, path: Path) -> list[Part]
 
     Raises CheckpointError naming the module with unknown or missing keys, one out of place, or sizes that do not fit.
     """
-    parts: list[Part] = []
-    places: list[int] = []
+    numbered: list[tuple[int, str, str, dict[str, Tensor]]] = []
     for kind, name, of in _modules(state, path):
         found = re.fullmatch(NAMES[source], name)
         if found is None:
@@ -93,16 +94,19 @@ def parts_of(state: Mapping[str, Tensor], source: str, path: Path) -> list[Part]
                 f"{path}: no checkpoint of {source}: it has {name or 'keys without a module'}, expected names as "
                 f"{'model' if source == 'snn-delays' else 'layers'}.0; is it of another program or version?"
             )
-        place = int(found[1]) if found[1].isdecimal() else len(places)
+        numbered.append((int(found[1]) if source != "dcls" else len(numbered), kind, name, of))
+    parts: list[Part] = []
+    places: list[int] = []
+    for place, kind, name, of in sorted(numbered, key=lambda each: each[0]):
         if kind in ("synapse", "linear"):
             parts.append(_synapse(name, of, path))
             places.append(place)
             continue
         last = parts[-1] if parts else None
-        late = kind == "norm" and source in ("snn-delays", "delrec") and places and place != places[-1] + 1
-        if last is None or getattr(last, kind) is not None or late or (kind == "norm" and last.recurrence):
+        late = kind == "norm" and source != "dcls" and places and place != places[-1] + 1
+        if last is None or getattr(last, kind) is not None or late or (kind == "norm" and (last[6] or last[7])):
             raise CheckpointError(f"{path}: {name} is a {kind} that stands after no synapse; expected synapse, norm")
-        parts[-1] = last._replace(norm=of) if kind == "norm" else last._replace(recurrence=of)
+        parts[-1] = Part(**{**last._asdict(), kind: of})
     for (one, here), (two, there) in pairwise(zip(parts, places)):
         between = there - here - 1 - (one.norm is not None)
         if between != BETWEEN.get(source, between):
@@ -129,6 +133,8 @@ def _modules(state: Mapping[str, Tensor], path: Path) -> Iterator[tuple[str, str
                 f"{path}: {name or 'it'} has {', '.join(sorted(keys))} and no {missing[0]}; known are "
                 + "; ".join(f"{of_kind} with {', '.join(sorted(PARTS[of_kind][0]))}" for of_kind in PARTS)
             )
+        if kind == "time_constant" and of["w"].numel() != 1:
+            raise CheckpointError(f"{path}: {name}.w has shape {tuple(of['w'].shape)}, expected one number for a layer")
         if unknown := sorted(keys - needed - allowed):
             raise CheckpointError(f"{path}: {name or 'it'} has {unknown[0]}, which no {kind} here has")
         yield kind, name, of

@@ -33,7 +33,8 @@ EPS = 1e-5  # of batch norms, which no checkpoint says
 
 
 class Layer(NamedTuple):
-    """A synapse as a layer here has it: ``weight`` and ``delay`` in steps, ``[out, in, count]``; ``norm`` by name."""
+    """A synapse as a layer here has it: ``weight`` and ``delay`` in steps, ``[out, in, count]``; ``norm`` by name;
+    ``tau_w`` of neurons with ``1 / tau = sigmoid(tau_w)``."""
 
     name: str
     weight: Tensor
@@ -41,6 +42,7 @@ class Layer(NamedTuple):
     sigma: float | None
     norm: dict[str, Tensor] | None
     recurrent: tuple[Tensor, Tensor] | None = None
+    tau_w: Tensor | None = None
 
 
 def import_network(
@@ -63,7 +65,7 @@ def import_network(
         changes: ``"section.key=value"`` of the recipe.
         out: the file; default ``path`` with the ending ``.safetensors``.
 
-    The sizes are the file's; of a NIR file the neurons and ``dt_ms`` too.
+    The sizes are the file's, and learned time constants (PLIF); of a NIR file all of the neurons and ``dt_ms`` too.
 
     Raises:
         CheckpointError: a file that is damaged, of something else, or of a network that a recipe does not describe.
@@ -119,6 +121,8 @@ def _tensors(layers: Sequence[Layer]) -> dict[str, Tensor]:
         if layer.sigma is not None:
             tensors[f"{group}.synapse.sigma"] = torch.tensor(layer.sigma, dtype=layer.weight.dtype)
         tensors |= {f"{group}.norm.{name}": tensor for name, tensor in (layer.norm or {}).items()}
+        if layer.tau_w is not None:
+            tensors[f"{group}.neuron.tau_steps_w"] = layer.tau_w
         if layer.recurrent is not None:
             weight, delay = layer.recurrent
             tensors |= {f"{group}.neuron.synapse.weight": weight, f"{group}.neuron.synapse.delay": delay}
@@ -159,8 +163,18 @@ def _from_parts(parts: list[Part], source: str, base: Recipe, path: Path) -> tup
                 "training, (K - 1) dt_ms: --set model.max_delay_ms="
             )
         sigma = None if without or integers else _sigma(part, taps, path)
-        layers.append(Layer(part.name, part.weight, delay, sigma, _norm(part.bias, part.norm, part.weight)))
-    return [*layers[:-1], layers[-1]._replace(norm=None)], facts
+        tau_w = None if part.time_constant is None else part.time_constant["w"].reshape(())
+        norm = _norm(part.bias, part.norm, part.weight)
+        layers.append(Layer(part.name, part.weight, delay, sigma, norm, tau_w=tau_w))
+    learned = [layer.tau_w is not None for layer in layers]
+    if any(learned) and not all(learned):
+        raise _unfit(
+            path, f"{layers[learned.index(False)].name} is before no PLIF and others are", "one kind of neurons"
+        )
+    facts["model.neuron.kind"] = "plif" if any(learned) else "lif"
+    if (last := layers[-1].tau_w) is not None:
+        facts["model.tau_mem_ms"] = base.data.dt_ms / float(last.double().sigmoid())
+    return [*layers[:-1], layers[-1]._replace(norm=None, tau_w=None)], facts
 
 
 def _unfit(path: Path, what: str, networks: str) -> CheckpointError:
@@ -223,6 +237,7 @@ def _from_nir(path: Path, base: Recipe) -> tuple[list[Layer], dict[str, Any]]:
     if first.strict:  # who fires above a threshold fires at the next number
         facts["training.precision"], threshold = "64-true", math.nextafter(threshold, math.inf)
     return _same_count(layers), facts | {
+        "model.neuron.kind": "lif", "model.neuron.decay_input": False,
         "data.dt_ms": canonical.dt_ms, "model.tau_mem_ms": first.tau_steps * canonical.dt_ms,
         "model.threshold": threshold, "model.reset": first.reset,
     }  # fmt: skip

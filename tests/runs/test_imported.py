@@ -32,7 +32,9 @@ RECIPE, WINDOW = "hammouamri_2024_shd", ("model.max_delay_ms=80",)
 class Published(nn.Module):
     """The network of Hammouamri et al.: in each layer K - 1 silent steps before, (K - 1) // 2 after; membranes."""
 
-    def __init__(self, *, version: str = "gauss", sig: float = 1.2, bias: bool = False, norm: bool = True, count=1):
+    def __init__(
+        self, *, version: str = "gauss", sig: float = 1.2, bias: bool = False, norm: bool = True, count=1, plif=False
+    ):
         super().__init__()
         parts: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(SIZES)):
@@ -43,9 +45,9 @@ class Published(nn.Module):
                 for name, low, high in (("weight", 0.7, 2.0), ("bias", 0, 1), ("running_mean", 0, 1)):
                     getattr(parts[-1], name).data.uniform_(low, high)
                 parts[-1].running_var.uniform_(0.5, 2.0)
-            parts.append(
-                neuron.LIFNode(TAU, False, 1e9 if last else 1.0, store_v_seq=True, step_mode="m", detach_reset=True)
-            )
+            options = {"step_mode": "m", "detach_reset": True, "store_v_seq": True}
+            kind = neuron.ParametricLIFNode if plif else neuron.LIFNode
+            parts.append(kind(1.3 + i if plif else TAU, False, 1e9 if last else 1.0, **options))
             if not last:
                 parts.append(layer.Dropout(0.4, step_mode="m"))
         self.model = nn.Sequential(*parts)
@@ -72,7 +74,7 @@ class Published(nn.Module):
                 x = part(x.unsqueeze(3)).squeeze(3)
             else:
                 x = part(x)
-            if isinstance(part, neuron.LIFNode):
+            if isinstance(part, neuron.LIFNode | neuron.ParametricLIFNode):
                 self.rates.append(float(x.mean()))
         return self.model[-1].v_seq
 
@@ -113,7 +115,15 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"count": 2}, {"bias": True}, {"bias": True, "norm": False}, {"version": "max", "sig": 0.6}, {"sig": 0.0}],
+    [
+        {},
+        {"count": 2},
+        {"bias": True},
+        {"bias": True, "norm": False},
+        {"version": "max", "sig": 0.6},
+        {"sig": 0.0},
+        {"plif": True},
+    ],
     ids=str,
 )
 @torch.no_grad()
@@ -263,7 +273,9 @@ BAD: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "another version": (lambda s: {f"blocks.{key}": value for key, value in s.items()}, "no checkpoint of snn-delays"),
     "a missing key": (lambda s: renamed(s, "model.1.running_var", None), "model.1 has bias.* no running_var"),
     "an unknown key": (lambda s: {**s, "model.0.mask": s["model.0.weight"]}, "model.0 has mask, which no synapse"),
-    "PLIF": (lambda s: {**s, "model.2.w": torch.zeros(())}, "model.2 has w and no weight; known are"),
+    "some PLIF": (lambda s: {**s, "model.2.w": torch.zeros(())}, "model.4 is before no PLIF and others are"),
+    "another neuron": (lambda s: {**s, "model.2.beta": torch.zeros(9)}, "model.2 has beta and no weight; known are"),
+    "w of each": (lambda s: {**s, "model.2.w": torch.zeros(9)}, "expected one number for a layer"),
     "a filter": (lambda s: {k.replace("model.8", "model.9"): v for k, v in s.items()}, "3 modules.* between model.4"),
     "NaN": (lambda s: {**s, "model.0.weight": s["model.0.weight"] * torch.nan}, "model.0.weight has numbers that are"),
     "a bomb": (lambda s: {**s, "model.0.weight": torch.zeros(1).expand(10**5, 10**5, 1)}, "no dense tensor"),
