@@ -108,7 +108,8 @@ class Sequential(SpikingModule):
         """
         before = (None,) * len(self) if state is None else state
         check_states(self, before, len(self), "layers")
-        layers, after = list(self), list[Any]()
+        layers: list[nn.Module] = list(self)
+        after: list[Any] = []
         while (i := len(after)) < len(layers):
             layer, state = layers[i], before[i]
             if not isinstance(layer, SpikingModule):

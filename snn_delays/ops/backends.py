@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from snn_delays.errors import BackendUnavailableError, ConfigError
 from snn_delays.messages import did_you_mean
@@ -59,7 +60,19 @@ class Backend:
 
     def run(self, call: Mapping[str, Any]) -> Any:
         """Compute the operation."""
-        return _module(self.module).run(**call)
+        try:
+            return _module(self.module).run(**call)
+        except RuntimeError as error:
+            if any(words in str(error) for words in TRANSFORMED):
+                raise BackendUnavailableError(
+                    f"the transforms of torch.func (grad, vmap, ...) cannot go through backend {self.name!r}: take "
+                    "torch.autograd.grad, sample by sample where its gradients are wanted"
+                ) from error
+            raise
+
+
+# What torch says where a kernel, or a gradient that is not its own, meets a transform of torch.func.
+TRANSFORMED = ("Cannot access data pointer of Tensor that doesn't have storage", "autograd.Function with functorch")
 
 
 @lru_cache(maxsize=64)
@@ -178,6 +191,11 @@ class Operation:
 
     def __call__(self, call: Mapping[str, Any], backend: str | None = None) -> Any:
         """Choose and run."""
+        if forward_ad._current_level >= 0:  # tangents would be dropped: at spikes always, in kernels of all kinds
+            raise BackendUnavailableError(
+                f"forward-mode derivatives (torch.func.jvp, torch.autograd.forward_ad) do not go through {self.name}; "
+                "take torch.autograd.grad"
+            )
         return self.choose(call, backend).run(call)
 
 

@@ -1,4 +1,7 @@
-"""Networks under torch.compile: the same numbers and gradients, no warning, and layers of torch compiled."""
+"""Networks under torch.compile: the same numbers and gradients, no warning, and layers of torch compiled.
+
+What torch.func and torch.export can hold holds; the rest is refused in a sentence.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -7,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
+from torch.func import functional_call, grad, jvp, vmap
+from torch.utils.checkpoint import checkpoint
 
+from snn_delays import use_backend
+from snn_delays.errors import BackendUnavailableError, ExportError
 from snn_delays.nn import LIF, BatchNorm, DelayedLinear, Dropout, LeakyIntegrator, Recurrent, Sequential, SpikingModule
 
 STEPS = 30
@@ -73,3 +80,72 @@ def test_a_chunk_after_the_other() -> None:
         second, _ = compiled(x[13:], state)
     assert 0.02 < want.mean() < 0.9
     assert torch.equal(torch.cat([first, second]), want)
+
+
+def spiking() -> Sequential:
+    return Sequential(DelayedLinear(6, 9, max_delay_steps=5), LIF(2.0), LeakyIntegrator(3.0)).double()
+
+
+def spikes(batch: int = 3) -> Tensor:
+    return (torch.rand(STEPS, batch, 6) < 0.6).double() * 2
+
+
+@pytest.mark.parametrize("backend", [None, "reference"])
+def test_functional_call_computes_with_other_parameters(backend: str | None) -> None:
+    network, other, x = spiking(), spiking(), spikes()
+    with use_backend(backend):
+        got = functional_call(network, dict(other.named_parameters()), (x,))[0]
+        want = other(x)[0]
+    assert 0.02 < other(x)[0].detach().abs().mean() < 5
+    torch.testing.assert_close(got, want)
+    for a, b in zip(
+        *(torch.autograd.grad(y.square().sum(), list(other.parameters())) for y in (got, want)), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_vmap_over_samples_and_networks_in_the_reference() -> None:
+    network, x = spiking().eval().requires_grad_(False), spikes()
+    with use_backend("reference"):
+        by_sample = vmap(lambda sample: network(sample.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)
+        torch.testing.assert_close(by_sample, network(x)[0])
+    assert network(x)[0].abs().mean() > 0.02
+    with (
+        pytest.raises(BackendUnavailableError, match=r"torch\.func .* cannot go through backend 'numba_cpu'"),
+        use_backend("reference", lif="numba_cpu"),
+    ):
+        vmap(lambda sample: network(sample.unsqueeze(1))[0], in_dims=1)(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("backend", [None, "reference"])
+def test_transforms_that_differentiate_are_refused_in_a_sentence(backend: str | None, training: bool) -> None:
+    network, x = spiking().train(training), spikes()
+    parameters = {name: p.detach() for name, p in network.named_parameters()}
+
+    def loss(p: dict[str, Tensor]) -> Tensor:
+        return functional_call(network, p, (x,))[0].square().mean()
+
+    with use_backend(backend):
+        with pytest.raises(BackendUnavailableError, match=r"grad, vmap.* take torch\.autograd\.grad, sample by sample"):
+            grad(loss)(parameters)
+        with pytest.raises(BackendUnavailableError, match=r"forward-mode derivatives .* do not go through \w+"):
+            jvp(lambda x: network(x)[0], (x,), (torch.ones_like(x),))
+    torch.autograd.grad(network(x)[0].square().mean(), list(network.parameters()))  # what it says instead
+
+
+def test_checkpointing_of_activations_changes_no_gradient() -> None:
+    network, x = spiking(), spikes()
+    again = checkpoint(lambda part: network(part)[0], x, use_reentrant=False)
+    for a, b in zip(
+        *(torch.autograd.grad(y.square().sum(), list(network.parameters())) for y in (network(x)[0], again)),
+        strict=True,
+    ):
+        assert a.abs().max() > 0
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("layer", [spiking, lambda: LIF(2.0)])
+def test_torch_export_is_refused_in_a_sentence(layer) -> None:
+    with pytest.raises(ExportError, match=r"torch\.export cannot hold these layers.* snn_delays\.export writes NIR"):
+        torch.export.export(layer().eval(), (spikes(),), strict=False)

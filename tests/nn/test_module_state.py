@@ -113,6 +113,19 @@ def test_a_network_can_be_copied_and_pickled(make) -> None:
             assert torch.equal(other(inputs(network))[0], want)
 
 
+@pytest.mark.parametrize("make", NETWORKS)
+def test_a_state_dict_makes_another_network_the_same(make, tmp_path) -> None:
+    network, other = make(), make()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.mul_(1.0 if name.endswith("delay") else 0.9)
+        torch.save(network.state_dict(), tmp_path / "network.pt")
+        want, _ = network.eval()(inputs(network))
+        assert not torch.equal(other.eval()(inputs(other))[0], want)
+        other.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
+        assert torch.equal(other(inputs(other))[0], want)
+
+
 def test_every_state_can_be_in_a_file_that_is_loaded_safely() -> None:
     safe = torch.serialization.get_safe_globals()
     states = set()
