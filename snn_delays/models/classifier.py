@@ -13,7 +13,7 @@ from snn_delays.arguments import choice, integer, shown
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.moved import forward
 from snn_delays.nn.door import MAPS, check_tensor
-from snn_delays.nn.specs import DelaySpec, Device, NetworkOptions, NeuronSpec, network_specs
+from snn_delays.nn.specs import DelaySpec, Device, NetworkOptions, NeuronSpec, RecurrentSpec, network_specs
 from snn_delays.ops.delay_conv import map_size
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Blocks(NamedTuple):
     delays: DelaySpec
     neurons: NeuronSpec
     dropout: float
-    recurrent: bool
+    recurrent: RecurrentSpec | None
     factory: dict[str, Any]
 
     def linear(self, inputs: int, outputs: int) -> nn.DelayedLinear:
@@ -60,14 +60,15 @@ class _Blocks(NamedTuple):
         return nn.DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), **self.factory)
 
     def hidden(
-        self, synapse: nn.DelayedLayer, norm: type[nn.BatchNorm] = nn.BatchNorm, **following: nn.SpikingModule
-    ) -> nn.Sequential:
+        self, synapse: nn.DelayedLayer, norm: type[nn.BatchNorm] = nn.BatchNorm, layer: int = 0, /,
+        **following: nn.SpikingModule,
+    ) -> nn.Sequential:  # fmt: skip
         """Synapse, norm, neurons and dropout, and what follows."""
         outputs = synapse.weight.shape[0]
         return nn.Sequential(
             synapse=synapse,
             norm=norm(outputs, **self.factory),
-            neuron=self._population(outputs),
+            neuron=self._population(outputs, layer),
             dropout=nn.Dropout(self.dropout),
             **following,
         )
@@ -75,26 +76,35 @@ class _Blocks(NamedTuple):
     def linear_layers(self, inputs: int, hidden: Sequence[int], classes: int) -> dict[str, nn.Sequential]:
         """Hidden layers, and the readout: synapse and leaky integrators."""
         sizes = (inputs, *hidden)
-        layers = {f"hidden{i}": self.hidden(self.linear(*pair)) for i, pair in enumerate(pairwise(sizes), 1)}
+        layers = {
+            f"hidden{i}": self.hidden(self.linear(*pair), nn.BatchNorm, i) for i, pair in enumerate(pairwise(sizes), 1)
+        }
         integrator = nn.LeakyIntegrator(self.neurons.tau_steps, decay_input=self.neurons.decay_input, **self.factory)
         return {**layers, "readout": nn.Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
 
-    def _population(self, neurons: int) -> nn.Neuron:
-        population = nn.population(self.neurons, neurons, **self.factory)
-        if not self.recurrent:
+    def _population(self, neurons: int, layer: int) -> nn.Neuron:
+        population, loop = nn.population(self.neurons, neurons, **self.factory), self.recurrent
+        if loop is None or (loop.layers and layer not in loop.layers):
             return population
-        back = nn.DelayedLinear(neurons, neurons, self.delays.for_recurrence(), **self.factory)
+        delays = loop.delays if loop.delays.learn_delay else loop.delays.with_fixed_integers()
+        back = nn.DelayedLinear(neurons, neurons, delays, **self.factory)
         with torch.no_grad():
-            back.weight.mul_(RECURRENT_SCALE)
-        return nn.Recurrent(back, population)
+            if loop.orthogonal:
+                torch.nn.init.orthogonal_(back.weight[..., 0])
+            else:
+                back.weight.mul_(RECURRENT_SCALE)
+        return nn.Recurrent(back, population, loop.dropout)
 
 
 def _blocks(
-    delays: DelaySpec | None, neurons: NeuronSpec | None, options: Any, dropout: float, recurrent: bool, **factory: Any
-) -> _Blocks:
+    delays: DelaySpec | None, neurons: NeuronSpec | None, options: Any, dropout: float,
+    recurrent: bool | RecurrentSpec, **factory: Any,
+) -> _Blocks:  # fmt: skip
     """Raises as :func:`snn_delays.nn.specs.spec_from`. Delays that are not learned are integers: none is spread."""
     delays, neurons = network_specs(delays, neurons, dict(options))
     fixed = delays if delays.learn_delay else delays.with_fixed_integers()
+    if isinstance(recurrent, bool):
+        return _Blocks(fixed, neurons, dropout, RecurrentSpec(fixed, orthogonal=False) if recurrent else None, factory)
     return _Blocks(fixed, neurons, dropout, recurrent, factory)
 
 
@@ -110,7 +120,8 @@ class DelayClassifier(nn.Sequential):
         neurons: of every hidden layer, a :class:`snn_delays.nn.CellSpec` for others than LIF; the readout has their
             time constant.
         recurrent: every hidden population also receives its own spikes (:class:`snn_delays.nn.Recurrent`), through
-            delays of at least one step, and of exactly one where ``max_delay_steps`` is 0.
+            delays of at least one step, and of exactly one where ``max_delay_steps`` is 0; a
+            :class:`snn_delays.nn.RecurrentSpec` gives them delays of their own.
         dropout: probability of silencing a hidden neuron for a whole sample.
         device, dtype: of the parameters.
         options: fields of :class:`snn_delays.nn.DelaySpec` and :class:`snn_delays.nn.NeuronSpec` by keyword, as in
@@ -134,7 +145,7 @@ class DelayClassifier(nn.Sequential):
         delays: DelaySpec | None = None,
         neurons: NeuronSpec | None = None,
         *,
-        recurrent: bool = False,
+        recurrent: bool | RecurrentSpec = False,
         dropout: float = 0.0,
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -144,6 +155,8 @@ class DelayClassifier(nn.Sequential):
         hidden = _widths("hidden", hidden)
         if not hidden:
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
+        if not isinstance(recurrent, bool) and max(recurrent.layers, default=0) > len(hidden):
+            raise ConfigError(f"recurrent.layers = {recurrent.layers} are of {len(hidden)} hidden layers")
         build = _blocks(delays, neurons, options, dropout, recurrent, device=device, dtype=dtype)
         super().__init__(**build.linear_layers(in_features, hidden, classes))
 

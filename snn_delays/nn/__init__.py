@@ -24,7 +24,7 @@ from snn_delays.nn.population import CellSpec, population
 from snn_delays.nn.quantize import quantize
 from snn_delays.nn.recurrent import Recurrent, RecurrentState
 from snn_delays.nn.rwkv import Linear, SpikingChannelMix, SpikingEmbedding, SpikingTimeMix
-from snn_delays.nn.specs import DelaySpec, NeuronSpec, ShiftSpec
+from snn_delays.nn.specs import DelaySpec, NeuronSpec, RecurrentSpec, ShiftSpec
 
 __all__ = [
     "BRF",
@@ -60,6 +60,7 @@ __all__ = [
     "NeuronSpec",
     "Pool2d",
     "Recurrent",
+    "RecurrentSpec",
     "RecurrentState",
     "SEAdLIF",
     "Sequential",

@@ -117,6 +117,32 @@ class DelaySpec:
 
 
 @dataclass(frozen=True)
+class RecurrentSpec:
+    """Recurrence of hidden populations with delays of their own: an argument of networks.
+
+    Args:
+        delays: of the recurrent synapses; a window that begins at 0 begins at 1.
+        orthogonal: begin with an orthogonal matrix, else with small weights.
+        dropout: see :class:`snn_delays.nn.Recurrent`.
+        layers: hidden layers that are recurrent, counted from 1; none named: all.
+
+    Raises ConfigError for an orthogonal matrix of several synapses a pair, or a layer below 1.
+    """
+
+    delays: DelaySpec
+    orthogonal: bool = True
+    dropout: float = 0.0
+    layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delays", self.delays.for_recurrence())
+        if self.orthogonal and self.delays.delay_count != 1:
+            raise ConfigError("an orthogonal matrix is of one synapse for each pair of neurons: delay_count = 1")
+        for layer in self.layers:
+            integer("layers", layer, 1)
+
+
+@dataclass(frozen=True)
 class NeuronSpec:
     """The neurons of a population: ``LIF(**vars(spec))``. Arguments as of :class:`snn_delays.nn.LIF`."""
 

@@ -8,7 +8,7 @@ from snn_delays.data.dataset import BinnedDataset
 from snn_delays.errors import ConfigError
 from snn_delays.models import ConvolutionalClassifier, DelayClassifier
 from snn_delays.nn import CellSpec, Sequential
-from snn_delays.nn.specs import DelaySpec, NeuronSpec
+from snn_delays.nn.specs import DelaySpec, NeuronSpec, RecurrentSpec
 from snn_delays.ops.surrogate import ATan, Boxcar, Exponential, FastSigmoid, MultiGaussian, Sigmoid, Triangle
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.strict import Strict
@@ -39,7 +39,7 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
         )  # fmt: skip
     else:
         network = DelayClassifier(
-            math.prod(sensor), config.hidden, classes, *specs, recurrent=config.recurrent, dropout=config.dropout
+            math.prod(sensor), config.hidden, classes, *specs, recurrent=recurrence(recipe), dropout=config.dropout
         )
     return network.to(recipe.training.dtype)
 
@@ -58,6 +58,21 @@ def delay_spec(recipe: Recipe) -> DelaySpec:
         sigma_steps=None if annealing is None else annealing.sigma_at(0),
         learn_delay=recipe.model.delays == "learned",
     )
+
+
+def recurrence(recipe: Recipe) -> bool | RecurrentSpec:
+    """The recurrence of a recipe's hidden layers."""
+    loop = recipe.model.loop
+    if loop is None:
+        return bool(recipe.model.recurrent)
+    annealing = recipe.annealing()
+    learns = {"learn_delay": True} if loop.delays == "learned" else {"learn_delay": False, "learn_width": "none"}
+    options = _shared(loop, DelaySpec) | learns | {"taps": loop.taps if loop.delays == "learned" else "linear"}
+    delays = DelaySpec(
+        **options, max_delay_steps=recipe.max_recurrent_steps,
+        sigma_steps=None if annealing is None else annealing.sigma_at(0),
+    )  # fmt: skip
+    return RecurrentSpec(delays, orthogonal=loop.weight_init == "orthogonal", dropout=loop.dropout, layers=loop.layers)
 
 
 def neuron_spec(recipe: Recipe) -> NeuronSpec:

@@ -10,6 +10,7 @@ from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
 from snn_delays.nn.optimise import SPREAD
 from snn_delays.recipes.neurons import LIKE_LIF, NeuronConfig, SurrogateConfig, with_published
+from snn_delays.recipes.recurrent import Recurrence, RecurrentConfig
 from snn_delays.recipes.sigma import Annealing
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
 from snn_delays.recipes.training import Taps, TrainingSection
@@ -62,7 +63,7 @@ class ModelConfig(Strict):
     pool: int = Field(2, ge=1, description="pixels on a side that become one after every convolution")
     pooling: Literal["max", "avg", "sum"] = "max"
     hidden: tuple[Annotated[int, Field(ge=1)], ...]
-    recurrent: bool = Field(False, description="neurons receive their population's spikes, a step later at least")
+    recurrent: Recurrence = Field(False, description="neurons receive their population's spikes, a step later at least")
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
@@ -87,8 +88,17 @@ class ModelConfig(Strict):
     @property
     def layers(self) -> str:
         """The hidden layers in short: ``256x256``, ``96rx96r`` recurrent, ``16c3x128`` with 3 x 3 kernels first."""
-        linear = (f"{neurons}{'r' if self.recurrent else ''}" for neurons in self.hidden)
+        linear = (f"{neurons}{'r' if self.recurs(i) else ''}" for i, neurons in enumerate(self.hidden, 1))
         return "x".join([*(f"{maps}c{self.kernel_size}" for maps in self.maps), *linear])
+
+    @property
+    def loop(self) -> RecurrentConfig | None:
+        """The section of recurrent delays of their own, if there is one."""
+        return None if isinstance(self.recurrent, bool) else self.recurrent
+
+    def recurs(self, layer: int) -> bool:
+        """Whether a hidden layer, counted from 1, receives its own spikes."""
+        return bool(self.recurrent) and (self.loop is None or layer in (self.loop.layers or (layer,)))
 
     def _problems(self) -> Iterator[str]:
         classifier = self.kind == "classifier"
@@ -103,7 +113,9 @@ class ModelConfig(Strict):
         if not classifier and self.neuron.of_each:
             yield f"neuron.kind = {self.neuron.kind!r} with parameters of each neuron needs kind = 'classifier'"
         if not classifier and self.recurrent:
-            yield "recurrent = true needs kind = 'classifier'; maps have no recurrence"
+            yield "recurrence needs kind = 'classifier'; maps have no recurrence"
+        if self.loop is not None and any(layer > len(self.hidden) for layer in self.loop.layers):
+            yield f"recurrent.layers = {self.loop.layers} are of {len(self.hidden)} hidden layers, counted from 1"
         if self.delays == "none" and self.min_delay_steps:
             yield f"delays = 'none' and min_delay_steps = {self.min_delay_steps} exclude each other"
 
@@ -170,10 +182,27 @@ class Recipe(BaseRecipe):
         """Longest delay in steps; 0 for the network without delays."""
         return 0 if self.model.delays == "none" else steps_from_ms(self.model.max_delay_ms, self.data.dt_ms)
 
+    @property
+    def max_recurrent_steps(self) -> int:
+        """Longest delay in steps of recurrent synapses that have a section of their own; 1 without delays."""
+        loop = self.model.loop
+        return 1 if loop is None or loop.delays == "none" else steps_from_ms(loop.max_delay_ms, self.data.dt_ms)
+
+    def _spread_steps(self) -> int:
+        """The largest window in which delays are learned through taps that have a width: sigma begins half as wide."""
+        model, loop = self.model, self.model.loop
+        steps = self.max_delay_steps - model.min_delay_steps
+        forward = steps if model.delays == "learned" and model.taps in SPREAD else 0
+        return (
+            forward
+            if loop is None or not loop.spread
+            else max(forward, self.max_recurrent_steps - loop.min_delay_steps)
+        )
+
     def annealing(self) -> Annealing | None:
         """As :meth:`BaseRecipe.annealing`; of a fine-tuned network, before it was discretised."""
-        training, steps = self.training, self.max_delay_steps - self.model.min_delay_steps
-        if self.model.delays != "learned" or self.model.taps not in SPREAD or steps == 0:
+        training, steps = self.training, self._spread_steps()
+        if steps == 0:
             return None
         offset, start, epochs = training.sigma_offset_steps, training.sigma_start_steps, training.sigma_epochs
         start = (steps + 1) // 2 + offset if start is None else start
@@ -210,15 +239,23 @@ class Recipe(BaseRecipe):
             yield "model.max_delay_ms model.sharing model.taps model.delay_init", "model.delays"
         if model.delays == "fixed" and not tuned:
             yield "model.taps", "model.delays"
-        if tuned or model.delays != "learned":
+        loop = model.loop
+        if tuned or (model.delays != "learned" and (loop is None or loop.delays != "learned")):
             fixed = "fine_tuning" if tuned else "model.delays"
             yield f"training.lr_delay {_SIGMA}", fixed
-        elif model.taps not in SPREAD:
+        elif model.taps not in SPREAD and (loop is None or not loop.spread):
             yield _SIGMA, "model.taps"
 
     def contradictions(self) -> Iterator[str]:
         """As :meth:`BaseRecipe.contradictions`."""
-        model, training, least = self.model, self.training, int(self.model.recurrent)
+        model, training, loop = self.model, self.training, self.model.loop
+        least = int(bool(model.recurrent) and loop is None)
+        if loop is not None and loop.delays == "learned" and self.max_recurrent_steps == loop.min_delay_steps:
+            yield (
+                f"model.recurrent.delays = 'learned' has nothing to learn: delays lie in {loop.min_delay_steps}.."
+                f"{self.max_recurrent_steps} steps; raise model.recurrent.max_delay_ms, or set "
+                "model.recurrent.delays = 'none'"
+            )
         if model.delays == "learned" and max(self.max_delay_steps, least) == max(model.min_delay_steps, least):
             yield (
                 f"model.delays = 'learned' has nothing to learn: delays lie in {model.min_delay_steps}.."
@@ -252,6 +289,15 @@ class Recipe(BaseRecipe):
                 f"model.min_delay_steps ({shortest}) must not exceed the longest delay, {longest} steps of "
                 f"{self.data.dt_ms:g} ms (model.max_delay_ms = {model.max_delay_ms:g})"
             )
+        loop, most = model.loop, self.max_recurrent_steps
+        if loop is not None and not loop.min_delay_steps <= most <= MAX_DELAY_STEPS:
+            yield (
+                f"model.recurrent.max_delay_ms = {loop.max_delay_ms:g} is {most:.6g} steps of {self.data.dt_ms:g} ms; "
+                f"it must lie in {loop.min_delay_steps}..{MAX_DELAY_STEPS:,} steps"
+            )
+        drawn = None if loop is None else loop.delay_range_steps
+        if loop is not None and drawn is not None and not loop.min_delay_steps <= drawn[0] <= drawn[1] <= most:
+            yield f"model.recurrent.delay_range_steps = {drawn} must lie within {loop.min_delay_steps}..{most} steps"
         cut = None if self.fine_tuning is None else self.fine_tuning.max_delay_steps
         if cut is not None and cut < shortest:
             yield f"fine_tuning.max_delay_steps ({cut}) must not be below model.min_delay_steps ({shortest})"

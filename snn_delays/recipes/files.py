@@ -12,6 +12,7 @@ from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
 from snn_delays.reading import parse_toml, read_text
 from snn_delays.recipes.keys import without_overruled
+from snn_delays.recipes.recurrent import TAGS
 from snn_delays.recipes.registry import recipe_class
 from snn_delays.recipes.strict import BaseRecipe
 
@@ -69,7 +70,7 @@ def parse_recipe(table: dict[str, Any], where: str) -> Any:
 
 def explained(issue: Any, kind: type[BaseModel]) -> str:
     """An error of pydantic's as a sentence with its key, and the nearest known key for an unknown one."""
-    location = issue["loc"]
+    location = tuple(part for part in issue["loc"] if part not in TAGS)
     key = ".".join(str(part) for part in location)
     if issue["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], kind)
@@ -95,7 +96,8 @@ def _known_keys(location: tuple[Any, ...], kind: type[BaseModel]) -> list[str]:
     for part in location:
         if part in model.model_fields:  # else the key of a dictionary of models
             annotation = model.model_fields[part].annotation
-            model = next((kind for kind in get_args(annotation) if hasattr(kind, "model_fields")), annotation)
+            kinds = [one for kind in get_args(annotation) for one in (kind, *get_args(kind))]
+            model = next((kind for kind in kinds if hasattr(kind, "model_fields")), annotation)
     return list(model.model_fields)
 
 

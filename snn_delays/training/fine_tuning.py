@@ -76,7 +76,14 @@ def fixed_keys(recipe: Recipe) -> dict[str, Any]:
     table = acting(recipe.model_copy(update={"fine_tuning": None})).model_dump(mode="json", include={"data", "model"})
     if recipe.data.validation == "fraction":
         table["seed"] = recipe.seed  # draws the samples that no epoch has been trained on
-    free = ("data.memory", "data.bucketing", "model.dropout", "model.detach_reset", "model.surrogate.")
+    free = (
+        "data.memory",
+        "data.bucketing",
+        "model.dropout",
+        "model.recurrent.dropout",
+        "model.detach_reset",
+        "model.surrogate.",
+    )
     return {key: value for key, value in flat(table).items() if not key.startswith(free)}
 
 
@@ -112,6 +119,9 @@ def _discrete(network: Sequential, fine_tuning: FineTuningConfig) -> tuple[Seque
     """The discrete form, dropout where it was, weights and biases trainable; and its synapses whose delays were cut."""
     discrete = discretize(network, max_delay_steps=fine_tuning.max_delay_steps, clamp=True)
     layers: dict[str, Any] = dict(layers_of(discrete))
+    for name, layer in layers_of(network):
+        if isinstance(layer, Recurrent):
+            layers[name].dropout = layer.dropout
     kept = {name: layer if isinstance(layer, Dropout) else layers.get(name) for name, layer in layers_of(network)}
     trained = Sequential(**nested({name: layer for name, layer in kept.items() if layer is not None}))
     for layer in layers_with_delays(trained).values():

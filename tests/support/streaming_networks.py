@@ -73,6 +73,7 @@ RECURRENT: dict[str, dict[str, Any]] = {
     "recurrent": {},
     "recurrent, several delays": {"delay_count": 2, "max_delay_steps": 6},
     "recurrent, one delay a dendrite": {"sharing": "dendrite"},
+    "recurrent, a common delay": {"sharing": "layer"},
     "recurrent, the next step alone": {"max_delay_steps": 1},
 }
 
