@@ -72,7 +72,8 @@ class Study(Strict):
     """What a study asks for: ``variants`` times ``grid``, each with every seed; or the trials of a ``search``.
 
     Keys of the recipe are dotted, or in sections. ``set`` is for all runs. ``measure``: the number that is compared,
-    that the best epoch's row or the evaluation has; default: the first of :data:`snn_delays.runs.report.MEASURES`.
+    that the best epoch's row or the evaluation has; default: the first of :data:`snn_delays.runs.study.MEASURES`, of a
+    search what chooses the best epoch.
     ``control``: a variant, or a label as reports show it, that the others are tested against.
     """
 
@@ -126,7 +127,7 @@ class Study(Strict):
     @property
     def larger_is_better(self) -> bool:
         """Whether the measure is to be large: as ``direction`` says, else whether it is an accuracy."""
-        return self.direction == "maximize" or (not self.direction and (not self.measure or "accuracy" in self.measure))
+        return self.direction == "maximize" or (not self.direction and "accuracy" in self.measure)
 
     def labels(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """By the label of every variant at every place of the grid: the variant's name, and the keys that are set."""
@@ -167,7 +168,11 @@ def read_study(path: Path) -> Study:
     recipe = table.get("recipe")
     if isinstance(recipe, str) and (beside := path.parent / recipe).is_file():
         table["recipe"] = str(beside.resolve())
-    return parse_study({"name": path.stem, **table}, str(path))
+    study = parse_study({"name": path.stem, **table}, str(path))
+    if study.search is None or study.measure:
+        return study
+    training = recipe_of(study, {}, study.name).training  # what chooses the best epoch is what is searched for
+    return study.model_copy(update={"measure": f"valid_{getattr(training, 'select_by', 'loss')}"})
 
 
 def parse_study(table: dict[str, Any], where: str) -> Study:

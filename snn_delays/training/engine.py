@@ -177,7 +177,7 @@ class _Fit:
 
     def __init__(self, run: Run, given: nn.Module | None, fabric: Fabric, callback: Callback) -> None:
         self.run, self.fabric, self.callback = run, fabric, callback
-        self.started, self.session = time.perf_counter(), session(fabric.device)
+        self.started, self.session = time.perf_counter(), session(fabric.device, fabric.world_size)
         self.task: Task = task_of(run.recipe)
         self.task.setup(run, fabric, callback)
         self.card = NetworkCard(run.recipe, 0, self.task.source, self.task.checksum, **self.task.card())

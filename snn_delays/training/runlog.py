@@ -230,13 +230,13 @@ def write_metrics(run: Run, history: list[dict[str, Any]]) -> None:
         write_text(path, text.getvalue())
 
 
-def session(device: torch.device) -> dict[str, Any]:
+def session(device: torch.device, processes: int) -> dict[str, Any]:
     """What a stretch of training in one process records, besides its seconds and memory: program, machine, device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"), "snn_delays": snn_delays.__version__,
         "revision": revision(), "torch": torch.__version__, "device": f"{device.type}, {name}",
-        "torch_threads": torch.get_num_threads(),
+        "processes": processes, "torch_threads": torch.get_num_threads(),
     }  # fmt: skip
 
 

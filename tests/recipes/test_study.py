@@ -96,6 +96,21 @@ def test_what_cannot_be_is_one_line_with_its_key(tmp_path: Path, text: str, mess
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "measure", "larger"),
+    [
+        ("demo", "", "valid_accuracy", True), ("demo", 'set.training.select_by = "loss"', "valid_loss", False),
+        ("demo_gpt", "", "valid_loss", False), ("demo", 'measure = "rate_hidden1"', "rate_hidden1", False),
+    ],
+)  # fmt: skip
+def test_a_search_is_for_what_chooses_the_epoch(
+    tmp_path: Path, recipe: str, changes: str, measure: str, larger: bool
+) -> None:
+    space = "[search]\ntrials = 2\nspace.seed = { low = 0, high = 9 }\n"
+    study = read_study(written(tmp_path, f'recipe = "{recipe}"\n{changes}\n{space}'))
+    assert (study.measure, study.larger_is_better) == (measure, larger)
+
+
 def test_the_studies_of_the_documents(tmp_path: Path) -> None:
     toml = [block.code for block in blocks((ROOT / "docs" / "studies.md").read_text()) if block.language == "toml"]
     grid, searched = (read_study(written(tmp_path, text)) for text in toml)
@@ -120,7 +135,7 @@ def test_values_as_they_are_set(value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("measure", "direction", "larger"),
     [
-        ("", "", True),
+        ("valid_accuracy", "", True),
         ("valid_loss", "", False),
         ("valid_loss", "maximize", True),
         ("valid_accuracy", "minimize", False),

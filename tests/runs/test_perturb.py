@@ -45,22 +45,39 @@ def test_test_samples_only_on_request(trained: Run) -> None:
     assert (found.samples, found.baseline) == (64, evaluate(trained)["test_accuracy"])
 
 
-def test_jitter_moves_every_spike_by_its_deviation(counts: np.ndarray) -> None:
-    assert np.array_equal(jittered(counts, 0.0, np.random.default_rng(1)), counts)
+def jitter_law(jitter: Any) -> None:
+    """Spikes in the middle of their sample move by ``floor(u + e)``: one of e's two neighbours, at random."""
     one = np.zeros((2001, 1), dtype=np.uint8)
     one[1000] = 200
     for sigma in (0.3, 4.0):
-        moved = sum(jittered(one, sigma, np.random.default_rng(i))[:2001, 0] for i in range(100))
+        moved = sum(jitter(one, sigma, np.random.default_rng(i))[:2001, 0] for i in range(100))
         steps = np.repeat(np.arange(2001), moved) - 1000
-        assert len(steps) == 20_000
         part = np.random.default_rng(0).normal(0, sigma, 100_000) % 1
-        expected = sigma**2 + (part * (1 - part)).mean()  # floor(u + e) is one of e's two neighbours, at random
+        assert len(steps) == 20_000
         assert steps.mean() == pytest.approx(0, abs=0.1)
-        assert steps.var() == pytest.approx(expected, rel=0.05)
+        assert steps.var() == pytest.approx(sigma**2 + (part * (1 - part)).mean(), rel=0.05)
+
+
+def test_jitter_moves_every_spike_by_its_deviation(counts: np.ndarray) -> None:
+    jitter_law(jittered)
+    assert np.array_equal(jittered(counts, 0.0, np.random.default_rng(1)), counts)
     late = jittered(counts, 50.0, np.random.default_rng(2))
     assert len(late) > len(counts)
     assert late.shape[1:] == counts.shape[1:]
     assert 0.9 * counts.sum() < late.sum() < counts.sum()  # what moved to before the begin is lost
+
+
+def test_canary_whole_steps_and_a_common_shift_are_no_jitter(counts: np.ndarray) -> None:
+    def rounded(x: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
+        moved = 1000 + np.rint(generator.normal(0, sigma, int(x.sum()))).astype(int)
+        return np.bincount(moved, minlength=len(x))[:, None]
+
+    def together(x: np.ndarray, sigma: float, generator: np.random.Generator) -> np.ndarray:
+        return np.roll(x, round(generator.normal(0, sigma)), 0)
+
+    for wrong in (rounded, together):
+        with pytest.raises(AssertionError):
+            jitter_law(wrong)
 
 
 def test_permuting_identical_delays_changes_nothing() -> None:

@@ -18,7 +18,7 @@ def test_every_run_records_where_and_how_it_was_trained(trained: Run) -> None:
     (session,) = progress["sessions"]
     assert session["revision"] == environment["revision"] == runlog.revision()
     assert session["device"].startswith("cpu, ")
-    assert session["torch_threads"] == 1
+    assert (session["processes"], session["torch_threads"]) == (1, 1)
     assert sum(row["seconds"] for row in progress["history"]) <= session["seconds"] < 600
     assert 50 < session["peak_memory_mib"] < 1e5
     assert environment["packages"]["torch"]
