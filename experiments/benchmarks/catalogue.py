@@ -15,6 +15,7 @@ from experiments.benchmarks.gpt_cases import engine_token, generation, language_
 from experiments.benchmarks.lif_case import lif_layer
 from experiments.benchmarks.matmul_case import matrix_product
 from experiments.benchmarks.network_cases import inference, long_training_step, training_step
+from experiments.benchmarks.neuron_case import neuron_kinds
 from experiments.benchmarks.overhead_case import call_overhead
 from experiments.benchmarks.run import Case
 from experiments.benchmarks.sizes import PUBLISHED, Sizes
@@ -37,6 +38,7 @@ class Entry:
 
 CASES = (
     Entry("lif", lif_layer),
+    Entry("neurons", neuron_kinds),
     Entry("call-overhead", call_overhead),
     Entry("delay-sigma-12", partial(delay_layer, 12.0)),
     Entry("delay-sigma-3", partial(delay_layer, 3.0)),

@@ -9,6 +9,7 @@ OUT = Path("runs") / "studies"
 # What each script takes after the name of its picture or folder, and about how long it runs on two cores.
 STUDIES = {
     "augmentation_gallery": ("augmentation_gallery", "seconds"),
+    "membranes": ("membranes.png", "seconds"),
     "planted_delays": ("planted_delays.png", "a minute"),
     "planted_lags": ("planted_lags.png", "four minutes"),
     "interop_training": ("interop_training.csv", "a quarter of an hour, with N-MNIST's subset in its place"),

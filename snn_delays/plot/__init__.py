@@ -8,6 +8,7 @@ from snn_delays.plot.activity import changed_spikes, changed_spikes_figure, memb
 from snn_delays.plot.delay_budget import delay_budget, delay_budget_figure
 from snn_delays.plot.delays import delay_histogram, delay_movement, delays_figure
 from snn_delays.plot.language import bits_by_position, firing_rates, token_raster_figure
+from snn_delays.plot.neurons import membrane, membranes_figure
 from snn_delays.plot.recording import events_figure, features_figure
 from snn_delays.plot.results import confusion_matrix, learning_curves_figure, variants_figure
 from snn_delays.plot.shift_delays import shift_delays_figure
@@ -30,7 +31,9 @@ __all__ = [
     "features_figure",
     "firing_rates",
     "learning_curves_figure",
+    "membrane",
     "membrane_traces",
+    "membranes_figure",
     "perturbation_figure",
     "raster",
     "raster_figure",

@@ -150,6 +150,7 @@ def test_nan_stays_where_it_is_and_no_steps_are_no_steps() -> None:
         assert torch.equal(none[1], given[1])
 
 
+@pytest.mark.usefixtures("own_shape_errors")
 def test_what_cannot_be_is_named() -> None:
     x, u, w, *constants = drawn("se_adlif")
     named = dict(zip(CELLS["se_adlif"].constants, constants))

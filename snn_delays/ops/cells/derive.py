@@ -95,12 +95,12 @@ def _backward(tape: list[Symbol]) -> Iterable[str]:
 
 
 def sources(name: str, detach_reset: bool, strict: bool) -> tuple[str, str, str]:
-    """Code of three functions on rows of lanes: a step, the membrane above threshold, and a step backwards.
+    """Code of three functions on rows of lanes: a step, the same that keeps what a step backwards needs, and that.
 
-    ``advance(x, s, work, m)`` reads current ``x``, states and constants in ``work``, writes spikes ``s`` and the next
-    states into ``work``. ``above(x, work, then, m, u)`` writes what the spike depends on into ``u``, and
-    ``retreat(x, gs, gx, work, then, m, slope)`` gives gradients: the states of the step lie in ``then`` from ``m`` on,
-    gradients of states and sums of those of constants in ``work``, behind the constants.
+    ``advance(x, s, work)`` reads current ``x``, states and constants in ``work``, writes spikes ``s`` and the next
+    states into ``work``. ``remember(x, work, then)`` keeps the states before the step, and what the spike depends
+    on, in ``then``. ``retreat(x, gs, gx, work, then)``, with the surrogate's slope where that was,
+    replaces gradients of states in ``work``, behind the constants, and adds to those of constants behind them.
     """
     cell = CELLS[name]
     tape: list[Symbol] = []
@@ -124,11 +124,10 @@ def sources(name: str, detach_reset: bool, strict: bool) -> tuple[str, str, str]
     stored = [f"work[{n * BLOCK} + j] = {each.name}" for n, each in enumerate(after)]
     now, fixed = rows(states, "work", "0"), rows(constants, "work", str(k * BLOCK))
     advance = "def advance(x, s, work):\n" + loop(read, now, fixed, lines, stored, [f"s[j] = {spike.name}"])
+    kept = [f"then[{n * BLOCK} + j] = {each.name}" for n, each in enumerate([*states, fired.operands[0]])]
+    remember = "def remember(x, work, then):\n" + loop(read, now, fixed, lines, stored, kept)
 
-    then, above_line = rows(states, "then", "m"), [f"u[j] = {fired.operands[0].name}"]
-    before = lines[: next(n for n, line in enumerate(lines) if line.startswith(f"{fired.name} = "))]
-    above = "def above(x, work, then, m, u):\n" + loop(read, then, fixed, before, above_line)
-
+    then = rows(states, "then", "0")
     start = (k + c) * BLOCK  # of gradients of states, then of constants
     incoming = [f"gs_{n} = work[{start + n * BLOCK} + j]" for n in range(k)]
     outs = [Symbol(tape, "out", each, f"gs_{n}") for n, each in enumerate(after) if isinstance(each, Symbol)]
@@ -145,11 +144,11 @@ def sources(name: str, detach_reset: bool, strict: bool) -> tuple[str, str, str]
         for n, each in enumerate(constants) if f"g{each.name}" in given
     ]  # fmt: skip
     outgoing.append(f"gx[j] = g{x.name}" if f"g{x.name}" in given else "gx[j] = zero")
-    slope = ["slope = u[j]"]
-    retreat = "def retreat(x, gs, gx, work, then, m, u):\n" + loop(
+    slope = [f"slope = then[{k * BLOCK} + j]"]
+    retreat = "def retreat(x, gs, gx, work, then):\n" + loop(
         read, then, fixed, incoming, slope, lines, reverse, outgoing
     )
-    return advance, above, retreat
+    return advance, remember, retreat
 
 
 @lru_cache(maxsize=64)

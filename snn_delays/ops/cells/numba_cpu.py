@@ -106,7 +106,7 @@ def _keep(work, first, rows, a, size):  # type: ignore[no-untyped-def]
 @lru_cache(maxsize=64)
 def _kernels(kind: tuple[str, bool, bool]) -> tuple[Any, Any]:
     """Forward and backward kernel of a cell; both work on blocks ``first`` to ``last`` of lanes."""
-    advance, above, retreat = derived(*kind)
+    advance, remember, retreat = derived(*kind)
     k, c = len(CELLS[kind[0]].states), len(CELLS[kind[0]].constants)
 
     def forward(x, states, constants, spikes, after, first, last):  # type: ignore[no-untyped-def]
@@ -120,22 +120,19 @@ def _kernels(kind: tuple[str, bool, bool]) -> tuple[Any, Any]:
             _keep(work, 0, after, a, b - a)
 
     def backward(x, states, constants, gs, surrogate, p, q, gx, lanes, first, last):  # type: ignore[no-untyped-def]
-        steps, row = x.shape[0], k * BLOCK
+        steps, row = x.shape[0], (k + 1) * BLOCK
         work, then = np.zeros(2 * (k + c) * BLOCK, x.dtype), np.empty(steps * row, x.dtype)
-        u = np.empty(BLOCK, x.dtype)
         for block in range(first, last):
             a, b = block * BLOCK, min(x.shape[1], (block + 1) * BLOCK)
             _load(work, 0, states, a, b - a)
             _load(work, k, constants, a, b - a)
             _load(work, k + c, lanes, a, b - a)
             for t in range(steps):
-                for j in range(row):
-                    then[t * row + j] = work[j]
-                advance(x[t, a:b], u, work)
+                remember(x[t, a:b], work, then[t * row : (t + 1) * row])
             for t in range(steps - 1, -1, -1):
-                above(x[t, a:b], work, then, t * row, u)
-                slopes(u[: b - a], surrogate, p, q)
-                retreat(x[t, a:b], gs[t, a:b], gx[t, a:b], work, then, t * row, u)
+                kept = then[t * row : (t + 1) * row]
+                slopes(kept[k * BLOCK : k * BLOCK + b - a], surrogate, p, q)
+                retreat(x[t, a:b], gs[t, a:b], gx[t, a:b], work, kept)
             _keep(work, k + c, lanes, a, b - a)
 
     for function in (forward, backward):
