@@ -53,6 +53,7 @@ class _Blocks(NamedTuple):
     dropout: float
     recurrent: RecurrentSpec | None
     factory: dict[str, Any]
+    readout: dict[str, Any]
 
     def linear(self, inputs: int, outputs: int) -> nn.DelayedLinear:
         """A linear synapse; where maps share a delay per pair of channels, it has one for each synapse."""
@@ -79,7 +80,8 @@ class _Blocks(NamedTuple):
         layers = {
             f"hidden{i}": self.hidden(self.linear(*pair), nn.BatchNorm, i) for i, pair in enumerate(pairwise(sizes), 1)
         }
-        integrator = nn.LeakyIntegrator(self.neurons.tau_steps, decay_input=self.neurons.decay_input, **self.factory)
+        own = {"tau_steps": self.neurons.tau_steps, "decay_input": self.neurons.decay_input, **self.readout}
+        integrator = nn.LeakyIntegrator(**own, **self.factory)
         return {**layers, "readout": nn.Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
 
     def _population(self, neurons: int, layer: int) -> nn.Neuron:
@@ -98,14 +100,15 @@ class _Blocks(NamedTuple):
 
 def _blocks(
     delays: DelaySpec | None, neurons: NeuronSpec | None, options: Any, dropout: float,
-    recurrent: bool | RecurrentSpec, **factory: Any,
+    recurrent: bool | RecurrentSpec, readout: dict[str, Any] | None, **factory: Any,
 ) -> _Blocks:  # fmt: skip
     """Raises as :func:`snn_delays.nn.specs.spec_from`. Delays that are not learned are integers: none is spread."""
     delays, neurons = network_specs(delays, neurons, dict(options))
     fixed = delays if delays.learn_delay else delays.with_fixed_integers()
     if isinstance(recurrent, bool):
-        return _Blocks(fixed, neurons, dropout, RecurrentSpec(fixed, orthogonal=False) if recurrent else None, factory)
-    return _Blocks(fixed, neurons, dropout, recurrent, factory)
+        loop = RecurrentSpec(fixed, orthogonal=False) if recurrent else None
+        return _Blocks(fixed, neurons, dropout, loop, factory, readout or {})
+    return _Blocks(fixed, neurons, dropout, recurrent, factory, readout or {})
 
 
 class DelayClassifier(nn.Sequential):
@@ -123,6 +126,9 @@ class DelayClassifier(nn.Sequential):
             delays of at least one step, and of exactly one where ``max_delay_steps`` is 0; a
             :class:`snn_delays.nn.RecurrentSpec` gives them delays of their own.
         dropout: probability of silencing a hidden neuron for a whole sample.
+        readout: arguments of the readout's :class:`snn_delays.nn.LeakyIntegrator` where they are not the neurons':
+            ``{"tau_steps": 1.0}`` is linear and keeps nothing from step to step, ``{"tau_steps": 20.0, "decay_input":
+            True}`` an exponential moving average.
         device, dtype: of the parameters.
         options: fields of :class:`snn_delays.nn.DelaySpec` and :class:`snn_delays.nn.NeuronSpec` by keyword, as in
             ``DelayClassifier(140, (256, 256), 20, max_delay_steps=24, tau_steps=1.005)``.
@@ -147,6 +153,7 @@ class DelayClassifier(nn.Sequential):
         *,
         recurrent: bool | RecurrentSpec = False,
         dropout: float = 0.0,
+        readout: dict[str, Any] | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
         **options: "Unpack[NetworkOptions]",
@@ -157,7 +164,7 @@ class DelayClassifier(nn.Sequential):
             raise ConfigError("hidden must name at least one layer, as in hidden=(256, 256)")
         if not isinstance(recurrent, bool) and max(recurrent.layers, default=0) > len(hidden):
             raise ConfigError(f"recurrent.layers = {recurrent.layers} are of {len(hidden)} hidden layers")
-        build = _blocks(delays, neurons, options, dropout, recurrent, device=device, dtype=dtype)
+        build = _blocks(delays, neurons, options, dropout, recurrent, readout, device=device, dtype=dtype)
         super().__init__(**build.linear_layers(in_features, hidden, classes))
 
     @classmethod
@@ -184,7 +191,7 @@ class ConvolutionalClassifier(nn.Sequential):
         pool: rows and columns that become one after every convolution; 1 for no pooling.
         pooling: ``"max"`` (whether there was a spike), ``"avg"`` or ``"sum"``.
         delays: of every layer; with ``sharing="channel"`` linear layers have a delay for each synapse.
-        neurons, dropout, device, dtype, options: as for :class:`DelayClassifier`.
+        neurons, dropout, readout, device, dtype, options: as for :class:`DelayClassifier`.
 
     Children: ``conv1``, ``conv2``, ... each with ``synapse``, ``norm``, ``neuron``, ``dropout`` and, where
     ``pool > 1``, ``pool``; ``flatten``; ``hidden1``, ...; ``readout`` with ``synapse``, ``integrator``.
@@ -209,6 +216,7 @@ class ConvolutionalClassifier(nn.Sequential):
         pool: int | tuple[int, int] = 2,
         pooling: str = "max",
         dropout: float = 0.0,
+        readout: dict[str, Any] | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
         **options: "Unpack[NetworkOptions]",
@@ -225,7 +233,7 @@ class ConvolutionalClassifier(nn.Sequential):
         channels, *size = sizes = _widths("sensor", sensor)
         if len(sizes) != 3:
             raise ConfigError(f"sensor has channels, rows and columns, as in (2, 34, 34); got {sensor}")
-        build = _blocks(delays, neurons, options, dropout, False, device=device, dtype=dtype)
+        build = _blocks(delays, neurons, options, dropout, False, readout, device=device, dtype=dtype)
         layers: dict[str, nn.SpikingModule] = {}
         rows, columns = size
         for i, (inputs, outputs) in enumerate(pairwise((channels, *maps)), 1):

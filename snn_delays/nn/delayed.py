@@ -40,6 +40,28 @@ class Delays(nn.Module):
     taps: str
     max_delay_steps: int
     min_delay_steps: int = 0
+    delay_rounding: str = "anneal"
+
+    def acting_delay(self) -> Tensor:
+        """The delay that acts in this pass: an integer whose gradient is that of ``delay``, or ``delay`` itself.
+
+        See ``delay_rounding`` of :class:`snn_delays.nn.DelaySpec`. Source: straight-through estimator after Bengio et
+        al., arXiv 1308.3432.
+        """
+        delay = self.delay
+        assert delay is not None
+        if self.delay_rounding not in ("straight_through", "stochastic"):
+            return delay
+        fixed = delay.detach()
+        drawn = self.delay_rounding == "stochastic" and self.training
+        integer = (fixed + torch.rand_like(fixed)).floor() if drawn else round_delays(fixed)
+        return integer.clamp(self.min_delay_steps, self.max_delay_steps) + (delay - fixed)  # the bracket is 0
+
+    @torch.no_grad()
+    def round_after_epoch_(self) -> None:
+        """Round delays in place where ``delay_rounding`` is ``"epoch"``; call it before every validation."""
+        if self.delay is not None and self.delay.requires_grad and self.delay_rounding == "epoch":
+            self.delay.copy_(round_delays(self.delay))
 
     def _register_sigma(self, sigma_steps: float, factory: dict[str, Any]) -> None:
         self.register_buffer("sigma", torch.tensor(0.0, **factory))
@@ -102,6 +124,7 @@ class DelayedLayer(Delays, SpikingModule):
         self.delay_range_steps, self.delay_std_steps = spec.delay_range_steps, spec.delay_std_steps
         self.weight = nn.Parameter(torch.empty(weight_shape, **factory))
         learned = spec.learn_delay and spec.spread > 0
+        self.delay_rounding = spec.delay_rounding if learned else "anneal"
         self.delay = nn.Parameter(torch.empty(delay_shape, **factory), requires_grad=learned)
         self.bias = nn.Parameter(torch.zeros(weight_shape[0], **factory)) if bias else None
         self._register_sigma(spec.initial_sigma, factory)
@@ -146,7 +169,7 @@ class DelayedLayer(Delays, SpikingModule):
         shape = (self.max_delay_steps, *x.shape[1:])
         history = held(self, state, DelayLineState, x, shape=shape, what="delay line's state")
         current, history = in_window(
-            operation, x, history, weight, self.delay, self.tap_width, min_delay_steps=self.min_delay_steps,
+            operation, x, history, weight, self.acting_delay(), self.tap_width, min_delay_steps=self.min_delay_steps,
             max_delay_steps=self.max_delay_steps, taps=self.taps, **options,
         )  # fmt: skip
         return current, DelayLineState(history)
@@ -154,10 +177,11 @@ class DelayedLayer(Delays, SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         least = f", min_delay_steps={self.min_delay_steps}" if self.min_delay_steps else ""
+        rounding = f"delay_rounding={self.delay_rounding!r}, " if self.delay_rounding != "anneal" else ""
         return (
             f"{super().extra_repr()}, max_delay_steps={self.max_delay_steps}{least}, sharing={self.sharing!r}, "
             f"taps={self.taps!r}, sigma_steps={self.sigma.item():g}, learn_delay={self.delay.requires_grad}, "
-            f"bias={self.bias is not None}"
+            f"{rounding}bias={self.bias is not None}"
         )
 
 

@@ -115,7 +115,7 @@ class Recurrent(Neuron):
         self, x: Tensor, weight: Tensor, state: Any, history: Tensor | None, dropout: DropoutState | None
     ) -> tuple[Tensor, Any]:
         s, neuron = self.synapse, self.neuron
-        line = Line(weight, s.delay, s.tap_width, s.min_delay_steps, s.max_delay_steps, s.taps)
+        line = Line(weight, s.acting_delay(), s.tap_width, s.min_delay_steps, s.max_delay_steps, s.taps)
         mask = None if dropout is None else dropout.mask.to(x.dtype)
         if (
             not isinstance(neuron, LIF)

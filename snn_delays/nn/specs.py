@@ -21,6 +21,7 @@ DELAY_INIT = (
     "uniform", "uniform_rounded", "hammouamri_2024", "hammouamri_2024_rounded", "half_normal", "half_normal_rounded",
 )  # fmt: skip
 Device = torch.device | str | int | None
+ROUNDING = ("anneal", "epoch", "straight_through", "stochastic", "none")
 SHARING = ("synapse", "channel", "axon", "dendrite", "layer")
 WIDTHS = ("none", "synapse", "axon", "dendrite", "layer")
 SHIFTS = ("token", "learned", "fixed", "dense")
@@ -49,6 +50,11 @@ class DelaySpec:
         delay_std_steps: standard deviation of the normal numbers of ``"half_normal"``.
         learn_width: whose width of the taps is learned: ``"synapse"``, ``"axon"``, ``"dendrite"``, ``"layer"``, or
             ``"none"``; of linear layers.
+        delay_rounding: how training comes to integer delays. ``"anneal"``: taps grow narrow, delays stay real-valued;
+            ``"none"``: so do they, and taps are narrow from the start; ``"epoch"``: delays are rounded in place after
+            every epoch; ``"straight_through"``: what acts is the nearest integer, and its gradient passes on to the
+            real-valued delay; ``"stochastic"``: likewise, but in training the integer below or above, drawn anew in
+            every pass with a probability that makes the mean right.
 
     Raises ConfigError for a name that is unknown, or a number that is none or cannot be.
     """
@@ -64,6 +70,7 @@ class DelaySpec:
     delay_range_steps: tuple[float, float] | None = None
     delay_std_steps: float | None = None
     learn_width: str = "none"
+    delay_rounding: str = "anneal"
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -71,6 +78,7 @@ class DelaySpec:
             ("taps", TAPS),
             ("delay_init", DELAY_INIT),
             ("learn_width", WIDTHS),
+            ("delay_rounding", ROUNDING),
         ):
             choice(name, getattr(self, name), choices)
         for name, least, most in (
@@ -205,6 +213,7 @@ class DelayOptions(TypedDict, total=False):
     delay_range_steps: tuple[float, float] | None
     delay_std_steps: float | None
     learn_width: str
+    delay_rounding: str
 
 
 class NetworkOptions(DelayOptions, total=False):

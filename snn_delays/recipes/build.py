@@ -36,11 +36,13 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
         network = ConvolutionalClassifier(
             sensor, config.maps, config.hidden, classes, *specs, kernel_size=config.kernel_size,
             padding=config.padding, pool=config.pool, pooling=config.pooling, dropout=config.dropout,
+            readout=readout_options(recipe),
         )  # fmt: skip
     else:
         network = DelayClassifier(
-            math.prod(sensor), config.hidden, classes, *specs, recurrent=recurrence(recipe), dropout=config.dropout
-        )
+            math.prod(sensor), config.hidden, classes, *specs, recurrent=recurrence(recipe), dropout=config.dropout,
+            readout=readout_options(recipe),
+        )  # fmt: skip
     return network.to(recipe.training.dtype)
 
 
@@ -69,10 +71,19 @@ def recurrence(recipe: Recipe) -> bool | RecurrentSpec:
     learns = {"learn_delay": True} if loop.delays == "learned" else {"learn_delay": False, "learn_width": "none"}
     options = _shared(loop, DelaySpec) | learns | {"taps": loop.taps if loop.delays == "learned" else "linear"}
     delays = DelaySpec(
-        **options, max_delay_steps=recipe.max_recurrent_steps,
+        **options, max_delay_steps=recipe.max_recurrent_steps, delay_rounding=recipe.model.delay_rounding,
         sigma_steps=None if annealing is None else annealing.sigma_at(0),
     )  # fmt: skip
     return RecurrentSpec(delays, orthogonal=loop.weight_init == "orthogonal", dropout=loop.dropout, layers=loop.layers)
+
+
+def readout_options(recipe: Recipe) -> dict[str, Any]:
+    """Arguments of the readout's integrator that are not those of the hidden layers."""
+    config = recipe.model
+    if config.readout == "linear":
+        return {"tau_steps": 1.0}
+    own = None if config.tau_readout_ms is None else tau_steps_from_ms(config.tau_readout_ms, recipe.data.dt_ms)
+    return ({} if own is None else {"tau_steps": own}) | ({"decay_input": True} if config.readout == "average" else {})
 
 
 def neuron_spec(recipe: Recipe) -> NeuronSpec:

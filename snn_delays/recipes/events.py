@@ -71,6 +71,7 @@ class ModelConfig(Strict):
     sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
     taps: Taps = "gaussian"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
+    delay_rounding: Literal["anneal", "epoch", "straight_through", "stochastic", "none"] = "anneal"
     neuron: NeuronConfig = NeuronConfig()
     tau_mem_ms: float = Field(gt=0, description="of LIF-like neurons, at first where it is learned, and of the readout")
     threshold: float = Field(1.0, gt=0)
@@ -78,6 +79,8 @@ class ModelConfig(Strict):
     detach_reset: bool = True
     surrogate: SurrogateConfig = SurrogateConfig()
     dropout: float = Field(0.0, ge=0, lt=1)
+    readout: Literal["integrator", "average", "linear"] = Field("integrator", description="leaky; its mean; no memory")
+    tau_readout_ms: float | None = Field(None, gt=0, description="of the readout; default: tau_mem_ms")
 
     @model_validator(mode="before")
     @classmethod
@@ -139,7 +142,7 @@ class TrainingConfig(TrainingSection):
     sigma_end_steps: float = Field(0.5, gt=0)
     sigma_offset_steps: float = Field(0.27, ge=0, description="sigma - offset shrinks by the same factor every epoch")
     sigma_epochs: int | None = Field(None, ge=0, description="epochs of annealing; default: a quarter of all")
-    readout: Literal["softmax_sum", "membrane_mean", "membrane_max"] = "softmax_sum"
+    readout: Literal["softmax_sum", "membrane_mean", "membrane_sum", "membrane_max", "membrane_last"] = "softmax_sum"
     select_by: Literal["accuracy", "loss"] = "accuracy"
 
     def _problems(self) -> Iterator[str]:
@@ -206,6 +209,8 @@ class Recipe(BaseRecipe):
             return None
         offset, start, epochs = training.sigma_offset_steps, training.sigma_start_steps, training.sigma_epochs
         start = (steps + 1) // 2 + offset if start is None else start
+        if self.model.delay_rounding == "none":
+            start = training.sigma_end_steps
         epochs = training.epochs // 4 if epochs is None else epochs
         return Annealing(start, training.sigma_end_steps, epochs, offset)
 
@@ -215,7 +220,7 @@ class Recipe(BaseRecipe):
 
     def idle(self) -> Iterator[tuple[str, str]]:
         """As :meth:`BaseRecipe.idle`."""
-        data, augment, model, tuned = self.data, self.augment, self.model, self.fine_tuning is not None
+        data, augment = self.data, self.augment
         if data.validation != "fraction":
             yield "data.validation_fraction", "data.validation"
         if data.rate_free == "off":
@@ -227,6 +232,12 @@ class Recipe(BaseRecipe):
                 yield f"augment.{most}", f"augment.{probability}"
             if not getattr(augment, most):
                 yield f"augment.{probability}", f"augment.{most}"
+        yield from self._idle_of_network()
+
+    def _idle_of_network(self) -> Iterator[tuple[str, str]]:
+        model, tuned = self.model, self.fine_tuning is not None
+        if model.readout == "linear":
+            yield "model.tau_readout_ms", "model.readout"
         if model.kind != "convolutional":
             yield "model.kernel_size model.padding model.pool model.pooling", "model.kind"
         if model.neuron.kind not in LIKE_LIF:
@@ -242,9 +253,11 @@ class Recipe(BaseRecipe):
         loop = model.loop
         if tuned or (model.delays != "learned" and (loop is None or loop.delays != "learned")):
             fixed = "fine_tuning" if tuned else "model.delays"
-            yield f"training.lr_delay {_SIGMA}", fixed
+            yield f"training.lr_delay model.delay_rounding {_SIGMA}", fixed
         elif model.taps not in SPREAD and (loop is None or not loop.spread):
             yield _SIGMA, "model.taps"
+        elif model.delay_rounding == "none":
+            yield "training.sigma_start_steps training.sigma_offset_steps training.sigma_epochs", "model.delay_rounding"
 
     def contradictions(self) -> Iterator[str]:
         """As :meth:`BaseRecipe.contradictions`."""
@@ -273,8 +286,8 @@ class Recipe(BaseRecipe):
         lower, raise_ = ("lower", "raise") if silent else ("raise", "lower")
         return (
             f"{lower} model.threshold (now {self.model.threshold:g}) or {raise_} model.tau_mem_ms (now "
-            f"{self.model.tau_mem_ms:g}); weights grow or shrink with training.max_lr_weight (now "
-            f"{self.training.max_lr_weight:g}) and begin with seed"
+            f"{self.model.tau_mem_ms:g}); weights grow or shrink with training.{self.training.peak_key} (now "
+            f"{self.training.peak_rate:g}) and begin with seed"
         )
 
     def _problems(self) -> Iterator[str]:

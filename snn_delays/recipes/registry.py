@@ -19,6 +19,7 @@ _TASKS = "snn_delays.runs.tasks"
 TASKS: dict[str, tuple[Any, Any]] = {
     "events": ("snn_delays.recipes.events:Recipe", f"{_TASKS}:Events"),
     "language": ("snn_delays.recipes.text:LanguageRecipe", f"{_TASKS}:Language"),
+    "regression": ("snn_delays.recipes.regression:RegressionRecipe", f"{_TASKS}:Regression"),
     "sentences": ("snn_delays.recipes.text:SentenceRecipe", f"{_TASKS}:Sentences"),
 }
 ALIASES = {"classification": "events"}

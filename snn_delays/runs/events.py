@@ -17,6 +17,7 @@ from snn_delays.runs.samples import load_test_data
 from snn_delays.runs.table import Page, Table, number
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.measure import Measurement, measure
+from snn_delays.training.rounding import rounding_facts, with_fractional_delays
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import Selection, selection
 from snn_delays.training.tasks.events import EventsTraining, selected_masked
@@ -44,6 +45,8 @@ class Events(EventsTraining):
         network = trained.network.to(device)
         discrete = discretize(network)
         real, integer = measured(network), measured(discrete)
+        facts = rounding_facts(network)
+        fractional = measured(with_fractional_delays(network)) if facts["delay_rounding"] else integer
         same_people = on in (None, recipe.data.dataset) or {on, recipe.data.dataset} <= SAME_SPEAKERS
         named = (dataset.speakers >= 0) & same_people
         speakers = np.unique(chosen().training.speakers[chosen().train]) if named.any() else np.empty(0)
@@ -56,6 +59,8 @@ class Events(EventsTraining):
             "parameters": trainable_parameters(network),
             "sigma": None if fine_tuning else recipe.sigma_at(max(trained.card.epoch - 1, 0)),
             "readout": AS_TRAINED,
+            **facts,
+            "test_accuracy_fractional": fractional.accuracy,
             "test_accuracy_real_delays": real.accuracy,
             "test_accuracy": integer.accuracy,
             "test_accuracy_masked": integer.masked.accuracy,
@@ -100,9 +105,12 @@ class Events(EventsTraining):
         results = [with_readout(r) for r in results]
         keys = {
             "valid_accuracy": "valid",
-            "test_accuracy_real_delays": "test,\nreal delays",
-            "test_accuracy": "test,\ninteger delays",
+            "test_accuracy_fractional": "test,\nfractional",
+            "test_accuracy": "test,\nrounded",
+            "test_accuracy_real_delays": "test,\nas trained",
         }
+        if not any(r.get("test_accuracy_fractional") for r in results):  # of earlier versions
+            keys.pop("test_accuracy_fractional")
         if any(r["test_accuracy_unseen_speakers"] not in (None, r["test_accuracy"]) for r in results):
             keys["test_accuracy_unseen_speakers"] = "test, unseen\nspeakers"
         if any(r["test_accuracy_masked"] != r["test_accuracy"] for r in results):
@@ -114,6 +122,11 @@ class Events(EventsTraining):
         )  # of a file alone, another code may have trained it
         chosen = "; epochs chosen on validation samples held out of the training set" if known else ""
         lines = [f"data: {'; '.join(sorted(kinds))}{chosen}"]
+        lines += [
+            f"{r['run']}: delays {r['delay_rounding']}, mean |d - round(d)| {r['mean_rounding_steps']:.3f} steps"
+            for r in results
+            if r.get("delay_rounding")
+        ]
         lines += [f"readout of {r['run']}: {r['readout']}" for r in results if r["readout"] != AS_TRAINED]
         return Page([Table(("run", "trainable\nparameters", *keys.values()), rows)], lines)
 

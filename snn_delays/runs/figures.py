@@ -252,6 +252,7 @@ EVENTS = {
     "confusion": Picture(_confusion, evaluated=True),
 }
 SENTENCES = {"curves": Picture(_curves), "rates": Picture(_rates, _SILENT, evaluated=True)}
+REGRESSION = {"delays": EVENTS["delays"], "curves": Picture(_curves), "rates": Picture(_rates, _SILENT, evaluated=True)}
 LANGUAGE = {
     "tokens": Picture(_tokens, _SILENT),
     "rates": SENTENCES["rates"],

@@ -16,22 +16,26 @@ COLUMNS = (
     "valid_accuracy_masked", "test_accuracy", "test_accuracy_masked", "test_accuracy_real_delays",
     "test_accuracy_unseen_speakers", "test_accuracy_known_speakers", "test_samples", "valid_bits_per_byte",
     "test_bits_per_byte", "test_bits_per_byte_carried", "firing_rate", "training_minutes", "version", "date",
+    "delay_rounding", "mean_rounding_steps", "test_accuracy_fractional", "valid_nmse", "test_nmse",
+    "test_nmse_fractional", "test_nmse_real_delays",
 )  # fmt: skip
 AS_TRAINED = "as trained"  # of a readout
+_MEASURED = ("test_", "valid_", "firing", "mean_")
 _NEW = ("readout", "valid_accuracy_masked", "test_accuracy_masked")
+_BEFORE = COLUMNS[: COLUMNS.index("delay_rounding")]  # results of rounding and of regression
 
 
 def _upgraded(row: dict[str, str]) -> dict[str, str]:
     """What a row from before the readout was measured as trained says today; rows of text have nothing of it."""
-    return with_readout(dict(row)) if row["test_accuracy_real_delays"] else {}
+    return with_readout(dict(row)) if row["test_accuracy_real_delays"] and "readout" not in row else {}
 
 
 RESULTS = CsvTable(
     COLUMNS,
     maker="evaluate --append",
     numbers=("seed",),
-    optional=("parameters", "epochs", *(key for key in COLUMNS if key.startswith(("test_", "valid_", "firing")))),
-    earlier=(tuple(column for column in COLUMNS if column not in _NEW),),
+    optional=("parameters", "epochs", *(key for key in COLUMNS if key.startswith(_MEASURED))),
+    earlier=(_BEFORE, tuple(column for column in _BEFORE if column not in _NEW)),
     upgrade=_upgraded,
 )
 
@@ -100,11 +104,13 @@ def _series(rows: list[dict[str, str]]) -> list[_Series]:
 def markdown(rows: list[dict[str, str]]) -> str:
     """The table as the documents show it: a line for runs that differ by their seed alone, with mean and deviation.
 
-    Rows with bits per byte, of language models, make a table of their own after the others.
+    Rows with bits per byte, of language models, and rows with NMSE, of regression, make tables of their own.
     """
-    of_text = [row for row in rows if row["test_bits_per_byte"]]
-    others = [row for row in rows if not row["test_bits_per_byte"]]
-    return "\n".join(table(part).markdown() for part, table in ((others, _of_classes), (of_text, _of_text)) if part)
+    kinds: dict[Any, list[dict[str, str]]] = {_of_classes: [], _of_text: [], _of_regression: []}
+    for row in rows:
+        kind = _of_text if row["test_bits_per_byte"] else _of_regression if row["test_nmse"] else _of_classes
+        kinds[kind].append(row)
+    return "\n".join(table(part).markdown() for table, part in kinds.items() if part)
 
 
 def _of_classes(rows: list[dict[str, str]]) -> Table:
@@ -126,6 +132,25 @@ def _of_classes(rows: list[dict[str, str]]) -> Table:
         for series in _series(rows)
     ]  # fmt: skip
     return Table(["delays", "network", "trainable", "epochs", "seeds", *shares.values(), *names.values()], cells)
+
+
+def _of_regression(rows: list[dict[str, str]]) -> Table:
+    errors = {
+        "test_nmse_fractional": "fractional delays",
+        "test_nmse": "NMSE, rounded",
+        "test_nmse_real_delays": "as trained",
+        "mean_rounding_steps": "mean of abs(d - round(d))",
+    }
+    cells = [
+        [
+            series["run"], series["delays"], series["delay_rounding"] or "-", series["hidden"], series.trainable,
+            series["epochs"], str(len(series.rows)), *(spread(series.values(key), ".4f") for key in errors),
+            series["data"],
+        ]
+        for series in _series(rows)
+    ]  # fmt: skip
+    heads = ("run", "delays", "rounding", "network", "trainable", "epochs", "seeds", *errors.values(), "data")
+    return Table(heads, cells)
 
 
 def _of_text(rows: list[dict[str, str]]) -> Table:

@@ -10,9 +10,10 @@ from typing import Any
 from snn_delays.recipes.registry import task_of
 from snn_delays.runs.events import Events
 from snn_delays.runs.language import Language, Sentences
+from snn_delays.runs.regression import Regression
 from snn_delays.runs.table import Page, Table
 
-__all__ = ["Events", "Language", "Sentences", "pages"]
+__all__ = ["Events", "Language", "Regression", "Sentences", "pages"]
 
 
 def pages(recipes: Sequence[Any], results: Sequence[dict[str, Any]]) -> list[Page]:

@@ -19,7 +19,8 @@ def class_scores(v: Tensor, valid: Tensor, readout: str = "softmax_sum") -> Tens
     """Scores ``[batch, class]`` from readout membranes ``[time, batch, class]``.
 
     ``softmax_sum``: the sum over valid steps of the softmax over classes (the published readout);
-    ``membrane_mean`` and ``membrane_max``: mean and maximum of the membrane over valid steps.
+    ``membrane_mean``, ``membrane_sum``, ``membrane_max``: of the membrane over valid steps; ``membrane_last``: after
+    the last of them.
     """
     mask = valid.unsqueeze(-1)
     if readout == "softmax_sum":
@@ -28,7 +29,13 @@ def class_scores(v: Tensor, valid: Tensor, readout: str = "softmax_sum") -> Tens
         return (v * mask).sum(0) / mask.sum(0)
     if readout == "membrane_max":
         return v.masked_fill(~mask, -torch.inf).amax(0)
-    raise ConfigError(f"unknown readout {readout!r}; choose softmax_sum, membrane_mean or membrane_max")
+    if readout == "membrane_sum":
+        return (v * mask).sum(0)
+    if readout == "membrane_last":
+        last = (valid.sum(0) - 1).view(1, -1, 1)  # valid steps come first
+        return v.gather(0, last.expand(1, -1, v.shape[-1]))[0]
+    known = "softmax_sum, membrane_mean, membrane_sum, membrane_max or membrane_last"
+    raise ConfigError(f"unknown readout {readout!r}; choose {known}")
 
 
 def loss(scores: Tensor, target: Tensor) -> Tensor:

@@ -52,7 +52,12 @@ class Optimisation:
                 layer.set_sigma(sigma)
 
     def advance(self, moment: str) -> None:
-        """Move the schedules if they move at this moment, ``"epoch"`` or ``"step"``."""
+        """Move the schedules if they move at this moment, ``"epoch"`` or ``"step"``; after an epoch, round delays that
+        are rounded in place.
+        """
+        if moment == "epoch":
+            for layer in self.layers:
+                layer.round_after_epoch_()
         if moment == self.every:
             for schedule in self.schedules.values():
                 schedule.step()

@@ -81,6 +81,8 @@ def describe(row: dict[str, Any]) -> str:
     if "valid_accuracy" in row:
         masked = f" ({row['valid_accuracy_masked']:.1%} masked)" if "valid_accuracy_masked" in row else ""
         words.append(f"valid {row['valid_accuracy']:6.1%}{masked}")
+    if "valid_nmse" in row:
+        words.append(f"valid NMSE {row['valid_nmse']:.4f}")
     if "valid_bits_per_byte" in row:
         words.append(f"valid {row['valid_loss']:.3f}, {row['valid_bits_per_byte']:.3f} bits per byte")
     if row.get("firing_rate") is not None:

@@ -35,6 +35,7 @@ OTHER: dict[str, Any] = {
     "training.sigma_epochs": 1, "model.spiking": "none", "model.shift": "fixed", "model.neuron_delays": "axonal",
     "model.neuron_shift": "fixed", "model.init": "torch", "data.corpus": None, "data.split": [0.5, 0.25, 0.25],
     "data.vocabulary": "characters", "data.set": None, "data.max_tokens": 3, "model.max_delay_ms": 50.0,
+    "model.delay_rounding": "epoch", "model.readout": "average", "model.tau_readout_ms": 55.0, "data.series": None,
 }  # fmt: skip
 BACK = {"model.delays": "none", "data.validation": "fraction", "model.shift": "dense"}  # where it is that already
 EVENTS: dict[str, dict[str, Any]] = {
@@ -48,6 +49,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "without rates": {"data": {"rate_free": "minimum"}},
     "SiLIF": {"model": {"neuron": {"kind": "silif"}}},
     "BRF": {"model": {"neuron": {"kind": "brf", "omega": [4.0, 6.0]}}},
+    "not annealed": {"model": {"delay_rounding": "none"}, "training": {"sigma_epochs": None}},
+    "linear readout": {"model": {"readout": "linear"}},
 }
 MAPS = {"kind": "convolutional", "maps": [3], "kernel_size": 3, "hidden": [], "max_delay_ms": 80.0, "tau_mem_ms": 20.0}
 
@@ -162,6 +165,32 @@ def test_every_key_of_maps_acts_or_is_refused() -> None:
     table = recipe.model_dump(mode="json", exclude_none=True, exclude={"model"}) | {"model": MAPS}
     act, _ = act_or_are_refused(parse_recipe(table, "maps"), of_events)
     assert {"model.kernel_size", "model.padding", "model.pool", "model.pooling"} <= act
+
+
+def of_regression(recipe: Any) -> list[Any]:
+    torch.manual_seed(0)
+    network = build_network(recipe, (1,), 1)
+    optimisation = optimise(recipe.training, network, 3)
+    groups = [group for o in optimisation.optimisers.values() for group in o.state_dict()["param_groups"]]
+    rates = []
+    for _ in range(10):
+        rates += [o.param_groups[0]["lr"] for o in optimisation.optimisers.values()]
+        for name, schedule in optimisation.schedules.items():
+            optimisation.optimisers[name].step()
+            schedule.step()
+    sigmas = [sigma_at(recipe, epoch) for epoch in range(5)]
+    direct = {key: getattr(recipe.training, key) for key in (*LOOP, "readout") if hasattr(recipe.training, key)}
+    return [seen(network), groups, rates, sigmas, direct, recipe.data.model_dump()]
+
+
+@pytest.mark.parametrize("name", ["mackey_glass", "mackey_glass_fixed_delays", "mackey_glass_no_annealing"])
+def test_every_key_of_regression_acts_or_is_refused(name: str) -> None:
+    act, refused = act_or_are_refused(load_recipe(name), of_regression)
+    assert {"data.tau", "data.horizon", "data.window", "training.lr", "training.readout", "model.tau_readout_ms"} <= act
+    assert ("model.delay_rounding" in act) == (name != "mackey_glass_fixed_delays")
+    assert ("training.sigma_epochs" in refused) == (name != "mackey_glass")
+    with pytest.raises(ConfigError, match="augment"):  # what is done to recordings is not done to a series
+        load_recipe(name, ("augment.channel_shift=3",))
 
 
 @pytest.mark.parametrize("shift", ["learned", "fixed", "token"])

@@ -1,6 +1,5 @@
 """Classification of recordings: ``task = "events"``, that of recipes that name none."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,8 @@ from torch import Tensor, nn
 
 from snn_delays.data.bucketing import bucketed
 from snn_delays.data.dataset import Batch, BinnedDataset, ResidentDataset
-from snn_delays.discrete.discretize import discretize
-from snn_delays.errors import CheckpointError, ConfigError, ExportError
+from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.nn import Sequential
-from snn_delays.nn.optimise import layers_with_delays
 from snn_delays.recipes.events import Recipe
 from snn_delays.training.activity import silent_and_saturated
 from snn_delays.training.callbacks import Callback
@@ -26,10 +23,10 @@ from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.optimise import Optimisation, StepOutput
 from snn_delays.training.records import EventEvaluationRecord
+from snn_delays.training.rounding import with_integer_delays
 from snn_delays.training.runlog import Run
 from snn_delays.training.sources import augmented, selection, training_data
 from snn_delays.training.task import Task, seed_of, shared_out, steps_of
-from snn_delays.units import round_delays
 
 STEPS_TOGETHER = 16  # lengths that share a CUDA graph
 
@@ -163,19 +160,6 @@ class EventsTraining(Task):
     def describe(self) -> dict[str, Any]:
         """Kind of delays, and the hidden layers."""
         return {"delays": self.recipe.model.delays, "hidden": self.recipe.model.layers}
-
-
-def with_integer_delays(network: nn.Module) -> Any:
-    """The form that is evaluated: discretised, or where a network is no chain of layers, a copy with rounded delays."""
-    try:
-        return discretize(cast(Sequential, network))
-    except ExportError:
-        rounded = copy.deepcopy(network).eval().requires_grad_(False)
-        for layer in layers_with_delays(rounded).values():
-            assert layer.delay is not None
-            layer.delay.copy_(round_delays(layer.delay))
-            layer.taps = "linear"
-        return rounded
 
 
 def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:
