@@ -8,7 +8,8 @@ import numpy as np
 from snn_delays.data.card import Card
 from snn_delays.data.events import Sample
 from snn_delays.data.recordings import Reader, Recordings
-from snn_delays.data.synthetic import TASKS
+from snn_delays.data.synthetic import BENCHMARKS, TASKS
+from snn_delays.data.synthetic.benchmarks import Benchmark
 from snn_delays.data.synthetic.task import SyntheticTask
 
 
@@ -18,7 +19,7 @@ class SyntheticRecordings(Recordings):
     Raises ConfigError for a split that is not ``"train"``, ``"valid"`` or ``"test"``.
     """
 
-    def __init__(self, task: SyntheticTask, split: str, seed: int = 0) -> None:
+    def __init__(self, task: SyntheticTask | Benchmark, split: str, seed: int = 0) -> None:
         self.path = Path(task.name)
         self.sensor = (task.channels,)
         self.class_names = task.class_names
@@ -46,4 +47,4 @@ class SyntheticRecordings(Recordings):
 def open_synthetic(card: Card, split: str, path: Path, reader: Reader) -> SyntheticRecordings:
     """A split of the task that has the card's name, drawn from the seed on the card."""
     del path, reader
-    return SyntheticRecordings(TASKS[card.name], split, card.settings["seed"])
+    return SyntheticRecordings({**TASKS, **BENCHMARKS}[card.name], split, card.settings["seed"])

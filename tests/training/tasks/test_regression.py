@@ -23,7 +23,7 @@ from tests.support.tiny_runs import Stopper, interrupt, numbers
 
 TINY = (
     "data.window=30", "data.horizon=5", "data.split=[0.1, 0.1, 0.8]", "model.hidden=[12]", "training.epochs=3",
-    "training.sigma_epochs=3", "training.batch_size=64",
+    "training.sigma_epochs=3", "training.batch_size=64", "model.delay_rounding='anneal'",
 )  # fmt: skip
 
 
