@@ -12,7 +12,8 @@ from snn_delays.data.events import Events
 from snn_delays.data.numbers import plain_numbers
 from snn_delays.errors import ConfigError, DataError
 
-_RULES = ("fixed", "event_anchored_v2023", "log_mel")
+FEATURES = ("log_mel", "values")  # of recordings that are no events
+_RULES = ("fixed", "event_anchored_v2023", *FEATURES)
 _LONGEST_DT_MS = 1e9
 # Beyond these one damaged time would fill the memory. A camera of many pixels has many events to pay for its counts.
 _MOST_STEPS, _MOST_COUNTS = 1 << 20, 1 << 31
@@ -31,7 +32,8 @@ class Binning:
     SHD for the published results of Hammouamri et al. (ICLR 2024); see docs/data.md for what differs.
 
     ``rule="log_mel"``: of recordings that are sound, features in place of counts (:class:`log_mel.LogMel`); ``dt_ms``
-    is the time between their frames, and channels are not grouped.
+    is the time between their frames, and channels are not grouped. ``rule="values"``: likewise of recordings that are
+    a row of numbers, as the grey values of :class:`snn_delays.data.encoders.sequential_mnist.PixelValues`.
 
     ``dt_ms``: milliseconds, an integer number of microseconds, up to 1e9. ``channel_group``: this many neighbouring
     channels are summed into one (700 to 140 by 5, as in the paper); on an event camera, squares of pixels.
@@ -39,7 +41,7 @@ class Binning:
     Raises ConfigError on anything else.
     """
 
-    rule: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
+    rule: Literal["fixed", "event_anchored_v2023", "log_mel", "values"] = "fixed"
     dt_ms: float = 10.0
     channel_group: int = 5
 
@@ -55,8 +57,8 @@ class Binning:
             raise ConfigError(f"dt_ms must be an integer number of microseconds, got {self.dt_ms} ms")
         if self.channel_group < 1:
             raise ConfigError(f"channel_group must be an integer >= 1, got {self.channel_group}")
-        if self.rule == "log_mel" and self.channel_group != 1:
-            raise ConfigError(f"binning rule 'log_mel' needs channel_group 1, got {self.channel_group}")
+        if self.rule in FEATURES and self.channel_group != 1:
+            raise ConfigError(f"binning rule {self.rule!r} needs channel_group 1, got {self.channel_group}")
 
     @property
     def dt_us(self) -> int:
@@ -72,8 +74,11 @@ def bin_events(events: Events, binning: Binning) -> NDArray[np.uint8]:
     Raises ConfigError if the groups do not divide the sensor, DataError if a count exceeds 255 or if the last event is
     so late that there would be more than 2**20 steps, 2**31 counts, or 2**28 counts and 4,096 for each event.
     """
-    if binning.rule == "log_mel":
-        raise ConfigError("binning rule 'log_mel' is for sound; events are binned by 'fixed' or 'event_anchored_v2023'")
+    if binning.rule in FEATURES:
+        what = "sound" if binning.rule == "log_mel" else "numbers"
+        raise ConfigError(
+            f"binning rule {binning.rule!r} is for {what}; events are binned by 'fixed' or 'event_anchored_v2023'"
+        )
     from snn_delays.data.binning_kernel import anchored_frames, count_anchored, count_fixed
 
     sensor, place = _places(events.sensor, binning.channel_group)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_delays.data.binning import Binning, bin_recording
+from snn_delays.data.binning import FEATURES, Binning, bin_recording
 from snn_delays.data.cache import Memory, read_store, write_store
 from snn_delays.data.card import UNIDENTIFIED
 from snn_delays.data.catalogue.identity import identify
@@ -143,13 +143,15 @@ class _Parts:
         self.recordings, self.binning, self.on_bad, self.progress = of, binning, on_bad, progress
         self.kept: list[tuple[int, int, int]] = []  # steps, label and speaker
         self.skipped: list[str] = []
-        if isinstance(of, FeatureRecordings) and (binning.rule != "log_mel" or binning.dt_ms != of.frame_ms):
+        if isinstance(of, FeatureRecordings) and (binning.rule != of.rule or binning.dt_ms != of.frame_ms):
+            what = "log-mel features" if of.rule == "log_mel" else of.rule
             raise ConfigError(
-                f"{of.path} gives log-mel features, a frame every {of.frame_ms:g} ms: use binning 'log_mel' "
+                f"{of.path} gives {what}, a frame every {of.frame_ms:g} ms: use binning {of.rule!r} "
                 f"with dt_ms {of.frame_ms:g} and channel_group 1, not {binning.rule!r} with {binning.dt_ms:g}"
             )
-        if binning.rule == "log_mel" and not isinstance(of, FeatureRecordings):
-            raise ConfigError(f"{of.path} holds events, not sound: choose binning 'fixed', not 'log_mel'")
+        if binning.rule in FEATURES and not isinstance(of, FeatureRecordings):
+            what = "sound" if binning.rule == "log_mel" else "numbers"
+            raise ConfigError(f"{of.path} holds events, not {what}: choose binning 'fixed', not {binning.rule!r}")
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         for i in range(len(self.recordings)):

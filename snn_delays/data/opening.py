@@ -11,7 +11,7 @@ from snn_delays.data.card import UNIDENTIFIED, Card
 from snn_delays.data.catalogue.identity import check_parts, recognise
 from snn_delays.data.catalogue.locate import data_path, find_data
 from snn_delays.data.catalogue.lookup import card
-from snn_delays.data.encoders.sequential_mnist import open_pixel_sequences
+from snn_delays.data.encoders.sequential_mnist import open_pixel_sequences, open_pixel_values
 from snn_delays.data.encoders.speech_commands import open_speech_commands
 from snn_delays.data.files import Progress, remembered
 from snn_delays.data.formats.cifar10_dvs import open_cifar10_dvs
@@ -30,6 +30,7 @@ READERS: dict[str, _Open | str] = {
     "synthetic": open_synthetic,
     "speech_commands": open_speech_commands,
     "sequential_mnist": open_pixel_sequences,
+    "pixel_values": open_pixel_values,
     "nmnist": open_nmnist,
     "dvs_gesture": open_dvs_gesture,
     "ntidigits": open_ntidigits,

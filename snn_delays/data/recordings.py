@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +61,11 @@ class Recordings(ABC):
 class FeatureRecordings(Recordings):
     """Recordings that are features in every step instead of events: ``frames(i)`` replaces ``recordings[i]``.
 
-    ``frame_ms``: milliseconds from one step to the next; ``sensor``: shape of a step.
+    ``frame_ms``: milliseconds from one step to the next; ``sensor``: shape of a step; ``rule``: see :class:`Binning`.
     """
 
     frame_ms: float
+    rule: ClassVar[str] = "log_mel"
 
     @abstractmethod
     def frames(self, i: int) -> tuple[NDArray[np.float32], int, int]:

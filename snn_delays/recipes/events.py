@@ -21,7 +21,7 @@ class DataConfig(Strict):
     """Which samples, how binned, how split for model selection, how padded."""
 
     dataset: Annotated[str, AfterValidator(lasting_name)]
-    binning: Literal["fixed", "event_anchored_v2023", "log_mel"] = "fixed"
+    binning: Literal["fixed", "event_anchored_v2023", "log_mel", "values"] = "fixed"
     dt_ms: float = Field(10.0, ge=0.001)
     channel_group: int = Field(5, ge=1, description="neighbouring channels summed, 700 -> 140 with 5")
     validation: Literal["speakers", "fraction", "official"] = "fraction"

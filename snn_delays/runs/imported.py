@@ -78,7 +78,12 @@ def import_network(
     if target.exists():
         raise ConfigError(f"{target} is there already; name another file with --out")
     base = load_recipe(recipe, tuple(changes))
-    if not isinstance(base, Recipe) or base.model.kind != "classifier" or base.fine_tuning is not None:
+    if (
+        not isinstance(base, Recipe)
+        or base.task != "events"
+        or base.model.kind != "classifier"
+        or base.fine_tuning is not None
+    ):
         raise ConfigError(f"recipe {base.name} is for no network of layers with weights as trained; give one that is")
     epoch: int | None = None
     if source == "nir":

@@ -19,7 +19,10 @@ from snn_delays.training.checkpoint import latest_epoch
 from snn_delays.training.runlog import Run, open_run
 from snn_delays.workers import executor, run_commands
 
-MEASURES = ("test_accuracy", "test_bits_per_byte", "valid_accuracy", "valid_bits_per_byte", "valid_loss")
+MEASURES = (
+    "test_accuracy", "test_bits_per_byte", "test_nmse", "valid_accuracy", "valid_bits_per_byte", "valid_nmse",
+    "valid_loss",
+)  # fmt: skip
 TRIES = 3
 """How often a run whose process was killed is taken up again, the first time counted."""
 

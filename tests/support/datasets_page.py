@@ -8,7 +8,6 @@ from pathlib import Path
 
 from snn_delays.data.card import Card, SplitFile
 from snn_delays.data.catalogue.lookup import card, cards
-from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,8 +76,8 @@ def place(of: Card, part: SplitFile) -> str:
 def recipes(name: str) -> list[str]:
     """Recipes that train on a data set."""
     paths = sorted((ROOT / "experiments").glob("*.toml"))
-    of_events = {path.stem: recipe for path in paths if isinstance(recipe := load_recipe(path), Recipe)}
-    return [stem for stem, recipe in of_events.items() if recipe.data.dataset == name]
+    loaded = {path.stem: load_recipe(path) for path in paths}
+    return [stem for stem, recipe in loaded.items() if getattr(getattr(recipe, "data", None), "dataset", "") == name]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from snn_delays.data.events import Events, Sample
 from snn_delays.data.formats.idx import read_mnist
 from snn_delays.data.formats.tonic import TonicRecordings, through_tonic
 from snn_delays.data.numbers import plain_numbers
-from snn_delays.data.recordings import Reader, Recordings
+from snn_delays.data.recordings import FeatureRecordings, Reader, Recordings
 from snn_delays.errors import ConfigError, DataError
 
 N_PIXELS = 28 * 28
@@ -135,6 +135,42 @@ class PixelSequences(Recordings):
         digest.update(self.images.tobytes())
         digest.update(self.labels.tobytes())
         return digest.hexdigest()
+
+
+class PixelValues(FeatureRecordings):
+    """The digits of MNIST as one number a step, grey value / 255, float32 ``[784, 1]``; a step counts as 1 ms.
+
+    ``permutation_seed``: see :func:`permutation`. As DelRec reads them, arXiv:2509.24852. Raises DataError for files
+    that are missing or damaged.
+    """
+
+    class_names = tuple("0123456789")
+    frame_ms, rule, sensor = 1.0, "values", (1,)
+
+    def __init__(self, path: Path, split: Literal["train", "test"], permutation_seed: int | None = None) -> None:
+        self.path, self.permutation_seed, self.order = path, permutation_seed, permutation(permutation_seed)
+        self.images, self.labels = read_mnist(path, split)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def frames(self, i: int) -> tuple[NDArray[np.float32], int, int]:
+        """Grey values in the order in which pixels are read, label, and no speaker."""
+        i = self.number(i)
+        return self.images[i].reshape(-1, 1)[self.order] / np.float32(255), int(self.labels[i]), -1
+
+    def checksum(self) -> str:
+        """sha256 of images, labels and order: equal whether the files are gzipped or not."""
+        digest = hashlib.sha256(f"values, permutation {self.permutation_seed}".encode())
+        digest.update(self.images.tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def open_pixel_values(card: Card, split: str, path: Path, reader: Reader) -> PixelValues:
+    """A split of a card, whose only setting is ``permutation_seed``; there is one reader."""
+    del reader
+    return PixelValues(path, "train" if split == "train" else "test", **card.settings)
 
 
 def open_pixel_sequences(card: Card, split: str, path: Path, reader: Reader) -> Recordings:

@@ -16,14 +16,16 @@ from snn_delays.data.catalogue.locate import find_data, verify
 from snn_delays.data.catalogue.lookup import card
 from snn_delays.data.encoders.sequential_mnist import (
     PixelSequences,
+    PixelValues,
     encode_pixels,
     open_pixel_sequences,
+    open_pixel_values,
     permutation,
 )
 from snn_delays.data.formats.idx import read_mnist
-from snn_delays.data.loaders import load_binned
+from snn_delays.data.loaders import bin_recordings, load_binned
 from snn_delays.data.opening import open_recordings
-from snn_delays.errors import DataError
+from snn_delays.errors import ConfigError, DataError
 
 needs_tonic = pytest.mark.skipif(importlib.util.find_spec("tonic") is None, reason="tonic is not installed")
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "mnist"
@@ -196,3 +198,20 @@ def test_the_real_files_are_those_on_the_cards(own_folders, monkeypatch):
         assert 2_000 < len(recordings[0].events) < 40_000
         assert card("ps-mnist").split(split).samples == n
     assert identity.find_parts(card("s-mnist"), card("s-mnist").split("train"))
+
+
+def test_pixel_values_are_the_grey_values_in_their_order(folder):
+    images, labels = read_mnist(folder, "train")
+    plain, mixed = PixelValues(folder, "train"), PixelValues(folder, "train", 0)
+    data = bin_recordings(mixed, Binning("values", 1.0, 1))
+    assert (data.sensor, data.lengths().tolist(), data.labels.tolist()) == ((1,), [784] * 12, labels.tolist())
+    for i, image in enumerate(images):
+        assert np.array_equal(plain.frames(i)[0][:, 0], image.reshape(-1) / np.float32(255))
+        assert np.array_equal(data.sample(i)[:, 0], image.reshape(-1)[permutation(0)] / np.float32(255))
+    assert plain.checksum() != mixed.checksum()
+    opened = open_pixel_values(card("ps-mnist-values"), "test", folder, "auto")
+    assert (len(opened), opened.permutation_seed) == (5, 0)
+    with pytest.raises(ConfigError, match="gives values, a frame every 1 ms: use binning 'values'"):
+        bin_recordings(plain, Binning("fixed", 1.0, 1))
+    with pytest.raises(ConfigError, match="holds events, not numbers: choose binning 'fixed'"):
+        bin_recordings(open_recordings("synthetic-xor", "test"), Binning("values", 1.0, 1))
