@@ -1,6 +1,5 @@
 """Prediction of a series of numbers: ``task = "regression"``."""
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -20,7 +19,15 @@ from snn_delays.training.objective import class_scores, valid_steps
 from snn_delays.training.optimise import StepOutput, share_of
 from snn_delays.training.rounding import with_integer_delays
 from snn_delays.training.runlog import Run
-from snn_delays.training.task import Task, seed_of, shared_out
+from snn_delays.training.task import Task, seed_of, shared_out, steps_of
+
+
+class Part(NamedTuple):
+    """Windows of an optimiser step that are computed at once, and what their loss weighs in the mean over the parts."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
 
 
 class Errors(NamedTuple):
@@ -47,7 +54,7 @@ class RegressionTraining(Task):
         self.data = windows_of(self.recipe)
         self.source, self.checksum, self.fabric = self.data.source, self.data.checksum, fabric
         self.share = share_of(training, fabric.world_size)
-        self.steps = math.ceil(len(self.data.train.y) // fabric.world_size / (self.share * training.accumulate))
+        self.steps = steps_of(len(self.data.train.y), training.batch_size, fabric)
 
     def card(self) -> dict[str, Any]:
         """One number is read at each step."""
@@ -57,22 +64,28 @@ class RegressionTraining(Task):
         """The network of the recipe, with one output."""
         return build_network(self.recipe, card.sensor, 1)
 
-    def batches(self, epoch: int) -> Iterable[list[Windows]]:
+    def batches(self, epoch: int) -> Iterable[list[Part]]:
         """Windows of the training part in an order drawn from seed and epoch."""
         x, y = self.data.train
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, epoch, 0))
-        mine = shared_out(torch.randperm(len(y), generator=generator), self.fabric)
-        for batch in mine.split(self.share * self.recipe.training.accumulate):
+        order = torch.randperm(len(y), generator=generator).split(self.recipe.training.batch_size)
+        for _, mine, weight in shared_out(order, self.fabric):
+            parts = mine.split(self.share)  # the last step's parts may be of unequal size
+            shares = (torch.tensor(weight * len(part) * len(parts) / len(mine)) for part in parts)
             yield [
-                Windows(*(self.fabric.to_device(each) for each in (x[:, part], y[part])))
-                for part in batch.split(self.share)
+                Part(*(self.fabric.to_device(each) for each in (x[:, part], y[part], share)))
+                for part, share in zip(parts, shares)
             ]
 
-    def training_step(self, module: nn.Module, part: Windows) -> StepOutput:
+    def training_step(self, module: nn.Module, part: Part) -> StepOutput:
         """Mean squared error of the readout."""
         x = part.x.to(self.recipe.training.dtype)
         mse = F.mse_loss(predicted(module(x)[0], self.recipe.training.readout), part.y.to(x.dtype))
-        return StepOutput(mse, weight=len(part.y), x=x)
+        return StepOutput(part.weight * mse, weight=len(part.y), x=x)
+
+    def sample(self) -> Tensor:
+        """The first validation window."""
+        return self.fabric.to_device(self.data.valid.x[:, :1]).to(self.recipe.training.dtype)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:
         """Errors and firing rates of the discretised network on the validation part."""
