@@ -45,7 +45,8 @@ def study(
         from snn_delays.runs.search import Trials
 
         source, total = Trials(folder, config.search), config.search.trials
-    here = 0 if scheduler is not None else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = cores if scheduler is None else 0
     with _View(folder, total, source.finished) as view:
         failed = run_study(folder, source, view, workers=workers or here, scheduler=scheduler)
     print_lines(f"failed: {name}: {reason}; see {folder.path / 'logs' / name}.txt" for name, reason in failed.items())
@@ -114,7 +115,7 @@ def reproduce(
     write_text(written, to_toml(again))
     result = evaluate_run(train_run(str(written), (), True, folder, accelerator=accelerator), "cpu", on)
     compared = compare(found, result, tolerance)
-    print_table(as_table(compared))
+    print_table(as_table(compared), no_wrap=(0,))
     print_lines([] if tolerance is not None else [TOLERANCE])
     differing = [each.key for each in compared if not each.agrees]
     console.print(f"{folder} {'does not agree: ' + ', '.join(differing) if differing else 'agrees with the row'}")
@@ -153,7 +154,7 @@ def perturb(
         raise ConfigError(f"{run} is no run folder; say with --out where table and picture go")
     with progress() as bar:
         found = measure(opened, amounts or None, seeds=seeds, split=split, callback=bar)
-    print_table(found.table())
+    print_table(found.table(), no_wrap=(0,))
     print_lines(f"written: {path}" for path in found.write(out or opened.run.own("perturb")))  # type: ignore[union-attr]
 
 
