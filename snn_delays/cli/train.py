@@ -32,7 +32,7 @@ def train(
     accelerator: Annotated[str, typer.Option(help="cpu, cuda, mps or auto")] = "auto",
     devices: Annotated[int, typer.Option(help="number of processes or GPUs, of each node")] = 1,
     num_nodes: Annotated[int, typer.Option(help="number of machines")] = 1,
-    strategy: Annotated[str, typer.Option(help="how several processes share the work: auto or ddp")] = "auto",
+    strategy: Annotated[str, typer.Option(help="ddp, or fsdp for a network too large for one device")] = "auto",
     logger: Annotated[str, typer.Option(help="logs to write: csv,tensorboard,wandb,mlflow")] = "",
 ) -> None:
     """Train a network from a recipe. The run folder keeps recipe, metrics, environment and checkpoints."""

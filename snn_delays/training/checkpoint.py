@@ -108,17 +108,26 @@ def writing(what: object, remedy: str) -> Iterator[None]:
         raise CheckpointError(f"cannot write {what}: {error.strerror}; {remedy}") from error
 
 
-def save_checkpoint(
-    folder: Path, network: nn.Module, optimisation: Optimisation, progress: dict[str, Any], card: NetworkCard
-) -> Path:
-    """Write the checkpoint of ``card.epoch``; older ones stay as they were.
-
-    Raises CheckpointError if the disk refuses.
-    """
-    states = {
+def states_of(optimisation: Optimisation) -> dict[str, Any]:
+    """States of optimisers and schedules, by kind and name."""
+    return {
         kind: {name: part.state_dict() for name, part in getattr(optimisation, kind).items()}
         for kind in ("optimisers", "schedules")
     }
+
+
+def save_checkpoint(
+    folder: Path,
+    network: nn.Module,
+    optimisation: Optimisation | dict[str, Any],
+    progress: dict[str, Any],
+    card: NetworkCard,
+) -> Path:
+    """Write the checkpoint of ``card.epoch``; older ones stay as they were. ``optimisation``: or its :func:`states_of`.
+
+    Raises CheckpointError if the disk refuses.
+    """
+    states = states_of(optimisation) if isinstance(optimisation, Optimisation) else optimisation
     buffer = io.BytesIO()
     torch.save(states, buffer)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}

@@ -1,5 +1,6 @@
 """Training: from a recipe to a run; one engine for every task, on laptop, GPU and several processes."""
 
+import copy
 import os
 import time
 import warnings
@@ -25,7 +26,7 @@ from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.keys import check_changes, differences
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.training import activity, checkpoint, graphs
+from snn_delays.training import activity, checkpoint, graphs, sharded
 from snn_delays.training.callbacks import Callback, Callbacks
 from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.loggers import Logs
@@ -42,7 +43,7 @@ from snn_delays.training.runlog import (
 )
 from snn_delays.training.task import Task, seed_of
 
-STRATEGIES = ("auto", "ddp")
+STRATEGIES = ("auto", "ddp", "fsdp")
 # In what torch raises in a process when another one is gone.
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL")
 
@@ -71,7 +72,8 @@ def train(
         resume: continue the run in ``out`` from its last finished epoch, if there is one.
         changes: keys of a recipe file to change, each as ``"section.key=value"`` in TOML.
         accelerator, devices, num_nodes: where to train, as of :class:`lightning_fabric.Fabric`; ``devices`` of a node.
-        strategy: how several processes share the work: ``"ddp"``, the default.
+        strategy: of several processes: ``"ddp"``, the default, where each keeps the network; ``"fsdp"``, where each
+            keeps a part of it (:mod:`snn_delays.training.sharded`).
         logger: logs to write, as ``"csv,tensorboard"``; see :class:`snn_delays.training.loggers.Logs`.
         callbacks: called during training, in the first process alone.
 
@@ -138,7 +140,8 @@ def fit(
                 )
         succeeded = False
         try:
-            _Fit(run, network, fabric, callback).train()
+            with sharded.backends(fabric):
+                _Fit(run, network, fabric, callback).train()
             succeeded = True
         except TrainingError as error:
             training = run.recipe.training
@@ -162,9 +165,10 @@ def _fabric(precision: Any, accelerator: str, devices: int | str, num_nodes: int
     if strategy not in STRATEGIES:
         hint = did_you_mean(strategy, STRATEGIES)
         raise ConfigError(f"there is no strategy {strategy!r}; {hint}choose from {', '.join(STRATEGIES)}")
+    chosen = sharded.strategy() if strategy == "fsdp" else strategy
     try:
         return Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=precision
+            accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=chosen, precision=precision
         )  # fmt: skip
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         asked = f"accelerator {accelerator!r} and devices {devices!r}"
@@ -186,11 +190,17 @@ class _Fit:
             self.network = self.task.network(self.card)
         else:
             self.network, self.card = given, replace(self.card, network_class=type(given).__name__)
-        self.optimisation = self.task.optimise(self.network)
         if fabric.world_size > 1:
             synchronise_batch_norm(self.network)
+        self.in_shards = sharded.in_shards(fabric)
+        # What is evaluated and saved: the network itself, or where each process keeps a part of it, a whole copy.
+        self.whole = copy.deepcopy(self.network) if self.in_shards else self.network
         # States are read once the network has its device and precision, which those of the optimisers then take over.
-        self.module, *_ = fabric.setup(self.network, *self.optimisation.optimisers.values())
+        if self.in_shards:
+            self.module = self._sharded()
+        else:
+            self.optimisation = self.task.optimise(self.network)
+            self.module, *_ = fabric.setup(self.network, *self.optimisation.optimisers.values())
         self.task.to(fabric.device)
         self.progress: dict[str, Any] = {
             "history": [], "best_epoch": 0, "source": self.task.source, "checksum": self.task.checksum,
@@ -199,12 +209,12 @@ class _Fit:
         last = fabric.broadcast(checkpoint.latest_epoch(run.checkpoints))
         if last is None:
             self.progress |= self.task.on_fit_start(self.network)
-            callback.on_fit_start(run, self.task, self.network)
+            callback.on_fit_start(run, self.task, self.whole)
             self._save(0)
         else:
             self._resume(last)
             self._tidy(last)  # a run that was killed may not have come to it
-            callback.on_fit_start(run, self.task, self.network)
+            callback.on_fit_start(run, self.task, self.whole)
         self.replays: graphs.Replays | None = None
         if run.recipe.training.cuda_graphs:
             if not self.task.captured:
@@ -221,7 +231,9 @@ class _Fit:
             self.callback.on_train_epoch_start(epoch, epochs, self.task.steps)
             row = {"epoch": epoch, **self.task.on_epoch_start(epoch, self.network, self.optimisation)}
             row |= self._train_epoch(epoch)
-            row |= self.task.validate(self.network, self.fabric.device)
+            if self.in_shards:
+                self.whole.to(self.fabric.device).load_state_dict(sharded.whole(self.network.state_dict()))
+            row |= self.task.validate(self.whole, self.fabric.device)
             row["seconds"] = time.perf_counter() - start
             history.append(row)
             self.progress["best_epoch"] = self.task.best_epoch(history)
@@ -234,6 +246,8 @@ class _Fit:
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         task, fabric = self.task, self.fabric
+        if self.in_shards:
+            self.whole.cpu()  # leaves the room to training
         torch.manual_seed(seed_of(task.recipe.seed, epoch, 1001 + fabric.global_rank))  # dropout
         self.module.train()
         sums = [0.0, 0.0, 0.0, 0.0]  # losses, their weights, samples classified correctly, samples classified
@@ -277,8 +291,12 @@ class _Fit:
             raise CheckpointError(
                 f"{run.folder} trains {saved.network_class or 'the network of its recipe'}; resume with that network"
             )
-        checkpoint.load_tensors(self.network, tensors, checkpoint.network_file(folder, last))
+        checkpoint.load_tensors(self.whole, tensors, checkpoint.network_file(folder, last))
         checkpoint.load_optimisation(folder, last, self.optimisation)
+        if self.in_shards:
+            self.network.load_state_dict(sharded.shared(tensors, self.network))
+            for optimiser in self.optimisation.optimisers.values():
+                sharded.share_state(optimiser)
         self.progress = checkpoint.read_progress(checkpoint.epoch_folder(folder, last))
         self.before = self.progress.get("sessions", [])
         if changes := differences(saved.recipe, run.recipe):
@@ -291,11 +309,25 @@ class _Fit:
                 f"here is {task.source} ({task.checksum}); put the first back, or start anew with --out"
             )
 
+    def _sharded(self) -> Any:
+        """The network in shards, as Fabric wraps it; the optimisers are of those."""
+        recipe = self.run.recipe
+        tuned, recorded = getattr(recipe, "fine_tuning", None) is not None, recipe.training.cuda_graphs
+        if tuned or recorded:
+            name = "fine_tuning" if tuned else "training.cuda_graphs"
+            raise ConfigError(f"{name} needs the network whole in every process: take strategy 'ddp'")
+        module = self.fabric.setup_module(self.network)
+        self.whole.to(self.fabric.device, next(self.network.parameters()).dtype)
+        self.optimisation = self.task.optimise(self.network)
+        return module
+
     def _save(self, epoch: int) -> None:
+        states = checkpoint.states_of(self.optimisation)
+        states = sharded.whole(states) if self.in_shards else states
         if self.fabric.is_global_zero:
             card = replace(self.card, epoch=epoch)
             self.progress["sessions"] = [*self.before, {**self.session, **spent(self.started, self.fabric.device)}]
-            checkpoint.save_checkpoint(self.run.checkpoints, self.network, self.optimisation, self.progress, card)
+            checkpoint.save_checkpoint(self.run.checkpoints, self.whole, states, self.progress, card)
 
     def _tidy(self, epoch: int) -> None:
         """Keep the checkpoints of the start, the best and the last epoch, and write the metrics."""

@@ -3,13 +3,17 @@
 python -m tests.support.two_processes FOLDER trains each in FOLDER/NAME; both processes keep their gradients there.
 """
 
+import os
+import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
 from snn_delays.training import engine
 from snn_delays.training.runlog import Run
@@ -34,6 +38,27 @@ def recipes(folder: Path) -> dict[str, BaseRecipe]:
             model={"dropout": 0.0}, training={**EXACT, "batch_size": 12, "lr": 1e-1}
         ),
     }
+
+
+def recipes_in_shards(folder: Path) -> dict[str, BaseRecipe]:
+    """By name; half precision and single are all that Fabric has for them."""
+    return {
+        "events-shards": tiny_runs.tiny_recipe(model={"dropout": 0.0}, training={"epochs": 2, "batch_size": 13}),
+        "language-shards": tiny_texts.language_recipe(tiny_texts.text_file(folder), model={"dropout": 0.0}),
+    }
+
+
+def stopped_once(task: Any) -> None:
+    """Have the next run of a task end in its second epoch, in every process."""
+    real = task.on_step_start
+
+    def on_step_start(self: Any, epoch: int, step: int, *rest: Any) -> None:
+        if (epoch, step) == (2, 1):
+            task.on_step_start = real
+            raise KeyboardInterrupt
+        real(self, epoch, step, *rest)
+
+    task.on_step_start = on_step_start
 
 
 def keep_gradients(put: Any = setattr) -> None:
@@ -70,6 +95,14 @@ def main(folder: Path) -> None:
     for name, recipe in recipes(folder).items():
         engine.synchronise_batch_norm = synchronise if name != "apart" else lambda network: None
         engine.train(recipe, out=folder / name, accelerator="cpu", devices=2, strategy="ddp")
+    engine.synchronise_batch_norm = synchronise
+    for name, recipe in recipes_in_shards(folder).items():
+        stopped_once(type(task_of(recipe)))
+        with suppress(KeyboardInterrupt):
+            engine.train(recipe, out=folder / name, accelerator="cpu", devices=2, strategy="fsdp")
+        if not int(os.environ.get("LOCAL_RANK", "0")):
+            shutil.copytree(folder / name, folder / f"{name}-stopped")
+        engine.train(recipe, out=folder / name, accelerator="cpu", devices=2, strategy="fsdp", resume=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snn_delays.errors import ConfigError
+from snn_delays.ops import use_backend
 from snn_delays.recipes.files import to_toml
 from snn_delays.training import checkpoint
 from snn_delays.training import engine as loop
@@ -69,6 +70,28 @@ def test_two_processes_equal_one(alone: Run, together: Path) -> None:
         a, b = (checkpoint.read_network(checkpoint.network_file(run.checkpoints, epoch))[0] for run in (two, alone))
         for name in a:
             torch.testing.assert_close(a[name], b[name], rtol=CLOSE, atol=CLOSE, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["events-shards", "language-shards"])
+def test_a_network_in_shards_is_trained_as_one_that_is_whole(name: str, together: Path, tmp_path: Path) -> None:
+    """Stopped and resumed, in shards or by one process."""
+    recipe = two_processes.recipes_in_shards(tmp_path)[name]
+    with use_backend("reference"):
+        one = loop.train(recipe, out=tmp_path / "one", accelerator="cpu")
+        stopped = open_run(together / f"{name}-stopped")
+        assert checkpoint.latest_epoch(stopped.checkpoints) == 1
+        loop.train(stopped.recipe, out=stopped.folder, accelerator="cpu", resume=True)
+    for run in (open_run(together / name), stopped):
+        for ours, theirs in zip(numbers(run), numbers(one), strict=True):
+            assert plain(ours) == pytest.approx(plain(theirs), rel=1e-4, abs=1e-6)
+        last = checkpoint.latest_epoch(run.checkpoints)
+        assert last is not None
+        a, b = (checkpoint.read_network(checkpoint.network_file(each.checkpoints, last))[0] for each in (run, one))
+        for key in a:
+            torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4, msg=key)
+    rates = [row.get("rate_hidden1", row.get("firing_rate")) for row in numbers(one)]
+    assert all(0.005 < rate < 0.9 for rate in rates)
 
 
 @pytest.mark.slow
@@ -155,11 +178,12 @@ def test_a_node_that_is_not_the_first_makes_no_folder(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "dpp"}, r"there is no strategy 'dpp'; did you mean 'ddp'\? choose from auto, ddp"),
+        ({"strategy": "dpp"}, r"there is no strategy 'dpp'; did you mean 'ddp'\? choose from auto, ddp, fsdp"),
+        ({"strategy": "fsdp"}, "strategy 'fsdp': The `ModelParallelStrategy` does not support .*64-true"),
         ({"num_nodes": 0}, "num_nodes 0 and strategy 'auto': `num_nodes` must be a positive integer"),
     ],
 )
 def test_what_is_not_there_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    run = create_run(tmp_path / "run", tiny_runs.tiny_recipe())
+    run = create_run(tmp_path / "run", tiny_runs.tiny_recipe(training={"precision": "64-true"}))
     with pytest.raises(ConfigError, match=message):
         loop.fit(run, accelerator="cpu", **options)
