@@ -97,25 +97,40 @@ def correlate_rows(rows, grad_rows, offset, parts, grad):  # type: ignore[no-unt
     size = grad_rows.shape[2] * LANES
     zero = grad.dtype.type(0)
     for part in prange(parts):
+        low, high = part * outputs // parts, (part + 1) * outputs // parts
         for block in range(blocks):
             flat = rows[block].reshape(neurons, length * LANES)
-            for o in range(part * outputs // parts, (part + 1) * outputs // parts):
-                g, at, into = grad_rows[block, o].reshape(size), offset[o], grad[o]
-                for j in range(0, terms - 3, 4):
-                    x0, x1 = flat[j // taps, at[j] * LANES :], flat[(j + 1) // taps, at[j + 1] * LANES :]
-                    x2, x3 = flat[(j + 2) // taps, at[j + 2] * LANES :], flat[(j + 3) // taps, at[j + 3] * LANES :]
-                    s0, s1, s2, s3 = zero, zero, zero, zero
+            # Eight rows stay in the first-level cache while every output passes over them.
+            for j in range(0, terms - 7, 8):
+                r0, r1, r2, r3 = flat[j // taps], flat[(j + 1) // taps], flat[(j + 2) // taps], flat[(j + 3) // taps]
+                q = j + 4
+                r4, r5, r6, r7 = flat[q // taps], flat[(q + 1) // taps], flat[(q + 2) // taps], flat[(q + 3) // taps]
+                for o in range(low, high):
+                    g, at, into = grad_rows[block, o].reshape(size), offset[o, j : j + 8], grad[o, j : j + 8]
+                    x0, x1, x2, x3 = r0[at[0] * LANES :], r1[at[1] * LANES :], r2[at[2] * LANES :], r3[at[3] * LANES :]
+                    x4, x5, x6, x7 = r4[at[4] * LANES :], r5[at[5] * LANES :], r6[at[6] * LANES :], r7[at[7] * LANES :]
+                    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
                     for k in range(size):
                         s0 += g[k] * x0[k]
                         s1 += g[k] * x1[k]
                         s2 += g[k] * x2[k]
                         s3 += g[k] * x3[k]
-                    into[j] += s0
-                    into[j + 1] += s1
-                    into[j + 2] += s2
-                    into[j + 3] += s3
-                for j in range(terms - terms % 4, terms):
-                    x0, s0 = flat[j // taps, at[j] * LANES :], zero
+                        s4 += g[k] * x4[k]
+                        s5 += g[k] * x5[k]
+                        s6 += g[k] * x6[k]
+                        s7 += g[k] * x7[k]
+                    into[0] += s0
+                    into[1] += s1
+                    into[2] += s2
+                    into[3] += s3
+                    into[4] += s4
+                    into[5] += s5
+                    into[6] += s6
+                    into[7] += s7
+            for j in range(terms - terms % 8, terms):
+                row = flat[j // taps]
+                for o in range(low, high):
+                    g, x0, s0 = grad_rows[block, o].reshape(size), row[offset[o, j] * LANES :], zero
                     for k in range(size):
                         s0 += g[k] * x0[k]
-                    into[j] += s0
+                    grad[o, j] += s0
