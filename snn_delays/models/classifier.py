@@ -55,10 +55,10 @@ class _Blocks(NamedTuple):
     factory: dict[str, Any]
     readout: dict[str, Any]
 
-    def linear(self, inputs: int, outputs: int) -> nn.DelayedLinear:
+    def linear(self, inputs: int, outputs: int, bias: bool = False) -> nn.DelayedLinear:
         """A linear synapse; where maps share a delay per pair of channels, it has one for each synapse."""
         sharing = "synapse" if self.delays.sharing == "channel" else self.delays.sharing
-        return nn.DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), **self.factory)
+        return nn.DelayedLinear(inputs, outputs, replace(self.delays, sharing=sharing), bias=bias, **self.factory)
 
     def hidden(
         self, synapse: nn.DelayedLayer, norm: type[nn.BatchNorm] = nn.BatchNorm, layer: int = 0, /,
@@ -74,7 +74,9 @@ class _Blocks(NamedTuple):
             **following,
         )
 
-    def linear_layers(self, inputs: int, hidden: Sequence[int], classes: int) -> dict[str, nn.Sequential]:
+    def linear_layers(
+        self, inputs: int, hidden: Sequence[int], classes: int, bias: bool = False
+    ) -> dict[str, nn.Sequential]:
         """Hidden layers, and the readout: synapse and leaky integrators."""
         sizes = (inputs, *hidden)
         layers = {
@@ -82,7 +84,8 @@ class _Blocks(NamedTuple):
         }
         own = {"tau_steps": self.neurons.tau_steps, "decay_input": self.neurons.decay_input, **self.readout}
         integrator = nn.LeakyIntegrator(**own, **self.factory)
-        return {**layers, "readout": nn.Sequential(synapse=self.linear(sizes[-1], classes), integrator=integrator)}
+        synapse = self.linear(sizes[-1], classes, bias)
+        return {**layers, "readout": nn.Sequential(synapse=synapse, integrator=integrator)}
 
     def _population(self, neurons: int, layer: int) -> nn.Neuron:
         population, loop = nn.population(self.neurons, neurons, **self.factory), self.recurrent
@@ -125,6 +128,7 @@ class DelayClassifier(nn.Sequential):
         recurrent: every hidden population also receives its own spikes (:class:`snn_delays.nn.Recurrent`), through
             delays of at least one step, and of exactly one where ``max_delay_steps`` is 0; a
             :class:`snn_delays.nn.RecurrentSpec` gives them delays of their own.
+        readout_bias: a constant current into each readout neuron.
         dropout: probability of silencing a hidden neuron for a whole sample.
         readout: arguments of the readout's :class:`snn_delays.nn.LeakyIntegrator` where they are not the neurons':
             ``{"tau_steps": 1.0}`` is linear and keeps nothing from step to step, ``{"tau_steps": 20.0, "decay_input":
@@ -152,6 +156,7 @@ class DelayClassifier(nn.Sequential):
         neurons: NeuronSpec | None = None,
         *,
         recurrent: bool | RecurrentSpec = False,
+        readout_bias: bool = False,
         dropout: float = 0.0,
         readout: dict[str, Any] | None = None,
         device: Device = None,
@@ -165,7 +170,7 @@ class DelayClassifier(nn.Sequential):
         if not isinstance(recurrent, bool) and max(recurrent.layers, default=0) > len(hidden):
             raise ConfigError(f"recurrent.layers = {recurrent.layers} are of {len(hidden)} hidden layers")
         build = _blocks(delays, neurons, options, dropout, recurrent, readout, device=device, dtype=dtype)
-        super().__init__(**build.linear_layers(in_features, hidden, classes))
+        super().__init__(**build.linear_layers(in_features, hidden, classes, readout_bias))
 
     @classmethod
     def published(cls, name: str, **changes: Any) -> "DelayClassifier":

@@ -41,7 +41,7 @@ def build_network(recipe: Recipe, sensor: tuple[int, ...], classes: int) -> Sequ
     else:
         network = DelayClassifier(
             math.prod(sensor), config.hidden, classes, *specs, recurrent=recurrence(recipe), dropout=config.dropout,
-            readout=readout_options(recipe),
+            readout=readout_options(recipe), readout_bias=config.readout_bias,
         )  # fmt: skip
     return network.to(recipe.training.dtype)
 

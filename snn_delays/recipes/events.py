@@ -64,6 +64,7 @@ class ModelConfig(Strict):
     pooling: Literal["max", "avg", "sum"] = "max"
     hidden: tuple[Annotated[int, Field(ge=1)], ...]
     recurrent: Recurrence = Field(False, description="neurons receive their population's spikes, a step later at least")
+    readout_bias: bool = Field(False, description="a constant current into each readout neuron")
     delays: Literal["learned", "fixed", "none"] = "learned"
     max_delay_ms: float = Field(240.0, ge=0)
     min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
@@ -115,6 +116,8 @@ class ModelConfig(Strict):
             yield "kind = 'convolutional' has one synapse for each weight: delay_count = 1"
         if not classifier and self.neuron.of_each:
             yield f"neuron.kind = {self.neuron.kind!r} with parameters of each neuron needs kind = 'classifier'"
+        if not classifier and self.readout_bias:
+            yield "readout_bias = true needs kind = 'classifier'"
         if not classifier and self.recurrent:
             yield "recurrence needs kind = 'classifier'; maps have no recurrence"
         if self.loop is not None and any(layer > len(self.hidden) for layer in self.loop.layers):

@@ -171,8 +171,14 @@ def _check_sizes(parts: list[Part], path: Path) -> None:
                 raise CheckpointError(
                     f"{path}: bias or norm of {part.name} has shape {tuple(tensor.shape)}, expected {len(part.weight)}"
                 )
-    if parts[-1].norm is not None or parts[-1].recurrence is not None or parts[-1].bias is not None:
+    if parts[-1].norm is not None or parts[-1].recurrence is not None:
         raise CheckpointError(
-            f"{path}: the readout {parts[-1].name} has a bias, norm or recurrence; here it is a synapse before leaky "
-            "integrators"
+            f"{path}: the readout {parts[-1].name} has a norm or recurrence; here leaky integrators follow it"
         )
+    for part in parts:
+        if part.recurrence is not None:
+            n = len(part.weight)
+            weight, delay = part.recurrence["recurrent_weights"], part.recurrence["recurrent_delays"]
+            width = part.recurrence.get("p_spread", weight[0])
+            if weight.shape != (n, n) or delay.shape not in ((n,), (n, n)) or width.shape != (n,):
+                raise CheckpointError(f"{path}: the recurrence after {part.name} is not of {n} neurons")

@@ -41,7 +41,8 @@ class Layer(NamedTuple):
     delay: Tensor | None
     sigma: float | None
     norm: dict[str, Tensor] | None
-    recurrent: tuple[Tensor, Tensor] | None = None
+    recurrent: dict[str, Tensor] | None = None
+    bias: Tensor | None = None
     tau_w: Tensor | None = None
 
 
@@ -90,14 +91,20 @@ def import_network(
         layers, facts = _from_nir(path, base)
     else:
         state, epoch = read_checkpoint(path)
-        layers, facts = _from_parts(parts_of(state, source, path), source, base, path)
+        parts = parts_of(state, source, path)
+        layers, facts = _from_parts(parts, source, base, path)
+        if any(part.recurrence for part in parts):
+            layers, loops = _loops(parts, layers, base, base.training.epochs if epoch is None else epoch, path)
+            facts |= loops
+        else:
+            facts["model.recurrent"] = False
     counts = {layer.weight.shape[2] for layer in layers}
     if len(counts) > 1:
         raise _unfit(path, f"layers have {sorted(counts)} synapses for a pair of neurons", "as many in all layers")
     facts |= {
         "model.hidden": [len(layer.weight) for layer in layers[:-1]], "model.delay_count": counts.pop(),
         "model.sharing": "synapse", "model.min_delay_steps": 0,
-        "model.recurrent": any(layer.recurrent for layer in layers),
+        "model.readout_bias": layers[-1].bias is not None,
         "name": re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem).strip("._-") or source, "title": f"imported from {source}",
     }  # fmt: skip
     tensors = _tensors(layers)
@@ -128,9 +135,9 @@ def _tensors(layers: Sequence[Layer]) -> dict[str, Tensor]:
         tensors |= {f"{group}.norm.{name}": tensor for name, tensor in (layer.norm or {}).items()}
         if layer.tau_w is not None:
             tensors[f"{group}.neuron.tau_steps_w"] = layer.tau_w
-        if layer.recurrent is not None:
-            weight, delay = layer.recurrent
-            tensors |= {f"{group}.neuron.synapse.weight": weight, f"{group}.neuron.synapse.delay": delay}
+        if layer.bias is not None:
+            tensors[f"{group}.synapse.bias"] = layer.bias
+        tensors |= {f"{group}.neuron.synapse.{name}": tensor for name, tensor in (layer.recurrent or {}).items()}
     return tensors
 
 
@@ -159,8 +166,6 @@ def _from_parts(parts: list[Part], source: str, base: Recipe, path: Path) -> tup
         facts |= {"data.tail_steps": (window - 1) // 2 * len(parts), "data.padding": "published"}
     layers = []
     for part in parts:
-        if part.recurrence is not None:
-            raise _unfit(path, f"{part.name} is before a recurrence of DelRec", "recurrence with other taps")
         delay = None if part.position is None else window - 1 - (part.position + window // 2)
         if delay is not None and not 0 <= float(delay.min()) <= float(delay.max()) <= window - 1:
             raise CheckpointError(
@@ -179,7 +184,46 @@ def _from_parts(parts: list[Part], source: str, base: Recipe, path: Path) -> tup
     facts["model.neuron.kind"] = "plif" if any(learned) else "lif"
     if (last := layers[-1].tau_w) is not None:
         facts["model.tau_mem_ms"] = base.data.dt_ms / float(last.double().sigmoid())
-    return [*layers[:-1], layers[-1]._replace(norm=None, tau_w=None)], facts
+    return [*layers[:-1], layers[-1]._replace(norm=None, tau_w=None, bias=parts[-1].bias)], facts
+
+
+def _loops(
+    parts: list[Part], layers: list[Layer], base: Recipe, epoch: int, path: Path
+) -> tuple[list[Layer], dict[str, Any]]:
+    """The layers with the recurrence of DelRec, whose delays count from the next step; sigma is the recipe's."""
+    loop, of = base.model.loop, [part.recurrence for part in parts]
+    if loop is None or (loop.delays == "learned" and loop.taps != "delrec"):
+        raise ConfigError(
+            f"{path} has recurrent delays; give a recipe with [model.recurrent] of taps = 'delrec', whose "
+            "training.sigma_... say how wide they were"
+        )
+    if not any(part.norm for part in parts):
+        raise _unfit(path, "there is no norm, as in DelRec's code for SSC, which reads out no integrators", "those")
+    sigma, longest, made = base.sigma_at(epoch) if loop.spread else None, 1.0, []
+    for part, layer, loops in zip(parts, layers, of):
+        if loops is None:
+            made.append(layer)
+            continue
+        delay, spread, width = 1 + loops["recurrent_delays"], loops.get("p_spread"), sigma or 0.0
+        if float(delay.min()) < 1 or (sigma is None and bool((delay != delay.round()).any())):
+            raise _unfit(path, f"{part.name} has recurrent delays that are below 0, or no integers", "others")
+        recurrent = {"weight": loops["recurrent_weights"].unsqueeze(2), "delay": delay.view(-1, len(delay), 1)}
+        if sigma is not None:
+            recurrent["sigma"] = torch.tensor(sigma, dtype=delay.dtype)
+            if spread is not None:
+                recurrent["width"] = spread.view(1, -1, 1)
+                width = 2 * sigma * float(spread.max().sigmoid())
+        longest = max(longest, float(delay.max()) + width)  # farther no tap reaches
+        made.append(layer._replace(recurrent=recurrent))
+    first = next(loops for loops in of if loops is not None)
+    facts: dict[str, Any] = {"layers": [i for i, loops in enumerate(of, 1) if loops is not None]}
+    if loop.delays != "none":
+        sharing = "axon" if first["recurrent_delays"].ndim == 1 else "synapse"
+        longest = max(math.ceil(longest), base.max_recurrent_steps)
+        facts |= {"sharing": sharing, "min_delay_steps": 1, "max_delay_ms": longest * base.data.dt_ms}
+    if loop.delays == "learned":
+        facts["learn_width"] = "axon" if "p_spread" in first else "none"
+    return made, {f"model.recurrent.{key}": value for key, value in facts.items()}
 
 
 def _unfit(path: Path, what: str, networks: str) -> CheckpointError:
@@ -226,18 +270,18 @@ def _from_nir(path: Path, base: Recipe) -> tuple[list[Layer], dict[str, Any]]:
         weight, delay = _dense(network.get_submodule(f"{population.name}.synapse"), population.arithmetic)
         back = None
         if population.recurrent is not None:
-            back = _dense(network.get_submodule(f"{population.name}.neuron.synapse"), population.arithmetic)
+            dense = _dense(network.get_submodule(f"{population.name}.neuron.synapse"), population.arithmetic)
+            back = dict(zip(("weight", "delay"), dense))
         bias = torch.from_numpy(population.bias) * population.arithmetic.gain  # type: ignore[union-attr]
-        if not population.fires and bias.any():
-            raise _unfit(path, f"{population.name} has a bias", "none before the readout")
         norm = _norm(bias, None, weight) if population.fires else None
-        layers.append(Layer(population.name, weight, delay, None, norm, back))
-    loops = [layer.recurrent[1] for layer in layers if layer.recurrent is not None]
+        constant = bias if bias.any() and not population.fires else None
+        layers.append(Layer(population.name, weight, delay, None, norm, back, constant))
+    loops = [layer.recurrent["delay"] for layer in layers if layer.recurrent is not None]
     ahead = max(float(layer.delay.max()) for layer in layers if layer.delay is not None)
     longest = max([ahead, *(float(delay.max()) for delay in loops)])
-    facts: dict[str, Any] = {"model.delays": "none"}
+    facts: dict[str, Any] = {"model.delays": "none", "model.recurrent": bool(loops)}
     if ahead or longest > 1:
-        facts = {"model.delays": "fixed", "model.max_delay_ms": longest * canonical.dt_ms}
+        facts |= {"model.delays": "fixed", "model.max_delay_ms": longest * canonical.dt_ms}
     threshold = first.threshold
     if first.strict:  # who fires above a threshold fires at the next number
         facts["training.precision"], threshold = "64-true", math.nextafter(threshold, math.inf)
@@ -260,8 +304,8 @@ def _dense(synapse: Any, numbers: Any) -> tuple[Tensor, Tensor]:
 
 def _same_count(layers: list[Layer]) -> list[Layer]:
     """The layers with as many synapses for a pair of neurons each; those that are added have no weight."""
-    pairs = [(layer.weight, layer.delay) for layer in layers] + [layer.recurrent for layer in layers if layer.recurrent]
-    most = max(weight.shape[2] for weight, _ in pairs)
+    weights = [layer.weight for layer in layers] + [layer.recurrent["weight"] for layer in layers if layer.recurrent]
+    most = max(weight.shape[2] for weight in weights)
 
     def filled(tensor: Any, value: float) -> Tensor:
         return F.pad(tensor, (0, most - tensor.shape[2]), value=value)
@@ -269,7 +313,8 @@ def _same_count(layers: list[Layer]) -> list[Layer]:
     return [
         layer._replace(
             weight=filled(layer.weight, 0), delay=filled(layer.delay, 0),
-            recurrent=layer.recurrent and (filled(layer.recurrent[0], 0), filled(layer.recurrent[1], 1)),
+            recurrent=layer.recurrent
+            and {"weight": filled(layer.recurrent["weight"], 0), "delay": filled(layer.recurrent["delay"], 1)},
         )
         for layer in layers
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delays import DelayClassifier
+from snn_delays import DelayClassifier, discretize
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.models.classifier import PUBLISHED, RECURRENT_SCALE
 from snn_delays.nn import LIF, Recurrent, layers_of, layers_with_delays, record
@@ -24,6 +24,17 @@ def test_children_have_names() -> None:
     ]  # fmt: skip
     assert list(layers_with_delays(network)) == ["hidden1.synapse", "hidden2.synapse", "readout.synapse"]
     assert network(torch.zeros(11, 2, 6))[0].shape == (11, 2, 4)
+
+
+@torch.no_grad()
+def test_a_bias_of_the_readout_is_a_constant_current() -> None:
+    plain, biased = (warmed_classifier(max_delay_steps=3, readout_bias=given) for given in (False, True))
+    assert plain.readout.synapse.bias is None
+    biased.readout.synapse.bias.uniform_(-1, 1)
+    x = poisson(20, 3, plain.hidden1.synapse.in_features)
+    constant = biased.readout.synapse.bias.expand(20, 3, -1)
+    torch.testing.assert_close(biased(x)[0], plain(x)[0] + biased.readout.integrator(constant)[0])
+    torch.testing.assert_close(discretize(biased)(x)[0] - discretize(plain)(x)[0], biased(x)[0] - plain(x)[0])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -39,7 +39,7 @@ class Published(nn.Module):
         parts: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(SIZES)):
             last = i == len(SIZES) - 2
-            parts.append(self.synapse(inputs, outputs, version, sig, bias and not last, count))
+            parts.append(self.synapse(inputs, outputs, version, sig, bias, count))
             if norm and not last:
                 parts.append(layer.BatchNorm1d(outputs, step_mode="m"))
                 for name, low, high in (("weight", 0.7, 2.0), ("bias", 0, 1), ("running_mean", 0, 1)):
@@ -284,7 +284,8 @@ BAD: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
                                   (("weight", ()), ("P", (1,)), ("SIG", (1,)))}}, "chains, without skips"),
     "positions": (lambda s: {**s, "model.4.P": s["model.4.P"] + 9}, "model.4 lie outside a window of K = 9"),
     "widths": (lambda s: {**s, "model.4.SIG": s["model.4.SIG"] * torch.rand(8, 9, 1)}, "SIG for each synapse"),
-    "readout": (lambda s: {**s, "model.8.bias": torch.zeros(3)}, "readout model.8 has a bias"),
+    "readout": (lambda s: {**s, **{f"model.9.{key.split('.')[2]}": tensor[:3] for key, tensor in s.items()
+                                   if key.startswith("model.5.") and tensor.ndim}}, "readout model.8 has a norm"),
     "one layer": (lambda s: {k: v for k, v in s.items() if k.startswith("model.8")}, "1 synapses"),
     "some delays": (lambda s: {k: v[..., 0] if k == "model.4.weight" else v for k, v in s.items()
                                if k not in ("model.4.P", "model.4.SIG")}, "model.4 has no delays"),
