@@ -32,7 +32,7 @@ class Part(NamedTuple):
     """A synapse of a checkpoint with what follows it.
 
     ``weight``: ``[out, in, count]``; ``position``, ``sig``: of Dcls1d, shaped alike, None without; tensors by name of
-    ``norm``, ``recurrence`` (DelRec) and ``time_constant`` (PLIF).
+    ``norm``, ``recurrence`` (DelRec) and ``time_constant`` (PLIF); ``gap``: modules between synapse and recurrence.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Part(NamedTuple):
     norm: Mapping[str, Tensor] | None = None
     recurrence: Mapping[str, Tensor] | None = None
     time_constant: Mapping[str, Tensor] | None = None
+    gap: int = 0
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
@@ -106,7 +107,8 @@ def parts_of(state: Mapping[str, Tensor], source: str, path: Path) -> list[Part]
         late = kind == "norm" and source != "dcls" and places and place != places[-1] + 1
         if last is None or getattr(last, kind) is not None or late or (kind == "norm" and (last[6] or last[7])):
             raise CheckpointError(f"{path}: {name} is a {kind} that stands after no synapse; expected synapse, norm")
-        parts[-1] = Part(**{**last._asdict(), kind: of})
+        gap = place - places[-1] - 1 if kind == "recurrence" else last.gap
+        parts[-1] = Part(**{**last._asdict(), kind: of, "gap": gap})
     for (one, here), (two, there) in pairwise(zip(parts, places)):
         between = there - here - 1 - (one.norm is not None)
         if between != BETWEEN.get(source, between):

@@ -18,7 +18,6 @@ from snn_delays.discrete.conversion import network_of
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.export.nir import from_nir, read_nir
 from snn_delays.files import atomic_path
-from snn_delays.ir.canonical import Membrane
 from snn_delays.recipes.events import Recipe
 from snn_delays.recipes.files import load_recipe
 from snn_delays.recipes.registry import task_of
@@ -183,7 +182,7 @@ def _from_parts(parts: list[Part], source: str, base: Recipe, path: Path) -> tup
         )
     facts["model.neuron.kind"] = "plif" if any(learned) else "lif"
     if (last := layers[-1].tau_w) is not None:
-        facts["model.tau_mem_ms"] = base.data.dt_ms / float(last.double().sigmoid())
+        facts["model.tau_readout_ms"] = base.data.dt_ms / float(last.double().sigmoid())
     return [*layers[:-1], layers[-1]._replace(norm=None, tau_w=None, bias=parts[-1].bias)], facts
 
 
@@ -197,8 +196,6 @@ def _loops(
             f"{path} has recurrent delays; give a recipe with [model.recurrent] of taps = 'delrec', whose "
             "training.sigma_... say how wide they were"
         )
-    if not any(part.norm for part in parts):
-        raise _unfit(path, "there is no norm, as in DelRec's code for SSC, which reads out no integrators", "those")
     sigma, longest, made = base.sigma_at(epoch) if loop.spread else None, 1.0, []
     for part, layer, loops in zip(parts, layers, of):
         if loops is None:
@@ -223,7 +220,12 @@ def _loops(
         facts |= {"sharing": sharing, "min_delay_steps": 1, "max_delay_ms": longest * base.data.dt_ms}
     if loop.delays == "learned":
         facts["learn_width"] = "axon" if "p_spread" in first else "none"
-    return made, {f"model.recurrent.{key}": value for key, value in facts.items()}
+    # In DelRec's code for SSC a dropout stands before the neurons, and the readout is linear.
+    linear = all(part.gap == 1 and part.norm is None for part in parts if part.recurrence is not None)
+    return made, {
+        "model.readout": "linear" if linear else "integrator",
+        **{f"model.recurrent.{key}": value for key, value in facts.items()},
+    }
 
 
 def _unfit(path: Path, what: str, networks: str) -> CheckpointError:
@@ -256,13 +258,13 @@ def _from_nir(path: Path, base: Recipe) -> tuple[list[Layer], dict[str, Any]]:
     if readout.fires or not hidden:
         raise _unfit(path, f"{readout.name} is the last population", "hidden layers, then leaky integrators (LI)")
     first: Any = hidden[0].arithmetic
-    for population in canonical.populations:
-        numbers: Any = population.arithmetic
-        if numbers != first and (population.fires or (numbers.tau_steps, numbers.v_reset) != (first.tau_steps, 0)):
-            what = f"{population.name} has {_said(numbers)}, and {hidden[0].name} {_said(first)}"
-            raise _unfit(path, what, "neurons of one kind, the readout with their time constant")
-    if first.v_reset:
-        raise _unfit(path, f"neurons rest at {first.v_reset:g}", "neurons that rest at 0")
+    for population in hidden:
+        if population.arithmetic != first:
+            what = f"{population.name} has {_said(population.arithmetic)}, and {hidden[0].name} {_said(first)}"
+            raise _unfit(path, what, "neurons of one kind")
+    last: Any = readout.arithmetic
+    if first.v_reset or last.v_reset:
+        raise _unfit(path, f"neurons rest at {first.v_reset or last.v_reset:g}", "neurons that rest at 0")
     if len({population.recurrent is None for population in hidden}) > 1:
         raise _unfit(path, "some hidden layers have recurrence", "it in all or in none")
     network, layers = network_of(canonical), []
@@ -288,11 +290,12 @@ def _from_nir(path: Path, base: Recipe) -> tuple[list[Layer], dict[str, Any]]:
     return _same_count(layers), facts | {
         "model.neuron.kind": "lif", "model.neuron.decay_input": False,
         "data.dt_ms": canonical.dt_ms, "model.tau_mem_ms": first.tau_steps * canonical.dt_ms,
-        "model.threshold": threshold, "model.reset": first.reset,
+        "model.threshold": threshold, "model.reset": first.reset, "model.readout": "integrator",
+        "model.tau_readout_ms": last.tau_steps * canonical.dt_ms,
     }  # fmt: skip
 
 
-def _said(numbers: Membrane) -> str:
+def _said(numbers: Any) -> str:
     return ", ".join(f"{name} = {value}" for name, value in asdict(numbers).items())
 
 

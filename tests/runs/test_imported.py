@@ -221,7 +221,7 @@ def test_a_network_written_to_nir_comes_back(tmp_path: Path, recurrent: bool) ->
     torch.testing.assert_close(ours(x)[0], discrete(x)[0])
 
 
-def foreign_graph(*, fires: bool = False, tau: float = 0.02, skip: bool = False) -> nir.NIRGraph:
+def foreign_graph(*, fires: bool = False, rest: float = 0, skip: bool = False) -> nir.NIRGraph:
     """A chain as other tools write it: seconds, no notes, neurons that fire above the threshold and scale inputs."""
     rng = np.random.default_rng(0)
     size, ones = (4, 5, 2), np.ones
@@ -229,7 +229,7 @@ def foreign_graph(*, fires: bool = False, tau: float = 0.02, skip: bool = False)
     def lif(n: int, tau: float = 0.02) -> nir.LIF:
         return nir.LIF(tau=tau * ones(n), r=ones(n), v_leak=0 * ones(n), v_threshold=ones(n), v_reset=0 * ones(n))
 
-    last = lif(2) if fires else nir.LI(tau=tau * ones(2), r=ones(2), v_leak=0 * ones(2))
+    last = lif(2) if fires else nir.LI(tau=0.03 * ones(2), r=ones(2), v_leak=rest * ones(2))
     nodes = {
         "input": nir.Input({"input": np.array([size[0]])}),
         # Weights and spikes that meet the threshold exactly.
@@ -324,7 +324,7 @@ def test_damaged_files_recipes_and_targets(file: Path, tmp_path: Path) -> None:
     ("options", "error", "message"),
     [
         ({"fires": True}, CheckpointError, "d is the last population"),
-        ({"tau": 0.03}, CheckpointError, "readout with their time constant"),
+        ({"rest": -0.5}, CheckpointError, "neurons rest at -0.5"),
         ({"skip": True}, DataError, "'d'.* receives from"),
     ],
 )

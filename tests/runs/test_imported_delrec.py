@@ -18,16 +18,19 @@ RECIPE = "demo_recurrent_delays"
 
 
 class DelRec(nn.Module):
-    """Linear, norm, neurons, two slots without parameters; the first layer without recurrence; membranes at the end."""
+    """Of its code for SHD: linear, norm, neurons, two modules without parameters; the first layer without recurrence;
+    membranes at the end. Of that for SSC: linear, dropout, neurons, one such module; a linear layer at the end."""
 
-    def __init__(self, *, synaptic: bool = False, spread: bool = False, norm: bool = True, sigma: float = 0.0):
+    def __init__(self, *, synaptic: bool = False, spread: bool = False, ssc: bool = False, sigma: float = 0.0):
         super().__init__()
         self.sigma = sigma
         slots: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(SIZES[:-1])):
             slots.append(nn.Linear(inputs, outputs))
             slots[-1].weight.data.mul_(4)
-            if norm:
+            if ssc:
+                slots.append(nn.Identity())
+            else:
                 slots.append(nn.BatchNorm1d(outputs))
                 slots[-1].running_mean.uniform_(0, 0.5)
                 slots[-1].bias.data.uniform_(0, 1)
@@ -38,8 +41,8 @@ class DelRec(nn.Module):
                 loop.recurrent_delays = nn.Parameter(torch.rand(shape) * 6)
                 if spread:
                     loop.p_spread = nn.Parameter(torch.randn(outputs))
-            slots += [loop, nn.Identity(), nn.Identity()]
-        self.layers = nn.Sequential(*slots, nn.Linear(*SIZES[-2:]), nn.Identity())
+            slots += [loop, nn.Identity()] if ssc else [loop, nn.Identity(), nn.Identity()]
+        self.layers, self.ssc = nn.Sequential(*slots, nn.Linear(*SIZES[-2:])), ssc
         self.eval()
 
     def neurons(self, x: Tensor, loop: Any) -> Tensor:
@@ -60,7 +63,7 @@ class DelRec(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         self.rates = []
-        for layer in list(self.layers)[:-1]:
+        for layer in self.layers:
             if isinstance(layer, nn.BatchNorm1d):
                 x = layer(x.flatten(0, 1)).view(x.shape)
             elif type(layer) is nn.Module:
@@ -68,6 +71,8 @@ class DelRec(nn.Module):
                 self.rates.append(float(x.mean()))
             else:
                 x = layer(x)
+        if self.ssc:
+            return x
         trace, v = [], torch.zeros_like(x[0])
         for current in x:
             v = v * (1 - 1 / TAU) + current
@@ -90,10 +95,10 @@ def sigma_after(epoch: int) -> float:
 
 @pytest.mark.parametrize("synaptic", [False, True])
 @pytest.mark.parametrize("spread", [False, True])
-@pytest.mark.parametrize("epoch", [20, 90])
+@pytest.mark.parametrize(("epoch", "ssc"), [(20, False), (90, False), (60, True)])
 @torch.no_grad()
-def test_logits_are_those_of_the_source(file: Path, synaptic: bool, spread: bool, epoch: int) -> None:
-    theirs, x = DelRec(synaptic=synaptic, spread=spread, sigma=sigma_after(epoch)), spikes()
+def test_logits_are_those_of_the_source(file: Path, synaptic: bool, spread: bool, epoch: int, ssc: bool) -> None:
+    theirs, x = DelRec(synaptic=synaptic, spread=spread, ssc=ssc, sigma=sigma_after(epoch)), spikes()
     torch.save({"net": theirs.state_dict(), "acc": 90.0, "epoch": epoch}, file)
     import_network(file, "delrec", RECIPE, changes=CHANGES)
     ours, want = snn_delays.load(file.with_suffix(".safetensors")), theirs(x)
@@ -119,9 +124,6 @@ def test_controls_with_fixed_delays_and_with_lag_one(file: Path) -> None:
 
 
 def test_what_no_recipe_describes_is_named(file: Path) -> None:
-    torch.save(DelRec(norm=False).state_dict(), file)
-    with pytest.raises(CheckpointError, match="no norm, as in DelRec's code for SSC"):
-        import_network(file, "delrec", RECIPE, changes=CHANGES)
     torch.save(DelRec().state_dict(), file)
     with pytest.raises(ConfigError, match=r"give a recipe with \[model.recurrent\]"):
         import_network(file, "delrec", "hammouamri_2024_shd")
