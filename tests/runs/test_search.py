@@ -1,6 +1,5 @@
 """Searches with Optuna: what is asked and told, by validation alone; one that was stopped goes on."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +45,7 @@ def test_trials_are_runs_and_optuna_is_told_their_validation(here: Here, folder_
         assert run.recipe.training.lr_delay == (trial.params["training.lr_delay"] if learned else 0.1)
     assert {trial.params["model.delays"] for trial in found} == {"learned", "none"}
     assert len(done(folder).study.trials) == len(here.calls) == 4
+    assert (folder.path / "optuna.db").exists()
     (folder.path / "runs" / "trial_0000" / "evaluation.json").unlink(missing_ok=True)
     rows = report(folder).rows
     assert [row.interval.mean for row in rows] == sorted((trial.value for trial in found), reverse=True)
@@ -102,10 +102,3 @@ def test_searches_that_cannot_be(folder_of: Any, change: tuple[str, str], messag
     with pytest.raises(ConfigError, match=message) as caught:
         done(folder_of(TEXT.replace(*change)))
     assert "\n" not in str(caught.value)
-
-
-def test_the_default_storage_lies_in_the_folder(folder_of: Any, tmp_path: Path) -> None:  # noqa: F811
-    folder = folder_of(TEXT)
-    assert folder.study.search is not None
-    Trials(folder, folder.study.search)
-    assert (tmp_path / "out" / "optuna.db").exists()
