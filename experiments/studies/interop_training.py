@@ -8,6 +8,7 @@ ones and without, three seeds each, in a plain loop of torch. A training that ha
 import argparse
 import copy
 import csv
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from snn_delays.data import Binning, load_binned
 from snn_delays.data.dataset import BinnedDataset
 from snn_delays.data.splits import validation_split
+from snn_delays.errors import DataError
 from snn_delays.files import locked, write_between_markers, write_text
 from snn_delays.nn import DelayedConv2d, DelayedLinear, DelaySpec, SigmaSchedule, keep_delays_in_window
 from snn_delays.nn import parameter_groups as groups
@@ -309,10 +311,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="default: as the table has them")
     parser.add_argument("--write", type=Path, help="document in which to renew the table")
     given = parser.parse_args(arguments)
+    missing: list[str] = []
     for setting in [SETTINGS[given.only]] if given.only else SETTINGS.values():
         done = {(row.delays, row.seed) for row in read(given.results) if row.network == setting.name}
         if pending := [(d, seed) for seed in range(given.seeds) for d in DELAYS if (d, seed) not in done]:
-            loaded = [load_binned(setting.dataset, split, setting.binning) for split in ("train", "test")]
+            try:
+                loaded = [load_binned(setting.dataset, split, setting.binning) for split in ("train", "test")]
+            except DataError as error:
+                missing.append(f"{setting.name}'s network is not trained: {error}")
+                continue
             data, test = (each.in_a_row() if setting.flat else each for each in loaded)
             for delays, seed in pending:
                 append(given.results, train(setting, delays, seed, data, test, given.epochs or setting.epochs))
@@ -320,6 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(text)
     if given.write is not None:
         write_between_markers(given.write, "interop training", text)
+    if missing:
+        sys.exit("\n".join(missing))
 
 
 if __name__ == "__main__":

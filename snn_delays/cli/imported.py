@@ -25,18 +25,20 @@ def import_file(
     ] = None,
 ) -> None:
     """Make a network of ours of a checkpoint of DCLS, SNN-delays, DelRec or NIR; snn_delays.load opens it."""
+    from snn_delays.nn.optimise import SPREAD, layers_with_delays
     from snn_delays.runs.imported import import_network
 
     out = file.with_suffix(".safetensors") if out is None else out
-    card = import_network(file, source, recipe, changes=changes or (), out=out).card
-    model = card.recipe.model
+    network = import_network(file, source, recipe, changes=changes or (), out=out)
+    card, model = network.card, network.card.recipe.model
+    widths = {f"{one.taps}, {one.sigma:.4g}" for one in layers_with_delays(network).values() if one.taps in SPREAD}
     window = "" if model.delays == "none" else f" of up to {card.recipe.max_delay_steps} steps"
-    taps = f", taps {model.taps}" if model.delays == "learned" else ""
     print_lines(
         [
-            f"network  {card.sensor[0]} inputs, {model.layers}; {model.delays} delays{window}{taps}",
+            f"network  {card.sensor[0]} inputs, {model.layers}; {model.delays} delays{window}",
             f"neurons  tau {model.tau_mem_ms:g} ms, steps of {card.dt_ms:g} ms, threshold {model.threshold:g}, "
             f"{model.reset} reset",
+            *(f"taps     {width} steps wide" for width in sorted(widths)),
             f"written  {out}",
             f"next     {command('evaluate', out)}",
         ]

@@ -32,7 +32,12 @@ def published(path: Path) -> Path:
 def test_a_checkpoint_is_imported_and_opens(snn: Callable[..., Result], tmp_path: Path) -> None:
     file = published(tmp_path / "best.pt")
     shown = snn("import", file, "--from", "snn-delays", "--recipe", "hammouamri_2024_shd").stdout
-    for words in ("6 inputs, 5; learned delays of up to 24 steps, taps gaussian", "tau 10.05 ms", "best.safetensors"):
+    for words in (
+        "6 inputs, 5; learned delays of up to 24 steps",
+        "gaussian, 1.27 steps wide",
+        "tau 10.05 ms",
+        "best.safetensors",
+    ):
         assert words in shown
     assert f"snn-delays evaluate {tmp_path / 'best.safetensors'}" in shown
     assert float(snn_delays.load(tmp_path / "best.safetensors").hidden1.synapse.sigma) == torch.tensor(1.27)

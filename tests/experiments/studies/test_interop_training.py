@@ -10,6 +10,7 @@ import torch
 from experiments.studies import interop_training as study
 from experiments.studies.interop_training import DELAYS, SETTINGS, Row, append, read, spec, table, train
 from snn_delays.data.dataset import BinnedDataset
+from snn_delays.errors import DataError
 from snn_delays.nn.optimise import layers_with_delays
 
 
@@ -81,3 +82,11 @@ def test_what_has_a_row_is_not_trained_again(
     assert trained == [("none", 0), ("learned", 0)]
     assert "| Norse | learned |" in document.read_text()
     assert "| Norse | learned |" in capsys.readouterr().out
+
+    def nothing(*_: object) -> BinnedDataset:
+        raise DataError("no recordings")
+
+    monkeypatch.setattr(study, "load_binned", nothing)
+    with pytest.raises(SystemExit, match="SpikingJelly's network is not trained: no recordings"):
+        study.main([str(file), "--seeds", "1"])
+    assert len(read(file)) == 3
