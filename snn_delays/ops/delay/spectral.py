@@ -10,7 +10,7 @@ longer sequences are cut into blocks (overlap-save).
 Calls whose input a transform would carry to earlier steps (:mod:`snn_delays.ops.delay.dynamic_range`) are passed on to
 a backend that is causal whatever it is given.
 
-No dense kernel is kept (:mod:`snn_delays.ops.delay.spectral_kernel`), and the backward pass computes the spectra anew.
+The backward pass computes the spectra anew (:mod:`snn_delays.ops.delay.spectral_kernel`).
 """
 
 from functools import partial
@@ -47,28 +47,30 @@ def run(x: Tensor, history: Tensor | None, **synapses: Any) -> Tensor:
     if 0 in (*x.shape, outputs, count):
         return x.new_zeros(*x.shape[:2], outputs)
     signal, past = with_past(x, history)
-    if needs_causal(signal):
+    given = Synapses(**synapses)
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given[:3])
+    packed = pack(signal) if learns else Packed(signal.detach(), 1.0)
+    # What a byte holds is finite, and no step 8,000 times as loud as another.
+    if packed.numbers.dtype != torch.uint8 and needs_causal(signal):
         call = {"x": x, "history": history, **synapses}
         causal = gather if estimate("gather", call) < estimate("dense", call) else dense
         return causal.run(**call)
-    result: Tensor = _Spectral.apply(signal, past, *Synapses(**synapses))
+    result: Tensor = _Spectral.apply(signal, past, packed, *given)
     return result
 
 
 class _Spectral(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, signal: Tensor, past: int, *given: Any) -> Tensor:
+    def forward(ctx: Any, signal: Tensor, past: int, packed: Packed, *given: Any) -> Tensor:
         synapses = Synapses(*given)
         longest = synapses.max_delay_steps
         plan = SpectralPlan(signal.shape[0] - past, longest, past, signal.dtype)
         outputs, inputs, _ = synapses.weight.shape
         batch = signal.shape[1]
-        learns = any(ctx.needs_input_grad[2:5])
         follow_torch_threads()
-        packed = pack(signal) if learns else Packed(signal, 1.0)
-        ctx.plan, ctx.taps, ctx.scale = plan, synapses.taps, packed.scale
-        ctx.save_for_backward(packed.numbers if learns else None, *synapses[:3])
-        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
+        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[5])
+        ctx.plan, ctx.taps, ctx.scale, ctx.kernel = plan, synapses.taps, packed.scale, kernel if kernel.small else None
+        ctx.save_for_backward(packed.numbers if any(ctx.needs_input_grad[3:6]) else None, *synapses[:3])
         current: Tensor | None = None
         for samples in plan.groups(batch, inputs if inputs == outputs else inputs + outputs):
             rows = plan.blocks * (samples.stop - samples.start)
@@ -93,9 +95,9 @@ class _Spectral(torch.autograd.Function):
         synapses = Synapses._make((*tensors, plan.max_delay_steps, ctx.taps))
         outputs, inputs, _ = synapses.weight.shape
         batch = grad_current.shape[1]
-        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[2:5])
+        for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:6])
         follow_torch_threads()
-        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[4])
+        kernel = ctx.kernel or kernel_spectrum(plan, synapses, ctx.needs_input_grad[5])
         grad_signal = None
         groups = plan.groups(batch, inputs + outputs) if kernel.lasts or not for_kernel else [slice(0, batch)]
         for samples in groups:
@@ -112,7 +114,7 @@ class _Spectral(torch.autograd.Function):
                 grad_signal = empty(size, plan.dtype) if grad_signal is None else grad_signal
                 plan.restore(x, grad_signal, samples)
             del x
-        return grad_signal, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
+        return grad_signal, None, None, *(kernel.gradients() if for_kernel else (None, None, None)), None, None
 
 
 def _multiply(plan: SpectralPlan, x: Tensor, kernel: KernelSpectrum, y: Tensor, begin: int, end: int) -> None:

@@ -20,10 +20,12 @@ SHORT = 64  # steps of a window up to which a matrix product of the steps is fas
 class KernelSpectrum(ABC):
     """Spectrum ``[frequency, 2, out, in]`` of the kernel of some synapses.
 
-    ``lasts``: whether the spectrum can be passed over again while its gradient is taken in.
+    ``lasts``: whether the spectrum can be passed over again while its gradient is taken in. ``small``: whether it is
+    rather kept for the backward pass than built again.
     """
 
     lasts: bool
+    small = False
 
     @abstractmethod
     def part(self, first: int, last: int) -> Tensor:
@@ -112,7 +114,7 @@ class _Factored(KernelSpectrum):
         self._totals[thread].flatten(1).addmm_(back.T, gradient.view(len(back), -1))
 
     def _total(self) -> Tensor:
-        first, *others = (self._totals[thread] for thread in sorted(self._totals))  # always in the same order
+        first, *others = (self._totals.pop(thread) for thread in sorted(self._totals))  # always in the same order
         for other in others:
             first += other
         return first
@@ -120,6 +122,8 @@ class _Factored(KernelSpectrum):
 
 class _Steps(_Factored):
     """The dense kernel of a short window: its steps are the factors."""
+
+    small = True
 
     def __init__(self, plan: SpectralPlan, synapses: Synapses) -> None:
         self._synapses = synapses
