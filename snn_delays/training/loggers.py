@@ -125,7 +125,7 @@ class Logs(Callback):
         spikes = spikes_of(self._network, sample)
         if sample.ndim > 2:
             spikes = {"input": _flat(sample), **spikes}
-        dt_ms = getattr(self._run.recipe.data, "dt_ms", None)
+        dt_ms = getattr(getattr(self._run.recipe, "data", None), "dt_ms", None)
         figure = raster_figure(dict(islice(spikes.items(), POPULATIONS)), dt_ms=dt_ms or 1.0) if spikes else None
         if figure is not None and dt_ms is None:
             figure.axes[-1].set_xlabel("step")

@@ -1,6 +1,9 @@
 """Lightning's Trainer with the callback: the numbers of a plain loop, delays in their window, rates in the log."""
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from snn_delays import (
     LIF,
+    BatchNorm,
     DelayedLinear,
     LeakyIntegrator,
     Sequential,
@@ -21,6 +25,7 @@ from snn_delays import (
 )
 from snn_delays.errors import ConfigError, ShapeError
 from snn_delays.nn import record
+from tests.support import ROOT
 
 lightning = pytest.importorskip("pytorch_lightning")
 
@@ -29,17 +34,17 @@ from snn_delays.interop import DelayCallback  # noqa: E402
 EPOCHS = 3
 
 
-def network() -> Sequential:
+def network(norm: bool = False) -> Sequential:
     torch.manual_seed(0)
-    return Sequential(
-        DelayedLinear(6, 20, max_delay_steps=8), LIF(3.0), DelayedLinear(20, 3, max_delay_steps=4), LeakyIntegrator(5.0)
-    ).double()
+    norms = [BatchNorm(20)] if norm else []
+    first, second = DelayedLinear(6, 20, max_delay_steps=8), DelayedLinear(20, 3, max_delay_steps=4)
+    return Sequential(first, *norms, LIF(3.0), second, LeakyIntegrator(5.0)).double()
 
 
-def batches() -> DataLoader[Any]:
+def batches(size: int = 8, **options: Any) -> DataLoader[Any]:
     draw = torch.Generator().manual_seed(1)
     x = 2 * (torch.rand(40, 15, 6, generator=draw) < 0.3).double()
-    return DataLoader(TensorDataset(x, torch.randint(3, (40,), generator=draw)), batch_size=8)
+    return DataLoader(TensorDataset(x, torch.randint(3, (40,), generator=draw)), batch_size=size, **options)
 
 
 def loss_of(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -120,6 +125,38 @@ def test_a_checkpoint_of_lightning_goes_on_where_annealing_was(tmp_path: Path) -
     module, callback = Module(network()), DelayCallback(epochs=2, start=4.0)
     trainer(tmp_path, callback).fit(module, batches(), ckpt_path=tmp_path / "one.ckpt")
     assert same(module.net, want)
+
+
+@pytest.mark.slow
+def test_two_processes_of_lightning_equal_one(tmp_path: Path) -> None:
+    """Batch norms included, by the callback; with their own statistics the networks differ."""
+    script = """
+import os, sys, torch
+from torch.utils.data import DistributedSampler
+from tests.interop.test_lightning import DelayCallback, Module, Path, batches, network, trainer
+torch.set_num_threads(1)
+folder, callback = Path(sys.argv[1]), [DelayCallback()] if sys.argv[2] == "on" else []
+module, data = Module(network(norm=True), lr_delay=0.0), batches().dataset
+mine = DistributedSampler(data, 2, int(os.environ.get("LOCAL_RANK", "0")), shuffle=False)
+options = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
+trainer(folder, *callback, **options).fit(module, batches(size=4, sampler=mine))
+if module.global_rank == 0:
+    torch.save(module.net.state_dict(), folder / (sys.argv[2] + ".pt"))
+"""
+    (tmp_path / "script.py").write_text(script)
+    for callback in ("on", "off"):
+        done = subprocess.run(
+            [sys.executable, tmp_path / "script.py", tmp_path, callback], text=True, capture_output=True, timeout=900,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    module = Module(network(norm=True), lr_delay=0.0)
+    trainer(tmp_path, DelayCallback()).fit(module, batches())
+    got = torch.load(tmp_path / "on.pt", weights_only=True)
+    for name, want in module.net.state_dict().items():
+        torch.testing.assert_close(got[name], want, rtol=1e-8, atol=1e-10, msg=name)
+    apart = torch.load(tmp_path / "off.pt", weights_only=True)
+    assert (apart["0.weight"] - got["0.weight"]).abs().max() > 1e-3
 
 
 def test_optimisers_are_left_alone_afterwards(tmp_path: Path) -> None:
