@@ -14,6 +14,7 @@ from snn_delays.errors import CheckpointError
 from snn_delays.reading import open_regular
 
 MOST_BYTES = 1 << 31
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 # Keys of a module, those that it always has and those that it may have.
 PARTS: dict[str, tuple[set[str], set[str]]] = {
     "synapse": ({"weight", "P"}, {"SIG", "bias"}),
@@ -74,12 +75,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], int | None]:
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()) or not content:
         raise CheckpointError(f"{path} holds no state_dict: expected tensors by name, alone or under {WRAPPED}")
     for name, tensor in content.items():
-        sound = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
+        sound = tensor.layout is torch.strided and tensor.dtype in DTYPES and tensor.device.type == "cpu"
         if not sound or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{path}: {name} is no dense tensor of numbers")
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{path}: {name} has numbers that are not finite; training diverged")
-    return {str(name): tensor for name, tensor in content.items()}, epoch if isinstance(epoch, int) else None
+    known = type(epoch) is int and epoch >= 0
+    return {str(name): tensor.detach() for name, tensor in content.items()}, epoch if known else None
 
 
 def parts_of(state: Mapping[str, Tensor], source: str, path: Path) -> list[Part]:
@@ -181,6 +183,7 @@ def _check_sizes(parts: list[Part], path: Path) -> None:
         if part.recurrence is not None:
             n = len(part.weight)
             weight, delay = part.recurrence["recurrent_weights"], part.recurrence["recurrent_delays"]
-            width = part.recurrence.get("p_spread", weight[0])
-            if weight.shape != (n, n) or delay.shape not in ((n,), (n, n)) or width.shape != (n,):
+            spread = part.recurrence.get("p_spread")
+            wrong = spread is not None and spread.shape != (n,)
+            if wrong or weight.shape != (n, n) or delay.shape not in ((n,), (n, n)):
                 raise CheckpointError(f"{path}: the recurrence after {part.name} is not of {n} neurons")

@@ -198,7 +198,7 @@ def test_versions_of_dcls_without_a_width(file: Path, version: str, taps: str) -
 @torch.no_grad()
 def test_epochs_and_float64_are_kept(file: Path) -> None:
     theirs = Published().double().eval()
-    torch.save({"epoch": 17, "acc": 0.5, "net": theirs.state_dict()}, file)
+    torch.save({"epoch": 17, "acc": 0.5, "net": {**theirs.state_dict(), **dict(theirs.named_parameters())}}, file)
     ours = import_network(file, "snn-delays", RECIPE, changes=WINDOW)
     assert (ours.card.epoch, ours.card.recipe.training.precision) == (17, "64-true")
     want = theirs(spikes().double())
@@ -279,6 +279,8 @@ BAD: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "a filter": (lambda s: {k.replace("model.8", "model.9"): v for k, v in s.items()}, "3 modules.* between model.4"),
     "NaN": (lambda s: {**s, "model.0.weight": s["model.0.weight"] * torch.nan}, "model.0.weight has numbers that are"),
     "a bomb": (lambda s: {**s, "model.0.weight": torch.zeros(1).expand(10**5, 10**5, 1)}, "no dense tensor"),
+    "no memory": (lambda s: {**s, "model.0.weight": s["model.0.weight"].to("meta")}, "no dense tensor"),
+    "sparse": (lambda s: {**s, "model.0.weight": s["model.0.weight"].to_sparse()}, "no dense tensor"),
     "a shape": (lambda s: {**s, "model.0.P": s["model.0.P"][..., :3, :]}, "model.0.P has shape"),
     "a skip": (lambda s: {**s, **{f"model.4.{k}": torch.zeros(*lead, 8, 15, 1) for k, lead in
                                   (("weight", ()), ("P", (1,)), ("SIG", (1,)))}}, "chains, without skips"),
