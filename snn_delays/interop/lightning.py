@@ -10,7 +10,7 @@ from snn_delays.arguments import integer
 from snn_delays.interop.shared import require
 from snn_delays.nn.neuron import Neuron
 from snn_delays.nn.norm import synchronise_batch_norm
-from snn_delays.nn.optimise import SigmaSchedule, layers_with_delays
+from snn_delays.nn.optimise import SigmaSchedule, clamping
 
 if TYPE_CHECKING or "lightning.pytorch" not in sys.modules:
     require("pytorch_lightning", "lightning")
@@ -23,10 +23,10 @@ class DelayCallback(Callback):
     """What a network with delays needs from a ``Trainer``, beside its LightningModule.
 
     Sigma is annealed epoch by epoch from ``start`` to ``end``, as by :class:`snn_delays.SigmaSchedule`; where that
-    stands is in Lightning's checkpoints. After every optimiser step delays are clamped to their window, as by
-    :func:`snn_delays.keep_delays_in_window`, which may be there as well. In validation the spikes per neuron and step
-    of every population are logged as ``rate/NAME``, padding included. Of several processes, batch norms take their
-    statistics together (:func:`snn_delays.nn.synchronise_batch_norm`).
+    stands is in Lightning's checkpoints. After every optimiser step delays and bounded parameters of neurons are
+    clamped, as by :func:`snn_delays.keep_delays_in_window`, which may be there as well. In validation the spikes per
+    neuron and step of every population are logged as ``rate/NAME``, padding included. Of several processes, batch norms
+    take their statistics together (:func:`snn_delays.nn.synchronise_batch_norm`).
 
     Args:
         epochs: in which sigma is annealed; 0: it is left alone.
@@ -51,11 +51,8 @@ class DelayCallback(Callback):
             self._schedule = SigmaSchedule(pl_module, steps=self.epochs, **self._sigma)  # type: ignore[arg-type]
             if self._loaded is not None:
                 self._schedule.load_state_dict(self._loaded)
-        layers = list(layers_with_delays(pl_module).values())
-        for optimiser in trainer.optimizers:
-            self._hooks.append(
-                optimiser.register_step_post_hook(lambda *_: [layer.clamp_delays_() for layer in layers])
-            )
+        clamp = clamping(pl_module)
+        self._hooks += [optimiser.register_step_post_hook(clamp) for optimiser in trainer.optimizers]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: nn.Module) -> None:
         """Anneal sigma."""

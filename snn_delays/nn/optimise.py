@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -77,6 +78,19 @@ def bounded_neurons(network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if isinstance(module, CellNeuron | LearnedConstants)]
 
 
+def clamping(network: nn.Module) -> Callable[..., None]:
+    """A function that brings a network's delays into their windows and its neurons' parameters into their bounds."""
+    layers, neurons = list(layers_with_delays(network).values()), bounded_neurons(network)
+
+    def clamp(*_: object) -> None:
+        for layer in layers:
+            layer.clamp_delays_()
+        for neuron in neurons:
+            neuron.clamp_parameters_()
+
+    return clamp
+
+
 def decays(owner: nn.Module, name: str, parameter: Tensor) -> bool:
     """Whether a parameter counts as a weight, which weight decay may shrink."""
     if isinstance(owner, LearnedConstants) and name.startswith("tau"):
@@ -92,7 +106,6 @@ def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> Removable
 
     Raises ConfigError where the network learns delays and the optimiser trains none of them.
     """
-    layers, neurons = list(layers_with_delays(network).values()), bounded_neurons(network)
     learned = {
         id(parameter)
         for name, parameter in network.named_parameters()
@@ -102,13 +115,7 @@ def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> Removable
     if learned and not learned & trained:
         raise ConfigError(f"this {type(optimiser).__name__} trains no delay of this network; pass the one that does")
 
-    def clamp(*_: object) -> None:
-        for layer in layers:
-            layer.clamp_delays_()
-        for neuron in neurons:
-            neuron.clamp_parameters_()
-
-    return optimiser.register_step_post_hook(clamp)
+    return optimiser.register_step_post_hook(clamping(network))
 
 
 def _group_of(network: nn.Module, name: str, parameter: Tensor) -> str:
