@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def tiny_data(split: str = "train", per_class: int = 16) -> BinnedDataset:
         speakers=speakers, source="made up", checksum=f"none-{split}", binning=Binning("fixed", 10.0, 1),
         n_classes=CLASSES, class_names=tuple(f"class {c}" for c in range(CLASSES)),
     )  # fmt: skip
+
+
+CONVOLUTIONAL = {
+    "kind": "convolutional", "maps": [32], "kernel_size": 3, "padding": 1, "pool": 1, "hidden": [],
+    "sharing": "channel", "tau_mem_ms": 10.05,
+}  # fmt: skip
+
+
+def camera(split: str = "train", per_class: int = 100) -> BinnedDataset:
+    """The made-up data as seen by a camera of 2 x 2 x 3 pixels."""
+    flat = tiny_data("test" if split == "test" else "train", per_class)
+    return replace(flat, counts=flat.counts.reshape(-1, 2, 2, 3))
 
 
 def fake_load(name: str, split: str, binning: Binning, **_: Any) -> BinnedDataset:

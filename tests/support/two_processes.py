@@ -15,7 +15,7 @@ from torch import nn
 
 from snn_delays.recipes.registry import task_of
 from snn_delays.recipes.strict import BaseRecipe
-from snn_delays.training import engine
+from snn_delays.training import engine, sources
 from snn_delays.training.runlog import Run
 from snn_delays.training.tasks.events import EventsTraining
 from snn_delays.training.tasks.text import LanguageTraining, SentencesTraining
@@ -32,6 +32,7 @@ def recipes(folder: Path) -> dict[str, BaseRecipe]:
     return {
         "events": tiny_runs.tiny_recipe(**events, augment=drawn),
         "published": tiny_runs.tiny_recipe(**events, data=published),
+        "maps": tiny_runs.tiny_recipe(**{**events, "model": {**tiny_runs.CONVOLUTIONAL, "dropout": 0.0}}),
         "apart": tiny_runs.tiny_recipe(**events, augment=drawn),  # batch norms by themselves
         "language": tiny_texts.language_recipe(tiny_texts.text_file(folder), model={"dropout": 0.0}, training=EXACT),
         "sentences": tiny_texts.sentence_recipe(
@@ -85,9 +86,14 @@ def _keeping(real: Any) -> Any:
     return validate
 
 
+def use_camera(put: Any = setattr) -> None:
+    """Have events be those of a camera, whose pixels lie in a row for a network without convolutions."""
+    put(sources, "load_binned", lambda name, split, *_, **__: tiny_runs.camera(split, 16))
+
+
 def main(folder: Path) -> None:
     """Train every recipe."""
-    tiny_runs.use_tiny_data()
+    use_camera()
     tiny_texts.use_made_up_sentences()
     keep_gradients()
     torch.set_num_threads(1)

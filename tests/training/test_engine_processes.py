@@ -38,6 +38,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A recipe trained by this process."""
     tiny_texts.use_made_up_sentences(monkeypatch)
+    two_processes.use_camera(monkeypatch.setattr)
     two_processes.keep_gradients(monkeypatch.setattr)
     return loop.train(two_processes.recipes(tmp_path)[request.param], out=tmp_path / request.param, accelerator="cpu")
 
@@ -52,7 +53,7 @@ def gradients(folder: Path, rank: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alone", ["events", "published", "language", "sentences"], indirect=True)
+@pytest.mark.parametrize("alone", ["events", "published", "maps", "language", "sentences"], indirect=True)
 def test_two_processes_equal_one(alone: Run, together: Path) -> None:
     two, want = open_run(together / alone.folder.name), gradients(alone.folder, 0)
     assert max(float(gradient.abs().max()) for gradient in want.values()) > 1e-4
@@ -64,7 +65,7 @@ def test_two_processes_equal_one(alone: Run, together: Path) -> None:
     assert len(numbers(two)) == len(numbers(alone)) == 2
     for ours, theirs in zip(numbers(two), numbers(alone)):
         assert plain(ours) == pytest.approx(plain(theirs), rel=CLOSE, abs=CLOSE)
-        rate = theirs.get("rate_hidden1", theirs.get("firing_rate"))
+        rate = next(theirs[name] for name in ("rate_hidden1", "rate_conv1", "firing_rate") if name in theirs)
         assert 0.005 < rate < 0.9
     for epoch in (0, 2):
         a, b = (checkpoint.read_network(checkpoint.network_file(run.checkpoints, epoch))[0] for run in (two, alone))

@@ -21,17 +21,7 @@ from snn_delays.training.runlog import Run
 from snn_delays.training.sources import selection, training_data
 from snn_delays.training.tasks import events as classification
 from tests.support import tiny_runs
-
-CONVOLUTIONAL = {
-    "kind": "convolutional", "maps": [32], "kernel_size": 3, "padding": 1, "pool": 1, "hidden": [],
-    "sharing": "channel", "tau_mem_ms": 10.05,
-}  # fmt: skip
-
-
-def camera(split: str = "train", per_class: int = 100) -> BinnedDataset:
-    """The made-up data as seen by a camera of 2 x 2 x 3 pixels."""
-    flat = tiny_runs.tiny_data("test" if split == "test" else "train", per_class)
-    return replace(flat, counts=flat.counts.reshape(-1, 2, 2, 3))
+from tests.support.tiny_runs import CONVOLUTIONAL, camera
 
 
 def load_splits(name: str, split: str, *_: Any, **__: Any) -> BinnedDataset:
