@@ -17,6 +17,7 @@ from experiments.benchmarks.matmul_case import matrix_product
 from experiments.benchmarks.network_cases import inference, long_training_step, training_step
 from experiments.benchmarks.neuron_case import neuron_kinds
 from experiments.benchmarks.overhead_case import call_overhead
+from experiments.benchmarks.recurrent_cases import recurrent_step
 from experiments.benchmarks.run import Case
 from experiments.benchmarks.sizes import PUBLISHED, Sizes
 from snn_delays.errors import ConfigError
@@ -45,6 +46,9 @@ CASES = (
     Entry("delay-sigma-0.5", partial(delay_layer, 0.5)),
     Entry("delay-integer-training", integer_training),
     Entry("delay-integer-inference", integer_inference),
+    Entry("recurrent-axon-sigma-10", partial(recurrent_step, "axon", 10.0)),
+    Entry("recurrent-axon-sigma-0.06", partial(recurrent_step, "axon", 0.06)),
+    Entry("recurrent-synapse-sigma-0.06", partial(recurrent_step, "synapse", 0.06)),
     Entry("shd-training-sigma-12.27", partial(training_step, 12.27)),
     Entry("shd-training-sigma-0.5", partial(training_step, 0.5)),
     Entry("shd-inference", inference),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.benchmarks import CASES, conv_cases, network_checks, peer_neurons, peers
+from experiments.benchmarks import CASES, conv_cases, network_checks, peer_neurons, peers, recurrent_cases
 from experiments.benchmarks.sides import PEERS, missing
 from experiments.benchmarks.sizes import TINY
 from snn_delays.ops.backends import Operation
@@ -93,6 +93,17 @@ def test_another_spikingjelly_is_rejected(wrong: dict, monkeypatch: pytest.Monke
     honest = peer_neurons.spikingjelly_lif
     monkeypatch.setattr(peer_neurons, "spikingjelly_lif", lambda tau, **options: honest(tau, **{**options, **wrong}))
     assert_rejects("lif", "spikingjelly")
+
+
+@pytest.mark.parametrize("name", ["recurrent-axon-sigma-10", "recurrent-synapse-sigma-0.06"])
+def test_recurrence_in_torch_a_step_late_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = recurrent_cases.torch_loop
+
+    def late(layer: Any, x: Any) -> Any:
+        return honest(layer, x.roll(1, 0)).roll(-1, 0)
+
+    monkeypatch.setattr(recurrent_cases, "torch_loop", late)
+    assert_rejects(name, "torch loop")
 
 
 def test_snntorch_with_the_reset_a_step_later_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
