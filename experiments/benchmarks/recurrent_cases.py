@@ -55,39 +55,40 @@ def _runs(layer: Recurrent) -> dict[str, tuple[str, Callable[[Tensor], Tensor]]]
         with use_backend(recurrent_lif="reference"):
             return layer(x)[0]
 
-    return {
+    runs: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
         "snn_delays": ("all steps in a kernel", lambda x: layer(x)[0]),
         "snn_delays reference": ("the loop in Python, one replay for the gradients", forced),
-        "torch loop": ("a buffer of what is scheduled, every step by autograd", partial(torch_loop, layer)),
+        "torch, currents scheduled": ("as DelRec's code: weights times spikes at each lag", partial(torch_loop, layer)),
     }
+    if layer.synapse.sharing == "axon":
+        how = "better than DelRec's code: spikes spread over lags, weights times those that arrive"
+        runs["torch, spikes scheduled"] = (how, partial(torch_loop, layer, spikes_scheduled=True))
+    return runs
 
 
-def torch_loop(layer: Recurrent, x: Tensor) -> Tensor:
-    """Written from DelRec's equations in torch's operations.
+def torch_loop(layer: Recurrent, x: Tensor, spikes_scheduled: bool = False) -> Tensor:
+    """Written from DelRec's equations in torch's operations, every step by autograd.
 
-    Shared by targets, taps spread spikes over the steps to come, and a step multiplies those that arrive in it; else a
-    step multiplies the window of the past.
+    A spike is spread over the lags of a buffer, of the currents that it will cause, or of itself.
     """
     s, n = layer.synapse, layer.neuron
     width = 1 + s.sigma
     lags = torch.arange(1, WINDOW + 1, dtype=x.dtype, device=x.device).view(-1, 1, 1)
     taps = torch.relu(width - (lags - s.delay[..., 0]).abs()) / width**2
     weight, v, spikes = s.weight[..., 0], torch.zeros_like(x[0]), []
-    line = x.new_zeros(WINDOW, *x.shape[1:])
-    kernel = (taps * weight).permute(1, 0, 2).flatten(1)
+    line, kernel = x.new_zeros(WINDOW, *x.shape[1:]), (taps * weight).flatten(0, 1)
     for current in x:
-        if s.sharing == "axon":
-            fed = F.linear(line[0], weight)
-        else:
-            fed = F.linear(line.transpose(0, 1).flatten(1), kernel)
-        h = n.decay * v + current + fed
+        h = n.decay * v + current + (F.linear(line[0], weight) if spikes_scheduled else line[0])
         fired = spike(h - n.threshold, n.surrogate)
         v = h * (1 - fired.detach())
         spikes.append(fired)
-        if s.sharing == "axon":
-            line = torch.cat([line[1:], torch.zeros_like(line[:1])]) + taps * fired
+        if spikes_scheduled:
+            coming = taps * fired
+        elif s.sharing == "axon":
+            coming = F.linear(taps * fired, weight)
         else:
-            line = torch.cat([fired[None], line[:-1]])
+            coming = F.linear(fired, kernel).unflatten(1, (WINDOW, -1)).transpose(0, 1)
+        line = torch.cat([line[1:], torch.zeros_like(line[:1])]) + coming
     return torch.stack(spikes)
 
 

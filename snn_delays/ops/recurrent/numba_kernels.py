@@ -33,26 +33,25 @@ def _add_rows(factor, rows, which, total):  # type: ignore[no-untyped-def]
             total[i] += fa * ra[i]
 
 
-@njit
-def _sow(trace, row, s, source, sources, taps, first, last):  # type: ignore[no-untyped-def]
-    """Add what a spike of height ``s`` leaves in the traces of its source; ``row`` is that of the shortest lag."""
-    for j in range(source, taps.shape[1], sources):
-        a, b = (first[j], last[j]) if s == s else (0, taps.shape[0])  # NaN is no number at a tap of 0 either
-        for k in range(max(a, -row), min(b, trace.shape[0] - row)):
-            trace[row + k, j] += s * taps[k, j]
-
-
-@njit
-def _reach(taps, first, last):  # type: ignore[no-untyped-def]
-    """The taps of each source that are not 0 lie in ``first[j]`` to before ``last[j]``."""
-    lags = taps.shape[0]
-    for j in range(taps.shape[1]):
-        a, b = 0, lags
-        while a < b and taps[a, j] == 0:
-            a += 1
-        while b > a and taps[b - 1, j] == 0:
-            b -= 1
-        first[j], last[j] = a, b
+@njit(fastmath={"contract"})
+def _spread(taps, a, lines, b, at, step, total):  # type: ignore[no-untyped-def]
+    """``total += sum_k taps[k, a:] lines[at + step k, b:]``, over the lines that there are, of as many columns."""
+    size = total.size
+    first, last = (
+        (max(0, -at), min(len(taps), len(lines) - at))
+        if step > 0
+        else (max(0, at + 1 - len(lines)), min(len(taps), at + 1))
+    )
+    for k in range(first, last - 3, 4):
+        w0, w1, w2, w3 = taps[k, a:], taps[k + 1, a:], taps[k + 2, a:], taps[k + 3, a:]
+        row = at + step * k
+        x0, x1, x2, x3 = lines[row, b:], lines[row + step, b:], lines[row + 2 * step, b:], lines[row + 3 * step, b:]
+        for n in range(size):
+            total[n] += w0[n] * x0[n] + w1[n] * x1[n] + w2[n] * x2[n] + w3[n] * x3[n]
+    for k in range(max(first, last - (last - first) % 4), last):
+        w0, x0 = taps[k, a:], lines[at + step * k, b:]
+        for n in range(size):
+            total[n] += w0[n] * x0[n]
 
 
 @njit
@@ -74,27 +73,21 @@ def forward_shared(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """``rows [source, target]`` are weights, ``taps [lag, source]``; ``h`` has no steps where it need not be kept."""
     steps, _, neurons = x.shape
-    sources = taps.shape[1]
-    before, keep = history.shape[0], h.shape[0] > 0
-    first, last = np.empty(sources, np.int64), np.empty(sources, np.int64)
-    _reach(taps, first, last)
-    trace, which = np.empty((steps, sources), x.dtype), np.empty(sources + 1, np.int64)
-    fed, alone = np.empty(neurons, x.dtype), np.empty(neurons, x.dtype)
+    sources, before, keep = taps.shape[1], history.shape[0], h.shape[0] > 0
+    past, trace = np.empty((before + steps, neurons), x.dtype), np.empty(sources, x.dtype)
+    fed, alone, which = np.empty(neurons, x.dtype), np.empty(neurons, x.dtype), np.empty(sources + 1, np.int64)
     for b in range(first_sample, last_sample):
-        trace[:] = 0
         v = v_out[b]
         v[:] = v0[b]
-        for k in range(before):
-            for n in range(neurons):
-                if history[k, b, n] != 0:
-                    _sow(trace, k - before + least, history[k, b, n], n, neurons, taps, first, last)
+        past[:before] = history[:, b]
         for t in range(steps):
-            _add_rows(trace[t], rows, which, fed)
-            h_t, s_t = h[t, b] if keep else alone, spikes[t, b]
+            trace[:] = 0
+            for j in range(0, sources, neurons):
+                _spread(taps, j, past[: before + t], 0, before + t - least, -1, trace[j : j + neurons])
+            _add_rows(trace, rows, which, fed)
+            h_t, s_t = h[t, b] if keep else alone, past[before + t]
             _integrate(x[t, b], fed, mask[b], v, decay, threshold, gain, v_reset, soft_reset, strict, h_t, s_t)
-            for n in range(neurons):
-                if s_t[n] != 0:
-                    _sow(trace, t + least, s_t[n], n, neurons, taps, first, last)
+            spikes[t, b] = s_t
 
 
 @njit
@@ -124,47 +117,39 @@ def backward_shared(  # type: ignore[no-untyped-def]
     ``traces [time, batch, source]`` are left for the gradient of the weights; returned is that of the taps.
     """
     steps, _, neurons = h.shape
-    lags, sources = taps.shape
-    before, one, zero = history.shape[0], h.dtype.type(1), h.dtype.type(0)
-    longest = least + lags - 1
-    first, last = np.empty(sources, np.int64), np.empty(sources, np.int64)
-    _reach(taps, first, last)
-    grad_taps = np.zeros((lags, sources), h.dtype)
-    trace, which = np.empty((steps, sources), h.dtype), np.empty(neurons + 1, np.int64)
-    # Of the traces; those of steps after the last are 0.
-    grad_trace = np.zeros((steps + longest, sources), h.dtype)
-    gs, slope, sent, gone = np.empty_like(gain), np.empty_like(gain), np.empty_like(gain), np.zeros_like(gain)
+    (lags, sources), before = taps.shape, history.shape[0]
+    one, zero = h.dtype.type(1), h.dtype.type(0)
+    grad_taps, past = np.zeros((lags, sources), h.dtype), np.empty((before + steps, neurons), h.dtype)
+    grad_trace, which = np.empty((steps, sources), h.dtype), np.empty(neurons + 1, np.int64)
+    gs, slope, sent = np.empty_like(gain), np.empty_like(gain), np.empty_like(gain)
     for b in range(first_sample, last_sample):
-        trace[:] = 0
         for t in range(steps - 1, -before - 1, -1):
-            gs[:] = grad_spikes[t, b] if t >= 0 else gone
-            for k in range(max(0, -t - least), lags):
-                row, tap = grad_trace[t + least + k], taps[k]
-                for j in range(0, sources, neurons):
-                    part, weight = row[j : j + neurons], tap[j : j + neurons]
-                    for n in range(neurons):
-                        gs[n] += weight[n] * part[n]
+            gs[:] = 0
+            for j in range(0, sources, neurons):
+                _spread(taps, j, grad_trace, j, t + least, 1, gs)
             if t < 0:
                 grad_history[before + t, b] = gs
-            else:
-                _back(
-                    gs, grad_v[b], h[t, b], decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p,
-                    q, slope, grad_x[t, b],
-                )  # fmt: skip
-                for i in range(neurons):
-                    sent[i] = grad_x[t, b, i] * mask[b, i]
-                _add_rows(sent, rows, which, grad_trace[t])
-        for t in range(-before, steps):
+                past[before + t] = history[before + t, b]
+                continue
             for n in range(neurons):
-                s = spike(h[t, b, n] - threshold[n], strict, one, zero) if t >= 0 else history[before + t, b, n]
-                if s != 0:
-                    _sow(trace, t + least, s, n, neurons, taps, first, last)
-                    for j in range(n, sources, neurons):
-                        # A tap of 0 next to others may grow.
-                        for k in range(max(first[j] - 1, 0, -t - least), min(last[j] + 1, lags)):
-                            grad_taps[k, j] += s * grad_trace[t + least + k, j]
+                gs[n] += grad_spikes[t, b, n]
+                past[before + t, n] = spike(h[t, b, n] - threshold[n], strict, one, zero)
+            _back(
+                gs, grad_v[b], h[t, b], decay, threshold, gain, v_reset, soft_reset, detach_reset, strict, kind, p, q,
+                slope, grad_x[t, b],
+            )  # fmt: skip
+            for i in range(neurons):
+                sent[i] = grad_x[t, b, i] * mask[b, i]
+            _add_rows(sent, rows, which, grad_trace[t])
         for t in range(steps):
-            traces[t, b] = trace[t]
+            trace = traces[t, b]
+            trace[:] = 0
+            for j in range(0, sources, neurons):
+                _spread(taps, j, past, 0, before + t - least, -1, trace[j : j + neurons])
+                for k in range(min(lags, before + t - least + 1)):
+                    spikes, grad, total = past[before + t - least - k], grad_trace[t, j:], grad_taps[k, j:]
+                    for n in range(neurons):
+                        total[n] += spikes[n] * grad[n]
     return grad_taps
 
 

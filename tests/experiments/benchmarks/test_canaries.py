@@ -99,11 +99,11 @@ def test_another_spikingjelly_is_rejected(wrong: dict, monkeypatch: pytest.Monke
 def test_recurrence_in_torch_a_step_late_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = recurrent_cases.torch_loop
 
-    def late(layer: Any, x: Any) -> Any:
-        return honest(layer, x.roll(1, 0)).roll(-1, 0)
+    def late(layer: Any, x: Any, **how: Any) -> Any:
+        return honest(layer, x.roll(1, 0), **how).roll(-1, 0)
 
     monkeypatch.setattr(recurrent_cases, "torch_loop", late)
-    assert_rejects(name, "torch loop")
+    assert_rejects(name, "torch, currents scheduled")
 
 
 def test_snntorch_with_the_reset_a_step_later_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
