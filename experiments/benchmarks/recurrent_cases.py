@@ -72,6 +72,7 @@ def torch_loop(layer: Recurrent, x: Tensor, spikes_scheduled: bool = False) -> T
     A spike is spread over the lags of a buffer, of the currents that it will cause, or of itself.
     """
     s, n = layer.synapse, layer.neuron
+    assert isinstance(n, LIF)
     width = 1 + s.sigma
     lags = torch.arange(1, WINDOW + 1, dtype=x.dtype, device=x.device).view(-1, 1, 1)
     taps = torch.relu(width - (lags - s.delay[..., 0]).abs()) / width**2

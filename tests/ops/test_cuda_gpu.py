@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from snn_delays.ops import delayed_linear, leaky_integrator, lif
+from snn_delays.ops import delayed_linear, leaky_integrator, lif, recurrent_lif
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
 from snn_delays.ops.delay.taps import tap_count
 from snn_delays.ops.depthwise import depthwise
@@ -27,6 +27,7 @@ from tests.support.contracts import (
     lif_option_cases,
 )
 from tests.support.depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from tests.support.recurrent_contract import RecurrentCase, recurrent_cases, recurrent_contract
 from tests.support.wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the kernels are NOT run here")
@@ -47,6 +48,11 @@ def test_lif(backend: str, case: LIFCase) -> None:
 @pytest.mark.parametrize("case", list(integrator_cases()), ids=case_name)
 def test_integrator(backend: str, case: IntegratorCase) -> None:
     integrator_contract(on_gpu(leaky_integrator, "leaky_integrator", backend), case)
+
+
+@pytest.mark.parametrize("case", list(recurrent_cases()), ids=case_name)
+def test_recurrent(case: RecurrentCase) -> None:
+    recurrent_contract(on_gpu(recurrent_lif, "recurrent", "cupy"), case)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

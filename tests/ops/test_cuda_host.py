@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif
+from snn_delays.ops import ATan, delayed_linear, leaky_integrator, lif, recurrent_lif
 from snn_delays.ops.cuda import cupy_launch, support
 from snn_delays.ops.delay import OPERATION as DELAY
 from snn_delays.ops.delay.gather_cuda import MAX_TAPS
@@ -15,6 +15,7 @@ from snn_delays.ops.delay.taps import tap_count
 from snn_delays.ops.depthwise import cupy as depthwise_cupy
 from snn_delays.ops.leaky_integrator import OPERATION as INTEGRATOR
 from snn_delays.ops.lif import OPERATION as LIF
+from snn_delays.ops.recurrent import OPERATION as RECURRENT
 from snn_delays.ops.wkv import WKVState, wkv
 from tests.support import cuda_host
 from tests.support.contracts import (
@@ -32,6 +33,7 @@ from tests.support.contracts import (
     lif_option_cases,
 )
 from tests.support.depthwise_contract import DepthwiseCase, depthwise_cases, depthwise_contract
+from tests.support.recurrent_contract import RecurrentCase, recurrent_cases, recurrent_contract
 from tests.support.wkv_contract import WKVCase, wkv_cases, wkv_contract, wkv_implementation
 
 pytestmark = pytest.mark.skipif(
@@ -49,6 +51,7 @@ INTEGRATOR_CASES = list(integrator_cases())
 DELAY_CASES = [case for case in delay_cases() if _few(case)]
 WKV_CASES = list(wkv_cases())
 DEPTHWISE_CASES = list(depthwise_cases())
+RECURRENT_CASES = list(recurrent_cases())
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,12 @@ def test_delay(case: DelayCase) -> None:
 @pytest.mark.parametrize("case", WKV_CASES, ids=case_name)
 def test_wkv(case: WKVCase) -> None:
     wkv_contract(wkv_implementation("cupy"), case)
+
+
+@pytest.mark.usefixtures("on_host")
+@pytest.mark.parametrize("case", RECURRENT_CASES, ids=case_name)
+def test_recurrent(case: RecurrentCase) -> None:
+    recurrent_contract(implementation(recurrent_lif, RECURRENT.example(), "cupy"), case)
 
 
 def filtered(x: torch.Tensor, kernel: torch.Tensor, history: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,6 +204,11 @@ def test_a_number_that_is_none_is_not_averaged_away(which: str, bad: str) -> Non
     torch.testing.assert_close((got[0], *got[1][:2]), (want[0], *want[1][:2]), equal_nan=True)
 
 
+def hold_recurrent() -> None:
+    for case in RECURRENT_CASES:
+        recurrent_contract(implementation(recurrent_lif, RECURRENT.example(), "cupy"), case)
+
+
 def hold_lif() -> None:
     for case in LIF_CASES:
         lif_contract(implementation(lif, LIF.example(), "cupy"), case)
@@ -264,6 +278,17 @@ WRONG = [
     (hold_depthwise, "t + 1 + past - first", "t + past - first"),
     (hold_depthwise, "begin + past - first - i", "begin + past - first"),
     (hold_depthwise, "part / batch * chunk", "0"),
+    (hold_recurrent, "t < 0 ? history", "t < 0 ? spikes"),
+    (
+        hold_recurrent,
+        "t - least - k, before, batch, sample, neurons, j % neurons",
+        "t - k, before, batch, sample, neurons, j",
+    ),
+    (hold_recurrent, "mask ? mask[lane] * fed : fed", "fed"),
+    (hold_recurrent, "mask ? mask[lane] * grad_x[at] : grad_x[at]", "grad_x[at]"),
+    (hold_recurrent, "grad_history[(size_t)(before + t)", "grad_history[(size_t)(-1 - t)"),
+    (hold_recurrent, "j += neurons) gs +=", "j += sources) gs +="),
+    (hold_recurrent, "grad_v[lane] = gh * decay[n];", ""),
 ]
 
 

@@ -23,7 +23,7 @@ from snn_delays.ops.cuda import cupy_launch, support
 support.refuses = lambda *_: None
 cupy_launch.launch = cuda_host.HostLauncher(Path({folder!r}), {edits!r}, ["-fsanitize=address"])
 from tests.ops import test_cuda_host as host
-for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES", "WKV_CASES", "DEPTHWISE_CASES"):
+for name in ("LIF_CASES", "INTEGRATOR_CASES", "DELAY_CASES", "WKV_CASES", "DEPTHWISE_CASES", "RECURRENT_CASES"):
     setattr(host, name, [case for case in getattr(host, name) if case.dtype == torch.float64][::6])
 host.SIZES = host.SIZES[:-1]
 for operation in {operations!r}:
@@ -54,14 +54,18 @@ def sanitized(tmp_path: Path, operations: list[str], edits: list[tuple[str, str]
 
 
 def test_no_kernel_leaves_its_tensors(tmp_path: Path) -> None:
-    done = sanitized(tmp_path, ["lif", "integrator", "wkv", "depthwise", "delay"], [])
+    done = sanitized(tmp_path, ["lif", "integrator", "wkv", "depthwise", "delay", "recurrent"], [])
     assert "clean after" in done.stdout, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
     ("operation", "old", "new"),
-    [("delay", "row >= 0 && row < rows ?", "row < rows ?"), ("wkv", "i < left ?", "i <= left ?")],
-    ids=["delay", "wkv"],
+    [
+        ("delay", "row >= 0 && row < rows ?", "row < rows ?"),
+        ("wkv", "i < left ?", "i <= left ?"),
+        ("recurrent", "to < 0 || to >= steps", "to < 0"),
+    ],
+    ids=["delay", "wkv", "recurrent"],
 )
 def test_canary_a_kernel_that_leaves_its_tensors_is_caught(operation: str, old: str, new: str, tmp_path: Path) -> None:
     done = sanitized(tmp_path, [operation], [(old, new)])

@@ -15,15 +15,16 @@ from snn_delays.ops.cuda.cupy_launch import Source
 from snn_delays.ops.delay.gather_cupy import SOURCE as GATHER
 from snn_delays.ops.depthwise.cupy import SOURCE as DEPTHWISE
 from snn_delays.ops.lif.cupy import SOURCE as LIF
+from snn_delays.ops.recurrent.cupy import SOURCE as RECURRENT
 from snn_delays.ops.wkv.cupy import SOURCE as WKV
 from tests.support import nvrtc
 
-SOURCES = [LIF, GATHER, WKV, DEPTHWISE]
+SOURCES = [LIF, GATHER, WKV, DEPTHWISE, RECURRENT]
 KERNELS = {LIF: {"lif_forward", "lif_backward"}, GATHER: {
     f"{name}_{taps}" for name in ("forward", "backward", "values") for taps in (1, 2, 4)
 }, WKV: {"wkv_forward", "wkv_backward"}, DEPTHWISE: {
     f"depthwise_{name}" for name in ("forward", "backward_line", "backward_kernel")
-}}  # fmt: skip
+}, RECURRENT: {"recurrent_forward", "recurrent_backward"}}  # fmt: skip
 GPUS = [f"sm_{number}" for number in nvrtc.architectures() if 75 <= number <= 120] or ["sm_75"]
 QUICK = (GPUS[0], "sm_80", "sm_90", GPUS[-1])
 with_nvrtc = pytest.mark.skipif(

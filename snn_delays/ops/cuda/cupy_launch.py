@@ -26,15 +26,18 @@ _REAL = {torch.float32: "float", torch.float64: "double"}
 class Source:
     """A ``.cu`` file beside its operation, ``operation/file.cu``, compiled at run time, once per dtype and device.
 
-    ``contract`` allows the compiler to fuse ``a * b + c``.
+    ``contract`` allows the compiler to fuse ``a * b + c``; ``behind`` is a file put before it, whose functions it
+    calls.
     """
 
     path: str
     contract: bool = True
+    behind: str | None = None
 
     def text(self) -> str:
         """The source, as the compiler gets it."""
-        return (_OPS / self.path).read_text(encoding="utf-8")
+        paths = (self.path,) if self.behind is None else (self.behind, self.path)
+        return "\n".join((_OPS / path).read_text(encoding="utf-8") for path in paths)
 
     def options(self, dtype: torch.dtype) -> tuple[str, ...]:
         """NVRTC's options for kernels that compute in ``dtype``."""

@@ -27,6 +27,7 @@ OPERATION = Operation(
     "recurrent_lif",
     (
         Backend("numba_cpu", "snn_delays.ops.recurrent.numba_cpu", requires=("numba",)),
+        Backend("cupy", "snn_delays.ops.recurrent.cupy"),
         Backend("reference", "snn_delays.ops.recurrent.loop"),
     ),
     _example,

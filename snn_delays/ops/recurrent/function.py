@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from snn_delays.ops.delay.taps import delay_kernel, tap_weights
-from snn_delays.ops.lif.function import LIFNeurons, LIFOptions
+from snn_delays.ops.lif.function import LIFNeurons, LIFOptions, refuses_surrogate
+from snn_delays.ops.surrogate import Surrogate
 
 
 class Feedback(NamedTuple):
@@ -71,6 +72,13 @@ class RecurrentKernels(ABC):
         window = (min_delay_steps, max_delay_steps, taps)
         result: tuple[Tensor, Tensor] = _Recurrent.apply(*tensors, mask, window, neurons, chosen, self, keep_h)
         return result
+
+
+def refuses_neurons(decay: Tensor, threshold: Tensor, surrogate: Surrogate | None) -> str | None:
+    """Sentence for neurons that have no kernel."""
+    if torch.is_grad_enabled() and (decay.requires_grad or threshold.requires_grad):
+        return "it has no gradient of time constants and thresholds"
+    return refuses_surrogate(surrogate)
 
 
 def _feedback(weight: Tensor, delay: Tensor, sigma: Tensor, least: int, longest: int, taps: str) -> Feedback:

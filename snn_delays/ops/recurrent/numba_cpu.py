@@ -8,10 +8,10 @@ from torch import Tensor
 
 from snn_delays.ops.backends import refuses_off_cpu
 from snn_delays.ops.lanes import array
-from snn_delays.ops.lif.function import LIFNeurons, LIFOptions, refuses_surrogate, surrogate_numbers
+from snn_delays.ops.lif.function import LIFNeurons, LIFOptions, surrogate_numbers
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.recurrent import numba_kernels as kernels
-from snn_delays.ops.recurrent.function import Feedback, Gradients, RecurrentKernels, Start
+from snn_delays.ops.recurrent.function import Feedback, Gradients, RecurrentKernels, Start, refuses_neurons
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.threads import share_out
 from snn_delays.ops.workspace import empty, scratch
@@ -24,9 +24,7 @@ def refuses(
     current: Tensor, weight: Tensor, decay: Tensor, threshold: Tensor, surrogate: Surrogate | None, **_: Any
 ) -> str | None:
     """Serves float32 and float64 on the CPU with the surrogates of this package and constants that do not learn."""
-    if torch.is_grad_enabled() and (decay.requires_grad or threshold.requires_grad):
-        return "it has no gradient of time constants and thresholds"
-    return refuses_off_cpu(current=current, weight=weight) or refuses_surrogate(surrogate)
+    return refuses_off_cpu(current=current, weight=weight) or refuses_neurons(decay, threshold, surrogate)
 
 
 class _NumbaKernels(RecurrentKernels):
