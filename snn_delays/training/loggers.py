@@ -148,9 +148,8 @@ class Logs(Callback):
         if name == "tensorboard":
             from lightning_fabric.loggers import TensorBoardLogger
 
-            purge: dict[str, Any] = (
-                {"purge_step": done + 1} if before else {}
-            )  # later epochs, where one went back to an earlier one
+            # Later epochs, where one went back to an earlier one, are no longer shown.
+            purge: dict[str, Any] = {"purge_step": done + 1} if before else {}
             return TensorBoardLogger(self._folder, name="", version="tensorboard", **purge)
         place = self._folder / name
         place.mkdir(exist_ok=True)

@@ -11,8 +11,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from snn_delays.errors import ConfigError
@@ -23,6 +21,7 @@ from snn_delays.ops.backends import use_backend
 def strategy() -> ModelParallelStrategy:
     """The strategy of Fabric for it. Raises ConfigError before PyTorch 2.6."""
     try:
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise ConfigError(f"strategy 'fsdp' needs PyTorch 2.6 or newer, this is {torch.__version__}") from error
@@ -52,7 +51,7 @@ def whole(tree: Any) -> Any:
         return {key: whole(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return type(tree)(whole(value) for value in tree)
-    return tree.full_tensor().cpu() if isinstance(tree, DTensor) else tree
+    return tree.full_tensor().cpu() if hasattr(tree, "full_tensor") else tree
 
 
 def shared(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -70,6 +69,8 @@ def share_state(optimiser: Optimizer) -> None:
 
 
 def _like(value: Tensor, own: Any) -> Tensor:
-    if not isinstance(own, DTensor) or isinstance(value, DTensor):
+    if not hasattr(own, "full_tensor") or hasattr(value, "full_tensor"):
         return value
+    from torch.distributed.tensor import distribute_tensor  # older versions of PyTorch have none
+
     return distribute_tensor(value.to(own.device, own.dtype), own.device_mesh, own.placements)
