@@ -316,7 +316,10 @@ class _Fit:
         if tuned or recorded:
             name = "fine_tuning" if tuned else "training.cuda_graphs"
             raise ConfigError(f"{name} needs the network whole in every process: take strategy 'ddp'")
-        module = self.fabric.setup_module(self.network)
+        try:
+            module = self.fabric.setup_module(self.network)
+        except ValueError as error:
+            raise ConfigError(f"this network has no shards: {error}; take strategy 'ddp'") from error
         self.whole.to(self.fabric.device, next(self.network.parameters()).dtype)
         self.optimisation = self.task.optimise(self.network)
         return module
