@@ -255,7 +255,8 @@ class Recipe(BaseRecipe):
             yield "model.taps", "model.delays"
         loop = model.loop
         if tuned or (model.delays != "learned" and (loop is None or loop.delays != "learned")):
-            fixed = "fine_tuning" if tuned else "model.delays"
+            own = "model.delays model.recurrent" if model.recurrent else "model.delays"
+            fixed = "fine_tuning" if tuned else own
             yield f"training.lr_delay model.delay_rounding {_SIGMA}", fixed
         elif model.taps not in SPREAD and (loop is None or not loop.spread):
             yield _SIGMA, "model.taps"

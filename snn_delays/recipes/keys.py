@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_delays.errors import ConfigError
-from snn_delays.recipes.strict import BaseRecipe
+from snn_delays.recipes.strict import BaseRecipe, Strict
 
 if TYPE_CHECKING:
     from snn_delays.training.runlog import Run
@@ -26,7 +26,8 @@ def refuse_unused(recipe: BaseRecipe) -> None:
     unused = {}
     for key, causes in _idle(recipe):
         value, default = attrgetter(key)(recipe), _default(recipe, key)
-        because = " and ".join(f"{c} = {attrgetter(c)(recipe)!r}" if "." in c else f"[{c}]" for c in causes)
+        of = {cause: attrgetter(cause)(recipe) for cause in causes}
+        because = " and ".join(f"[{c}]" if isinstance(value, Strict) else f"{c} = {value!r}" for c, value in of.items())
         unused[key] = f"{key} = {value!r} does nothing with {because}; leave it at its default, {default!r}"
     if problems := [*unused.values(), *recipe.contradictions()]:
         raise ConfigError(f"recipe {recipe.name}: " + "; ".join(problems))

@@ -17,7 +17,7 @@ from snn_delays.runs.study import Folder, measure_of, numbers
 from snn_delays.runs.table import Page, Table
 from snn_delays.training.runlog import Run, open_run
 
-CURVES = ("valid_accuracy", "valid_bits_per_byte", "valid_loss", "train_loss")
+CURVES = ("valid_accuracy", "valid_bits_per_byte", "valid_nmse", "valid_loss", "train_loss")
 TEST = (
     "difference: mean over the seeds that both have, with its 95 % interval; p: two-sided paired t-test of the seeds' "
     "differences against 0, not corrected for the number of comparisons"
