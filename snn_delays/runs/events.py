@@ -105,9 +105,9 @@ class Events(EventsTraining):
         results = [with_readout(r) for r in results]
         keys = {
             "valid_accuracy": "valid",
-            "test_accuracy_fractional": "test,\nfractional",
+            "test_accuracy_fractional": "test,\nfrac-\ntional",
             "test_accuracy": "test,\nrounded",
-            "test_accuracy_real_delays": "test,\nas trained",
+            "test_accuracy_real_delays": "test,\nas\ntrained",
         }
         if not any(r.get("test_accuracy_fractional") for r in results):  # of earlier versions
             keys.pop("test_accuracy_fractional")
