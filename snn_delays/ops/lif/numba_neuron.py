@@ -27,7 +27,7 @@ def through_reset(gs, gv, h, s, threshold, v_reset, soft_reset, detach_reset, on
     return gs if detach_reset else gs + gv * (v_reset - h), gv * (one - s)
 
 
-@njit
+@njit(error_model="numpy")  # a look for zero before each division would keep LLVM from using vectors
 def slopes(u, kind, p, q):  # type: ignore[no-untyped-def]
     """Replace ``u``, a row of distances of membranes from the threshold, by the surrogate's derivative there.
 

@@ -19,7 +19,7 @@ from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.workspace import empty
 
 BLOCK_BYTES = 2**18  # of membranes that a thread holds in the backward pass: within the second-level cache
-COLUMNS = 32  # neurons whose statistics are taken together
+PARTS = 16  # of the steps, whose statistics are taken apart: the same ones on any number of threads
 
 
 def refuses(current: Tensor, surrogate: Surrogate, **call: Any) -> str | None:
@@ -112,27 +112,36 @@ def _block(current: Tensor) -> int:
 def _sums(x, valid, sums):  # type: ignore[no-untyped-def]
     """Mean-free sums for the statistics: of x, and of its squared distance from the mean, over the valid steps."""
     steps, batch, neurons = x.shape
-    for block in prange((neurons + COLUMNS - 1) // COLUMNS):
-        a, b = block * COLUMNS, min(neurons, (block + 1) * COLUMNS)
-        total, square = sums[0, a:b], sums[1, a:b]
-        first = np.zeros(b - a)  # a value of each neuron, to take off before squares lose digits
-        count, found = 0, False
-        for t in range(steps):
+    first = _first_valid(x, valid)  # to take off before squares lose digits
+    parts, counts = np.zeros((PARTS, 2, neurons)), np.zeros(PARTS, np.int64)
+    for part in prange(PARTS):
+        total, square = parts[part, 0], parts[part, 1]
+        for t in range(part * steps // PARTS, (part + 1) * steps // PARTS):
             for row in range(batch):
                 if valid[t, row]:
-                    line = x[t, row, a:b]
-                    if not found:
-                        for j in range(b - a):
-                            first[j] = line[j]
-                        found = True
-                    count += 1
-                    for j in range(b - a):
+                    line = x[t, row]
+                    counts[part] += 1
+                    for j in range(neurons):
                         z = line[j] - first[j]
                         total[j] += z
                         square[j] += z * z
-        for j in range(b - a):
-            square[j] -= total[j] * total[j] / max(count, 1)
-            total[j] += count * first[j]
+    count = counts.sum()
+    for part in range(PARTS):
+        sums += parts[part]
+    sums[1] -= sums[0] ** 2 / max(count, 1)
+    sums[0] += count * first
+
+
+@njit
+def _first_valid(x, valid):  # type: ignore[no-untyped-def]
+    """The first row of currents that counts, in float64; zeros if there is none."""
+    first = np.zeros(x.shape[2])
+    for t in range(x.shape[0]):
+        for row in range(x.shape[1]):
+            if valid[t, row]:
+                first[:] = x[t, row]
+                return first
+    return first
 
 
 @njit
@@ -202,9 +211,10 @@ def _backward(  # type: ignore[no-untyped-def]
                 gs, through = through_reset(
                     gs_t[j] * factor[j], gv[j], h_t[j], s, threshold, v_reset, soft_reset, detach_reset, one
                 )
-                gh = through + gs * slope[j]
-                gv[j] = gh * decay
-                g_t[j] = gh * gain
+                slope[j] = through + gs * slope[j]  # in a loop with one array more, LLVM would use no vectors
+                gv[j] = slope[j] * decay
+            for j in range(size):
+                g_t[j] = slope[j] * gain
             if valid[t, row]:
                 for j in range(size):
                     total[j] += g_t[j]
