@@ -10,6 +10,7 @@ OUT = Path("runs") / "studies"
 STUDIES = {
     "augmentation_gallery": ("augmentation_gallery", "seconds"),
     "membranes": ("membranes.png", "seconds"),
+    "exact_gradients": ("exact_gradients.md", "seconds"),
     "planted_delays": ("planted_delays.png", "a minute"),
     "planted_lags": ("planted_lags.png", "four minutes"),
     "interop_training": ("interop_training.csv", "ten minutes, with N-MNIST's subset in its place"),

@@ -5,6 +5,7 @@ from snn_delays.moved import forward_modules
 from snn_delays.nn.cells import BRF, CAdLIF, CellNeuron, CSiLIF, EFAdLIF, SEAdLIF, SiLIF
 from snn_delays.nn.delay_shift import DelayShift, NeuronDelays
 from snn_delays.nn.delayed import DelayedLayer, DelayedLinear, DelayLineState
+from snn_delays.nn.eventprop import EventPropNetwork
 from snn_delays.nn.learned import PLIF, CubaLIF
 from snn_delays.nn.maps import AvgPool2d, DelayedConv2d, Flatten, MaxPool2d, Pool2d, SumPool2d
 from snn_delays.nn.module import (
@@ -47,6 +48,7 @@ __all__ = [
     "Dropout",
     "DropoutState",
     "EFAdLIF",
+    "EventPropNetwork",
     "FixedPoint",
     "FixedPointIntegrator",
     "FixedPointLIF",

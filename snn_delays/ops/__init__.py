@@ -5,6 +5,7 @@ from snn_delays.ops.cells import cells
 from snn_delays.ops.delay import delayed_linear
 from snn_delays.ops.delay_conv import delayed_conv2d
 from snn_delays.ops.depthwise import depthwise
+from snn_delays.ops.eventprop import EventPropOutput, eventprop
 from snn_delays.ops.leaky_integrator import leaky_integrator
 from snn_delays.ops.lif import lif
 from snn_delays.ops.norm_lif import norm_lif
@@ -25,6 +26,7 @@ __all__ = [
     "ATan",
     "Backend",
     "Boxcar",
+    "EventPropOutput",
     "Exponential",
     "FastSigmoid",
     "MultiGaussian",
@@ -36,6 +38,7 @@ __all__ = [
     "delayed_conv2d",
     "delayed_linear",
     "depthwise",
+    "eventprop",
     "leaky_integrator",
     "lif",
     "norm_lif",
