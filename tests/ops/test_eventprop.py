@@ -213,6 +213,7 @@ def test_nothing_to_do_and_float32() -> None:
         ({"weight": lambda w: w[1:]}, ShapeError, "of one length"),
         ({"weight": lambda w: w / 0}, ConfigError, "weights must be finite"),
         ({"pre": lambda p: p + 30}, ConfigError, r"pre must lie in 0..17: 4 channels, 14 neurons"),
+        ({"threshold": lambda t: t.requires_grad_()}, ConfigError, "no gradient of thresholds"),
         ({"constants": lambda c: {**c, "tau_syn_ms": 20.0}}, ConfigError, "must differ"),
         ({"constants": lambda c: {**c, "max_spikes": 3}}, TrainingError, "more than 3 spikes"),
     ],

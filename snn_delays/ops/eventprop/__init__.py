@@ -10,10 +10,9 @@ from torch import Tensor
 
 from snn_delays.arguments import integer, real
 from snn_delays.errors import ConfigError, ShapeError, TrainingError
-from snn_delays.ops.state import loadable
+from snn_delays.ops.tracing import untraced
 
 
-@loadable
 class EventPropOutput(NamedTuple):
     """What a network of :func:`eventprop` does.
 
@@ -28,6 +27,7 @@ class EventPropOutput(NamedTuple):
     mean: Tensor
 
 
+@untraced
 def eventprop(
     times_ms: Float[Tensor, "sample channel nth"],
     weight: Float[Tensor, " synapse"],
@@ -104,6 +104,8 @@ def eventprop(
         raise ConfigError("times_ms must be >= 0, infinite where there is no spike; some are negative or NaN")
     if not bool(((delay_ms >= 0) & delay_ms.isfinite()).all()):
         raise ConfigError("delay_ms must be finite and >= 0; clamp delays after every optimiser step")
+    if threshold.requires_grad:
+        raise ConfigError("eventprop has no gradient of thresholds; pass threshold.detach()")
     if not bool(weight.isfinite().all()) or not bool((threshold > 0).all()):
         raise ConfigError("weights must be finite and thresholds above 0")
     constants = tau_mem_ms, tau_syn_ms, end_ms
