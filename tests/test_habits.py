@@ -31,7 +31,7 @@ OF_NO_MODULE = {
         "bad_input": "refusals of all layers", "compile": "torch.compile", "factory": "device and dtype of all layers",
         "fused": "layers that run together", "laws": "the laws of all layers", "min_delay": "the window of delays",
         "numbers": "numbers given to all constructors", "per_neuron": "parameters of each neuron",
-        "planted_delay": "meaning", "torch_modules": "layers of torch in a chain",
+        "planted_delay": "meaning", "rounding": "in training", "torch_modules": "layers of torch in a chain",
     },
     "ops": {
         "one_step": "single steps of all operations",

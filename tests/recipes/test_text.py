@@ -57,7 +57,7 @@ def test_changes_and_bases_work_as_for_other_recipes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["translation", "", 3])
 def test_an_unknown_task(task: Any) -> None:
     message = refused(LANGUAGE, task=task)
-    assert message.startswith(f"task must be 'events' or 'language' or 'sentences', got {task!r}; ")
+    assert message.startswith(f"task must be 'events' or 'language' or 'regression' or 'sentences', got {task!r}; ")
 
 
 def test_a_recipe_without_a_task_is_of_events() -> None:
