@@ -122,11 +122,8 @@ class Events(EventsTraining):
         )  # of a file alone, another code may have trained it
         chosen = "; epochs chosen on validation samples held out of the training set" if known else ""
         lines = [f"data: {'; '.join(sorted(kinds))}{chosen}"]
-        lines += [
-            f"{r['run']}: delays {r['delay_rounding']}, mean |d - round(d)| {r['mean_rounding_steps']:.3f} steps"
-            for r in results
-            if r.get("delay_rounding")
-        ]
+        moved = [f"{r['mean_rounding_steps']:.3f} ({r['delay_rounding']})" for r in results if r.get("delay_rounding")]
+        lines += [f"mean |d - round(d)| in steps, of learned delays as listed: {', '.join(moved)}"] * bool(moved)
         lines += [f"readout of {r['run']}: {r['readout']}" for r in results if r["readout"] != AS_TRAINED]
         return Page([Table(("run", "trainable\nparameters", *keys.values()), rows)], lines)
 
