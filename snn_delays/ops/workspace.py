@@ -57,15 +57,16 @@ def release() -> None:
 def _take(size: int) -> np.ndarray:
     """The smallest block that waits, fits and is not twice as large; else a new one.
 
-    New ones have room for half as much again: pages that are never touched take no memory, and activations and spectra
-    then use the same blocks.
+    New ones have room for nearly half as much again: pages that are never touched take no memory, and activations and
+    spectra then use the same blocks. Of their sizes there are a dozen between powers of two.
     """
     for fitting in sorted(held for held in list(_idle) if size <= held <= 2 * size):
         try:
             return _idle[fitting].pop()
         except (KeyError, IndexError):
             continue
-    capacity = size + size // 2
+    step = 1 << (size.bit_length() - 4)
+    capacity = (size + size // 2) // step * step
     room = np.empty(capacity + ALIGNED, np.uint8)
     begin = -room.ctypes.data % ALIGNED
     return room[begin : begin + capacity]

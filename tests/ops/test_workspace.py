@@ -71,6 +71,13 @@ def test_blocks_serve_sizes_that_differ_by_a_third_and_none_much_smaller() -> No
     assert empty((500, 2500), torch.uint8).data_ptr() == address
 
 
+def test_however_many_sizes_are_asked_for_blocks_have_a_few() -> None:
+    held = [empty((size,), torch.uint8) for size in range(2**20, 2**21, 9_991)]
+    del held
+    assert len(workspace._idle) <= 12
+    assert all(len(block) >= 2**20 for blocks in workspace._idle.values() for block in blocks)
+
+
 def test_what_waits_is_bounded_and_the_size_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workspace, "MOST_IDLE", 10 * 2**20)
     kept = [empty((n, 2**20), torch.uint8) for n in (4, 5, 6)]

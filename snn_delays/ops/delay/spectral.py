@@ -10,7 +10,7 @@ longer sequences are cut into blocks (overlap-save).
 Calls whose input a transform would carry to earlier steps (:mod:`snn_delays.ops.delay.dynamic_range`) are passed on to
 a backend that is causal whatever it is given.
 
-The backward pass computes the spectra anew (:mod:`snn_delays.ops.delay.spectral_kernel`).
+No dense kernel is kept (:mod:`snn_delays.ops.delay.spectral_kernel`), and the backward pass computes the spectra anew.
 """
 
 from functools import partial
@@ -69,7 +69,7 @@ class _Spectral(torch.autograd.Function):
         batch = signal.shape[1]
         follow_torch_threads()
         kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[5])
-        ctx.plan, ctx.taps, ctx.scale, ctx.kernel = plan, synapses.taps, packed.scale, kernel if kernel.small else None
+        ctx.plan, ctx.taps, ctx.scale = plan, synapses.taps, packed.scale
         ctx.save_for_backward(packed.numbers if any(ctx.needs_input_grad[3:6]) else None, *synapses[:3])
         current: Tensor | None = None
         for samples in plan.groups(batch, inputs if inputs == outputs else inputs + outputs):
@@ -97,7 +97,7 @@ class _Spectral(torch.autograd.Function):
         batch = grad_current.shape[1]
         for_input, for_kernel = ctx.needs_input_grad[0], any(ctx.needs_input_grad[3:6])
         follow_torch_threads()
-        kernel = ctx.kernel or kernel_spectrum(plan, synapses, ctx.needs_input_grad[5])
+        kernel = kernel_spectrum(plan, synapses, ctx.needs_input_grad[5])
         grad_signal = None
         groups = plan.groups(batch, inputs + outputs) if kernel.lasts or not for_kernel else [slice(0, batch)]
         for samples in groups:

@@ -1,7 +1,6 @@
 """The kernel's spectrum, some frequencies at a time, and the gradients of weight and delay from its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,18 +13,15 @@ from snn_delays.ops.delay.taps import Synapses, delay_kernel
 from snn_delays.ops.workspace import scratch
 
 KERNEL_BYTES = 2**20  # of the dense kernel built at once: its temporaries then stay in the second-level cache
-SHORT = 64  # steps of a window up to which a matrix product of the steps is faster than a transform
 
 
 class KernelSpectrum(ABC):
     """Spectrum ``[frequency, 2, out, in]`` of the kernel of some synapses.
 
-    ``lasts``: whether the spectrum can be passed over again while its gradient is taken in. ``small``: whether it is
-    rather kept for the backward pass than built again.
+    ``lasts``: whether the spectrum can be passed over again while its gradient is taken in.
     """
 
     lasts: bool
-    small = False
 
     @abstractmethod
     def part(self, first: int, last: int) -> Tensor:
@@ -53,7 +49,7 @@ def kernel_spectrum(plan: SpectralPlan, synapses: Synapses, learns_sigma: bool) 
         coefficients = expansion(float(sigma.detach()), longest, taps, tolerance_of(plan.dtype))
         if coefficients is not None:
             return _Expanded(plan, synapses, coefficients)
-    return _Steps(plan, synapses) if longest < SHORT else _Transformed(plan, synapses)
+    return _Transformed(plan, synapses)
 
 
 class _Transformed(KernelSpectrum):
@@ -62,34 +58,42 @@ class _Transformed(KernelSpectrum):
     lasts = False  # the gradient takes its place
 
     def __init__(self, plan: SpectralPlan, synapses: Synapses) -> None:
-        self._plan, self._synapses = plan, synapses
+        self._plan, self._synapses, self._narrow = plan, synapses, is_narrow(synapses)
+        self._rows = synapses.parts(KERNEL_BYTES)
         self._spectrum = plan.kernel_spectrum(*synapses.weight.shape[:2])
-        for rows, kernel in _kernels(synapses):
+        for rows in self._rows:
+            own = synapses.rows(rows)
+            kernel = narrow_kernel(own) if self._narrow else delay_kernel(*own)
             plan.transform_kernel(kernel, self._spectrum, rows.start)
 
     def part(self, first: int, last: int) -> Tensor:
         return self._spectrum[first:last]
 
     def gradients(self) -> tuple[Tensor | None, ...]:
-        def of(rows: slice) -> Tensor:
-            shape = (self._plan.max_delay_steps + 1, rows.stop - rows.start, self._spectrum.shape[3])
-            gradient = torch.empty(shape, dtype=self._plan.dtype)
+        weight = self._synapses.weight
+        grads = [None if tensor is None else torch.zeros_like(tensor) for tensor in self._synapses[:3]]
+        for rows in self._rows:
+            gradient = weight.new_empty(self._plan.max_delay_steps + 1, rows.stop - rows.start, weight.shape[1])
             self._plan.restore_kernel(self._spectrum, gradient, rows.start)
-            return gradient
+            kernel_gradients(gradient, rows, self._synapses, grads, self._narrow)
+        return tuple(grads)
 
-        return _gradients(self._synapses, of)
 
+class _Expanded(KernelSpectrum):
+    """Wide taps by their expansion: the spectrum is one thin matrix product, and nothing as long as the window is kept.
 
-class _Factored(KernelSpectrum):
-    """The spectrum as one thin product: ``waves [frequency, 2, P]`` of all synapses times ``factors [P, out, in]``."""
+    Source: this package; see :mod:`snn_delays.ops.delay.expansion`.
+    """
 
     lasts = True
 
-    def __init__(self, plan: SpectralPlan, coefficients: np.ndarray, factors: Tensor) -> None:
-        """The kernel is ``coefficients [D + 1, P]`` times the factors."""
+    def __init__(self, plan: SpectralPlan, synapses: Synapses, coefficients: np.ndarray) -> None:
+        weight, delay = self._leaves = tuple(t.detach().requires_grad_() for t in synapses[:2])
+        terms, self._shape = coefficients.shape[1], weight.shape[:2]
+        with torch.enable_grad():
+            self._factors = (polynomials(delay, plan.max_delay_steps, terms) * weight).sum(-1).view(terms, -1)
         spectrum = np.fft.rfft(coefficients, plan.n, axis=0)
-        self._waves = torch.from_numpy(np.stack([spectrum.real, spectrum.imag], 1)).to(plan.dtype)
-        self._factors = factors
+        self._waves = torch.from_numpy(np.stack([spectrum.real, spectrum.imag], 1)).to(plan.dtype)  # [frequency, 2, P]
         # The inverse transform counts every frequency twice but the first and, for even n, the last.
         twice = torch.full((plan.frequencies, 1, 1), 2.0, dtype=plan.dtype)
         twice[0] = 1
@@ -100,71 +104,18 @@ class _Factored(KernelSpectrum):
 
     def part(self, first: int, last: int) -> Tensor:
         waves = self._waves[first:last].flatten(0, 1)
-        factors = self._factors.flatten(1)
-        room = scratch("kernel", (len(waves), factors.shape[1]), waves.dtype)
-        return torch.mm(waves, factors, out=room).view(last - first, 2, *self._factors.shape[1:])
+        room = scratch("kernel", (len(waves), self._factors.shape[1]), self._waves.dtype)
+        return torch.mm(waves, self._factors.detach(), out=room).view(last - first, 2, *self._shape)
 
     def room(self, first: int, last: int) -> Tensor:
-        return scratch("gradient", (last - first, 2, *self._factors.shape[1:]), self._waves.dtype)
+        return scratch("gradient", (last - first, 2, *self._shape), self._waves.dtype)
 
     def take_in(self, thread: int, first: int, last: int) -> None:
         back, gradient = self._back[first:last].flatten(0, 1), self.room(first, last)
         if thread not in self._totals:
-            self._totals[thread] = torch.zeros_like(self._factors)
-        self._totals[thread].flatten(1).addmm_(back.T, gradient.view(len(back), -1))
-
-    def _total(self) -> Tensor:
-        first, *others = (self._totals.pop(thread) for thread in sorted(self._totals))  # always in the same order
-        for other in others:
-            first += other
-        return first
-
-
-class _Steps(_Factored):
-    """The dense kernel of a short window: its steps are the factors."""
-
-    small = True
-
-    def __init__(self, plan: SpectralPlan, synapses: Synapses) -> None:
-        self._synapses = synapses
-        kernel = synapses.weight.new_empty(plan.max_delay_steps + 1, *synapses.weight.shape[:2])
-        for rows, part in _kernels(synapses):
-            kernel[:, rows] = part
-        super().__init__(plan, np.eye(len(kernel)), kernel)
+            self._totals[thread] = torch.zeros_like(self._factors, requires_grad=False)
+        self._totals[thread].addmm_(back.T, gradient.view(len(back), -1))
 
     def gradients(self) -> tuple[Tensor | None, ...]:
-        total = self._total()
-        return _gradients(self._synapses, lambda rows: total[:, rows])
-
-
-class _Expanded(_Factored):
-    """Wide taps by their expansion: nothing as long as the window is kept.
-
-    Source: this package; see :mod:`snn_delays.ops.delay.expansion`.
-    """
-
-    def __init__(self, plan: SpectralPlan, synapses: Synapses, coefficients: np.ndarray) -> None:
-        weight, delay = self._leaves = tuple(t.detach().requires_grad_() for t in synapses[:2])
-        with torch.enable_grad():
-            terms = polynomials(delay, plan.max_delay_steps, coefficients.shape[1])
-            self._product = (terms * weight).sum(-1)
-        super().__init__(plan, coefficients, self._product.detach())
-
-    def gradients(self) -> tuple[Tensor | None, ...]:
-        return *torch.autograd.grad(self._product, self._leaves, self._total()), None
-
-
-def _kernels(synapses: Synapses) -> Iterator[tuple[slice, Tensor]]:
-    """The dense kernel, some output neurons at a time."""
-    build = narrow_kernel if is_narrow(synapses) else lambda own: delay_kernel(*own)
-    for rows in synapses.parts(KERNEL_BYTES):
-        yield rows, build(synapses.rows(rows))
-
-
-def _gradients(synapses: Synapses, of: Callable[[slice], Tensor]) -> tuple[Tensor | None, ...]:
-    """Gradients of weight, delay and sigma by that of the dense kernel of some output neurons."""
-    narrow = is_narrow(synapses)
-    grads = [None if tensor is None else torch.zeros_like(tensor) for tensor in synapses[:3]]
-    for rows in synapses.parts(KERNEL_BYTES):
-        kernel_gradients(of(rows), rows, synapses, grads, narrow)
-    return tuple(grads)
+        total = torch.stack([self._totals[thread] for thread in sorted(self._totals)])  # always in the same order
+        return *torch.autograd.grad(self._factors, self._leaves, total.sum(0)), None
