@@ -83,7 +83,7 @@ def discrete_synapse(
     Raises ExportError for numbers that are not finite, and for delays beyond the limit unless they may be clamped.
     """
     check_finite(name, layer)
-    weight, delay = layer.weight.detach(), layer.delay.detach()
+    weight, delay = layer.weight.detach(), layer.effective_delay().detach()
     bias: Tensor | None = None if layer.bias is None else layer.bias.detach()
     if norm is not None:
         scale, shift = (part.detach() for part in norm.scale_and_shift())
@@ -105,6 +105,7 @@ def discrete_synapse(
     sharing, delays = layer.sharing, inside.clamp(max=longest)
     if sharing == "layer":  # what chips and formats know as axons that are all alike
         sharing, delays = "axon", delays.expand(1, weight.shape[1], -1)
+    sharing = "synapse" if sharing == "hybrid" else sharing  # the rounded sum
     options: dict[str, Any] = {
         "min_delay_steps": min(layer.min_delay_steps, longest), "max_delay_steps": longest, "sharing": sharing,
         "weight": weight, "delay": delays, "bias": bias,

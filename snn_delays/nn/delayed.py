@@ -11,6 +11,7 @@ from snn_delays.arguments import choice, integer, real
 from snn_delays.errors import ConfigError
 from snn_delays.nn.door import FLAT, Form, admit, held
 from snn_delays.nn.module import SpikingModule
+from snn_delays.nn.sparsity import DelayMask
 from snn_delays.nn.specs import DelayOptions, DelaySpec, Device, spec_from
 from snn_delays.ops.delay import check_delays, delayed_linear
 from snn_delays.ops.delay.signal import in_window
@@ -41,6 +42,12 @@ class Delays(nn.Module):
     max_delay_steps: int
     min_delay_steps: int = 0
     delay_rounding: str = "anneal"
+    fixed_steps: int = 0  # of the window, for fixed parts of delays
+
+    def effective_delay(self) -> Tensor:
+        """Delays in steps as they act, before any rounding: ``delay``, masked, and with what is added to it."""
+        assert self.delay is not None
+        return self.delay
 
     def acting_delay(self) -> Tensor:
         """The delay that acts in this pass: an integer whose gradient is that of ``delay``, or ``delay`` itself.
@@ -48,8 +55,7 @@ class Delays(nn.Module):
         See ``delay_rounding`` of :class:`snn_delays.nn.DelaySpec`. Source: straight-through estimator after Bengio et
         al., arXiv 1308.3432.
         """
-        delay = self.delay
-        assert delay is not None
+        delay = self.effective_delay()
         if self.delay_rounding not in ("straight_through", "stochastic"):
             return delay
         fixed = delay.detach()
@@ -81,20 +87,21 @@ class Delays(nn.Module):
     def clamp_delays_(self) -> None:
         """Bring every delay back into the window, in place: as :func:`snn_delays.keep_delays_in_window` does."""
         if self.delay is not None:
-            self.delay.clamp_(self.min_delay_steps, self.max_delay_steps)
+            self.delay.clamp_(self.min_delay_steps, self.max_delay_steps - self.fixed_steps)
 
     def check_delays(self, name: str = "delay") -> None:
         """Raise ConfigError if a delay is NaN or outside the window."""
         if self.delay is None:
             return
-        early = int((self.delay < self.min_delay_steps).sum()) if self.min_delay_steps else 0
+        delay = self.effective_delay()
+        early = int((delay < self.min_delay_steps).sum()) if self.min_delay_steps else 0
         if early:
             raise ConfigError(
-                f"{name}: {early} of {self.delay.numel()} delays are shorter than min_delay_steps = "
-                f"{self.min_delay_steps} (the shortest is {float(self.delay.detach().min()):g}); call clamp_delays_() "
+                f"{name}: {early} of {delay.numel()} delays are shorter than min_delay_steps = "
+                f"{self.min_delay_steps} (the shortest is {float(delay.detach().min()):g}); call clamp_delays_() "
                 "after every optimiser step (keep_delays_in_window does), or lower min_delay_steps"
             )
-        check_delays(self.delay, self.max_delay_steps, name)
+        check_delays(delay, self.max_delay_steps, name)
 
 
 class DelayedLayer(Delays, SpikingModule):
@@ -106,11 +113,15 @@ class DelayedLayer(Delays, SpikingModule):
     Attributes:
         weight, delay, bias, width: parameters (the last two may be None).
         sigma: buffer, width of the taps in steps.
+        fixed_delay: buffer, what is added to ``delay``; None unless ``sharing`` is ``"hybrid"``.
+        delay_mask: :class:`snn_delays.nn.sparsity.DelayMask`, or None where all delays act.
     """
 
     SHARING: ClassVar[tuple[str, ...]] = ()
     FORM: ClassVar[Form] = FLAT
     delay: nn.Parameter
+    fixed_delay: Tensor | None
+    delay_mask: DelayMask | None
 
     def __init__(
         self, weight_shape: tuple[int, ...], delay_shape: tuple[int, ...], spec: DelaySpec, bias: bool,
@@ -130,6 +141,11 @@ class DelayedLayer(Delays, SpikingModule):
         self._register_sigma(spec.initial_sigma, factory)
         width = nn.Parameter(torch.empty(width_shape, **factory)) if width_shape is not None and spec.spread else None
         self.register_parameter("width", width)
+        hybrid, learned_mask = spec.sharing == "hybrid", spec.delay_mask == "learned"
+        self.fixed_steps = spec.spread // 2 if hybrid else 0
+        self.register_buffer("fixed_delay", torch.empty(weight_shape, **factory) if hybrid else None)
+        sparse = spec.delay_sparsity > 0 and spec.spread > 0
+        self.delay_mask = DelayMask(delay_shape, spec.delay_sparsity, learned_mask, **factory) if sparse else None
         self.reset_parameters()
 
     @classmethod
@@ -150,13 +166,38 @@ class DelayedLayer(Delays, SpikingModule):
                 nn.init.uniform_(self.delay, first, last)
             else:
                 nn.init.normal_(self.delay, 0.0, self.delay_std_steps).abs_().add_(self.min_delay_steps)
-            self.delay.clamp_(max=self.max_delay_steps)
+            self.delay.clamp_(max=self.max_delay_steps - self.fixed_steps)
             if self.delay_init.endswith("_rounded"):
                 self.delay.copy_(round_delays(self.delay))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         if self.width is not None:
             nn.init.zeros_(self.width)
+        if self.fixed_delay is not None:
+            self.fixed_delay.copy_(torch.randint_like(self.fixed_delay, self.fixed_steps + 1))
+        if self.delay_mask is not None:
+            self.delay_mask.reset()
+
+    def effective_delay(self) -> Tensor:
+        """As :meth:`Delays.effective_delay`."""
+        delay: Tensor = self.delay
+        if self.delay_mask is not None:
+            delay = self.delay_mask.applied(delay, self.min_delay_steps)
+        return delay if self.fixed_delay is None else delay + self.fixed_delay
+
+    @torch.no_grad()
+    def clamp_delays_(self) -> None:
+        """As :meth:`Delays.clamp_delays_`; a mask that is learned follows its scores."""
+        super().clamp_delays_()
+        if self.delay_mask is not None:
+            self.delay_mask.update()
+
+    @torch.no_grad()
+    def unmask_(self) -> None:
+        """Write the delays that act into ``delay``, and let all of them act."""
+        if self.delay_mask is not None:
+            self.delay.copy_(self.delay_mask.applied(self.delay, self.min_delay_steps))
+            self.delay_mask = None
 
     def _run(
         self, operation: Callable[..., tuple[Tensor, Tensor]], x: Tensor, state: DelayLineState | None, **options: Any
@@ -177,11 +218,13 @@ class DelayedLayer(Delays, SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         least = f", min_delay_steps={self.min_delay_steps}" if self.min_delay_steps else ""
+        mask = self.delay_mask
+        sparsity = "" if mask is None else f"delay_sparsity={mask.sparsity:g}, "
         rounding = f"delay_rounding={self.delay_rounding!r}, " if self.delay_rounding != "anneal" else ""
         return (
             f"{super().extra_repr()}, max_delay_steps={self.max_delay_steps}{least}, sharing={self.sharing!r}, "
             f"taps={self.taps!r}, sigma_steps={self.sigma.item():g}, learn_delay={self.delay.requires_grad}, "
-            f"{rounding}bias={self.bias is not None}"
+            f"{sparsity}{rounding}bias={self.bias is not None}"
         )
 
 
@@ -205,7 +248,8 @@ class DelayedLinear(DelayedLayer):
 
     Attributes:
         weight: ``[out, in, delay_count]``, He-uniform with bound ``sqrt(6 / (in * delay_count))``.
-        delay: steps; ``[out, in, delay_count]``, with 1 for ``out`` (axon), for ``in`` (dendrite), or both (layer).
+        delay: steps; ``[out, in, delay_count]``, with 1 for ``out`` (axon, hybrid), for ``in`` (dendrite), or both
+            (layer).
         sigma: buffer, width of the taps in steps.
         width: parameter of ``tap_width``, ``2 sigma sigmoid(width)``, with ``learn_width``; else None.
         bias: ``[out]`` or None.
@@ -218,7 +262,7 @@ class DelayedLinear(DelayedLayer):
     width after Queant et al., arXiv 2509.24852.
     """
 
-    SHARING = ("synapse", "axon", "dendrite", "layer")
+    SHARING = ("synapse", "axon", "dendrite", "layer", "hybrid")
     SHOWN = ("in_features", "out_features", "delay_count=")
 
     def __init__(
@@ -237,7 +281,7 @@ class DelayedLinear(DelayedLayer):
         weight_shape = (out_features, in_features, spec.delay_count)
         shapes = {
             "synapse": weight_shape, "axon": (1, *weight_shape[1:]), "dendrite": (out_features, 1, spec.delay_count),
-            "layer": (1, 1, spec.delay_count), "none": None,
+            "layer": (1, 1, spec.delay_count), "hybrid": (1, *weight_shape[1:]), "none": None,
         }  # fmt: skip
         delay_shape, width_shape = shapes[spec.sharing], shapes[spec.learn_width]
         assert delay_shape is not None

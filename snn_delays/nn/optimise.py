@@ -16,10 +16,11 @@ from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import Delays
 from snn_delays.nn.learned import LearnedConstants
 from snn_delays.nn.rwkv import SpikingEmbedding
+from snn_delays.nn.sparsity import DelayMask
 from snn_delays.ops.delay.taps import TAPS
 
 # Parameters with several axes that are no matrices of weights: decay would pull them to values that mean nothing.
-NO_WEIGHTS = (DelayShift, SpikingEmbedding, nn.Embedding, nn.LayerNorm)
+NO_WEIGHTS = (DelayShift, DelayMask, SpikingEmbedding, nn.Embedding, nn.LayerNorm)
 SPREAD = tuple(name for name, kind in TAPS.items() if kind.needs_sigma)  # taps that have a width
 _PARAMETRISED = re.compile(r"(?:(.+)\.)?parametrizations\.([^.]+)\.original\d*")
 
@@ -42,7 +43,7 @@ def parameter_groups(
             learned widths of taps too.
         weight_decay: of weights (parameters with two axes or more, and the time constants of ``PLIF`` and ``CubaLIF``,
             which it draws to 2 steps, as Fang et al. and who followed them train them). Norms, biases, embeddings,
-            mixtures, delays and all other constants of neurons have none.
+            mixtures, scores of masks, delays and all other constants of neurons have none.
 
     Returns:
         Groups named "weights", "others" and "delays", as far as there are any; what does not require a gradient is left
@@ -100,6 +101,8 @@ def decays(owner: nn.Module, name: str, parameter: Tensor) -> bool:
 
 def keep_delays_in_window(network: nn.Module, optimiser: Optimizer) -> RemovableHandle:
     """Clamp the delays of a network, and bounded parameters of its neurons, after every step of an optimiser.
+
+    Masks of delays that are learned follow their scores then.
 
     An optimiser knows no bounds, and a delay outside its window is an error in the next forward pass. It is done by a
     hook on the optimiser; the handle that is returned takes it off again.

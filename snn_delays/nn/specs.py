@@ -10,6 +10,7 @@ import torch
 from snn_delays.arguments import choice, integer, real, shown
 from snn_delays.errors import ConfigError
 from snn_delays.messages import did_you_mean
+from snn_delays.nn.sparsity import MASKS, sparsity_problems
 from snn_delays.ops.delay.taps import TAPS
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.units import MAX_DELAY_STEPS
@@ -22,7 +23,7 @@ DELAY_INIT = (
 )  # fmt: skip
 Device = torch.device | str | int | None
 ROUNDING = ("anneal", "epoch", "straight_through", "stochastic", "none")
-SHARING = ("synapse", "channel", "axon", "dendrite", "layer")
+SHARING = ("synapse", "channel", "axon", "dendrite", "layer", "hybrid")
 WIDTHS = ("none", "synapse", "axon", "dendrite", "layer")
 SHIFTS = ("token", "learned", "fixed", "dense")
 
@@ -36,7 +37,8 @@ class DelaySpec:
         min_delay_steps: shortest delay; no tap reaches a shorter one. Equal to the longest: one tap, nothing to learn.
         sharing: ``"synapse"``, a delay for each weight; ``"axon"``, one per input neuron or map; ``"dendrite"``, one
             per output neuron or map; of convolutions also ``"channel"``, one per pair of an input and an output map; of
-            linear layers also ``"layer"``, one common delay.
+            linear layers also ``"layer"``, one common delay, and ``"hybrid"``, one per axon, in the first half of the
+            window, and for each weight an integer that is added to it and stays as drawn, 0 to half the window.
         delay_count: synapses for each pair of neurons, each with a weight and a delay; 1 for convolutions.
         taps: how a real-valued delay is spread over neighbouring steps: ``"gaussian"``, ``"triangle"``, ``"delrec"``,
             ``"linear"``, ``"linear_normalized"`` (:mod:`snn_delays.ops.delay.taps`).
@@ -55,6 +57,9 @@ class DelaySpec:
             every epoch; ``"straight_through"``: what acts is the nearest integer, and its gradient passes on to the
             real-valued delay; ``"stochastic"``: likewise, but in training the integer below or above, drawn anew in
             every pass with a probability that makes the mean right.
+        delay_sparsity: share of a layer's delays that are inactive, which means the layer's shortest.
+        delay_mask: which delays act: ``"fixed"``, drawn at random and kept; ``"learned"``, those of the highest scores,
+            which are learned beside the delays (:class:`snn_delays.nn.sparsity.DelayMask`).
 
     Raises ConfigError for a name that is unknown, or a number that is none or cannot be.
     """
@@ -71,6 +76,8 @@ class DelaySpec:
     delay_std_steps: float | None = None
     learn_width: str = "none"
     delay_rounding: str = "anneal"
+    delay_sparsity: float = 0.0
+    delay_mask: str = "fixed"
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -79,6 +86,7 @@ class DelaySpec:
             ("delay_init", DELAY_INIT),
             ("learn_width", WIDTHS),
             ("delay_rounding", ROUNDING),
+            ("delay_mask", MASKS),
         ):
             choice(name, getattr(self, name), choices)
         for name, least, most in (
@@ -103,6 +111,7 @@ class DelaySpec:
             yield f"delay_range_steps must be (from, to) within the window, {window} steps; got {shown(drawn)}"
         if self.learn_width != "none" and not TAPS[self.taps].needs_sigma:
             yield f"learn_width = {self.learn_width!r} needs taps with a width, not {self.taps!r}"
+        yield from sparsity_problems(self, self.learn_delay)
 
     @property
     def spread(self) -> int:
@@ -117,7 +126,7 @@ class DelaySpec:
     def with_fixed_integers(self) -> "DelaySpec":
         """The same with delays that stay as drawn: integers, not spread, not trained."""
         init = self.delay_init if self.delay_init.endswith("_rounded") else f"{self.delay_init}_rounded"
-        return replace(self, taps="linear", delay_init=init, learn_delay=False, learn_width="none")
+        return replace(self, taps="linear", delay_init=init, learn_delay=False, learn_width="none", delay_mask="fixed")
 
     def for_recurrence(self) -> "DelaySpec":
         """The same with a window that begins at one step or later: spikes return in a later step."""
@@ -214,6 +223,8 @@ class DelayOptions(TypedDict, total=False):
     delay_std_steps: float | None
     learn_width: str
     delay_rounding: str
+    delay_sparsity: float
+    delay_mask: str
 
 
 class NetworkOptions(DelayOptions, total=False):

@@ -9,11 +9,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from snn_delays.data.catalogue.lookup import lasting_name
 from snn_delays.moved import forward
 from snn_delays.nn.optimise import SPREAD
+from snn_delays.nn.sparsity import cubic_sparsity, sparsity_problems
 from snn_delays.recipes.neurons import LIKE_LIF, NeuronConfig, SurrogateConfig, with_published
 from snn_delays.recipes.recurrent import Recurrence, RecurrentConfig
 from snn_delays.recipes.sigma import Annealing
 from snn_delays.recipes.strict import MOST, BaseRecipe, Strict
-from snn_delays.recipes.training import Taps, TrainingSection
+from snn_delays.recipes.training import PenaltySection, Taps
 from snn_delays.units import MAX_DELAY_STEPS, steps_from_ms
 
 
@@ -69,10 +70,12 @@ class ModelConfig(Strict):
     max_delay_ms: float = Field(240.0, ge=0)
     min_delay_steps: int = Field(0, ge=0, description="shortest delay, in steps; recurrent ones are never below 1")
     delay_count: int = Field(1, ge=1)
-    sharing: Literal["synapse", "channel", "axon", "dendrite"] = "synapse"
+    sharing: Literal["synapse", "channel", "axon", "dendrite", "layer", "hybrid"] = "synapse"
     taps: Taps = "gaussian"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024"] = "uniform"
     delay_rounding: Literal["anneal", "epoch", "straight_through", "stochastic", "none"] = "anneal"
+    delay_sparsity: float = Field(0.0, ge=0, description="share of a layer's delays that are its shortest")
+    delay_mask: Literal["fixed", "learned"] = Field("fixed", description="which delays are not")
     neuron: NeuronConfig = NeuronConfig()
     tau_mem_ms: float = Field(gt=0, description="of LIF-like neurons, at first where it is learned, and of the readout")
     threshold: float = Field(1.0, gt=0)
@@ -112,6 +115,8 @@ class ModelConfig(Strict):
             yield "kind = 'convolutional' needs maps = [...], the number of maps of each layer"
         if classifier and self.sharing == "channel":
             yield "sharing = 'channel', a delay for each pair of maps, needs kind = 'convolutional'"
+        if not classifier and self.sharing in ("layer", "hybrid"):
+            yield f"sharing = {self.sharing!r} needs kind = 'classifier'"
         if not classifier and self.delay_count != 1:
             yield "kind = 'convolutional' has one synapse for each weight: delay_count = 1"
         if not classifier and self.neuron.of_each:
@@ -124,12 +129,14 @@ class ModelConfig(Strict):
             yield f"recurrent.layers = {self.loop.layers} are of {len(self.hidden)} hidden layers, counted from 1"
         if self.delays == "none" and self.min_delay_steps:
             yield f"delays = 'none' and min_delay_steps = {self.min_delay_steps} exclude each other"
+        if self.delays != "none":
+            yield from sparsity_problems(self, self.delays == "learned")
 
 
 _SIGMA = "training.sigma_start_steps training.sigma_end_steps training.sigma_offset_steps training.sigma_epochs"
 
 
-class TrainingConfig(TrainingSection):
+class TrainingConfig(PenaltySection):
     """Two Adam optimisers, their schedules, the annealing of sigma, and the loss."""
 
     peak_key: ClassVar[str] = "max_lr_weight"
@@ -149,6 +156,7 @@ class TrainingConfig(TrainingSection):
     select_by: Literal["accuracy", "loss"] = "accuracy"
 
     def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
         end, offset = self.sigma_end_steps, self.sigma_offset_steps
         if end <= offset:
             yield f"sigma_end_steps ({end}) must be above sigma_offset_steps ({offset})"
@@ -221,6 +229,14 @@ class Recipe(BaseRecipe):
         """As :meth:`BaseRecipe.sigma_at`; what is fine-tuned has integer delays."""
         return super().sigma_at(epoch) if self.fine_tuning is None else None
 
+    def sparsity_at(self, epoch: float) -> float | None:
+        """As :meth:`BaseRecipe.sparsity_at`: by :func:`snn_delays.nn.sparsity.cubic_sparsity`, from all delays."""
+        if self.model.delay_mask == "fixed" or self.fine_tuning is not None:
+            return None
+        own = self.training.sparsity_epochs
+        epochs = self.training.epochs // 4 if own is None else own
+        return cubic_sparsity(self.model.delay_sparsity, epoch / epochs if epochs else 1.0)
+
     def idle(self) -> Iterator[tuple[str, str]]:
         """As :meth:`BaseRecipe.idle`."""
         data, augment = self.data, self.augment
@@ -239,6 +255,8 @@ class Recipe(BaseRecipe):
 
     def _idle_of_network(self) -> Iterator[tuple[str, str]]:
         model, tuned = self.model, self.fine_tuning is not None
+        if tuned:
+            yield "training.sparsity_epochs", "fine_tuning"
         if model.readout == "linear":
             yield "model.tau_readout_ms", "model.readout"
         if model.kind != "convolutional":
@@ -251,13 +269,18 @@ class Recipe(BaseRecipe):
             yield "model.pooling", "model.pool"
         if model.delays == "none" and not tuned:  # what is fine-tuned keeps the model of the run that it starts from
             yield "model.max_delay_ms model.sharing model.taps model.delay_init", "model.delays"
+            yield "model.delay_sparsity model.delay_mask", "model.delays"
         if model.delays == "fixed" and not tuned:
-            yield "model.taps", "model.delays"
+            yield "model.taps model.delay_mask", "model.delays"
+        if model.delay_mask == "fixed":
+            yield "training.sparsity_epochs", "model.delay_mask"
+        if not self.training.spike_penalty:
+            yield "training.rate_bounds", "training.spike_penalty"
         loop = model.loop
         if tuned or (model.delays != "learned" and (loop is None or loop.delays != "learned")):
             own = "model.delays model.recurrent" if model.recurrent else "model.delays"
             fixed = "fine_tuning" if tuned else own
-            yield f"training.lr_delay model.delay_rounding {_SIGMA}", fixed
+            yield f"training.lr_delay training.delay_penalty model.delay_rounding {_SIGMA}", fixed
         elif model.taps not in SPREAD and (loop is None or not loop.spread):
             yield _SIGMA, "model.taps"
         elif model.delay_rounding == "none":

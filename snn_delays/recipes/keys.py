@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAY_CHANGE = (
     "training.max_lr_weight", "training.lr", "training.lr_delay", "training.epochs", "training.sigma_epochs",
+    "training.sparsity_epochs",
 )  # fmt: skip
 Differences = dict[str, tuple[Any, Any]]
 

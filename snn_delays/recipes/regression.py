@@ -7,7 +7,7 @@ from pydantic import Field
 
 from snn_delays.recipes.events import AugmentConfig, Recipe
 from snn_delays.recipes.strict import Strict
-from snn_delays.recipes.training import AdamConfig
+from snn_delays.recipes.training import AdamConfig, PenaltySection
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -31,7 +31,7 @@ class SeriesConfig(Strict):
             yield f"split must sum to 1, got {sum(self.split):g}"
 
 
-class RegressionTrainingConfig(AdamConfig):
+class RegressionTrainingConfig(PenaltySection, AdamConfig):
     """Mean squared error of the readout; the epoch is chosen by it on the validation part."""
 
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)

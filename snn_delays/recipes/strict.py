@@ -60,6 +60,10 @@ class BaseRecipe(Strict):
         annealing = self.annealing()
         return None if annealing is None else annealing.sigma_at(epoch)
 
+    def sparsity_at(self, epoch: float) -> float | None:
+        """Share of the delays that a learned mask leaves out after so many epochs; None without such a mask."""
+        return None
+
     def idle(self) -> Iterable[tuple[str, str]]:
         """Keys that do nothing in this recipe, and those that make them so; both separated by blanks."""
         return ()

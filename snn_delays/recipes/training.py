@@ -36,6 +36,24 @@ class TrainingSection(Strict):
         return float(getattr(self, self.peak_key))
 
 
+class PenaltySection(TrainingSection):
+    """Penalties that the objective has beside the loss (:mod:`snn_delays.training.penalties`), and when delays of a
+    learned mask have become inactive.
+    """
+
+    sparsity_epochs: int | None = Field(None, ge=0, description="of model.delay_mask; default: a quarter of all")
+    delay_penalty: float = Field(0.0, ge=0, description="per step of the mean delay")
+    spike_penalty: float = Field(0.0, ge=0, description="per spike and step that a neuron's rate is out of bounds")
+    rate_bounds: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = Field(
+        (0.001, 0.01), description="spikes per neuron and step, least and most"
+    )
+
+    def _problems(self) -> Iterator[str]:
+        yield from super()._problems()
+        if self.rate_bounds[0] > self.rate_bounds[1]:
+            yield f"rate_bounds are the least and the largest rate, in this order; got {list(self.rate_bounds)}"
+
+
 class AdamConfig(TrainingSection):
     """Adam under warm-up and decay, clipped gradients, and the annealing of sigma, step by step."""
 

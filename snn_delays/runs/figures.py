@@ -168,7 +168,7 @@ def _delays(source: Source) -> Any:
     initial = layers_with_delays(source.initial)
     layers = {
         name.removesuffix(".synapse"): (
-            initial[name].delay.detach().numpy().ravel(), layer.delay.detach().numpy().ravel(),
+            *(each.effective_delay().detach().numpy().ravel() for each in (initial[name], layer)),
             layer.min_delay_steps, layer.max_delay_steps,
         )
         for name, layer in layers_with_delays(source.network).items()

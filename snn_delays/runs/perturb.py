@@ -31,7 +31,7 @@ from snn_delays.data.dataset import BinnedDataset, offsets_of
 from snn_delays.discrete.discretize import discretize
 from snn_delays.errors import ConfigError, DataError
 from snn_delays.files import write_text
-from snn_delays.nn import SpikingModule, layers_with_delays
+from snn_delays.nn import DelayedLayer, SpikingModule, layers_with_delays
 from snn_delays.runs.load import trained
 from snn_delays.runs.results import spread
 from snn_delays.runs.samples import samples_of
@@ -204,6 +204,8 @@ def perturbed_delays(
     other = copy.deepcopy(network)
     clamped = total = 0
     for layer in layers_with_delays(other).values():
+        if isinstance(layer, DelayedLayer):
+            layer.unmask_()
         delay = layer.delay
         if delay is None or layer.max_delay_steps == layer.min_delay_steps:
             continue

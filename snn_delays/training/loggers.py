@@ -232,7 +232,7 @@ def _shows(logger: Any) -> bool:
 
 
 def _log_delays(logger: Any, name: str, layer: Any, epoch: int) -> None:
-    values = layer.delay.detach().float().cpu().numpy().ravel()
+    values = layer.effective_delay().detach().float().cpu().numpy().ravel()
     edges = np.arange(layer.min_delay_steps, layer.max_delay_steps + 2) - 0.5
     if hasattr(logger.experiment, "add_histogram"):
         logger.experiment.add_histogram(name, values, epoch, bins=edges)

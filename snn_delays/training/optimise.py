@@ -51,6 +51,12 @@ class Optimisation:
             for layer in self.layers:
                 layer.set_sigma(sigma)
 
+    def set_sparsity(self, sparsity: float | None) -> None:
+        """Have every learned mask leave out this share of the delays; None leaves them as they are."""
+        for mask in (getattr(layer, "delay_mask", None) for layer in self.layers):
+            if sparsity is not None and mask is not None and mask.scores is not None:
+                mask.set_sparsity(sparsity)
+
     def advance(self, moment: str) -> None:
         """Move the schedules if they move at this moment, ``"epoch"`` or ``"step"``; after an epoch, round delays that
         are rounded in place.

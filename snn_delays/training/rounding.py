@@ -35,7 +35,7 @@ def with_fractional_delays(network: nn.Module) -> Any:
 @torch.no_grad()
 def rounding_facts(network: nn.Module) -> dict[str, Any]:
     """Entries of an evaluation: ``mean_rounding_steps``, the mean of ``|d - round(d)|`` over the learned delays."""
-    learned = [layer.delay for layer in layers_with_delays(network).values() if layer.delay.requires_grad]
+    learned = [each.effective_delay() for each in layers_with_delays(network).values() if each.delay.requires_grad]
     if not learned:
         return {"delay_rounding": "", "mean_rounding_steps": None}
     moved = torch.cat([(delay - round_delays(delay)).abs().flatten() for delay in learned])

@@ -213,6 +213,13 @@ def resume_run(folder: Path, recipe: Any) -> Run:
             "annealing takes a part of all epochs unless training.sigma_epochs says how many; resume with --set "
             f"training.sigma_epochs={round(annealing.epochs) if annealing else 0} to keep its end"
         )
+    active, later = run.recipe.sparsity_at(done), recipe.sparsity_at(done)
+    if active != later:
+        raise ConfigError(
+            f"with this recipe, {later:.3g} of the delays would be inactive after epoch {done}, and {active:.3g} are: "
+            "a mask takes a part of all epochs unless training.sparsity_epochs says how many; resume with --set "
+            f"training.sparsity_epochs={old // 4}"
+        )
     with alone_in(folder), writing(folder / "recipe.toml", "make room and resume again"):
         write_text(folder / "recipe.toml", to_toml(recipe))
     return Run(folder, recipe)

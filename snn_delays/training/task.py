@@ -88,7 +88,10 @@ class Task:
         """Set what changes by epoch; returns it for the epoch's record."""
         sigma = self.recipe.sigma_at(epoch - 1)
         optimisation.set_sigma(sigma)
-        return {"sigma": sigma, **optimisation.rates()}
+        sparsity = self.recipe.sparsity_at(epoch - 1)
+        optimisation.set_sparsity(sparsity)
+        inactive = {} if sparsity is None else {"delay_sparsity": sparsity}
+        return {"sigma": sigma, **optimisation.rates(), **inactive}
 
     def on_step_start(self, epoch: int, step: int, network: nn.Module, optimisation: Optimisation) -> None:
         """Set what changes by optimiser step, which counts from 0 in every epoch."""
@@ -110,7 +113,12 @@ class Task:
         return None
 
     def best_epoch(self, history: list[dict[str, Any]]) -> int:
-        """Number of the epoch with the best validation by ``training.select_by``, the earliest of equals."""
+        """Number of the epoch with the best validation by ``training.select_by``, the earliest of equals.
+
+        While delays become inactive, only the epochs with the fewest active ones count.
+        """
+        sparsest = max(row.get("delay_sparsity") or 0.0 for row in history)
+        history = [row for row in history if (row.get("delay_sparsity") or 0.0) == sparsest]
         if getattr(self.recipe.training, "select_by", "loss") == "loss":
             return int(min(history, key=lambda row: row["valid_loss"])["epoch"])
         return int(max(history, key=lambda row: row["valid_accuracy"])["epoch"])

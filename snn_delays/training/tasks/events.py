@@ -22,6 +22,7 @@ from snn_delays.training.fine_tuning import network_to_train, quantize_network, 
 from snn_delays.training.measure import measure
 from snn_delays.training.objective import class_scores, loss, valid_steps
 from snn_delays.training.optimise import Optimisation, StepOutput
+from snn_delays.training.penalties import penalised
 from snn_delays.training.records import EventEvaluationRecord
 from snn_delays.training.rounding import with_integer_delays
 from snn_delays.training.runlog import Run
@@ -124,15 +125,17 @@ class EventsTraining(Task):
             yield [Batch(*(fabric.to_device(each) for each in batch))]
 
     def training_step(self, module: nn.Module, part: Batch) -> StepOutput:
-        """Cross-entropy of the readout's scores, and the samples that were classified correctly."""
+        """Cross-entropy of the readout's scores, with penalties; and the samples that were classified correctly."""
         x = part.counts.to(self.recipe.training.dtype)
         valid = valid_steps(part.lengths, x.shape[0])
-        v, _ = module(x, None, valid) if getattr(module, "takes_valid", False) else module(x)
+        with penalised(self.recipe.training, module, valid) as objective:
+            v, _ = module(x, None, valid) if getattr(module, "takes_valid", False) else module(x)
         scores = class_scores(v, valid, self.recipe.training.readout)
         classes = part.labels.argmax(1) if part.labels.ndim == 2 else part.labels
         correct = (scores.argmax(1) == classes).sum()
         mean = loss(scores, part.labels)
-        weighted = mean if self.weight == 1 else self.weight * mean
+        total = objective(mean)
+        weighted = total if self.weight == 1 else self.weight * total
         return StepOutput(weighted, reported=mean, weight=len(scores), correct=correct, seen=len(scores), x=x)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from snn_delays.training.callbacks import Callback
 from snn_delays.training.checkpoint import NetworkCard
 from snn_delays.training.objective import class_scores, valid_steps
 from snn_delays.training.optimise import StepOutput, share_of
+from snn_delays.training.penalties import penalised
 from snn_delays.training.rounding import with_integer_delays
 from snn_delays.training.runlog import Run
 from snn_delays.training.task import Task, seed_of, shared_out, steps_of
@@ -78,10 +79,12 @@ class RegressionTraining(Task):
             ]
 
     def training_step(self, module: nn.Module, part: Part) -> StepOutput:
-        """Mean squared error of the readout."""
+        """Mean squared error of the readout, with penalties."""
         x = part.x.to(self.recipe.training.dtype)
-        mse = F.mse_loss(predicted(module(x)[0], self.recipe.training.readout), part.y.to(x.dtype))
-        return StepOutput(part.weight * mse, weight=len(part.y), x=x)
+        with penalised(self.recipe.training, module) as objective:
+            v, _ = module(x)
+        mse = F.mse_loss(predicted(v, self.recipe.training.readout), part.y.to(x.dtype))
+        return StepOutput(part.weight * objective(mse), part.weight * mse, weight=len(part.y), x=x)
 
     def sample(self) -> Tensor:
         """The first validation window."""
