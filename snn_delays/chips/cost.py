@@ -26,6 +26,8 @@ MEMORY_DEFINITIONS = (
     "left out",
     "ring: neurons times (longest delay + 1) times the bits of a membrane; history: spikes remembered instead, sources "
     "times (longest delay + 1), not in the sum",
+    "pairs: different (source, delay) pairs, each a tap of a delay line; entries: slots of the ring, or where sources "
+    "have the delays, the sum over them of (longest delay + 1)",
     "because of delays: what the network would take less if no delay were stored and the ring had one slot",
 )
 WORK = ("synops", "graded_synops", "ann_macs", "neuron_updates")
@@ -109,10 +111,12 @@ class Cost:
             page.append(_row("total", self.total("spikes"), "", *map(self.total, WORK)))
         if self.memory:
             page += ["", f"bits on {self.target}: {self.memory_bits:,}, {self.delay_share:.1%} because of delays"]
-            page.append(_row("population", "weights", "delays", "addresses", "ring", "states", "or history"))
+            page.append(
+                _row("population", "weights", "delays", "addresses", "ring", "states", "or history", "pairs", "entries")
+            )
             for bits in self.memory:
                 each = (bits.weights, bits.delays, bits.addresses, bits.ring, bits.states, bits.history)
-                page.append(_row(bits.name, *each))
+                page.append(_row(bits.name, *each, bits.pairs, bits.entries))
         return [*page, "", *(DEFINITIONS if self.samples else ()), *(MEMORY_DEFINITIONS if self.memory else ())]
 
     def __str__(self) -> str:

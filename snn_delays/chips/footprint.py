@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_delays.chips.profiles import Profile
 from snn_delays.fixed_point import FixedPoint
-from snn_delays.ir.canonical import Population
+from snn_delays.ir.canonical import Population, Synapses
 from snn_delays.ir.trace import Array
 
 REAL_BITS = 32  # of weights, biases and membranes where the target computes in real numbers (single precision)
@@ -29,6 +29,9 @@ class Footprint:
         history: sources times (longest delay + 1) bits: spikes remembered instead. Not in the total.
         states: neurons times the bits of a membrane, and as many again where there are biases.
         without_delays: the total if every delay were the shortest possible (ring of one slot, no delays stored).
+        pairs: different (source, delay) pairs of its synapses, each a tap of a delay line.
+        entries: of buffers: neurons times (longest delay + 1), slots of the ring; where sources have delays, the sum
+            over them of (longest delay + 1); 0 where the target has no delays.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Footprint:
     history: int
     states: int
     without_delays: int
+    pairs: int
+    entries: int
 
     @property
     def total(self) -> int:
@@ -74,7 +79,22 @@ def footprint(population: Population, profile: Profile) -> Footprint:
         history=sum(part.sources * (part.max_delay_steps + 1) for part in parts),
         states=states,
         without_delays=synapse_bits(population, profile, delays=False) + slot + states,
-    )
+        pairs=sum(map(delay_pairs, parts)),
+        entries={
+            "synaptic": population.size * (longest + 1), "axonal": sum(map(_line_entries, parts)),
+        }.get(profile.delay_kind, 0),
+    )  # fmt: skip
+
+
+def delay_pairs(synapses: Synapses) -> int:
+    """Different (source, delay) pairs of synapses."""
+    return len(np.unique(np.stack([synapses.source, synapses.delay_steps]), axis=1).T)
+
+
+def _line_entries(synapses: Synapses) -> int:
+    longest = np.full(synapses.sources, -1)
+    np.maximum.at(longest, synapses.source, synapses.delay_steps)
+    return int((longest + 1).sum())
 
 
 def _longest(population: Population) -> int:

@@ -114,14 +114,14 @@ class DelayedLayer(Delays, SpikingModule):
         weight, delay, bias, width: parameters (the last two may be None).
         sigma: buffer, width of the taps in steps.
         fixed_delay: buffer, what is added to ``delay``; None unless ``sharing`` is ``"hybrid"``.
-        delay_mask: :class:`snn_delays.nn.sparsity.DelayMask`, or None where all delays act.
+        mask: :class:`snn_delays.nn.sparsity.DelayMask`, or None where all delays act.
     """
 
     SHARING: ClassVar[tuple[str, ...]] = ()
     FORM: ClassVar[Form] = FLAT
     delay: nn.Parameter
     fixed_delay: Tensor | None
-    delay_mask: DelayMask | None
+    mask: DelayMask | None
 
     def __init__(
         self, weight_shape: tuple[int, ...], delay_shape: tuple[int, ...], spec: DelaySpec, bias: bool,
@@ -145,7 +145,7 @@ class DelayedLayer(Delays, SpikingModule):
         self.fixed_steps = spec.spread // 2 if hybrid else 0
         self.register_buffer("fixed_delay", torch.empty(weight_shape, **factory) if hybrid else None)
         sparse = spec.delay_sparsity > 0 and spec.spread > 0
-        self.delay_mask = DelayMask(delay_shape, spec.delay_sparsity, learned_mask, **factory) if sparse else None
+        self.mask = DelayMask(delay_shape, spec.delay_sparsity, learned_mask, **factory) if sparse else None
         self.reset_parameters()
 
     @classmethod
@@ -175,29 +175,29 @@ class DelayedLayer(Delays, SpikingModule):
             nn.init.zeros_(self.width)
         if self.fixed_delay is not None:
             self.fixed_delay.copy_(torch.randint_like(self.fixed_delay, self.fixed_steps + 1))
-        if self.delay_mask is not None:
-            self.delay_mask.reset()
+        if self.mask is not None:
+            self.mask.reset()
 
     def effective_delay(self) -> Tensor:
         """As :meth:`Delays.effective_delay`."""
         delay: Tensor = self.delay
-        if self.delay_mask is not None:
-            delay = self.delay_mask.applied(delay, self.min_delay_steps)
+        if self.mask is not None:
+            delay = self.mask.applied(delay, self.min_delay_steps)
         return delay if self.fixed_delay is None else delay + self.fixed_delay
 
     @torch.no_grad()
     def clamp_delays_(self) -> None:
         """As :meth:`Delays.clamp_delays_`; a mask that is learned follows its scores."""
         super().clamp_delays_()
-        if self.delay_mask is not None:
-            self.delay_mask.update()
+        if self.mask is not None:
+            self.mask.update()
 
     @torch.no_grad()
     def unmask_(self) -> None:
         """Write the delays that act into ``delay``, and let all of them act."""
-        if self.delay_mask is not None:
-            self.delay.copy_(self.delay_mask.applied(self.delay, self.min_delay_steps))
-            self.delay_mask = None
+        if self.mask is not None:
+            self.delay.copy_(self.mask.applied(self.delay, self.min_delay_steps))
+            self.mask = None
 
     def _run(
         self, operation: Callable[..., tuple[Tensor, Tensor]], x: Tensor, state: DelayLineState | None, **options: Any
@@ -218,7 +218,7 @@ class DelayedLayer(Delays, SpikingModule):
     def extra_repr(self) -> str:
         """Arguments as one would write them."""
         least = f", min_delay_steps={self.min_delay_steps}" if self.min_delay_steps else ""
-        mask = self.delay_mask
+        mask = self.mask
         sparsity = "" if mask is None else f"delay_sparsity={mask.sparsity:g}, "
         rounding = f"delay_rounding={self.delay_rounding!r}, " if self.delay_rounding != "anneal" else ""
         return (

@@ -53,7 +53,7 @@ class Optimisation:
 
     def set_sparsity(self, sparsity: float | None) -> None:
         """Have every learned mask leave out this share of the delays; None leaves them as they are."""
-        for mask in (getattr(layer, "delay_mask", None) for layer in self.layers):
+        for mask in (getattr(layer, "mask", None) for layer in self.layers):
             if sparsity is not None and mask is not None and mask.scores is not None:
                 mask.set_sparsity(sparsity)
 

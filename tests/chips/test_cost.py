@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from snn_delays.chips.cost import DEFINITIONS, cost_of, energy
+from snn_delays.chips.footprint import delay_pairs
 from snn_delays.chips.profiles import profile
 from snn_delays.errors import ExportError, ShapeError
 from snn_delays.ir.canonical import CanonicalNetwork, Membrane, Population, Synapses
@@ -92,6 +93,11 @@ def test_bits_on_a_target_and_the_part_of_delays() -> None:
     assert (hidden.weights, hidden.delays, hidden.addresses) == (12, 18, 12)
     assert (hidden.ring, hidden.history, hidden.states) == (3 * 5 * 24, 2 * 4 + 3 * 5, 72)
     assert readout.delays == 0
+    assert (hidden.pairs, hidden.entries) == (6, 3 * 5)
+    assert cost_of(network, trace, profile("truenorth")).memory[0].entries == 3 + 4 + 5  # of sources 0, 1, and 0 again
+    assert cost_of(network, trace, profile("akida")).memory[0].entries == 0
+    alike = Synapses.sorted(2, 3, [0, 0, 0, 1], [0, 1, 2, 2], [2, 2, 1, 2], [1.0, 1, 1, 1], "synapse")
+    assert delay_pairs(alike) == 3 < len(alike)
     assert cost.memory_bits == hidden.total + readout.total
     assert cost.delay_share == (18 + 4 * 72) / cost.memory_bits
     assert "because of delays" in str(cost)

@@ -62,7 +62,9 @@ def test_what_a_spec_refuses() -> None:
         DelaySpec(4, taps="square")
     with pytest.raises(ConfigError, match="max_delay_steps must be an integer"):
         DelaySpec(4.5)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="sharing must be one of synapse, axon, dendrite, layer; got 'channel'"):
+    with pytest.raises(
+        ConfigError, match="sharing must be one of synapse, axon, dendrite, layer, hybrid; got 'channel'"
+    ):
         DelayedLinear(3, 2, DelaySpec(4, sharing="channel"))
     with pytest.raises(ConfigError, match="delay_count = 1, got 2"):
         DelayedConv2d(3, 2, 3, DelaySpec(4, delay_count=2))

@@ -35,12 +35,14 @@ OTHER: dict[str, Any] = {
     "training.sigma_epochs": 1, "model.spiking": "none", "model.shift": "fixed", "model.neuron_delays": "axonal",
     "model.neuron_shift": "fixed", "model.init": "torch", "data.corpus": None, "data.split": [0.5, 0.25, 0.25],
     "data.vocabulary": "characters", "data.set": None, "data.max_tokens": 3, "model.max_delay_ms": 50.0,
+    "model.delay_mask": "learned", "training.sparsity_epochs": 1, "training.rate_bounds": [0.1, 0.2],
     "model.delay_rounding": "epoch", "model.readout": "average", "model.tau_readout_ms": 55.0, "data.series": None,
 }  # fmt: skip
 BACK = {
     "model.taps": "gaussian",
     "model.readout": "integrator",
     "model.delay_rounding": "anneal",
+    "model.delay_mask": "fixed",
     "model.delays": "none",
     "data.validation": "fraction",
     "model.shift": "dense",
@@ -58,6 +60,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "BRF": {"model": {"neuron": {"kind": "brf", "omega": [4.0, 6.0]}}},
     "not annealed": {"model": {"delay_rounding": "none"}, "training": {"sigma_epochs": None}},
     "linear readout": {"model": {"readout": "linear"}},
+    "sparse": {"model": {"delay_sparsity": 0.5, "delay_mask": "learned"}, "training": {"spike_penalty": 0.5}},
 }
 MAPS = {"kind": "convolutional", "maps": [3], "kernel_size": 3, "hidden": [], "max_delay_ms": 80.0, "tau_mem_ms": 20.0}
 
@@ -109,7 +112,8 @@ def of_events(recipe: Any) -> list[Any]:
     t, d = recipe.training, recipe.data
     taken = [d.dataset, d.bucketing, repr(rules["binning"]), repr(rules["rate_free"]), rules["memory"], rules["on_bad"]]
     direct = [t.epochs, t.batch_size, t.schedule_every, t.readout, t.select_by, t.precision, t.cuda_graphs]
-    sigmas = [sigma_at(recipe, epoch) for epoch in range(5)]
+    direct += [t.delay_penalty, t.spike_penalty, t.rate_bounds]
+    sigmas = [(sigma_at(recipe, epoch), recipe.sparsity_at(epoch)) for epoch in range(5)]
     return [seen(network), groups, plans, sigmas, [x.tolist() for x in batch], chosen, taken, direct]
 
 
@@ -186,7 +190,8 @@ def of_regression(recipe: Any) -> list[Any]:
             optimisation.optimisers[name].step()
             schedule.step()
     sigmas = [sigma_at(recipe, epoch) for epoch in range(5)]
-    direct = {key: getattr(recipe.training, key) for key in (*LOOP, "readout") if hasattr(recipe.training, key)}
+    own = (*LOOP, "readout", "delay_penalty", "spike_penalty")
+    direct = {key: getattr(recipe.training, key) for key in own if hasattr(recipe.training, key)}
     return [seen(network), groups, rates, sigmas, direct, recipe.data.model_dump()]
 
 
