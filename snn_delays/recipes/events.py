@@ -311,10 +311,11 @@ class Recipe(BaseRecipe):
     def remedy(self, silent: bool) -> str:
         """What to change where populations never fire (``silent``), or always do."""
         lower, raise_ = ("lower", "raise") if silent else ("raise", "lower")
+        kind, tau = self.model.neuron.kind, f"model.tau_mem_ms (now {self.model.tau_mem_ms:g})"
+        other = f" or {raise_} {tau}" if kind in LIKE_LIF else f" or {raise_} model.neuron.dt" if kind == "brf" else ""
         return (
-            f"{lower} model.threshold (now {self.model.threshold:g}) or {raise_} model.tau_mem_ms (now "
-            f"{self.model.tau_mem_ms:g}); weights grow or shrink with training.{self.training.peak_key} (now "
-            f"{self.training.peak_rate:g}) and begin with seed"
+            f"{lower} model.threshold (now {self.model.threshold:g}){other}; weights grow or shrink with "
+            f"training.{self.training.peak_key} (now {self.training.peak_rate:g}) and begin with seed"
         )
 
     def _problems(self) -> Iterator[str]:

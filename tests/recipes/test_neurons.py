@@ -63,6 +63,9 @@ def test_what_is_left_open_is_as_published_and_written_out(kind: str, surrogate:
 def test_a_resonator_has_its_own_surrogate_and_no_reset() -> None:
     made = neuron({"kind": "brf"})
     assert (type(made), made.surrogate) == (BRF, MultiGaussian(0.5, 0.15))
+    assert "lower model.threshold (now 1) or raise model.neuron.dt;" in recipe({"kind": "brf"}).remedy(silent=True)
+    assert "tau_mem_ms" not in recipe({"kind": "silif"}).remedy(silent=True)
+    assert "raise model.tau_mem_ms" in recipe({"kind": "plif"}).remedy(silent=True)
     with pytest.raises(ConfigError, match=r"model.detach_reset = False does nothing with model.neuron.kind = 'brf'"):
         refuse_unused(recipe({"kind": "brf"}, detach_reset=False))
 
