@@ -104,6 +104,9 @@ def recurrent_cases() -> Iterator[RecurrentCase]:
             yield replace(case, learns=(name,))
         for spoilt in ("nan", "inf"):
             yield replace(case, spoilt=spoilt, learns=())
+    few = replace(plain, sharing="dendrite", taps="linear", count=2, longest=40, least=2, steps=60, batch=35)
+    yield few
+    yield replace(few, sharing="synapse", taps="delrec", count=1, masked=True, dtype=torch.float64)
     for steps, batch, neurons in ((1, 1, 1), (0, 2, 3), (3, 0, 4), (5, 33, 1)):
         yield replace(plain, steps=steps, batch=batch, neurons=neurons)
         yield replace(plain, steps=steps, batch=batch, neurons=neurons, sharing="synapse")

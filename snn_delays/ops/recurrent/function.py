@@ -15,12 +15,14 @@ class Feedback(NamedTuple):
     """What a spike causes, lag by lag, the first of them ``least`` steps later.
 
     Delays of axons: ``taps [lag, count * source]`` and ``weight [target, count * source]``, for each of ``count``
-    synapses one source after the other. Delays of synapses: ``taps`` is None, ``weight [lag, target, source]``.
+    synapses one source after the other. Delays of synapses: ``taps`` is None, ``weight [lag, target, source]``; or few
+    lags of each, ``weight [tap, target, source, count]``, which begin at ``start [target, source, count]``.
     """
 
     weight: Tensor
     taps: Tensor | None
     least: int
+    start: Tensor | None = None
 
 
 class Start(NamedTuple):
@@ -43,6 +45,14 @@ class Gradients(NamedTuple):
 
 class RecurrentKernels(ABC):
     """Forward and backward pass on tensors of one dtype and device; of the steps, only ``h`` is kept."""
+
+    def feedback(self, weight: Tensor, delay: Tensor, sigma: Tensor, least: int, longest: int, taps: str) -> Feedback:
+        """Of synapses, differentiable."""
+        delay, spread = delay - least, longest - least
+        if not shared(delay, sigma):
+            return Feedback(delay_kernel(weight, delay, sigma, spread, taps), None, least)
+        of_sources = tap_weights(delay, sigma, spread, taps).expand(-1, 1, *weight.shape[1:])
+        return Feedback(weight.transpose(1, 2).flatten(1), of_sources[:, 0].transpose(1, 2).flatten(1), least)
 
     @abstractmethod
     def forward(
@@ -81,19 +91,16 @@ def refuses_neurons(decay: Tensor, threshold: Tensor, surrogate: Surrogate | Non
     return refuses_surrogate(surrogate)
 
 
-def _feedback(weight: Tensor, delay: Tensor, sigma: Tensor, least: int, longest: int, taps: str) -> Feedback:
-    delay, spread = delay - least, longest - least
-    if len(delay) > 1 or (sigma.ndim == 3 and len(sigma) > 1):
-        return Feedback(delay_kernel(weight, delay, sigma, spread, taps), None, least)
-    of_sources = tap_weights(delay, sigma, spread, taps).expand(-1, 1, *weight.shape[1:])
-    return Feedback(weight.transpose(1, 2).flatten(1), of_sources[:, 0].transpose(1, 2).flatten(1), least)
+def shared(delay: Tensor, sigma: Tensor) -> bool:
+    """Whether all targets have the taps of a source in common."""
+    return len(delay) == 1 and (sigma.ndim < 3 or len(sigma) == 1)
 
 
 class _Recurrent(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         current, history, v0, *synapses, mask, window, neurons, options, kernels, keep_h = given
-        start, feedback = Start(history, v0, mask), _feedback(*synapses, *window)
+        start, feedback = Start(history, v0, mask), kernels.feedback(*synapses, *window)
         h, spikes, v = kernels.forward(current, start, feedback, neurons, options, keep_h)
         ctx.window, ctx.options, ctx.kernels = window, options, kernels
         # Not the kernel of the delays, which is as large as the window is long: it is built anew.
@@ -107,7 +114,7 @@ class _Recurrent(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:6]
         leaves = [tensor.detach().requires_grad_(learns) for tensor, learns in zip(synapses, needed)]
         with torch.enable_grad():
-            feedback = _feedback(*leaves, *ctx.window)
+            feedback = ctx.kernels.feedback(*leaves, *ctx.window)
         grads = ctx.kernels.backward(
             grad_spikes, grad_v, h, Start(history, v0, mask), feedback, LIFNeurons(decay, threshold, gain),
             ctx.options, any(needed),

@@ -4,19 +4,22 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snn_delays.ops.backends import refuses_off_cpu
+from snn_delays.ops.delay.taps import few_taps, tap_count
 from snn_delays.ops.lanes import array
 from snn_delays.ops.lif.function import LIFNeurons, LIFOptions, surrogate_numbers
 from snn_delays.ops.matmul import linear
 from snn_delays.ops.recurrent import numba_kernels as kernels
-from snn_delays.ops.recurrent.function import Feedback, Gradients, RecurrentKernels, Start, refuses_neurons
+from snn_delays.ops.recurrent.function import Feedback, Gradients, RecurrentKernels, Start, refuses_neurons, shared
 from snn_delays.ops.surrogate import Surrogate
 from snn_delays.ops.threads import share_out
 from snn_delays.ops.workspace import empty, scratch
 
 LOST = 2.0**-4  # of the rounding of a sum: smaller numbers of a kernel do not count in it
+FEW = 6  # how much dearer a tap is one by one than in a row of all lags
 DENSE = 5.0  # how much dearer a number of a kernel is one by one than in a matrix product
 
 
@@ -28,6 +31,14 @@ def refuses(
 
 
 class _NumbaKernels(RecurrentKernels):
+    def feedback(self, weight: Tensor, delay: Tensor, sigma: Tensor, least: int, longest: int, taps: str) -> Feedback:
+        """Where a synapse has few taps in a wide window, those alone."""
+        within, spread = delay - least, longest - least
+        if shared(delay, sigma) or tap_count(within, sigma, spread, taps) * weight.shape[2] * FEW > spread + 1:
+            return super().feedback(weight, delay, sigma, least, longest, taps)
+        start, values = few_taps(weight, within, sigma, spread, taps)
+        return Feedback(values, None, least, start)
+
     def forward(
         self, current: Tensor, start: Start, feedback: Feedback, neurons: LIFNeurons, options: LIFOptions, keep_h: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +49,7 @@ class _NumbaKernels(RecurrentKernels):
         constants = (*map(array, neurons), x.dtype.type(options.v_reset), options.soft_reset, options.strict)
         outputs = (h.numpy(), spikes.numpy(), v.numpy())
         if feedback.taps is None:
-            line, kernel = [_rows(feedback.weight)], kernels.forward_own
+            line, kernel = [*_rows(feedback)[:3]], kernels.forward_own
         else:
             line, kernel = [array(feedback.weight.T), array(feedback.taps)], kernels.forward_shared
         share_out(lambda a, b: kernel(a, b, x, history, *line, feedback.least, mask, v0, *constants, *outputs), len(v0))
@@ -82,16 +93,21 @@ class _NumbaKernels(RecurrentKernels):
         self, given: tuple[np.ndarray, np.ndarray], start: Start, feedback: Feedback, constants: list[Any],
         outputs: list[np.ndarray], grads: Gradients, for_feedback: bool,
     ) -> Gradients:  # fmt: skip
-        (grad_spikes, h), (lags, targets, sources), least = given, feedback.weight.shape, feedback.least
-        steps, batch, before = *h.shape[:2], len(start.history)
-        rows, (history, _, mask) = _rows(feedback.weight), _before(start)
-        grad_fed = scratch("gradients", (batch, (before + steps + least + lags) * targets), feedback.weight.dtype)
+        (grad_spikes, h), least, (history, _, mask) = given, feedback.least, _before(start)
+        rows, place, size, lags = _rows(feedback)
+        (steps, batch, targets), before = h.shape, len(history)
+        grad_fed = scratch("gradients", (batch, (before + steps + least) * targets + size), feedback.weight.dtype)
         grad_fed[:, : before * targets] = 0
         grad_fed[:, (before + steps) * targets :] = 0
-        terms, out = kernels.terms_of(rows, LOST * np.finfo(rows.dtype).eps), (*outputs, grad_fed.numpy())
-        if len(terms[1]) * DENSE < rows.size:
+        out = (*outputs, grad_fed.numpy())
+        begin, which, values = kernels.terms_of(rows, LOST * np.finfo(rows.dtype).eps)
+        if len(place):
+            which = place[np.repeat(np.arange(len(rows)), np.diff(begin)), which]
+        if len(place) or len(which) * DENSE < rows.size:
             share_out(
-                lambda a, b: kernels.backward_own(a, b, grad_spikes, h, *terms, lags, least, mask, *constants, *out),
+                lambda a, b: kernels.backward_own(
+                    a, b, grad_spikes, h, begin, which, values, lags, least, mask, *constants, *out
+                ),
                 -(-batch // kernels.LANES),
             )
         else:
@@ -116,11 +132,15 @@ class _NumbaKernels(RecurrentKernels):
         threshold, strict = constants[1], constants[6]
         share_out(
             lambda a, b: kernels.grad_rows_own(
-                a, b, grad_fed.numpy(), h, threshold, strict, history, least, grad_rows.numpy()
+                a, b, grad_fed.numpy(), h, threshold, strict, history, place, least, grad_rows.numpy()
             ),
-            sources,
+            targets,
         )
-        return grads._replace(weight=grad_rows.view(sources, lags, targets).permute(1, 2, 0))
+        if feedback.start is None:
+            return grads._replace(weight=grad_rows.view(targets, lags, targets).permute(1, 2, 0))
+        taps, _, _, count = feedback.weight.shape
+        of_taps = grad_rows[:, : targets * taps * count].view(targets, targets, taps, count)
+        return grads._replace(weight=of_taps.permute(2, 1, 0, 3))
 
 
 def _before(start: Start) -> list[np.ndarray]:
@@ -128,9 +148,20 @@ def _before(start: Start) -> list[np.ndarray]:
     return [array(start.history), array(start.v0), array(mask)]
 
 
-def _rows(kernel: Tensor) -> np.ndarray:
-    """A kernel ``[lag, target, source]`` as ``[source, lag * target]``."""
-    return array(kernel.permute(2, 0, 1)).reshape(kernel.shape[2], -1)
+def _rows(feedback: Feedback) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """What the kernels take as ``rows`` and ``place``, the numbers in a row that has all lags, and lags."""
+    weight, start = feedback.weight.detach(), feedback.start
+    targets = weight.shape[1]
+    if start is None:
+        rows = array(weight.permute(2, 0, 1)).reshape(targets, -1)
+        return rows, np.empty((0, 0), np.int64), rows.shape[1], len(weight)
+    lag = start + torch.arange(len(weight), dtype=start.dtype).view(-1, 1, 1, 1)
+    place = lag.long() * targets + torch.arange(targets).view(1, -1, 1, 1)
+    lags = int(lag.max()) + 1 if lag.numel() else 1
+    parts = [part.permute(2, 1, 0, 3).flatten(1) for part in (weight, place)]
+    padding = (0, -parts[0].shape[1] % kernels.TERMS)
+    rows, places = (F.pad(part, padding).contiguous().numpy() for part in parts)
+    return rows, places, lags * targets, lags
 
 
 run = _NumbaKernels().run

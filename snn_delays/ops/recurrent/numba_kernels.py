@@ -188,12 +188,14 @@ def _add(s, row, total):  # type: ignore[no-untyped-def]
 
 @cached_njit(nogil=True)
 def forward_own(  # type: ignore[no-untyped-def]
-    first_sample, last_sample, x, history, rows, least, mask, v0, decay, threshold, gain, v_reset, soft_reset, strict,
-    h, spikes, v_out,
+    first_sample, last_sample, x, history, rows, place, size, least, mask, v0, decay, threshold, gain, v_reset,
+    soft_reset, strict, h, spikes, v_out,
 ):  # fmt: skip
-    """``rows [source, lag * target]``: the currents that a spike causes; the rest as in ``forward_shared``."""
+    """``rows [source, lag * target]``, of ``size`` columns: the currents that a spike causes; or, with their ``place``
+    there, few of them. The rest as in ``forward_shared``.
+    """
     steps, _, neurons = x.shape
-    size, before, keep = rows.shape[1], history.shape[0], h.shape[0] > 0
+    before, keep = history.shape[0], h.shape[0] > 0
     coming = np.empty(
         (before + steps + least) * neurons + size, x.dtype
     )  # currents under way, by the step they come at
@@ -211,7 +213,11 @@ def forward_own(  # type: ignore[no-untyped-def]
                 _integrate(x[t, b], fed, mask[b], v, decay, threshold, gain, v_reset, soft_reset, strict, h_t, s_t)
             into = coming[at + least * neurons :]
             for n in range(neurons):
-                if s_t[n] != 0:
+                if s_t[n] != 0 and len(place):
+                    s, row, at_row = s_t[n], rows[n], place[n]
+                    for e in range(row.size):
+                        into[at_row[e]] += s * row[e]
+                elif s_t[n] != 0:
                     _add(s_t[n], rows[n], into)
 
 
@@ -287,16 +293,23 @@ def backward_step(  # type: ignore[no-untyped-def]
 
 
 @cached_njit(nogil=True)
-def grad_rows_own(first, last, grad_fed, h, threshold, strict, history, least, grad_rows):  # type: ignore[no-untyped-def]
-    """Gradient of ``rows`` of some sources; ``grad_fed`` as ``backward_own`` leaves it."""
+def grad_rows_own(  # type: ignore[no-untyped-def]
+    first, last, grad_fed, h, threshold, strict, history, place, least, grad_rows
+):
+    """Gradient of ``forward_own``'s ``rows``, of some sources; ``grad_fed`` as ``backward_own`` leaves it."""
     steps, batch, neurons = h.shape
     before, size, one, zero = history.shape[0], grad_rows.shape[1], h.dtype.type(1), h.dtype.type(0)
     grad_rows[first:last] = 0
-    for group in range(first, last, GROUP):
+    many = last - first if len(place) else GROUP
+    for group in range(first, last, many):
         for b in range(batch):
             for t in range(-before, steps):
                 row = grad_fed[b, (before + t + least) * neurons :]
-                for n in range(group, min(last, group + GROUP)):
+                for n in range(group, min(last, group + many)):
                     s = spike(h[t, b, n] - threshold[n], strict, one, zero) if t >= 0 else history[before + t, b, n]
-                    if s != 0:
+                    if s != 0 and len(place):
+                        sums, at_row = grad_rows[n], place[n]
+                        for e in range(size):
+                            sums[e] += s * row[at_row[e]]
+                    elif s != 0:
                         _add(s, row[:size], grad_rows[n])
