@@ -56,3 +56,16 @@ def test_without_delays_recurrence_is_a_step_late(tmp_path: Path) -> None:
     synapse = discrete_network(run).hidden1.neuron.synapse
     assert (synapse.min_delay_steps, synapse.max_delay_steps, synapse.delay.unique().tolist()) == (1, 1, [1.0])
     assert run.progress()["history"][0]["sigma"] is None
+
+
+def test_recurrent_delays_of_their_own_are_learned_with_their_widths_and_kept(tmp_path: Path) -> None:
+    own = {"max_delay_ms": 80.0, "learn_width": "axon", "dropout": 0.2}
+    recipe = tiny_runs.tiny_recipe(model={"delays": "none", "hidden": [8], "recurrent": own}, training={"epochs": 2})
+    run = tiny_runs.fitted(tmp_path / "run", recipe)
+    before, after = (layers_with_delays(trained_network(run, epoch))["hidden1.neuron.synapse"] for epoch in (0, 2))
+    for name in ("weight", "delay", "width"):
+        assert not torch.equal(getattr(before, name), getattr(after, name))
+    assert float(after.sigma) == pytest.approx(recipe.sigma_at(1))
+    neuron = discrete_network(run).hidden1.neuron
+    assert torch.equal(neuron.synapse.delay, after.delay.round())
+    assert neuron.dropout.p == 0
