@@ -11,7 +11,7 @@ STUDIES = {
     "augmentation_gallery": ("augmentation_gallery", "seconds"),
     "membranes": ("membranes.png", "seconds"),
     "exact_gradients": ("exact_gradients.md", "seconds"),
-    "eventprop_yin_yang": ("eventprop_yin_yang.md", "ten minutes"),
+    "eventprop_yin_yang": ("eventprop_yin_yang.md", "four minutes"),
     "planted_delays": ("planted_delays.png", "a minute"),
     "planted_lags": ("planted_lags.png", "four minutes"),
     "interop_training": ("interop_training.csv", "ten minutes, with N-MNIST's subset in its place"),

@@ -1,6 +1,6 @@
 """Yin-Yang by exact gradients: a network 4-30-3 in continuous time with delays that are learned, fixed, or none.
 
-``python -m experiments.studies.eventprop_yin_yang FILE.md`` trains nine networks, half a minute each on one core;
+``python -m experiments.studies.eventprop_yin_yang FILE.md`` trains 15 networks, a quarter of a minute each on one core;
 started again it trains what is missing from the folder beside the file. ``--append`` adds rows to a table of results
 and ``--write`` puts the table into a document.
 """
@@ -116,7 +116,7 @@ def main() -> None:
     """Train what is missing, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="Markdown file for the table; runs are kept in a folder beside it")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
     parser.add_argument("--append", type=Path, help="table of results to add the runs to")
     parser.add_argument("--write", type=Path, help="document to write the table into, between its markers")
     arguments = parser.parse_args()
