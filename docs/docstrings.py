@@ -39,6 +39,17 @@ def picture(tex: str) -> str:
     )
 
 
+def place(target: str, obj: Any) -> str:
+    """Where what is imported under a name is written; a function rather than the module of its name."""
+    try:
+        found = obj.modules_collection[target]
+        found = found.final_target if found.is_alias else found
+        found = found.members.get(found.name, found) if found.is_module else found
+    except (KeyError, griffe.GriffeError):  # of another package
+        return target
+    return str(found.canonical_path)
+
+
 def markdown(text: str, obj: Any) -> str:
     """A docstring in Markdown: roles become links where the API pages have what they name."""
 
@@ -57,7 +68,7 @@ def markdown(text: str, obj: Any) -> str:
             except griffe.NameResolutionError:
                 target = name
         shown = name.rpartition(".")[2] if name.startswith("snn_delays.") else name
-        return f'<autoref optional identifier="{target}"><code>{shown}</code></autoref>'
+        return f'<autoref optional identifier="{place(target, obj)}"><code>{shown}</code></autoref>'
 
     text = DISPLAYED.sub(displayed, text)
     text = re.sub(r":math:`([^`]+)`", lambda found: picture(found[1]), text)

@@ -75,7 +75,14 @@ class Sequential(SpikingModule):
 
     ``Sequential(synapse, neuron)`` numbers its layers, ``Sequential(synapse=..., neuron=...)`` names them. A torch
     module, as ``nn.Linear``, ``nn.Dropout``, ``nn.Flatten``, acts on every step alike, on ``[time * batch, ...]``, and
-    its state is None. Raises TypeError for a module that would relate steps to each other, as ``nn.LSTM``.
+    its state is None.
+
+    Args:
+        layers: numbered from 0.
+        named: by the names that parameters and ``state_dict`` have.
+
+    Shapes: those of the first layer's input to those of the last one's output. Raises TypeError for a module that would
+    relate steps to each other, as ``nn.LSTM``, ShapeError for a state of other layers.
     """
 
     card: Any = None  # of a trained network: what it is for, see snn_delays.load
@@ -220,6 +227,10 @@ def record(network: SpikingModule, x: Tensor) -> dict[str, Tensor]:
 def map_state(function: Callable[[Tensor], Tensor], state: Any) -> Any:
     """A state of the same form whose tensors are ``function(tensor)``; None stays None.
 
+    Args:
+        function: takes each tensor, ``[batch, ...]``, and returns what takes its place.
+        state: what a layer or a network returned beside its output.
+
     Raises ShapeError for anything that is no state: a tensor, None, or a tuple of states.
     """
     if state is None:
@@ -238,11 +249,19 @@ def map_state(function: Callable[[Tensor], Tensor], state: Any) -> Any:
 def detach_state(state: Any) -> Any:
     """The state without its graph: truncated backpropagation through time passes it from chunk to chunk.
 
-    The tensors share their memory with those of ``state``.
+    The tensors share their memory with those of ``state``. Raises ShapeError as :func:`map_state`.
     """
     return map_state(Tensor.detach, state)
 
 
 def move_state(state: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Any:
-    """The state on another device or in another floating-point type, as ``network.to(...)`` moves parameters."""
+    """The state on another device or in another floating-point type, as ``network.to(...)`` moves parameters.
+
+    Args:
+        state: what a layer or a network returned beside its output; integers and booleans in it keep their type.
+        device: where to; None: where it is.
+        dtype: of its floating-point numbers; None: what they are.
+
+    Raises ShapeError as :func:`map_state`.
+    """
     return map_state(lambda part: part.to(device, dtype if part.is_floating_point() else None), state)

@@ -194,10 +194,17 @@ class LIF(ThresholdNeuron):
 
 
 class LeakyIntegrator(Neuron):
-    """Leaky integrators that never fire; the output is the membrane (:func:`snn_delays.ops.leaky_integrator`).
+    r"""Leaky integrators that never fire; the output is the membrane.
 
-    Args and state: ``tau_steps``, ``decay_input``, ``device`` and ``dtype`` as for :class:`LIF`. Shapes:
-    ``[time, batch, ...]`` to membranes of the same shape.
+    .. math:: v_t = d\,v_{t-1} + g\,x_t \qquad d = 1 - 1/\tau \qquad g = 1 - d \text{ if decay\_input else } 1
+
+    Args:
+        tau_steps: membrane time constant in steps, >= 1: a number, or a tensor ``[neuron]``, kept as a buffer.
+        decay_input: scale the input by ``1 / tau_steps``.
+        device, dtype: as for :class:`LIF`.
+
+    State: :class:`MembraneState`. Shapes: ``[time, batch, ...]`` to membranes of the same shape. Errors: those of
+    :class:`LIF`.
     """
 
     SHOWN = ("tau_steps=", "decay_input=")

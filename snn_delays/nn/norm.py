@@ -43,7 +43,11 @@ class Dropout(SpikingModule):
 
     The mask is the state, so a sequence cut into chunks keeps it. In evaluation the layer does nothing, without state.
 
-    Raises ConfigError unless ``0 <= p < 1``, ShapeError if the state is of another batch.
+    Args:
+        p: probability of silence.
+
+    State: :class:`DropoutState`. Shapes: ``[time, batch, ...]`` to the same. Raises ConfigError unless ``0 <= p < 1``,
+    ShapeError if the state is of another batch.
 
     Source: Hammouamri et al., ICLR 2024 (dropout on spikes, one mask per forward pass).
     """

@@ -161,7 +161,10 @@ class RecurrentSpec:
 
 @dataclass(frozen=True)
 class NeuronSpec:
-    """The neurons of a population: ``LIF(**vars(spec))``. Arguments as of :class:`snn_delays.nn.LIF`."""
+    """The neurons of a population: ``LIF(**vars(spec))``.
+
+    Arguments and errors as of :class:`snn_delays.nn.LIF`; :class:`CellSpec` is for neurons of another kind.
+    """
 
     tau_steps: float = 2.0
     threshold: float = 1.0

@@ -1,4 +1,4 @@
-"""Floor 1: pure functions on tensors ``[time, batch, neuron]``, or maps. State goes in, state comes out."""
+"""Pure functions on tensors ``[time, batch, neuron]``, or maps. State goes in, state comes out."""
 
 from snn_delays.ops.backends import Backend, Operation, use_backend
 from snn_delays.ops.cells import cells

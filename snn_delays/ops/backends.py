@@ -273,8 +273,11 @@ def operations() -> tuple[Operation, ...]:
 def use_backend(name: str | None = None, **by_operation: str) -> Iterator[None]:
     """Force a backend inside a ``with`` block.
 
-    ``use_backend("reference")`` is for every operation, ``use_backend(lif="numba_cpu")`` for one, by the name of its
-    function. Raises ConfigError for an unknown operation; an unknown or refusing backend raises when the operation is
+    Args:
+        name: of the backend of every operation, as ``use_backend("reference")``.
+        by_operation: of one, by the name of its function, as ``use_backend(lif="numba_cpu")``.
+
+    Raises ConfigError for an unknown operation; an unknown or refusing backend raises when the operation is
     called.
     """
     outer = {} if name else _forced.get({})

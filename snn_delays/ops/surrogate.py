@@ -17,7 +17,7 @@ from snn_delays.errors import ConfigError
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """A smooth primitive and its derivative, both elementwise."""
+    """A smooth primitive and its derivative, elementwise in ``u``, membrane less threshold."""
 
     def primitive(self, u: Tensor) -> Tensor:
         """Smooth stand-in for the step, up to a constant."""
@@ -57,6 +57,9 @@ class _Positive:
 class ATan(_Positive):
     """Arctangent: ``alpha / 2 / (1 + (pi/2 alpha u)^2)``; height ``alpha / 2`` at the threshold.
 
+    Args:
+        alpha: steepness, above 0. Raises ConfigError for any other.
+
     Source: Fang et al., ICCV 2021 (PLIF), section 3.4, there with alpha = 2; Hammouamri et al., ICLR 2024 use 5.
     """
 
@@ -75,6 +78,9 @@ class ATan(_Positive):
 class FastSigmoid(_Positive):
     """SuperSpike: ``1 / (1 + slope |u|)^2``; height 1 at the threshold.
 
+    Args:
+        slope: steepness, above 0. Raises ConfigError for any other.
+
     Source: Zenke & Ganguli, Neural Computation 2018 (SuperSpike), section 3.3.2.
     """
 
@@ -92,6 +98,10 @@ class FastSigmoid(_Positive):
 @dataclass(frozen=True)
 class Triangle(_Positive):
     """Piecewise linear: ``height max(0, 1 - |u| / width)``.
+
+    Args:
+        width: how far from the threshold a gradient passes, above 0. Raises ConfigError for any other.
+        height: at the threshold, above 0.
 
     Source: Esser et al., PNAS 2016 (height 1); Bellec et al., NeurIPS 2018 (LSNN) dampen it with height 0.3.
     """
@@ -112,6 +122,9 @@ class Triangle(_Positive):
 @dataclass(frozen=True)
 class Sigmoid(_Positive):
     """Logistic: ``alpha sigma(alpha u) (1 - sigma(alpha u))``; height ``alpha / 4`` at the threshold.
+
+    Args:
+        alpha: steepness, above 0. Raises ConfigError for any other.
 
     Source: Zenke & Vogels, Neural Computation 2021, table 1; SpikingJelly's default alpha is 4.
     """
