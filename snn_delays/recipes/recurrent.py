@@ -21,7 +21,7 @@ class RecurrentConfig(Strict):
     max_delay_ms: float = Field(240.0, gt=0)
     min_delay_steps: int = Field(1, ge=1)
     delay_count: int = Field(1, ge=1)
-    sharing: Literal["synapse", "axon", "dendrite", "layer"] = "axon"
+    sharing: Literal["synapse", "axon", "dendrite", "layer", "hybrid"] = "axon"
     taps: Taps = "delrec"
     delay_init: Literal["uniform", "uniform_rounded", "hammouamri_2024", "half_normal"] = "uniform"
     delay_range_steps: tuple[float, float] | None = Field(None, description="of uniform; default: the window")

@@ -312,10 +312,13 @@ class _Fit:
     def _sharded(self) -> Any:
         """The network in shards, as Fabric wraps it; the optimisers are of those."""
         recipe = self.run.recipe
-        tuned, recorded = getattr(recipe, "fine_tuning", None) is not None, recipe.training.cuda_graphs
-        if tuned or recorded:
-            name = "fine_tuning" if tuned else "training.cuda_graphs"
-            raise ConfigError(f"{name} needs the network whole in every process: take strategy 'ddp'")
+        for name, used in {
+            "fine_tuning": getattr(recipe, "fine_tuning", None), "training.cuda_graphs": recipe.training.cuda_graphs,
+            "training.delay_penalty": getattr(recipe.training, "delay_penalty", 0.0),
+            "model.delay_mask = 'learned'": recipe.sparsity_at(0) is not None,
+        }.items():  # fmt: skip
+            if used:
+                raise ConfigError(f"{name} needs the network whole in every process: take strategy 'ddp'")
         try:
             module = self.fabric.setup_module(self.network)
         except ValueError as error:
