@@ -102,7 +102,7 @@ def export(
         ExportError: what the format or the target cannot hold, or a folder that cannot be written.
         CheckpointError: a file that holds no network, or a network without a card where its data are needed.
 
-    Example:
+    Examples:
         >>> network = snn_delays.load("runs/demo")  # doctest: +SKIP
         >>> snn_delays.export(network, "nir", out="demo_nir", samples=0)  # doctest: +SKIP
     """
