@@ -35,8 +35,11 @@ class Binning:
     is the time between their frames, and channels are not grouped. ``rule="values"``: likewise of recordings that are
     a row of numbers, as the grey values of :class:`snn_delays.data.encoders.sequential_mnist.PixelValues`.
 
-    ``dt_ms``: milliseconds, an integer number of microseconds, up to 1e9. ``channel_group``: this many neighbouring
-    channels are summed into one (700 to 140 by 5, as in the paper); on an event camera, squares of pixels.
+    Args:
+        rule: one of these.
+        dt_ms: length of a step in milliseconds, an integer number of microseconds, up to 1e9.
+        channel_group: this many neighbouring channels are summed into one (700 to 140 by 5, as in the paper); on an
+            event camera, squares of pixels.
 
     Raises ConfigError on anything else.
     """

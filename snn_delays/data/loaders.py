@@ -47,14 +47,20 @@ def load_binned(
 ) -> BinnedDataset:
     """A split of a data set, binned, in memory or mapped from the cache.
 
-    ``name``, ``split``: as in the catalogue, or the path of the user's own data set
-    (:mod:`snn_delays.data.catalogue.lookup`). ``reader``: see :func:`open_recordings`; it does not change the result.
-    ``cache``: keep the result in the cache folder. A stale or damaged cache is built anew; with a valid one no file of
-    the data set is opened. ``memory``: ``"ram"``, ``"mapped"`` (needs the cache; batches are read from disk, and
-    building it holds one recording at a time) or ``"auto"``, which maps what is larger than 1 GiB. ``on_bad``: what to
-    do with a recording that cannot be read or has no events, ``"raise"``, or ``"skip"`` it with a warning that names
-    it. ``rate_free``: remove the rates (:class:`RateFreeRecordings`), by the rule fitted on the ``train`` split;
-    ``source`` says how many recordings are left.
+    Args:
+        name: as in the catalogue, or the path of the user's own data set (:mod:`snn_delays.data.catalogue.lookup`).
+        split: as in the catalogue.
+        binning: how events become counts.
+        reader: see :func:`snn_delays.data.opening.open_recordings`; it does not change the result.
+        cache: keep the result in the cache folder. A stale or damaged cache is built anew; with a valid one no file of
+            the data set is opened.
+        memory: ``"ram"``, ``"mapped"`` (needs the cache; batches are read from disk, and building it holds one
+            recording at a time) or ``"auto"``, which maps what is larger than 1 GiB.
+        on_bad: what to do with a recording that cannot be read or has no events, ``"raise"``, or ``"skip"`` it with a
+            warning that names it.
+        rate_free: remove the rates (:class:`RateFreeRecordings`), by the rule fitted on the ``train`` split; ``source``
+            says how many recordings are left.
+        progress: called with the number of recordings read, and of all.
 
     Warns (UserWarning) if ``dt_ms`` is finer than the stored times. Raises ConfigError for an unknown name or split,
     DataError if a file is missing or damaged or a sample has no events.
