@@ -23,13 +23,13 @@ ONEDNN = _has_onednn()
 
 
 @untraced
-def linear(x: Tensor, weight: Tensor, worth: int = WORTH) -> Tensor:
+def linear(x: Tensor, weight: Tensor, worth: int | None = None) -> Tensor:
     r"""``x @ weight.T``, of ``x [..., in]`` and ``weight [out, in]``, strided as they may be.
 
-    float32 products on a CPU of at least ``worth`` multiplications are oneDNN's, with their gradients (once
-    differentiable); all others are :func:`torch.nn.functional.linear`.
+    float32 products on a CPU of at least ``worth`` multiplications, ``WORTH`` by default, are oneDNN's, with their
+    gradients (once differentiable); all others are :func:`torch.nn.functional.linear`.
     """
-    if not _served(x, weight, worth):
+    if not _served(x, weight, WORTH if worth is None else worth):
         return F.linear(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         result: Tensor = _Linear.apply(x, weight)

@@ -107,7 +107,7 @@ def test_train_twice_and_with_other_numbers(snn: Ok, refused: Bad, run: Path) ->
     ("change", "message"),
     [
         ("training.warmup=3", "unknown key 'training.warmup'; did you mean 'warmup_steps'?"),
-        ("task=poetry", "task must be 'events' or 'language' or 'sentences'"),
+        ("task=poetry", "task must be 'events' or 'language' or 'regression' or 'sentences'"),
         ("training.warmup_steps=9", "training.warmup_steps (9) must be below all steps (9)"),
         ("training.batch_size=5", "batch_size (5) must be a multiple of accumulate (2)"),
         ("training.final_lr=1.0", "final_lr (1) must not exceed lr (0.06)"),

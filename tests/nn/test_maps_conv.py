@@ -329,7 +329,7 @@ def test_norm_neurons_and_dropout_of_maps_run_one_by_one_in_training(monkeypatch
         (lambda: DelayedConv2d(2, 4, 3, stride=0, max_delay_steps=2), "stride must be at least 1"),
         (lambda: DelayedConv2d(2, 4, 3, padding=-1, max_delay_steps=2), "padding must be at least 0"),
         (lambda: DelayedConv2d(2, 4, 3, max_delay_steps=-1), "max_delay_steps must be at least 0"),
-        (lambda: conv(sharing="row"), "sharing must be one of synapse, channel, axon, dendrite, layer; got 'row'"),
+        (lambda: conv(sharing="row"), "one of synapse, channel, axon, dendrite, layer, hybrid; got 'row'"),
         (
             lambda: DelayedLinear(2, 4, max_delay_steps=2, sharing="channel"),
             "sharing must be one of synapse, axon, den",

@@ -193,7 +193,7 @@ def commands(*arguments: str) -> None:
 
     use_tiny_data()
     torch.set_num_threads(1)
-    real, folder = classification.discretize, os.environ.get("TINY_KEEP")
+    real, folder = classification.with_integer_delays, os.environ.get("TINY_KEEP")
 
     def kept(network: Any) -> Any:
         if folder:
@@ -201,7 +201,7 @@ def commands(*arguments: str) -> None:
             torch.save(weights, Path(folder) / f"process-{os.environ.get('LOCAL_RANK', '0')}.pt")
         return real(network)
 
-    classification.discretize = kept
+    classification.with_integer_delays = kept
     if moment := os.environ.get("TINY_KILL"):  # RANK:EPOCH:STEP
         rank, *when = map(int, moment.split(":"))
         real_step = classification.EventsTraining.on_step_start

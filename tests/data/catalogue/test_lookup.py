@@ -37,7 +37,7 @@ def test_every_card_is_complete():
             assert known_by_checksum or part.remedy or not part.file
     assert card("shd").split("train").md5 == "8e9877c85f29a28dd353ea6a54402667"
     with pytest.raises(
-        ConfigError, match=r"unknown data set .shd2.; did you mean .shd.. the catalogue has cifar10-dvs, "
+        ConfigError, match=r"unknown data set .shd2.; did you mean .shd.. the catalogue has autonomous-localization, "
     ):
         card("shd2")
     with pytest.raises(ConfigError, match="no split 'valid'; choose train or test"):
