@@ -19,8 +19,7 @@ FORMAT = "snn_delays network 1"
 MOST_INPUTS = 2**24
 Sharing = Literal["synapse", "axon", "dendrite"]
 Integers = NDArray[np.int32]
-# Populations' names are names of arrays and files.
-NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
+NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?")  # of populations, arrays and files
 TAKEN = ("input", "network", "trace", "file")
 TAKEN_ENDINGS = (".recurrent", ".bias", ".source", ".target", ".delay_steps", ".weight")
 
@@ -69,8 +68,7 @@ class Synapses:
         """For each synapse, how many of the same source, target and delay come before it, ``[synapse]``."""
         number = np.arange(len(self))
         same = np.diff(np.stack([self.source, self.target, self.delay_steps]), axis=1) == 0
-        first = np.where(np.append(False, same.all(0))[: len(self)], 0, number)
-        return number - np.maximum.accumulate(first)
+        return number - np.maximum.accumulate(np.where(np.append(False, same.all(0))[: len(self)], 0, number))
 
     @classmethod
     def sorted(
@@ -310,8 +308,7 @@ def _arithmetic(entry: _PopulationOutline) -> Membrane | FixedPoint:
     for key, value in entry.numbers.items():
         if type(value).__name__ not in {types[key], "int" if types[key] == "float" else ""}:
             raise DataError(f"{entry.name}: numbers.{key} should be a {types[key]}, got {value!r}")
-    arithmetic: Membrane | FixedPoint = kind(**entry.numbers)
-    return arithmetic
+    return kind(**entry.numbers)  # type: ignore[no-any-return]
 
 
 def check(network: CanonicalNetwork) -> None:
