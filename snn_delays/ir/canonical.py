@@ -308,7 +308,7 @@ def _arithmetic(entry: _PopulationOutline) -> Membrane | FixedPoint:
     for key, value in entry.numbers.items():
         if type(value).__name__ not in {types[key], "int" if types[key] == "float" else ""}:
             raise DataError(f"{entry.name}: numbers.{key} should be a {types[key]}, got {value!r}")
-    return kind(**entry.numbers)  # type: ignore[no-any-return]
+    return kind(**entry.numbers)
 
 
 def check(network: CanonicalNetwork) -> None:

@@ -87,11 +87,13 @@ def test_a_limit_on_threads_is_noticed_before_openmp_meets_it(monkeypatch):
     assert not any(thread.is_alive() for thread in started)
 
 
-def gradients(seed, threads=None):
-    generator = torch.Generator().manual_seed(seed)
+def network_and_input(seed):
+    """Made in one thread: torch's generator is one for all."""
     torch.manual_seed(seed)
-    network = DelayClassifier(20, (64, 64), 5, max_delay_steps=9)
-    x = (torch.rand(30, 16, 20, generator=generator) < 0.3).float()
+    return DelayClassifier(20, (64, 64), 5, max_delay_steps=9), (torch.rand(30, 16, 20) < 0.3).float()
+
+
+def gradients(network, x, threads=None):
     out = []
     for i in range(4):
         if threads is not None:
@@ -105,11 +107,12 @@ def gradients(seed, threads=None):
 
 
 def test_two_python_threads_compute_what_one_does():
-    expected = [gradients(seed) for seed in (1, 2)]
+    expected = [gradients(*network_and_input(seed)) for seed in (1, 2)]
+    made = {seed: network_and_input(seed) for seed in (1, 2)}
     results = {}
 
     def work(seed):
-        results[seed] = gradients(seed)
+        results[seed] = gradients(*made[seed])
 
     workers = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
     for worker in workers:
@@ -124,7 +127,8 @@ def test_two_python_threads_compute_what_one_does():
 def test_the_number_of_threads_may_change_during_training():
     threads = torch.get_num_threads()
     try:
-        for gradient, reference in zip(gradients(3, threads=(1, 2, 1)), gradients(3)):
+        changing = gradients(*network_and_input(3), threads=(1, 2, 1))
+        for gradient, reference in zip(changing, gradients(*network_and_input(3))):
             torch.testing.assert_close(gradient, reference, rtol=1e-4, atol=1e-5)
     finally:
         torch.set_num_threads(threads)
