@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from snn_delays.runs.load import load
     from snn_delays.training.engine import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LIF",
