@@ -14,6 +14,7 @@ from snn_delays.errors import ConfigError
 from snn_delays.nn.cells import CellNeuron
 from snn_delays.nn.delay_shift import DelayShift
 from snn_delays.nn.delayed import Delays
+from snn_delays.nn.eventprop import EventPropNetwork
 from snn_delays.nn.learned import LearnedConstants
 from snn_delays.nn.rwkv import SpikingEmbedding
 from snn_delays.nn.sparsity import DelayMask
@@ -52,7 +53,8 @@ def parameter_groups(
         optimiser = torch.optim.Adam(parameter_groups(network, lr=5e-3, lr_delay=0.1))
         keep_delays_in_window(network, optimiser)
 
-    Raises ConfigError for a rate or a decay that is negative or no number, or a network without trainable parameters.
+    Raises ConfigError for a rate or a decay that is negative or no number, a network without trainable parameters, or
+    an ``EventPropNetwork``, whose delays are in ms.
     """
     lr, lr_delay = real("lr", lr, least=0), real("lr_delay", lr_delay, least=0)
     weight_decay = real("weight_decay", weight_decay, least=0)
@@ -128,6 +130,11 @@ def _group_of(network: nn.Module, name: str, parameter: Tensor) -> str:
     else:
         path, _, local = name.rpartition(".")
         owner, local = network.get_submodule(path), local.removesuffix("_orig")
+    if isinstance(owner, EventPropNetwork):
+        raise ConfigError(
+            "an EventPropNetwork has delays in ms, not steps: group its weight and delay_ms by hand, and call its "
+            "clamp_delays_() after every step, as its docstring does"
+        )
     if isinstance(owner, Delays) and local in ("delay", "width"):
         return "delays"
     return "weights" if decays(owner, local, parameter) else "others"

@@ -57,3 +57,8 @@ def _form(given: Any) -> str:
 
 
 Recurrence = Annotated[Annotated[bool, Tag(TAGS[0])] | Annotated[RecurrentConfig, Tag(TAGS[1])], Discriminator(_form)]
+
+
+def kind_of_delays(forward: str, recurrent: bool | RecurrentConfig) -> str:
+    """For tables: of the feed-forward synapses, and of recurrent ones that have a section of their own."""
+    return forward if isinstance(recurrent, bool) else f"{forward}, recurrent {recurrent.delays}"

@@ -16,13 +16,15 @@ from snn_delays.runs.table import Table
 SAME = ("data", "delays", "hidden", "parameters", "epochs", "readout", "test_samples")
 """What must be equal."""
 NEAR = (
-    "test_accuracy", "test_accuracy_real_delays", "test_bits_per_byte", "test_bits_per_byte_carried",
+    "test_accuracy", "test_accuracy_real_delays", "test_bits_per_byte", "test_bits_per_byte_carried", "test_nmse",
+    "test_nmse_real_delays",
 )  # fmt: skip
 KIND = ("data", "delays", "hidden", "epochs")
-BITS = 0.01
+BITS, NMSE = 0.01, 0.2
 TOLERANCE = (
     "tolerance of an accuracy p of n test samples: 1.96 sqrt(2 p (1 - p) / n), within which two equally good networks "
-    f"differ in 95 of 100 cases; of bits per byte: {BITS:.0%}. On the row's machine with its versions, equal"
+    f"differ in 95 of 100 cases; of bits per byte: {BITS:.0%}, of an NMSE: {NMSE:.0%}. On the row's machine with its "
+    "versions, equal"
 )
 
 
@@ -86,13 +88,19 @@ def recipe_of(row: Mapping[str, str], recipe: str | None = None, changes: tuple[
 
 
 def compare(row: Mapping[str, str], evaluation: dict[str, Any], tolerance: float | None = None) -> list[Compared]:
-    """What must be equal, and the test numbers that the row has. ``tolerance`` replaces those of :data:`TOLERANCE`."""
+    """What must be equal, and the test numbers that the row has. ``tolerance`` replaces those of :data:`TOLERANCE`.
+
+    Raises ConfigError for a row without any test number.
+    """
+    if not any(row[key] for key in NEAR):
+        raise ConfigError(f"the row of {row['run']} has no test number to compare: {', '.join(NEAR)}")
     now = with_readout(evaluation)
     found = [Compared(key, row[key], now.get(key), None) for key in SAME if row[key] or now.get(key)]
     for key in NEAR:
         if row[key]:
             value, samples = float(row[key]), max(int(float(row["test_samples"] or 1)), 1)
-            spread = BITS * value if "bits" in key else 1.96 * math.sqrt(2 * value * (1 - value) / samples)
+            share = BITS if "bits" in key else NMSE if "nmse" in key else None
+            spread = 1.96 * math.sqrt(2 * value * (1 - value) / samples) if share is None else share * value
             rounded = 0.5e-4  # the table has four places
             found.append(Compared(key, row[key], now.get(key), rounded + (spread if tolerance is None else tolerance)))
     return found

@@ -17,6 +17,7 @@ from snn_delays import (
     parameter_groups,
 )
 from snn_delays.errors import ConfigError
+from snn_delays.nn.eventprop import EventPropNetwork
 from snn_delays.nn.quantize import quantize_weights
 from tests.support.networks import poisson
 
@@ -58,6 +59,14 @@ def test_of_spikegpt_matrices_decay_alone() -> None:
     assert len(found["delays"]) == 4
     assert "embedding.weight" in found["others"]
     assert sum(map(len, found.values())) == len(list(network.parameters()))
+
+
+def test_delays_in_milliseconds_are_not_taken_for_steps() -> None:
+    network = EventPropNetwork([3, 5, 2], end_ms=30.0)
+    with pytest.raises(ConfigError, match="delays in ms, not steps"):
+        parameter_groups(network, lr=0.1, lr_delay=0.1)
+    with pytest.raises(ConfigError, match="delays in ms, not steps"):
+        keep_delays_in_window(network, torch.optim.Adam(network.parameters()))
 
 
 def test_what_parameter_groups_refuse() -> None:

@@ -9,6 +9,7 @@ from snn_delays.nn import DelaySpec, Recurrent, RecurrentSpec, layers_with_delay
 from snn_delays.recipes.build import build_network
 from snn_delays.recipes.files import load_recipe, recipe_from_toml, to_toml
 from snn_delays.recipes.keys import refuse_unused
+from snn_delays.recipes.recurrent import RecurrentConfig, kind_of_delays
 
 
 def recipe(*changes: str):
@@ -103,3 +104,8 @@ def test_specs_that_cannot_be() -> None:
         DelayClassifier(
             5, (6,), 2, recurrent=RecurrentSpec(DelaySpec(max_delay_steps=4), layers=(2,)), max_delay_steps=0
         )
+
+
+def test_tables_say_what_is_recurrent() -> None:
+    assert kind_of_delays("none", True) == "none"
+    assert kind_of_delays("none", RecurrentConfig()) == "none, recurrent learned"

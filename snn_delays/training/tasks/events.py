@@ -15,6 +15,7 @@ from snn_delays.data.dataset import Batch, BinnedDataset, ResidentDataset
 from snn_delays.errors import CheckpointError, ConfigError
 from snn_delays.nn import Sequential
 from snn_delays.recipes.events import Recipe
+from snn_delays.recipes.recurrent import kind_of_delays
 from snn_delays.training.activity import silent_and_saturated
 from snn_delays.training.callbacks import Callback
 from snn_delays.training.checkpoint import NetworkCard
@@ -162,7 +163,8 @@ class EventsTraining(Task):
 
     def describe(self) -> dict[str, Any]:
         """Kind of delays, and the hidden layers."""
-        return {"delays": self.recipe.model.delays, "hidden": self.recipe.model.layers}
+        model = self.recipe.model
+        return {"delays": kind_of_delays(model.delays, model.recurrent), "hidden": model.layers}
 
 
 def selected_masked(history: list[dict[str, Any]], recipe: Recipe) -> bool:

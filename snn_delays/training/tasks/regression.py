@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from snn_delays.data.series import SeriesWindows, Windows, load_series
 from snn_delays.nn import Sequential
 from snn_delays.recipes.build import build_network
+from snn_delays.recipes.recurrent import kind_of_delays
 from snn_delays.recipes.regression import RegressionRecipe
 from snn_delays.training.activity import Activity, silent_and_saturated
 from snn_delays.training.callbacks import Callback
@@ -102,7 +103,8 @@ class RegressionTraining(Task):
 
     def describe(self) -> dict[str, Any]:
         """Kind of delays, and the hidden layers."""
-        return {"delays": self.recipe.model.delays, "hidden": self.recipe.model.layers}
+        model = self.recipe.model
+        return {"delays": kind_of_delays(model.delays, model.recurrent), "hidden": model.layers}
 
 
 def windows_of(recipe: RegressionRecipe) -> SeriesWindows:
