@@ -66,7 +66,7 @@ class Backend:
             if any(words in str(error) for words in TRANSFORMED):
                 raise BackendUnavailableError(
                     f"the transforms of torch.func (grad, vmap, ...) cannot go through backend {self.name!r}: take "
-                    "torch.autograd.grad, sample by sample where its gradients are wanted"
+                    "torch.autograd.grad, sample by sample where its gradients are needed"
                 ) from error
             raise
 

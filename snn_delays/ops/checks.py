@@ -34,7 +34,7 @@ def check_state(
 
 @lru_cache(maxsize=256)
 def _number(value: float, dtype: torch.dtype) -> Tensor:
-    """A number as a tensor, made once, since many are asked for at every step; never written to."""
+    """A number as a tensor, made once, since many are needed at every step; never written to."""
     with torch.inference_mode(False):
         return torch.tensor(value, dtype=dtype)
 

@@ -24,7 +24,7 @@ MEASURES = (
     "valid_loss",
 )  # fmt: skip
 TRIES = 3
-"""How often a run whose process was killed is taken up again, the first time counted."""
+"""How often a run whose process was killed is started again, the first time counted."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Drawn(Sequence[Sample]):
-    """Samples whose events are made when they are asked for: times in microseconds by sample, and their channels."""
+    """Samples whose events are made when they are requested: times in microseconds by sample, and their channels."""
 
     task: "Benchmark"
     numbers: NDArray[np.generic]

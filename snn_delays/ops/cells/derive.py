@@ -159,7 +159,7 @@ def derived(name: str, detach_reset: bool, strict: bool) -> tuple[Any, ...]:
         space: dict[str, Any] = {"__name__": __name__, "np": np}
         exec(compile(source, __file__, "exec"), space)
         function = space[source[4 : source.index("(")]]
-        # What decides a kernel on disk is told by the names of what it calls (snn_delays.compiling).
+        # What decides a kernel on disk is identified by the names of what it calls (snn_delays.compiling).
         function.__qualname__ += f"_{hashlib.sha256(source.encode()).hexdigest()}"
         made.append(njit(function))
     return tuple(made)
